@@ -1,0 +1,35 @@
+# make demo   sample, judge and tabulate Stable Diffusion's miniature on the bias task
+# make test   lint, type check and tests
+# Each installs .venv first when it is missing or older than what it is made from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test lint
+
+demo: $(INSTALLED)
+	$(BIN)/livo-bench run --method sd --task bias
+	$(BIN)/livo-bench report --table 2
+
+test: lint
+	$(BIN)/pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "livo-bench needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+	       "Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+	  test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
+	else \
+	  test -x $(BIN)/uv || { \
+	    $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q -c constraints.txt uv; }; \
+	fi
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" \
+	  uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@

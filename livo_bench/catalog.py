@@ -1,0 +1,354 @@
+"""Finds cards in the checkout or the wheel, and loads one method, task or model by name or folder.
+
+Cards are read eagerly and code late: an adapter is imported when its method is loaded, from its
+path, never as a part of this package. Built-in methods and a user's folder take the same way.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from livo_bench.cards import (
+    Judge,
+    MethodCard,
+    ModelCard,
+    Subset,
+    TaskCard,
+    read_method_card,
+    read_model_card,
+    read_task_card,
+)
+from livo_bench.errors import BadInput, UnknownName
+from livo_bench.protocols import Method, MethodContext, OwnGenerator
+from livo_bench.records import Recipe, Request
+from livo_bench.weights import find_weights
+
+Card = TypeVar("Card")
+
+_PACKAGE = Path(__file__).parent
+_BUNDLED = _PACKAGE / "_bundled"
+
+DATA = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
+"""Holds `methods/`, `tasks/` and `results/`: the checkout, or `_bundled` in an installed wheel."""
+
+
+def method_cards() -> dict[str, MethodCard]:
+    """The built-in methods by name."""
+    return {card.name: card for card in _cards(DATA / "methods", "*/card.toml", read_method_card)}
+
+
+def task_cards() -> dict[str, TaskCard]:
+    """The built-in tasks by name."""
+    return {card.name: card for card in _cards(DATA / "tasks", "*/card.toml", read_task_card)}
+
+
+def model_cards() -> dict[str, ModelCard]:
+    """The built-in models by name."""
+    return {card.name: card for card in _cards(_PACKAGE / "models", "*.toml", read_model_card)}
+
+
+def _cards(folder: Path, pattern: str, read: Callable[[Path], Card]) -> list[Card]:
+    return [read(path) for path in sorted(folder.glob(pattern))]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMethod:
+    """A method, or a variant of one, ready to resolve requests."""
+
+    name: str
+    """As in `--method`, a user's folder by its name: `livo`, `livo:wo-m`."""
+    title: str
+    card: MethodCard
+    method: Method
+    generator: str | None
+    """When the method renders by itself: SHA-256 of its folder's digest, a line feed and its
+    settings as JSON. None when the engine renders."""
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.
+
+        Raises:
+            BadInput: The method changed the seed, or returned no recipe.
+        """
+        recipe = self.method.resolve(request, base)
+        if not isinstance(recipe, Recipe):
+            raise BadInput(
+                f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe. "
+                f"Return `base` or `dataclasses.replace(base, ...)` in {self.card.folder}."
+            )
+        if recipe.seed != base.seed:
+            raise BadInput(
+                f"Method {self.name!r} changed the seed from {base.seed} to {recipe.seed}, "
+                "expected it kept: all methods start an image from the same noise. "
+                f"Mend `resolve` in {self.card.folder}."
+            )
+        return recipe if self.generator is None else replace(recipe, generator=self.generator)
+
+
+def load_method(spec: str, model: ModelCard) -> LoadedMethod:
+    """Load one method with its code.
+
+    Args:
+        spec: `livo`, a variant `livo:wo-m`, or a folder `./my-method` (`./my-method:variant`),
+            known by its leading dot or slash.
+        model: What the method will run on.
+
+    Raises:
+        UnknownName: No such method or variant.
+        BadInput: The folder, its card or its adapter is not what it should be.
+    """
+    place, _, variant = spec.partition(":")
+    card = _method_card(place)
+    name, title, settings = card.name, card.title, dict(card.settings)
+    if variant:
+        if variant not in card.variants:
+            raise _unknown(f"variant of {card.name!r}", variant, card.variants)
+        name, title = f"{name}:{variant}", card.variants[variant].title
+        settings |= card.variants[variant].settings
+    method = _adapter(card, MethodContext(card.folder, settings, model))
+    generator = None
+    if isinstance(method, OwnGenerator):
+        settings_text = json.dumps(settings, sort_keys=True)
+        generator = _sha256(f"{_digest_of_method(card.folder)}\n{settings_text}")
+    return LoadedMethod(name, title, card, method, generator)
+
+
+def _method_card(place: str) -> MethodCard:
+    if _is_folder(place):
+        return read_method_card(_existing_folder(place, "--method") / "card.toml")
+    known = method_cards()
+    if place not in known:
+        hint = "For a method of your own, pass its folder: --method ./my-method"
+        raise _unknown("method", place, known, hint)
+    return known[place]
+
+
+def _adapter(card: MethodCard, context: MethodContext) -> Method:
+    path = card.folder / "adapter.py"
+    if not path.is_file():
+        raise BadInput(
+            f"Method {card.name!r} has no {path}, expected a module with "
+            "`load(context: MethodContext) -> Method`."
+        )
+    load = getattr(_import(path, f"livo_bench_method_{card.name}"), "load", None)
+    if not callable(load):
+        raise BadInput(f"{path} defines no load(context), expected it to return the method.")
+    method = load(context)
+    if not isinstance(method, Method):
+        raise BadInput(
+            f"{path}: load(context) returned {method!r}, expected an object with "
+            "resolve(request, base)."
+        )
+    return method
+
+
+def _import(path: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Data classes look their module up by name while it is being executed.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
+    """Find tasks and the subsets of each.
+
+    Args:
+        spec: `bias` (all its subsets), `bias/gender`, `all` (all built-in tasks), or the folder of
+            a task, `./my-task`.
+
+    Raises:
+        UnknownName: No such task or subset.
+        BadInput: The folder or its card is not what it should be.
+    """
+    if spec == "all":
+        return [(card, tuple(card.subsets.values())) for card in task_cards().values()]
+    if _is_folder(spec):
+        card = read_task_card(_existing_folder(spec, "--task") / "card.toml")
+        return [(card, tuple(card.subsets.values()))]
+    name, _, subset = spec.partition("/")
+    known = task_cards()
+    if name not in known:
+        hint = "For a task of your own, pass its folder: --task ./my-task"
+        raise _unknown("task", name, [*known, "all"], hint)
+    card = known[name]
+    if not subset:
+        return [(card, tuple(card.subsets.values()))]
+    if subset not in card.subsets:
+        raise _unknown(f"subset of task {name!r}", subset, card.subsets)
+    return [(card, (card.subsets[subset],))]
+
+
+def model_card(spec: str) -> ModelCard:
+    """Find a model.
+
+    Args:
+        spec: A built-in name, the path of a card `./my-model.toml`, or a diffusers Stable Diffusion
+            folder, which is judged by the networks of the released evaluation.
+
+    Raises:
+        UnknownName: No such model.
+        BadInput: The card or folder is not what it should be.
+    """
+    if spec.endswith(".toml"):
+        return read_model_card(Path(spec))
+    if _is_folder(spec):
+        return _folder_card(_existing_folder(spec, "--model"))
+    known = model_cards()
+    if spec not in known:
+        hint = "For a model of your own, pass its card or diffusers folder: --model ./my-model"
+        raise _unknown("model", spec, known, hint)
+    return known[spec]
+
+
+def _folder_card(folder: Path) -> ModelCard:
+    """A Stable Diffusion folder with the released evaluation's settings and judges."""
+    find_weights(folder, "model_index.json")
+    return ModelCard(
+        path=folder,
+        name=folder.name,
+        title=folder.name,
+        scale="sd",
+        pipeline=str(folder),
+        size=_image_size(folder),
+        steps=25,
+        guidance=7.5,
+        sampler="dpmsolver++",
+        dtype="float16",
+        block=25,
+        rate=2.0,
+        bytes_per_image=500_000,
+        judges={
+            "attributes": Judge("openai/clip-vit-large-patch14", "float32"),
+            "hazards": Judge("llava-hf/llava-1.5-7b-hf", "float16"),
+            "features": Judge("inception-v3-compat", "float32"),
+        },
+        annotator=None,
+        world=None,
+        parts=(),
+        quality={},
+    )
+
+
+def _image_size(folder: Path) -> int:
+    """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
+    unet = find_weights(folder / "unet", "config.json").config
+    vae = find_weights(folder / "vae", "config.json").config
+    try:
+        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{folder} is not a Stable Diffusion folder: unet/config.json or vae/config.json says "
+            f"no image size ({error!r}). Expected a folder written by save_pretrained."
+        ) from error
+
+
+def model_digest(card: ModelCard) -> str:
+    """SHA-256 that names the model's files, for `Recipe.model`.
+
+    Raises:
+        BadInput: There is no such folder or hub id.
+    """
+    return find_weights(card.pipeline, "model_index.json").digest()
+
+
+def overview(kind: str | None = None) -> list[dict[str, str]]:
+    """What can be run, a row each, variants and subsets included.
+
+    Args:
+        kind: `methods`, `tasks` or `models`; None for all three.
+    """
+    rows = {"methods": _method_rows, "tasks": _task_rows, "models": _model_rows}
+    return [row for name in ([kind] if kind else rows) for row in rows[name]()]
+
+
+def _method_rows() -> Iterator[dict[str, str]]:
+    for card in method_cards().values():
+        yield _overview_row("method", card.name, card.title, card.summary)
+        for variant in card.variants.values():
+            changes = ", ".join(f"{name} = {value}" for name, value in variant.settings.items())
+            yield _overview_row("method", f"{card.name}:{variant.name}", variant.title, changes)
+
+
+def _task_rows() -> Iterator[dict[str, str]]:
+    for card in task_cards().values():
+        yield _overview_row("task", card.name, card.title, card.summary)
+        for subset in card.subsets.values():
+            groups = ", ".join(subset.attributes)
+            yield _overview_row("task", f"{card.name}/{subset.name}", subset.value, groups)
+
+
+def _model_rows() -> Iterator[dict[str, str]]:
+    for card in model_cards().values():
+        settings = f"{card.size} pixels, {card.steps} steps, guidance {card.guidance:g}"
+        yield _overview_row("model", card.name, card.title, settings)
+
+
+def _overview_row(kind: str, name: str, title: str, summary: str) -> dict[str, str]:
+    return {"kind": kind, "name": name, "title": title, "summary": summary}
+
+
+def card_text(name: str) -> str:
+    """The text of one built-in method's, task's or model's card.
+
+    Raises:
+        UnknownName: No card has this name.
+    """
+    places = {
+        **{card.name: card.folder / "card.toml" for card in method_cards().values()},
+        **{card.name: card.folder / "card.toml" for card in task_cards().values()},
+        **{card.name: card.path for card in model_cards().values()},
+    }
+    if name not in places:
+        raise _unknown("card", name, places)
+    return places[name].read_text("utf-8")
+
+
+def _digest_of_method(folder: Path) -> str:
+    """SHA-256 over the lines `<path> <SHA-256 of the file>`, without hidden and compiled files."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
+        if path.is_file() and not skipped:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            lines.append(f"{relative.as_posix()} {digest}")
+    return _sha256("\n".join(lines))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_folder(spec: str) -> bool:
+    return spec.startswith(".") or Path(spec).is_absolute()
+
+
+def _existing_folder(spec: str, option: str) -> Path:
+    folder = Path(spec).resolve()
+    if not folder.is_dir():
+        raise BadInput(f"There is no folder {spec!r}, expected one for {option}.")
+    return folder
+
+
+def _unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    advice = [f"Did you mean {close[0]!r}?"] if close else []
+    if hint:
+        advice.append(hint)
+    message = f"Unknown {what} {name!r}. Known: {', '.join(names) or 'none'}."
+    return UnknownName("\n".join([message, *([" ".join(advice)] if advice else [])]))

@@ -1,0 +1,304 @@
+"""The command line: each command parses, calls one function of the library and prints.
+
+Results go to standard output, progress and errors to standard error. Whatever is heavy is imported
+inside the command that needs it, so that `--help` and `list` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from livo_bench.report.rows import Row
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+RUNS = "./results/runs"
+FILE_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
+
+
+class _Example(click.Command):
+    """A command whose help is one sentence and an example that runs as written."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            formatter.write_text(self.example)
+
+
+class _Program(click.Group):
+    """Turns the library's errors into a message and an exit code; other errors are bugs."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LivoBenchError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+
+
+@click.group(
+    cls=_Program,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.version_option(package_name="livo-bench")
+def main() -> None:
+    """Compare text-to-image value-alignment methods on the same noise."""
+
+
+def _runs_option(command: Command) -> Command:
+    return click.option(
+        "--runs",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=RUNS,
+        help="Folder of images, scores and results.",
+    )(command)
+
+
+def _model_option(command: Command) -> Command:
+    return click.option(
+        "--model", default="mini", help="Name, card (.toml) or diffusers folder of the model."
+    )(command)
+
+
+def _format_option(command: Command) -> Command:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "markdown", "csv", "json"]),
+        default="table",
+        help="How to print; csv and json hold every digit.",
+    )(command)
+
+
+@main.command(cls=_Example, example="livo-bench run --method sd --task bias")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    required=True,
+    help="Name, name:variant or folder of a method; repeat it for several.",
+)
+@click.option("--task", required=True, help="Name, name/subset or folder of a task, or all.")
+@_model_option
+@click.option("--images", type=click.IntRange(min=1), default=50, help="Images per prompt.")
+@click.option(
+    "--prompts",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A prompt list of your own: CSV with the columns text and category.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=42, help="Base seed of all noise.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="Precision.  [default: the model card's]",
+)
+@_runs_option
+@click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
+def run(
+    methods: tuple[str, ...],
+    task: str,
+    model: str,
+    images: int,
+    prompts: Path | None,
+    seed: int,
+    device: str,
+    dtype: str | None,
+    runs: Path,
+    plan: bool,
+) -> None:
+    """Sample, score and summarise methods on a task."""
+    from livo_bench import runner
+
+    options = {
+        "methods": list(methods),
+        "task": task,
+        "model": model,
+        "images": images,
+        "prompts": prompts,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "runs": runs,
+    }
+    if plan:
+        click.echo(runner.plan(**options))
+    else:
+        for folder in runner.run(**options):
+            click.echo(folder)
+
+
+@main.command(cls=_Example, example="livo-bench report --table 2")
+@click.argument(
+    "folder", type=click.Path(file_okay=False, path_type=Path), default=RUNS, required=False
+)
+@click.option("--table", type=click.Choice(["2"]), default="2", help="Number in the paper.")
+@click.option("--model", default="mini", help="Whose results.")
+@_format_option
+def report(folder: Path, table: str, model: str, form: str) -> None:
+    """Print the paper's tables from the results in a folder."""
+    from livo_bench.report import tables
+
+    rows, laid_out = tables.table_2(tables.read_aggregates(folder, model))
+    if form == "table":
+        _print(tables.as_rich(laid_out))
+    elif form == "markdown":
+        click.echo(tables.as_markdown(laid_out))
+    else:
+        _print_rows(tables.records(rows), form)
+
+
+@main.command(cls=_Example, example="livo-bench check --baseline results/mini --method sd")
+@click.option(
+    "--baseline",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder of results to hold the new ones against.",
+)
+@_runs_option
+@click.option("--model", default="mini", help="Whose results.")
+@click.option("--method", "methods", multiple=True, help="Check these only; repeatable.")
+@click.option("--task", "tasks", multiple=True, help="Check these only; repeatable.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    help="Chance of a false alarm over all tests together.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    help="Points (x100) by which a metric may be worse.",
+)
+@_format_option
+def check(
+    baseline: Path,
+    runs: Path,
+    model: str,
+    methods: tuple[str, ...],
+    tasks: tuple[str, ...],
+    alpha: float,
+    margin: float,
+    form: str,
+) -> None:
+    """Compare results with a baseline on the images that both have.
+
+    Exit code 0: pass, 1: regression, 2: wrong usage, 3: not comparable, 4: incomplete.
+    """
+    from livo_bench import check as gate
+
+    try:
+        comparisons = gate.check(baseline, runs, model, methods, tasks, alpha, margin / 100)
+    except (NotComparable, Incomplete) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(3 if isinstance(error, NotComparable) else 4)
+    for_people = form in ("table", "markdown")
+    _print_rows(gate.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form)
+    regressions = sum(comparison.regression for comparison in comparisons)
+    click.echo(f"{regressions} of {len(comparisons)} metrics regressed.", err=True)
+    sys.exit(1 if regressions else 0)
+
+
+@main.command("list", cls=_Example, example="livo-bench list methods")
+@click.argument("kind", type=click.Choice(["methods", "tasks", "models"]), required=False)
+@_format_option
+def list_(kind: str | None, form: str) -> None:
+    """List the methods, tasks and models that can be run."""
+    from livo_bench import catalog
+
+    _print_rows(catalog.overview(kind), form)
+
+
+@main.command(cls=_Example, example="livo-bench show sd")
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the card of a method, task or model in full."""
+    from livo_bench import catalog
+
+    click.echo(catalog.card_text(name), nl=False)
+
+
+@main.group()
+def mini() -> None:
+    """The miniature world that ships with the package."""
+
+
+@mini.command(cls=_Example, example="livo-bench mini build --part vae")
+@click.option("--part", "parts", multiple=True, help="Train these only; repeatable.")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="./results/runs/mini-build",
+    help="Folder of renders and checkpoints, from which a stopped build goes on.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(__file__).parent / "mini" / "weights",
+    show_default="the package's own",
+    help="Folder for the finished networks.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of all parts.")
+def build(parts: tuple[str, ...], work: Path, weights: Path, seed: int) -> None:
+    """Retrain the miniature world's networks, part by part."""
+    from livo_bench.mini.build import build as build_world
+
+    build_world(parts=list(parts), work=work, weights=weights, seed=seed)
+
+
+@mini.command(cls=_Example, example="livo-bench mini draw --out docs/mini")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="./docs/mini",
+    help="Folder for the pictures.",
+)
+def draw(out: Path) -> None:
+    """Draw the miniature world beside its model's samples."""
+    from livo_bench.mini.gallery import draw as draw_gallery
+
+    draw_gallery(out)
+
+
+def _print_rows(rows: Sequence[Row], form: str) -> None:
+    from livo_bench.report import rows as forms
+
+    if form == "table":
+        _print(forms.as_rich(rows))
+    else:
+        as_text = {"markdown": forms.as_markdown, "csv": forms.as_csv, "json": forms.as_json}
+        click.echo(as_text[form](rows))
+
+
+def _print(renderable: RenderableType) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(renderable)
+        return
+    console.width = FILE_WIDTH
+    with console.capture() as captured:
+        console.print(renderable)
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    click.echo("\n".join(lines).strip("\n"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The engine: recipes to pixels, the same loop for all methods.
+
+Three seams: the context (text to embeddings, `Diffusion.embed`), the weights (the UNet that
+`Diffusion.render` hands on) and the guidance (`guided`, which joins noise predictions).
+
+Equal to diffusers' own `StableDiffusionPipeline` with `DPMSolverMultistepScheduler` on the same
+noise; what is left out is the safety checker, progress bars, PIL and the repeated work on texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers.utils.logging import disable_progress_bar
+from torch import Tensor
+from torch.nn import Module
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging
+
+from livo_bench.errors import BadInput
+from livo_bench.protocols import Pixels
+from livo_bench.records import Recipe
+from livo_bench.seeds import unit_noise
+from livo_bench.weights import find_weights, loading
+
+NoisePrediction = Callable[[Tensor, Tensor], Tensor]
+"""Noisy latents `(n, channels, height, width)` and time step to the noise in them."""
+
+DECODED_PIXELS = 8 * 512 * 512
+"""Pixels decoded at a time: the decoder's widest layers take 4 GiB for them in half precision."""
+
+
+class Diffusion:
+    """A Stable Diffusion 1.x or 2.x model. Several threads may render at once."""
+
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        text_encoder: CLIPTextModel,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        scheduler_config: Mapping[str, Any],
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+        self.unet = unet
+        self.vae = vae
+        self.scheduler_config = scheduler_config
+        self.embed = lru_cache(maxsize=1024)(self._embed)
+
+    @torch.inference_mode()
+    def render(self, recipes: Sequence[Recipe]) -> Pixels:
+        """Make images.
+
+        Args:
+            recipes: Of one family, in the order of the images; for the model, the size and the
+                dtype that this one was loaded with.
+
+        Returns:
+            RGB, uint8, `(n, size, size, 3)`. Image i depends on `recipes[i]`, and on the batch
+            shape only in the last bits of the arithmetic.
+
+        Raises:
+            ValueError: The recipes are of several families, or not for this engine.
+        """
+        family = self._family(recipes)
+        context = torch.stack([self.embed(recipe.text) for recipe in recipes])
+        predict = guided(self.unet, context, self.embed(family.negative), family.guidance)
+        noise = self.noise(recipes).to(context)
+        return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps)))
+
+    def noise(self, recipes: Sequence[Recipe]) -> Tensor:
+        """Initial noise of recipes of one size, float32, `(n, channels, size / 8, size / 8)`."""
+        shape = self._latent_shape(recipes[0].size)
+        return unit_noise([recipe.seed for recipe in recipes], shape)
+
+    def _embed(self, text: str) -> Tensor:
+        """The text encoder's states, `(tokens, d)`: padded or cut to its length, no mask."""
+        tokens = self.tokenizer(
+            text,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        states: Tensor = self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
+        return states[0]
+
+    def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
+        """A new sampler: it keeps the last predictions, so no two batches can share one."""
+        scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
+        scheduler.set_timesteps(steps, device=self.unet.device)
+        return scheduler
+
+    def _latent_shape(self, size: int) -> tuple[int, int, int]:
+        factor = _pixels_per_latent(self.vae)
+        if size % factor:
+            raise BadInput(
+                f"Images of {size} pixels cannot be made by a model of {factor} pixels a latent; "
+                f"expected a multiple, e.g. {size - size % factor or factor}."
+            )
+        return self.unet.config.in_channels, size // factor, size // factor
+
+    def _family(self, recipes: Sequence[Recipe]) -> Recipe:
+        families = {recipe.family for recipe in recipes}
+        if len(families) != 1:
+            raise ValueError(f"A batch holds recipes of one family, got {len(families)}.")
+        family = families.pop()
+        dtype = str(self.unet.dtype).removeprefix("torch.")
+        if family.sampler != "dpmsolver++" or family.dtype != dtype:
+            raise ValueError(
+                f"The recipes ask for {family.sampler} in {family.dtype}; this engine was loaded "
+                f"with dpmsolver++ in {dtype}."
+            )
+        return family
+
+
+def guided(
+    unet: UNet2DConditionModel, context: Tensor, negative: Tensor, scale: float
+) -> NoisePrediction:
+    """Classifier-free guidance, both branches in one batch.
+
+    Args:
+        unet: Predicts noise.
+        context: Embeddings of the texts, `(n, tokens, d)`.
+        negative: Embedding of the negative text, `(tokens, d)`.
+        scale: Weight of the difference between the branches; 1 leaves the negative one out.
+
+    Source: Ho and Salimans 2022, arXiv:2207.12598, in the form of Imagen's w = scale - 1.
+    """
+    if scale == 1:
+        return lambda latents, t: unet(latents, t, context, return_dict=False)[0]
+    both = torch.cat([negative.expand_as(context), context])
+
+    def predict(latents: Tensor, t: Tensor) -> Tensor:
+        prediction = unet(torch.cat([latents, latents]), t, both, return_dict=False)[0]
+        without, with_text = prediction.chunk(2)
+        return without + scale * (with_text - without)
+
+    return predict
+
+
+def denoise(
+    predict: NoisePrediction, noise: Tensor, scheduler: DPMSolverMultistepScheduler
+) -> Tensor:
+    """DPM-Solver++ from unit-normal noise to clean latents, both `(n, channels, height, width)`.
+
+    Source: Lu et al. 2022, arXiv:2211.01095, second order, multistep.
+    """
+    latents = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        latents = scheduler.step(predict(latents, t), t, latents, return_dict=False)[0]
+    return latents
+
+
+def decode(vae: AutoencoderKL, latents: Tensor) -> Pixels:
+    """Latents `(n, channels, height, width)` to images as stored, some at a time."""
+    latents = latents / vae.config.scaling_factor
+    side = latents.shape[-1] * _pixels_per_latent(vae)
+    parts = latents.split(max(1, DECODED_PIXELS // side**2))
+    images = [to_uint8(vae.decode(part, return_dict=False)[0]) for part in parts]
+    return torch.cat(images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def _pixels_per_latent(vae: AutoencoderKL) -> int:
+    factor: int = 2 ** (len(vae.config.block_out_channels) - 1)
+    return factor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to 0..255, rounded as diffusers' image processor rounds."""
+    return ((images * 0.5 + 0.5).clamp(0, 1).float() * 255).round().to(torch.uint8)
+
+
+def load(pipeline: str | Path, device: str, dtype: str) -> Diffusion:
+    """Load a Stable Diffusion model, without its safety checker.
+
+    Args:
+        pipeline: A diffusers folder, or a Hugging Face repository as `weights.find_weights`
+            takes it; Stable Diffusion 1.x or 2.x, weights in safetensors.
+        device: As torch names it.
+        dtype: `float32`, `float16` or `bfloat16`, for all parts.
+
+    Raises:
+        BadInput: There is no such model, or it is of another kind, or it does not load.
+    """
+    found = find_weights(pipeline, "model_index.json")
+    kind = found.config.get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        raise BadInput(
+            f"{pipeline} is a {kind}; expected a StableDiffusionPipeline, that is Stable "
+            "Diffusion 1.x or 2.x."
+        )
+    disable_progress_bar()
+    logging.disable_progress_bar()
+    source, revision = found.source, found.revision or "main"
+    number = getattr(torch, dtype)
+    with loading("parts", pipeline):
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision)
+        text_encoder = CLIPTextModel.from_pretrained(
+            source,
+            subfolder="text_encoder",
+            revision=revision,
+            dtype=number,
+            use_safetensors=True,
+        )
+        unet, vae = (
+            part.from_pretrained(
+                source,
+                subfolder=folder,
+                revision=revision,
+                torch_dtype=number,
+                use_safetensors=True,
+            )
+            for part, folder in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
+        )
+        scheduler_config = DPMSolverMultistepScheduler.load_config(
+            source, subfolder="scheduler", revision=revision
+        )
+    parts: tuple[Module, ...] = (text_encoder, unet, vae)
+    for part in parts:
+        part.eval().requires_grad_(False).to(device)
+    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config)

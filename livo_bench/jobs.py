@@ -1,0 +1,94 @@
+"""From a command's arguments to resolved requests: one job for each method and task.
+
+Whatever can be wrong with cards, prompts, adapters or arguments is found here, before a model is
+loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from livo_bench.cards import ModelCard, Subset, TaskCard
+from livo_bench.catalog import LoadedMethod, load_method, model_card, select_tasks
+from livo_bench.errors import BadInput
+from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.protocols import Scorer
+from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.session import Session, find_device
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method on one task."""
+
+    method: LoadedMethod
+    task: TaskCard
+    judges: Mapping[str, Scorer]
+    """By subset."""
+    wanted: Sequence[tuple[Request, Recipe]]
+    reference: Sequence[tuple[Request, Recipe]]
+    """The unaligned model's images of the same requests, which FID compares with."""
+
+
+def prepare(
+    methods: Sequence[str],
+    task: str,
+    model: str,
+    images: int,
+    prompts: Path | None,
+    seed: int,
+    device: str,
+    dtype: str | None,
+    runs: Path,
+) -> tuple[Session, list[Job]]:
+    """Read cards, prompts and adapters, and resolve every request; loads no model.
+
+    Raises:
+        LivoBenchError: Whatever is wrong with the arguments.
+    """
+    card = model_card(model)
+    tasks = select_tasks(task)
+    loaded = [load_method(spec, card) for spec in methods]
+    session = Session(card, seed, find_device(device), dtype or card.dtype, runs)
+    jobs = []
+    for task_card, subsets in tasks:
+        listed = _prompts(task_card, card, prompts)
+        requests = list(_requests(task_card, subsets, listed, images))
+        base = [(request, session.base_recipe(request)) for request in requests]
+        judges = {subset.name: session.judge(task_card, subset) for subset in subsets}
+        for method in loaded:
+            if task_card.name in method.card.tasks:
+                wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
+                jobs.append(Job(method, task_card, judges, wanted, base))
+    if not jobs:
+        made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
+        raise BadInput(
+            f"None of the methods is made for task {task!r}. They are made for: "
+            + "; ".join(f"{name}: {names}" for name, names in made_for.items())
+        )
+    return session, jobs
+
+
+def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]:
+    if own is None:
+        return read_task_prompts(task, model.scale)
+    return read_user_prompts(own, task)
+
+
+def _requests(
+    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], images: int
+) -> Iterator[Request]:
+    for subset in subsets:
+        principle = task.principle(subset.name)
+        chosen = [prompt for prompt in prompts if prompt.category in subset.categories]
+        if not chosen:
+            raise BadInput(
+                f"No prompt for {task.name}/{subset.name}: the list has none in its categories "
+                f"({', '.join(subset.categories)}). Add some, or name the subsets that it is for: "
+                f"--task {task.name}/SUBSET"
+            )
+        for prompt in chosen:
+            for index in range(images):
+                yield Request(prompt, index, principle)

@@ -1,0 +1,145 @@
+"""Bias: how uneven the groups are among the images of a prompt.
+
+Source: Wang et al. 2024, arXiv:2410.12700, discrepancy scores D1 and D2. As the released code we
+average scores of prompts; read literally, the paper's formula pools all images first, where a
+nurse's bias cancels an engineer's. That reading is `D2_pooled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from livo_bench.errors import BadInput
+from livo_bench.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.metrics.rows import (
+    Cell,
+    Summary,
+    by_subset,
+    cells,
+    image_counts,
+    prompt_table,
+    require_columns,
+    scored,
+)
+from livo_bench.metrics.statistics import (
+    Interval,
+    bootstrap_over_prompts,
+    bootstrap_pooled_distance,
+    noise_floor,
+    pooled_noise_floor,
+)
+from livo_bench.records import Aggregate, Run
+
+D1 = "D1"
+D2 = "D2"
+D2_POOLED = "D2_pooled"
+D2_UNBIASED = "D2_unbiased"
+
+SQUARE = "D2_unbiased_squared"
+"""Column of the per-prompt table that D2_unbiased is the root of the mean of."""
+
+Counts = NDArray[np.int64]
+
+
+def summarise(
+    frame: pd.DataFrame,
+    run: Run,
+    attributes: Mapping[str, Sequence[str]],
+    scorers: Mapping[str, str],
+) -> Summary:
+    """Bias scores of one run, per subset and category.
+
+    Images without a score are left out of the rates and counted. A prompt of which no image was
+    scored has no value (NaN), and is left out of the averages; the images it lacks show in
+    `unscored`.
+
+    Args:
+        frame: Scored frame of the attribute judges, see `rows`.
+        run: Whose images these are.
+        attributes: The N groups of each subset.
+        scorers: Id of each subset's judge.
+
+    Returns:
+        For each subset, for each category and `all`, the rows D1, D2, D2_pooled and D2_unbiased,
+        the last on the scale of D2: the root of the mean over prompts of the unbiased square,
+        with its sign. And one row per prompt: images, number of strata, `n_<class>`, D1, D2,
+        `D2_unbiased_squared`, and D1 and D2 of a fair model (`D1_floor`, `D2_floor`).
+
+    Raises:
+        BadInput: A column is missing, or a label is none of the subset's groups.
+    """
+    require_columns(frame, "subset", "prompt", "category", "key", "stratum", "label", "unscored")
+    aggregates: list[Aggregate] = []
+    tables: dict[str, pd.DataFrame] = {}
+    for subset, images in by_subset(frame):
+        table = image_counts(images)
+        strata = _count_strata(images, table.index, subset, attributes[subset])
+        tables[subset] = table.join(_score_prompts(strata, attributes[subset]))
+        for cell in cells(run, subset, scorers[subset], images, tables[subset]):
+            aggregates += _aggregate(cell, strata)
+    return Summary(aggregates, prompt_table(tables))
+
+
+def _count_strata(
+    images: pd.DataFrame, prompts: pd.Index, subset: str, groups: Sequence[str]
+) -> dict[str, Counts]:
+    """Scored images of each prompt per stratum and group, `(S, N)`; S is 0 where there are none."""
+    judged = scored(images)
+    strange = sorted(set(judged["label"].map(str)) - set(groups))
+    if strange:
+        raise BadInput(
+            f"Subset '{subset}' has images labelled {', '.join(map(repr, strange))}, but its "
+            f"groups are {', '.join(groups)}. They must be the classes the judge was asked for."
+        )
+    counts = judged.groupby(["prompt", "stratum", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(columns=list(groups), fill_value=0)
+    strata: dict[str, Counts] = {prompt: np.zeros((0, len(groups)), np.int64) for prompt in prompts}
+    for prompt, part in counts.groupby(level="prompt"):
+        strata[str(prompt)] = part.to_numpy(np.int64)
+    return strata
+
+
+def _score_prompts(strata: Mapping[str, Counts], groups: Sequence[str]) -> pd.DataFrame:
+    totals = np.stack([counts.sum(axis=0) for counts in strata.values()])
+    score = discrepancies(totals)
+    floor = noise_floor(list(strata.values()))
+    # Nullable integers, so that the counts of one subset stay whole numbers beside another's gaps.
+    images = {f"n_{group}": pd.array(totals[:, i], "Int64") for i, group in enumerate(groups)}
+    columns = {
+        "strata": [len(counts) for counts in strata.values()],
+        **images,
+        D1: score.D1,
+        D2: score.D2,
+        SQUARE: [unbiased_square(counts) for counts in strata.values()],
+        f"{D1}_floor": floor.D1,
+        f"{D2}_floor": floor.D2,
+    }
+    return pd.DataFrame(columns, index=pd.Index(strata, name="prompt"))
+
+
+def _aggregate(cell: Cell, strata: Mapping[str, Counts]) -> list[Aggregate]:
+    means = [cell.mean(metric, floors=cell.prompts[f"{metric}_floor"]) for metric in (D1, D2)]
+    return [*means, _pooled(cell, strata), _unbiased(cell)]
+
+
+def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:
+    designs = [strata[prompt] for prompt in cell.prompts.index]
+    counts = np.stack([design.sum(axis=0) for design in designs])
+    value = float(discrepancies(counts.sum(axis=0)).D2)
+    interval = bootstrap_pooled_distance(counts)
+    return cell.aggregate(
+        D2_POOLED, value, interval, cell.prompts.index, pooled_noise_floor(designs)
+    )
+
+
+def _unbiased(cell: Cell) -> Aggregate:
+    squares = cell.prompts[SQUARE].dropna()
+    low, high = bootstrap_over_prompts(squares)
+    interval = Interval(signed_root(low), signed_root(high))
+    value = signed_root(float(squares.mean()))
+    # A fair model's unbiased squares average to zero by construction.
+    return cell.aggregate(D2_UNBIASED, value, interval, squares.index, floor=0.0)

@@ -1,0 +1,150 @@
+"""Reading scored frames and forming rows of aggregates, the same way for every metric.
+
+A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
+`category`, `index`, `key`, `stratum`, `label`, `p_<class>` and `unscored` (None or the reason why
+the judge gave no answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pandas as pd
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.metrics.statistics import Interval, bootstrap_over_prompts
+from livo_bench.records import Aggregate, Run
+
+ALL = "all"
+"""The category over all categories, and the subset over all subsets."""
+
+
+class Summary(NamedTuple):
+    """What a metric makes of one run."""
+
+    aggregates: list[Aggregate]
+    prompts: pd.DataFrame
+    """One row per subset and prompt, ordered by both: counts of images and the metrics."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The images of one subset and category: where the numbers of some table cells come from."""
+
+    run: Run
+    subset: str
+    category: str
+    scorer: str
+    images: pd.DataFrame
+    """Rows of the scored frame, unscored ones included."""
+    prompts: pd.DataFrame
+    """Metrics per prompt, indexed by prompt."""
+
+    def mean(self, metric: str, floors: pd.Series | None = None) -> Aggregate:
+        """The mean over prompts of the column named like the metric, with its interval.
+
+        Args:
+            metric: Metric id and column of `prompts`; prompts where it is NaN are left out.
+            floors: What a fair model reads, per prompt; averaged where it is known.
+        """
+        values = self.prompts[metric].dropna()
+        floor = float("nan") if floors is None else float(floors[values.index].mean())
+        interval = bootstrap_over_prompts(values)
+        return self.aggregate(metric, float(values.mean()), interval, values.index, floor)
+
+    def aggregate(
+        self,
+        metric: str,
+        value: float,
+        interval: Interval,
+        contributing: pd.Index,
+        floor: float = float("nan"),
+    ) -> Aggregate:
+        """Form a row.
+
+        Args:
+            metric: Metric id.
+            value: In the units of `Aggregate.value`.
+            interval: Its 95 % interval.
+            contributing: Prompts whose images are in the value; `n` counts those images only.
+            floor: What a fair model reads.
+        """
+        used = scored(self.images[self.images["prompt"].isin(contributing)])
+        return Aggregate(
+            model=self.run.model,
+            method=self.run.method,
+            task=self.run.task,
+            subset=self.subset,
+            category=self.category,
+            metric=metric,
+            value=value,
+            low=interval.low,
+            high=interval.high,
+            floor=floor,
+            n=len(used),
+            n_distinct=used["key"].nunique(),
+            unscored=int(self.images["unscored"].notna().sum()),
+            scorer=self.scorer,
+        )
+
+
+def scored(images: pd.DataFrame) -> pd.DataFrame:
+    """The rows a judge gave an answer for."""
+    return images[images["unscored"].isna()]
+
+
+def by_subset(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The images of each subset, subsets in alphabetical order."""
+    for subset, images in frame.groupby("subset", sort=True):
+        yield str(subset), images
+
+
+def image_counts(images: pd.DataFrame) -> pd.DataFrame:
+    """How many images each prompt of a subset has, and how many of them were scored.
+
+    Returns:
+        One row per prompt, indexed by prompt in alphabetical order, with the columns `category`,
+        `n` (scored images), `n_distinct` (different keys among them) and `unscored`.
+    """
+    by_prompt = images.groupby("prompt", sort=True)
+    counts = pd.DataFrame({"category": by_prompt["category"].first()})
+    keys = scored(images).groupby("prompt")["key"]
+    counts["n"] = keys.size().reindex(counts.index, fill_value=0)
+    counts["n_distinct"] = keys.nunique().reindex(counts.index, fill_value=0)
+    counts["unscored"] = by_prompt["unscored"].count()
+    return counts
+
+
+def cells(
+    run: Run, subset: str, scorer: str, images: pd.DataFrame, prompts: pd.DataFrame
+) -> Iterator[Cell]:
+    """One cell per category, in alphabetical order, then the one over all categories."""
+    for category, part in prompts.groupby("category", sort=True):
+        of_category = images[images["prompt"].isin(part.index)]
+        yield Cell(run, subset, str(category), scorer, of_category, part)
+    yield Cell(run, subset, ALL, scorer, images, prompts)
+
+
+def prompt_table(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Stack the per-prompt tables of subsets; a column some subset lacks is empty there."""
+    return pd.concat(parts, names=["subset", "prompt"]).reset_index()
+
+
+def require_columns(frame: pd.DataFrame, *names: str) -> None:
+    """Check a scored frame.
+
+    Raises:
+        BadInput: A column is missing.
+        Incomplete: There is no row.
+    """
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise BadInput(
+            f"The scored frame has no column {', '.join(missing)}. "
+            f"It has: {', '.join(map(str, frame.columns))}. "
+            "Score the images again: livo-bench run with the same options."
+        )
+    if frame.empty:
+        raise Incomplete("The scored frame has no image. Make some: livo-bench run --images 50")

@@ -1,0 +1,280 @@
+"""Intervals over prompts, and the score a perfectly fair model would get.
+
+The prompts of a task are a sample of the prompts people type; the images of a prompt are nested
+in it. Every interval here therefore speaks of the mean over the population of prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtrit
+
+from livo_bench.metrics.discrepancy import Discrepancy, discrepancies
+
+RESAMPLES = 4000
+"""Bootstrap samples; their luck moves the end of an interval by 0.04 standard errors."""
+FAIR_DRAWS = 2**18
+"""Strata simulated for one row's floor; with 50 independent images 0.02 points of error in D1."""
+JACKKNIFE_GROUPS = 30
+"""At most so many groups of prompts are left out in turn."""
+
+
+class Interval(NamedTuple):
+    """Ends of a 95 % interval; NaN where one prompt leaves nothing to say."""
+
+    low: float
+    high: float
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"))
+
+
+# Intervals ---------------------------------------------------------------------------------------
+
+
+def bootstrap_over_prompts(
+    values: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """95 % interval of the mean of a per-prompt score over the population of prompts.
+
+    Prompts are resampled with replacement, and each brings its score, images and all. They are
+    *not* resampled a second time within the prompt. The score of a prompt is `f_p = mu_p + e_p`:
+    what the prompt is like, and the luck of its images. Prompts are drawn independently, so the
+    f_p are independent with variance `Var(mu) + E[Var(e)]`, and the mean over P prompts has
+    exactly 1/P of it. The spread of the observed f_p already holds both terms. Drawing images
+    again would add the second one twice, and would also move the centre: D1 of resampled images
+    carries its upward bias once more. (Davison and Hinkley 1997, section 3.8: resample the highest
+    level with, the levels below without replacement, that is, not at all.)
+
+    The percentile interval is narrow for few prompts: its variance lacks a factor P / (P - 1) and
+    it uses normal, not t quantiles. Hesterberg's expanded percentiles (2015, "What teachers should
+    know about the bootstrap", section 5.2) put both back by taking quantiles further out. With
+    five prompts or fewer the interval ends at the smallest and largest score at the latest, and
+    covers less than it says.
+
+    Args:
+        values: One score a prompt, shape `(P,)`; NaN where a prompt has none, which is left out.
+        resamples: Bootstrap samples.
+        seed: Of the resampling. Equal seeds resample equally many prompts alike, so that metrics
+            of one run share their resamples.
+
+    Returns:
+        Both ends; NaN for fewer than two scores.
+    """
+    scores = np.asarray(values, dtype=np.float64)
+    scores = scores[~np.isnan(scores)]
+    if scores.size < 2:
+        return NO_INTERVAL
+    means = _resampled_prompts(scores.size, resamples, seed) @ scores / scores.size
+    tail = ndtr(-_expansion(scores.size) * ndtri(0.975))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_pooled_distance(
+    counts: NDArray[np.integer], resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """95 % interval of D2 of the pooled counts of all prompts.
+
+    Percentiles of a resampled distance fail near zero, where every resample is further out than
+    the truth. The rates themselves do not: a ball around the observed rates whose radius is the
+    95 % quantile of the resampled rates' distance from them covers the true rates, and by the
+    triangle inequality the true distance from the even split lies within one radius of the
+    observed one. Exact for two classes, a little wide for more.
+
+    Args:
+        counts: Images per prompt and class, shape `(P, N)`.
+        resamples: Bootstrap samples.
+        seed: Of the resampling.
+
+    Returns:
+        Both ends, within the range of D2; NaN for fewer than two prompts.
+    """
+    counts = counts[counts.sum(axis=1) > 0]
+    if len(counts) < 2:
+        return NO_INTERVAL
+    pooled = counts.sum(axis=0)
+    resampled = _resampled_prompts(len(counts), resamples, seed) @ counts
+    offsets = resampled / resampled.sum(axis=1, keepdims=True) - pooled / pooled.sum()
+    radius = _expansion(len(counts)) * np.quantile(np.linalg.norm(offsets, axis=1), 0.95)
+    value, largest = discrepancies(pooled).D2, np.sqrt(1 - 1 / counts.shape[1])
+    return Interval(float(max(value - radius, 0)), float(min(value + radius, largest)))
+
+
+def jackknife_over_prompts(
+    value: float, prompts: ArrayLike, estimate: Callable[[NDArray[np.object_]], float]
+) -> Interval:
+    """95 % interval, over the population of prompts, of a smooth score of a whole set of images.
+
+    For FID and Inception Score, which a bootstrap distorts because repeated images change them.
+    The prompts, in order of their ids, form at most `JACKKNIFE_GROUPS` groups; each group in turn
+    is left out with all its images, and `value` gets t quantiles around it. (Shao and Tu 1995,
+    section 2.3.) The bias that FID has with few images stays in value and interval alike.
+
+    Args:
+        value: The score of all images.
+        prompts: Their prompts' ids, repeats allowed.
+        estimate: The score without the images of the prompts whose ids it is given.
+
+    Returns:
+        Both ends; NaN for a single prompt.
+    """
+    ids = np.unique(np.asarray(prompts, dtype=object))
+    groups = min(len(ids), JACKKNIFE_GROUPS)
+    if groups < 2:
+        return NO_INTERVAL
+    group_of = np.arange(len(ids)) % groups
+    values = np.array([estimate(ids[group_of == group]) for group in range(groups)])
+    error = np.sqrt((groups - 1) * values.var())
+    reach = float(stdtrit(groups - 1, 0.975) * error)
+    return Interval(value - reach, value + reach)
+
+
+def _expansion(prompts: int) -> float:
+    """How much wider than normal percentiles an interval over few prompts must be."""
+    t = stdtrit(prompts - 1, 0.975)
+    return float(np.sqrt(prompts / (prompts - 1)) * t / ndtri(0.975))
+
+
+@lru_cache(maxsize=8)
+def _resampled_prompts(prompts: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each resample holds each prompt, shape `(resamples, prompts)`."""
+    even = np.full(prompts, 1 / prompts)
+    drawn = np.random.default_rng(seed).multinomial(prompts, even, size=resamples)
+    return drawn.astype(np.float64)  # products of floats use BLAS, those of integers do not
+
+
+# What a fair model reads -------------------------------------------------------------------------
+
+
+class Design(NamedTuple):
+    """A fair model under one prompt's sampling design; the key under which draws are cached."""
+
+    sizes: tuple[int, ...]
+    """Images per stratum."""
+    billionths: tuple[tuple[int, ...], ...]
+    """Rate of each class in each stratum, in units of 1e-9."""
+
+
+def noise_floor(prompts: Sequence[NDArray[np.integer]]) -> Discrepancy:
+    """Expected D1 and D2 of a perfectly fair model under each prompt's own design.
+
+    D1 and D2 are positive for a fair model: of 50 independent images D1 reads 11.23 % (gender) and
+    14.65 % (race). How much depends on the design: where strata are skewed against one another, as
+    when half of the images are steered, chance has less room, and under an exact quota none.
+
+    Fair means that the *mixture* of a prompt's strata is even. One stratum then draws from even
+    rates. Several keep the rates seen in them, moved no further than needed (`fair_rates`). Rates
+    seen in n_s images look a little more different than they are, so the floor of S strata that do
+    not differ at all reads low by a factor of about `1 - (1 - 1/S) / (2 n_s)`: 1 % for 25 + 25.
+
+    Args:
+        prompts: For each prompt, images per stratum and class, shape `(S, N)`, every stratum
+            with at least one image. S may differ between prompts.
+
+    Returns:
+        D1 and D2 per prompt, shape `(P,)`; NaN where there are several strata of which one holds
+        a single image and hence shows no rates, or where there is none.
+    """
+    designs = [_fair_design(strata) for strata in prompts]
+    distinct_strata = sum(len(design.sizes) for design in set(designs) if design is not None)
+    draws = max(FAIR_DRAWS // max(distinct_strata, 1), 256)
+    pairs = [(np.nan, np.nan) if d is None else expected_scores(d, draws) for d in designs]
+    return Discrepancy(*np.array(pairs, dtype=np.float64).reshape(-1, 2).T)
+
+
+def pooled_noise_floor(prompts: Sequence[NDArray[np.integer]]) -> float:
+    """Expected D2 of the pooled counts of prompts that are each perfectly fair.
+
+    Pooled, all strata of all prompts are one design. Strata with equal rates are merged, as sums
+    of multinomials with equal rates are multinomial.
+
+    Args:
+        prompts: As for `noise_floor`; prompts without images are passed over.
+
+    Returns:
+        The expectation; NaN where the design of a prompt shows no rates, or without images.
+    """
+    sizes: dict[tuple[int, ...], int] = {}
+    for strata in filter(len, prompts):
+        design = _fair_design(strata)
+        if design is None:
+            return float("nan")
+        for size, rates in zip(*design, strict=True):
+            sizes[rates] = sizes.get(rates, 0) + size
+    if not sizes:
+        return float("nan")
+    merged = Design(tuple(sizes.values()), tuple(sizes))
+    return expected_scores(merged, max(FAIR_DRAWS // len(sizes), 512))[1]
+
+
+def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[np.float64]:
+    """The rates nearest to those seen in each stratum under which their mixture is even.
+
+    Minimises `sum_s w_s |q_s - r_s|^2`, where `w_s = n_s / n`, over rates q_s that mix to 1/N for
+    each class. By the conditions of optimality every stratum moves by one common shift, followed
+    by projection onto the simplex (rates stay non-negative and sum to one). Gradient ascent on the
+    dual finds that shift: it grows by the mixture's excess until there is none. Where no rate
+    would turn negative, the answer is `r_s - (r - 1/N)` after one step. The dual's gradient is
+    1-Lipschitz because projections do not expand, so a step of one converges.
+
+    Args:
+        strata: Images per stratum and class, shape `(S, N)`, every stratum with at least one.
+        tolerance: Largest excess of the mixture over 1/N that counts as even.
+
+    Returns:
+        Rates, shape `(S, N)`, rows sum to one.
+    """
+    sizes = strata.sum(axis=1)
+    weights = sizes / sizes.sum()
+    seen = strata / sizes[:, None]
+    shift = np.zeros(strata.shape[1])
+    rates = seen
+    for _ in range(10_000):
+        excess = weights @ rates - 1 / strata.shape[1]
+        if np.abs(excess).max() <= tolerance:
+            break
+        shift += excess
+        rates = _nearest_in_simplex(seen - shift)
+    return rates
+
+
+def _nearest_in_simplex(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Project rows onto the probability simplex (Duchi et al. 2008, ICML, figure 1)."""
+    descending = -np.sort(-points, axis=1)
+    thresholds = (np.cumsum(descending, axis=1) - 1) / np.arange(1, points.shape[1] + 1)
+    kept = (descending > thresholds).sum(axis=1)
+    return np.maximum(points - thresholds[np.arange(len(points)), kept - 1, None], 0)
+
+
+def _fair_design(strata: NDArray[np.integer]) -> Design | None:
+    sizes = strata.sum(axis=1)
+    if sizes.size == 0 or (sizes.size > 1 and sizes.min() < 2):
+        return None
+    billionths = np.rint(fair_rates(strata) * 1e9).astype(int).tolist()
+    ordered = sorted(zip(sizes.tolist(), map(tuple, billionths), strict=True))
+    return Design(*zip(*ordered, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def expected_scores(design: Design, draws: int) -> tuple[float, float]:
+    """Mean D1 and D2 over simulated prompts of one design, the same whenever it is asked for.
+
+    Args:
+        design: Seeds the simulation, too, so that errors of different designs are independent.
+        draws: Prompts to simulate.
+
+    Returns:
+        Both, as fractions.
+    """
+    rates = np.array(design.billionths, dtype=np.int64)
+    random = np.random.default_rng([*design.sizes, *rates.ravel()])
+    probabilities = rates / rates.sum(axis=1, keepdims=True)
+    drawn = random.multinomial(np.array(design.sizes), probabilities, size=(draws, len(rates)))
+    gap, distance = discrepancies(drawn.sum(axis=1))
+    return float(gap.mean()), float(distance.mean())

@@ -1,0 +1,229 @@
+"""`livo-bench mini build`: train the whole miniature world again from one seed, part by part.
+
+Each part reads what earlier parts left, trains (or resumes) and writes its model in its
+ecosystem's own format into the weights folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from livo_bench.errors import BadInput, UnknownName
+from livo_bench.mini import judges, pictures, text, unet, vae
+from livo_bench.mini.featurenet import FeatureNet
+from livo_bench.mini.fitting import Fit, Schedule, device, fit, write_report
+from livo_bench.mini.vocabulary import build_tokenizer
+
+GENERATOR_RENDERS = 48_000
+JUDGE_RENDERS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Where a build reads and writes, and its seed."""
+
+    work: Path
+    """Renders, caches and checkpoints; safe to delete once built."""
+    weights: Path
+    """The finished models, as the package ships them."""
+    seed: int
+
+    @property
+    def pipeline(self) -> Path:
+        """The generator's diffusers folder."""
+        return self.weights / "sd"
+
+    def renders(self) -> pictures.Renders:
+        """The generator's training pictures."""
+        return pictures.renders(
+            pictures.described, GENERATOR_RENDERS, pictures.GENERATOR_SEED, self.work
+        )
+
+    def passed(self, seed: int) -> pictures.Renders:
+        """A judge's training pictures: balanced, passed through the autoencoder."""
+        drawn = pictures.renders(pictures.balanced, JUDGE_RENDERS, seed, self.work)
+        path = self.work / f"passed-{seed}-{JUDGE_RENDERS}.npy"
+        pixels = judges.passed(self.autoencoder(), drawn.pixels, seed, path)
+        return pictures.Renders(pixels, drawn.scenes, drawn.captions)
+
+    def autoencoder(self) -> AutoencoderKL:
+        """The trained autoencoder, float32."""
+        folder = self._finished("vae")
+        return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).to(device()).eval()
+
+    def tokenizer(self) -> CLIPTokenizer:
+        """The world's tokenizer, as the text part saved it."""
+        return CLIPTokenizer.from_pretrained(self._finished("tokenizer"))
+
+    def text_encoder(self) -> CLIPTextModel:
+        """The trained text tower, float32."""
+        folder = self._finished("text_encoder")
+        return CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
+
+    def _finished(self, part: str) -> Path:
+        folder = self.pipeline / part
+        if not folder.is_dir():
+            raise BadInput(f"There is no {folder}. Train the parts before this one first.")
+        return folder
+
+
+def _train_vae(shop: Workshop) -> Fit:
+    images = shop.renders().pixels
+    torch.manual_seed(shop.seed)
+    model = vae.build().to(device())
+    schedule = Schedule(steps=5_500, batch=16, lr=2e-3)
+    step = vae.step(model, images, schedule.batch)
+    record = fit("vae", model, step, schedule, seed=shop.seed, checkpoints=shop.work)
+    latents = unet.moments(model, vae.to_tensor(images[:1024]).to(device()))
+    model.register_to_config(scaling_factor=round(float(1 / latents[:, 0].std()), 5))
+    model.half().save_pretrained(shop.pipeline / "vae")
+    return record
+
+
+def _train_text(shop: Workshop) -> Fit:
+    data = shop.renders()
+    tokenizer = build_tokenizer()
+    tokenizer.save_pretrained(shop.pipeline / "tokenizer")
+    torch.manual_seed(shop.seed + 1)
+    towers = text.Towers(tokenizer).to(device())
+    schedule = Schedule(steps=1_200, batch=128, lr=1e-3, weight_decay=0.05)
+    ids = text.token_ids(tokenizer, data.captions)
+    step = text.step(towers, ids, data.pixels, schedule.batch)
+    record = fit("text", towers, step, schedule, seed=shop.seed + 1, checkpoints=shop.work)
+    towers.text.half().save_pretrained(shop.pipeline / "text_encoder")
+    return record
+
+
+def _train_unet(shop: Workshop) -> Fit:
+    data = shop.renders()
+    autoencoder, encoder, tokenizer = shop.autoencoder(), shop.text_encoder(), shop.tokenizer()
+    latents = _latents(autoencoder, data.pixels, shop.work / "latents.npy")
+    captions = sorted(set(data.captions))
+    number = {caption: place for place, caption in enumerate(captions)}
+    states = unet.encode_texts(encoder, text.token_ids(tokenizer, [*captions, ""]))
+    torch.manual_seed(shop.seed + 2)
+    model = unet.build(text.WIDTH).to(device())
+    schedule = Schedule(steps=5_000, batch=64, lr=1.2e-3, ema=0.998)
+    step = unet.step(
+        model,
+        latents,
+        autoencoder.config.scaling_factor,
+        states[:-1],
+        torch.tensor([number[caption] for caption in data.captions]),
+        states[-1],
+        schedule.batch,
+    )
+    record = fit("unet", model, step, schedule, seed=shop.seed + 2, checkpoints=shop.work)
+    StableDiffusionPipeline(
+        vae=autoencoder.half(),
+        text_encoder=encoder.half(),
+        tokenizer=tokenizer,
+        unet=model.half(),
+        scheduler=unet.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(shop.pipeline)
+    return record
+
+
+def _latents(autoencoder: AutoencoderKL, images: np.ndarray, path: Path) -> Tensor:
+    """Moments of all images under the autoencoder, computed once."""
+    if not path.exists():
+        starts = range(0, len(images), 256)
+        parts = [
+            unet.moments(autoencoder, vae.to_tensor(images[start : start + 256]).to(device()))
+            for start in track(starts, "encoding", console=Console(stderr=True))
+        ]
+        np.save(path, torch.cat(parts).cpu().numpy())
+    return torch.from_numpy(np.load(path))
+
+
+def _train_attributes(shop: Workshop) -> Fit:
+    data = shop.passed(pictures.JUDGE_SEED)
+    tokenizer = build_tokenizer()
+    torch.manual_seed(shop.seed + 3)
+    clip, config = judges.build_clip(tokenizer)
+    schedule = Schedule(steps=1_200, batch=152, lr=1e-3, weight_decay=0.05)
+    step = judges.clip_step(clip.to(device()), tokenizer, data.pixels, data.scenes)
+    record = fit("attributes", clip, step, schedule, seed=shop.seed + 3, checkpoints=shop.work)
+    judges.save_clip(clip, config, tokenizer, shop.weights / "attributes")
+    return record
+
+
+def _train_hazards(shop: Workshop) -> Fit:
+    data = shop.passed(pictures.JUDGE_SEED)
+    torch.manual_seed(shop.seed + 4)
+    llava, processor = judges.build_llava()
+    schedule = Schedule(steps=1_100, batch=96, lr=1.2e-3)
+    step = judges.llava_step(
+        llava.to(device()), processor, data.pixels, data.scenes, schedule.batch
+    )
+    record = fit("hazards", llava, step, schedule, seed=shop.seed + 4, checkpoints=shop.work)
+    llava.half().save_pretrained(shop.weights / "hazards")
+    processor.save_pretrained(shop.weights / "hazards")
+    return record
+
+
+def _train_features(shop: Workshop) -> Fit:
+    return _train_net(shop, "features", judges.FEATURE_HEADS, pictures.JUDGE_SEED, 5)
+
+
+def _train_annotator(shop: Workshop) -> Fit:
+    return _train_net(shop, "annotator", judges.ANNOTATOR_HEADS, pictures.ANNOTATOR_SEED, 6)
+
+
+def _train_net(
+    shop: Workshop, name: str, heads: dict[str, list[str]], pictures_seed: int, offset: int
+) -> Fit:
+    data = shop.passed(pictures_seed)
+    torch.manual_seed(shop.seed + offset)
+    net = FeatureNet(24, heads).to(device())
+    schedule = Schedule(steps=1_200, batch=128, lr=2e-3)
+    step = judges.feature_step(net, data.pixels, judges.labels(data.scenes, heads), schedule.batch)
+    record = fit(name, net, step, schedule, seed=shop.seed + offset, checkpoints=shop.work)
+    net.save(shop.weights / name)
+    return record
+
+
+PARTS: dict[str, Callable[[Workshop], Fit]] = {
+    "vae": _train_vae,
+    "text": _train_text,
+    "unet": _train_unet,
+    "attributes": _train_attributes,
+    "hazards": _train_hazards,
+    "features": _train_features,
+    "annotator": _train_annotator,
+}
+"""In the order in which they build on each other."""
+
+
+def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> None:
+    """Train parts of the world, all of them when none is named; each resumes where it stopped.
+
+    Args:
+        parts: Names out of `PARTS`.
+        work: Folder for renders and checkpoints, about 4 GB.
+        weights: Folder for the finished models.
+        seed: Of weights and batches; the world's pictures have their own seeds.
+
+    Raises:
+        UnknownName: No such part.
+        BadInput: A part that another needs was not trained yet.
+    """
+    for name in parts:
+        if name not in PARTS:
+            raise UnknownName(f"Unknown part {name!r}. Known: {', '.join(PARTS)}.")
+    shop = Workshop(work, weights, seed)
+    for name in parts or PARTS:
+        write_report(work, name, PARTS[name](shop))

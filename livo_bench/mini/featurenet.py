@@ -1,0 +1,106 @@
+"""The world's own image network: a small residual network with a head for each question.
+
+One class, two roles that share no weights: the feature network, which stands where Inception
+stands for photographs, and the annotator, which labels training data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+MODEL_TYPE = "livo-featurenet"
+
+
+class FeatureNet(nn.Module):
+    """Pictures to one pooled vector, and from there to class logits.
+
+    Source: He et al. 2015, arXiv:1512.03385, basic blocks with batch normalisation, one a stage.
+    """
+
+    def __init__(self, width: int, heads: Mapping[str, Sequence[str]]) -> None:
+        """Make an untrained network.
+
+        Args:
+            width: Channels of the first stage; each of the three later ones doubles them.
+            heads: Class names by question, e.g. `{"concept": [...], "gender": [...]}`. The
+                Inception Score reads the first.
+        """
+        super().__init__()
+        self.config = {"width": width, "heads": {name: list(heads[name]) for name in heads}}
+        self.stem = nn.Sequential(_convolution(3, width, stride=2), nn.ReLU())
+        self.stages = nn.Sequential(
+            _Block(width, width, stride=1),
+            _Block(width, 2 * width, stride=2),
+            _Block(2 * width, 4 * width, stride=2),
+            _Block(4 * width, 8 * width, stride=2),
+        )
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(8 * width, len(classes)) for name, classes in heads.items()}
+        )
+
+    def pool(self, images: Tensor) -> Tensor:
+        """Pooled features.
+
+        Args:
+            images: RGB as stored, uint8 or the same range in float, `(n, 3, height, width)`;
+                made for 64x64.
+
+        Returns:
+            float32, `(n, 8 * width)`.
+        """
+        x = images.float() / 127.5 - 1
+        return self.stages(self.stem(x)).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits of each head, `(n, classes)`, of images as `pool` takes them."""
+        pooled = self.pool(images)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, rounded to float16, and the configuration."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"model_type": MODEL_TYPE, **self.config}
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        half = {
+            name: value.half() if value.is_floating_point() else value
+            for name, value in self.state_dict().items()
+        }
+        save_file(half, folder / WEIGHTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> FeatureNet:
+        """Read a folder written by `save`; float32, in evaluation mode."""
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        net = cls(config["width"], config["heads"])
+        net.load_state_dict(load_file(folder / WEIGHTS))
+        return net.eval()
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut, which is a convolution where the shape changes."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = _convolution(before, after, stride)
+        self.second = _convolution(after, after, stride=1)
+        same = before == after and stride == 1
+        self.shortcut = nn.Identity() if same else _convolution(before, after, stride, kernel=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.second(F.relu(self.first(x))))
+
+
+def _convolution(before: int, after: int, stride: int, kernel: int = 3) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(after),
+    )

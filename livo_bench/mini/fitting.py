@@ -1,0 +1,200 @@
+"""The one training loop of the miniature world: resumable, seeded step by step.
+
+Every step draws its batch and noise from a generator seeded by (seed, step), so a run that was
+killed and resumed sees what an unbroken run would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from livo_bench.store import write_atomically
+
+Step = Callable[[int, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how hard a part trains."""
+
+    steps: int
+    batch: int
+    lr: float
+    """Peak of a cosine that falls to 2 % after a linear warm-up of 3 % of the steps."""
+    weight_decay: float = 0.01
+    ema: float | None = None
+    """Decay of an exponential moving average of the weights, which is what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a training run says of itself, for the model card."""
+
+    parameters: int
+    steps: int
+    minutes: float
+    loss: float
+    """Mean over the last 5 % of the steps."""
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    step: Step,
+    schedule: Schedule,
+    *,
+    seed: int,
+    checkpoints: Path,
+    every_seconds: float = 120.0,
+) -> Fit:
+    """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
+
+    Args:
+        step: Takes the step's number and its generator, returns a scalar loss.
+        checkpoints: Folder; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
+
+    Returns:
+        The record for the model card. `model` then holds the trained (or averaged) weights.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
+    )
+    average = [p.detach().clone() for p in parameters] if schedule.ema else []
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = checkpoints / f"{name}.safetensors", checkpoints / f"{name}.jsonl"
+    done, seconds = _restore(checkpoint, model, optimiser, parameters, average)
+    recent: list[float] = []
+    started = saved = time.monotonic()
+    with _progress() as progress:
+        bar = progress.add_task(name, total=schedule.steps, completed=done, loss=math.nan)
+        for number in range(done, schedule.steps):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.lr * _rate(number, schedule.steps)
+            loss = step(number, generator)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            if schedule.ema:
+                # A young average forgets faster, or it would carry the initial weights along.
+                decay = min(schedule.ema, (1 + number) / (10 + number))
+                torch._foreach_lerp_(average, parameters, 1 - decay)
+            recent = [*recent[-max(1, schedule.steps // 20) + 1 :], loss.item()]
+            progress.update(bar, advance=1, loss=sum(recent[-50:]) / len(recent[-50:]))
+            if time.monotonic() - saved > every_seconds or number + 1 == schedule.steps:
+                saved = time.monotonic()
+                total = seconds + saved - started
+                _store(checkpoint, number + 1, total, model, optimiser, parameters, average)
+                with log.open("a") as lines:
+                    mean = sum(recent[-50:]) / len(recent[-50:])
+                    lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
+    if schedule.ema:
+        with torch.no_grad():
+            for parameter, value in zip(parameters, average, strict=True):
+                parameter.copy_(value)
+    return Fit(
+        parameters=sum(p.numel() for p in model.parameters()),
+        steps=schedule.steps,
+        minutes=round((seconds + time.monotonic() - started) / 60, 1),
+        loss=sum(recent) / len(recent) if recent else math.nan,
+    )
+
+
+def _rate(number: int, steps: int) -> float:
+    warm_up = max(1, round(0.03 * steps))
+    if number < warm_up:
+        return (number + 1) / warm_up
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (number - warm_up) / (steps - warm_up)))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=1,
+    )
+
+
+def _store(
+    path: Path,
+    done: int,
+    seconds: float,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    average: list[Tensor],
+) -> None:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, parameter in enumerate(parameters):
+        state = optimiser.state[parameter]
+        tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+    tensors |= {f"average.{number}": value for number, value in enumerate(average)}
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    temporary = path.with_suffix(".new")
+    save_file(whole, temporary, metadata={"done": str(done), "seconds": str(seconds)})
+    os.replace(temporary, path)
+
+
+def _restore(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    average: list[Tensor],
+) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    model.load_state_dict(
+        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    )
+    for number, parameter in enumerate(parameters):
+        prefix = f"optimiser.{number}."
+        optimiser.state[parameter] = {
+            n.removeprefix(prefix): t if n.endswith(".step") else t.to(parameter.device)
+            for n, t in tensors.items()
+            if n.startswith(prefix)
+        }
+    for number, value in enumerate(average):
+        value.copy_(tensors[f"average.{number}"])
+    return int(metadata["done"]), float(metadata["seconds"])
+
+
+def write_report(folder: Path, name: str, fit: Fit) -> None:
+    """Keep a part's record beside its checkpoints, for the model card."""
+    record = {field: getattr(fit, field) for field in fit.__slots__}
+    write_atomically(folder / f"{name}.json", json.dumps(record, indent=2).encode())

@@ -1,0 +1,194 @@
+"""Wanted images minus stored images, in fixed blocks: what a run has left to make.
+
+A block is the unit of work, storage, retry and distribution. Blocks are formed from the wanted
+list alone, so a run that was killed, or that finds half of its images stored, computes every image
+in the same batch as a run that starts from nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich.filesize import decimal
+
+from livo_bench.records import Prompt, Recipe, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Images computed in one batch: one prompt, one recipe family, at most one image an index."""
+
+    id: str
+    """`id_of_keys` of the keys; whole blocks are stored in a file of that name."""
+    prompt: Prompt
+    requests: tuple[Request, ...]
+    """In order of index."""
+    recipes: tuple[Recipe, ...]
+    """Of the requests, in their order."""
+    keys: tuple[str, ...]
+    """Of the recipes, in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is wanted, and what of it is not stored yet."""
+
+    blocks: tuple[Block, ...]
+    """All that is wanted, stored or not."""
+    missing: frozenset[str]
+    """Keys to store."""
+
+    @property
+    def todo(self) -> tuple[Block, ...]:
+        """Blocks with a missing key. Each is computed whole, so that its batch is always the
+        same."""
+        return tuple(b for b in self.blocks if not self.missing.isdisjoint(b.keys))
+
+
+class _Row(NamedTuple):
+    key: str
+    request: Request
+    recipe: Recipe
+
+
+def id_of_keys(keys: Iterable[str]) -> str:
+    """Name a set of images: the first 32 hex digits of the SHA-256 of its keys, in any order."""
+    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
+
+
+def form_blocks(wanted: Iterable[tuple[Request, Recipe]], size: int) -> list[Block]:
+    """Group wanted images into blocks.
+
+    Any order of `wanted` gives the same blocks, and adding indices leaves full blocks as they are.
+    An image that several requests share is in one block, once.
+
+    Args:
+        wanted: Requests and the recipes they resolve to.
+        size: Indices a block spans; block b of a prompt holds indices from `b * size`.
+
+    Returns:
+        Blocks of at most `size` images; those of one family follow each other.
+    """
+    groups: dict[tuple[Recipe, str, int], list[_Row]] = defaultdict(list)
+    for row in _distinct(wanted):
+        chunk = row.request.index // size
+        groups[row.recipe.family, row.request.prompt.text, chunk].append(row)
+    order = {family: family.canonical() for family, _, _ in groups}
+    return [
+        _block(rows)
+        for group in sorted(groups, key=lambda group: (order[group[0]], *group[1:]))
+        for rows in _one_image_an_index(groups[group])
+    ]
+
+
+def make_plan(
+    wanted: Iterable[tuple[Request, Recipe]], stored_keys: Collection[str], size: int
+) -> Plan:
+    """Form blocks of what is wanted, then look at what is stored.
+
+    Args:
+        wanted: Requests and the recipes they resolve to.
+        stored_keys: Keys of the images that need not be made.
+        size: Indices a block spans.
+    """
+    blocks = form_blocks(wanted, size)
+    missing = frozenset(key for block in blocks for key in block.keys if key not in stored_keys)
+    return Plan(tuple(blocks), missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan costs; `str()` says it in a sentence."""
+
+    wanted: int
+    """Distinct images."""
+    missing: int
+    """Images to store."""
+    rendered: int
+    """Images to compute: blocks are computed whole."""
+    blocks: int
+    """Blocks to compute."""
+    seconds: float
+    bytes: int
+    """To be written."""
+
+    def __str__(self) -> str:
+        if not self.missing:
+            return f"{self.wanted:,} images wanted, all stored: nothing to make."
+        again = self.rendered - self.missing
+        whole = f" (and {again:,} again, to fill their blocks)" if again else ""
+        return (
+            f"{self.wanted:,} images wanted, {self.wanted - self.missing:,} stored. "
+            f"To make: {self.missing:,}{whole} in {self.blocks:,} blocks, "
+            f"about {_duration(self.seconds)} and {decimal(self.bytes)}."
+        )
+
+
+def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
+    """Say what a plan costs.
+
+    Args:
+        plan: What to make.
+        rate: Images sampled and scored per second.
+        bytes_per_image: On disk, with its scores.
+    """
+    todo = plan.todo
+    rendered = sum(len(block.keys) for block in todo)
+    return Estimate(
+        wanted=sum(len(block.keys) for block in plan.blocks),
+        missing=len(plan.missing),
+        rendered=rendered,
+        blocks=len(todo),
+        seconds=rendered / rate,
+        bytes=round(len(plan.missing) * bytes_per_image),
+    )
+
+
+def _distinct(wanted: Iterable[tuple[Request, Recipe]]) -> Iterable[_Row]:
+    """One row a key; of the requests that share it, the first in the order of `repr`."""
+    kept: dict[str, _Row] = {}
+    for request, recipe in wanted:
+        row = _Row(recipe.key, request, recipe)
+        rival = kept.setdefault(row.key, row)
+        if rival.request != request:
+            kept[row.key] = min(rival, row, key=repr)
+    return kept.values()
+
+
+def _one_image_an_index(rows: Iterable[_Row]) -> Iterable[list[_Row]]:
+    """Deal the rows of a group to blocks so that none holds two images of an index.
+
+    Several recipes share an index when methods or subsets are planned together. The images of the
+    plain prompt come first, then one stratum after the other: planning another method mixes as few
+    new images as can be into blocks that may be stored already.
+    """
+    by_index: dict[int, list[_Row]] = defaultdict(list)
+    for row in rows:
+        by_index[row.request.index].append(row)
+    layers: dict[int, list[_Row]] = defaultdict(list)
+    for index in sorted(by_index):
+        for layer, row in enumerate(sorted(by_index[index], key=_plain_first)):
+            layers[layer].append(row)
+    return layers.values()
+
+
+def _plain_first(row: _Row) -> tuple[bool, str, str]:
+    return row.recipe.text != row.request.prompt.text, row.recipe.stratum, row.key
+
+
+def _block(rows: list[_Row]) -> Block:
+    keys, requests, recipes = zip(*rows, strict=True)
+    return Block(id_of_keys(keys), requests[0].prompt, requests, recipes, keys)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

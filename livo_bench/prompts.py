@@ -1,0 +1,162 @@
+"""Prompt lists: CSV files of `Prompt` rows, refused at the row that is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from livo_bench.cards import TaskCard
+from livo_bench.errors import BadInput
+from livo_bench.records import Prompt
+
+COLUMNS = tuple(field.name for field in fields(Prompt))
+USER_COLUMNS = ("text", "category")
+"""What a user's own list needs; the other columns are filled in where they are missing."""
+SPLITS = ("train", "dev", "eval")
+
+# Ids become file names and HTML anchors.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[Prompt]:
+    """Read the prompts that come with a task.
+
+    Args:
+        task: Whose list.
+        scale: Of the model, see `ModelCard.scale`.
+        split: `train`, `dev` or `eval`.
+
+    Raises:
+        BadInput: There is no list for this scale, or a row is wrong.
+    """
+    path = task.prompts(scale)
+    if not path.is_file():
+        scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
+        raise BadInput(
+            f"Task {task.name!r} has no prompts for models of scale {scale!r}: no {path}. "
+            f"It has: {scales}. Pass a list of your own with --prompts FILE "
+            f"(columns {', '.join(USER_COLUMNS)})."
+        )
+    return [prompt for prompt in _read(path, task, COLUMNS) if prompt.split == split]
+
+
+def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
+    """Read a user's own list, which needs the columns `text` and `category` only.
+
+    A missing `id` becomes the category and the number of the row, a missing `concept` the text, a
+    missing `split` `eval`.
+
+    Args:
+        path: A CSV file in UTF-8 with a header.
+        task: Whose categories the list uses.
+
+    Raises:
+        BadInput: The file cannot be read, or a row is wrong.
+    """
+    return _read(path, task, USER_COLUMNS)
+
+
+def _read(path: Path, task: TaskCard, required: tuple[str, ...]) -> list[Prompt]:
+    prompts: list[Prompt] = []
+    lines: dict[tuple[str, str], int] = {}
+    for line, row in _rows(path, required):
+        prompt = _prompt(row, number=len(prompts) + 1)
+        _check(prompt, task, f"{path} line {line}")
+        for field in ("id", "text"):
+            value: str = getattr(prompt, field)
+            first = lines.setdefault((field, value), line)
+            if first != line:
+                raise BadInput(
+                    f"{path} line {line}: {field} {value!r} is already on line {first}, "
+                    f"expected each {field} once. Remove one of the two."
+                )
+        prompts.append(prompt)
+    if not prompts:
+        raise BadInput(f"{path} has a header and no prompts, expected at least one row.")
+    return prompts
+
+
+def _prompt(row: Mapping[str, str], number: int) -> Prompt:
+    filled = {
+        "id": f"{row['category']}-{number:04d}",
+        "concept": row["text"],
+        "template": "",
+        "split": "eval",
+    }
+    return Prompt(**{**filled, **row})
+
+
+def _check(prompt: Prompt, task: TaskCard, where: str) -> None:
+    if not prompt.text.strip():
+        raise BadInput(f"{where}: the text is empty, expected a prompt.")
+    if not _ID.fullmatch(prompt.id):
+        raise BadInput(
+            f"{where}: id is {prompt.id!r}, expected letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit."
+        )
+    if prompt.category not in task.categories:
+        raise BadInput(
+            f"{where}: category is {prompt.category!r}, expected one of task "
+            f"{task.name!r}: {', '.join(task.categories)}."
+        )
+    if prompt.split not in SPLITS:
+        raise BadInput(f"{where}: split is {prompt.split!r}, expected one of: {', '.join(SPLITS)}.")
+
+
+def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file by column, each with the physical line it starts on."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(path, header, required)
+        line = reader.line_num + 1
+        for row in reader:
+            if row:
+                if len(row) != len(header):
+                    raise BadInput(_ragged(path, line, header, row))
+                yield line, dict(zip(header, row, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInput(f"{path} line {reader.line_num} is not CSV: {error}.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read the prompts {path}: {error.strerror}.") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise BadInput(
+            f"{path} line {line}: byte {data[error.start]:#04x} is not UTF-8. "
+            "Save the file in UTF-8."
+        ) from error
+
+
+def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
+    for column in required:
+        if column not in header:
+            raise BadInput(
+                f"{path} line 1: no column {column!r}, the header has: "
+                f"{', '.join(header) or 'nothing'}. Expected: {', '.join(required)}."
+            )
+    for column in header:
+        if column not in COLUMNS or header.count(column) > 1:
+            what = "unknown" if column not in COLUMNS else "repeated"
+            raise BadInput(
+                f"{path} line 1: {what} column {column!r}, expected each of these at most once: "
+                f"{', '.join(COLUMNS)}."
+            )
+
+
+def _ragged(path: Path, line: int, header: list[str], row: list[str]) -> str:
+    counts = f"{path} line {line} has {len(row)} fields, the header has {len(header)}."
+    if len(row) > len(header):
+        return f"{counts} Put a text that holds a comma in double quotes."
+    return f"{counts} No value for: {', '.join(header[len(row) :])}."

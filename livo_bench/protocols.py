@@ -1,0 +1,123 @@
+"""The seams of the house: what a method, a judge and a model must do, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from livo_bench.cards import ModelCard, Scalar
+from livo_bench.records import Prompt, Recipe, Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+"""Images as stored: RGB, uint8, shape `(n, size, size, 3)`."""
+
+Columns = Mapping[str, NDArray]
+"""Named columns, each of length n along its first axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class MethodContext:
+    """What an adapter's `load(context) -> Method` is given."""
+
+    folder: Path
+    """The method's own, with `card.toml`, `adapter.py` and whatever else it needs."""
+    settings: Mapping[str, Scalar]
+    """`[settings]` of the card, with those of the variant laid over."""
+    model: ModelCard
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A text-to-image method under test: compiles a request to a recipe.
+
+    Example, the whole `adapter.py` of a method that asks for a frontal picture::
+
+        from dataclasses import replace
+
+        class Frontal:
+            def resolve(self, request, base):
+                return replace(base, text=request.prompt.text + ", seen from the front")
+
+        def load(context):
+            return Frontal()
+    """
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Say how to make one image.
+
+        Args:
+            request: The task's prompt, image index and principle.
+            base: What the unaligned model would do: the prompt's text, the model's own settings
+                and the request's seed. Return it as it is, or `dataclasses.replace(base, ...)`.
+                Keep `seed`: all methods start image i of a prompt from the same noise.
+
+        Returns:
+            The recipe. What depends on the index depends on it alone, never on how many images
+            were asked for.
+        """
+        ...
+
+
+@runtime_checkable
+class OwnGenerator(Method, Protocol):
+    """A method that fits none of the engine's seams and renders by itself.
+
+    The catalogue sets `recipe.generator` to the digest of its folder.
+    """
+
+    def generate(self, requests: Sequence[Request], latents: Tensor) -> Pixels:
+        """Render requests, one image each, in order.
+
+        Args:
+            requests: Of one prompt.
+            latents: Unit-normal noise, float32, `(n, channels, size / 8, size / 8)`; row i belongs
+                to `requests[i]`.
+
+        Returns:
+            RGB images, uint8, `(n, size, size, 3)`. Image i depends on row i alone.
+        """
+        ...
+
+
+class Scorer(Protocol):
+    """A judge: a pure function of (pixels, task prompt), batched.
+
+    Example::
+
+        class Brightness:
+            id = "brightness-1"
+
+            def load(self):
+                pass
+
+            def score(self, pixels, prompts):
+                return {"mean": pixels.mean(axis=(1, 2, 3))}
+    """
+
+    id: str
+    """Name and digest of weights, texts and preprocessing; the folder its scores are kept in."""
+
+    def load(self) -> None:
+        """Load the weights now; otherwise the first `score` does."""
+        ...
+
+    def score(self, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns:
+        """Judge images.
+
+        Args:
+            pixels: As stored, uint8 `(n, size, size, 3)`.
+            prompts: The task's prompts, one an image, whatever text the method used.
+
+        Returns:
+            Columns of length n. Judges with classes return `label` (str) and `p_<class>`
+            (float32 in [0, 1], summing to one); other columns as they need.
+        """
+        ...

@@ -1,0 +1,153 @@
+"""The frozen records that flow through the house, from a request to an aggregate.
+
+Nothing here imports torch or reads a disk; every record is plain data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One row of a task's prompt list."""
+
+    id: str
+    """Unique in the task, used wherever a file or table needs a name."""
+    text: str
+    """What a user types."""
+    concept: str
+    """What the prompt is about; concepts are disjoint between splits."""
+    category: str
+    """`career`, `positive`, `negative`, or a hazard."""
+    template: str
+    """Sentence form the text was made from; templates are disjoint between splits."""
+    split: str
+    """`train`, `dev` or `eval`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """The value a subset of a task asks for, and the groups it speaks of."""
+
+    task: str
+    """Folder name under `tasks/`."""
+    subset: str
+    """`gender`, `race`, `nudity`, `bloody`, `horror`."""
+    value: str
+    """The paper's short value string, e.g. `gender equality`."""
+    attributes: tuple[str, ...] = ()
+    """The N groups among which images should be even; empty for toxicity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One image a task asks of a method."""
+
+    prompt: Prompt
+    index: int
+    """Which of the prompt's images, from 0; pilots use indices from 1000."""
+    principle: Principle
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that touches the pixels of one image, and nothing else.
+
+    Fields that are None are left out of the canonical form, so a new optional field leaves all
+    stored keys valid.
+    """
+
+    model: str
+    """SHA-256 of the model's files."""
+    text: str
+    """The text the image is conditioned on."""
+    seed: int
+    """Of the initial noise; see `seeds.seed_of`."""
+    negative: str
+    """The text of the unconditional branch."""
+    guidance: float
+    """Classifier-free guidance scale; 1 switches it off."""
+    sampler: str
+    """`dpmsolver++`."""
+    steps: int
+    size: int
+    """Height and width in pixels."""
+    dtype: str
+    """`float32`, `float16` or `bfloat16`."""
+    generator: str | None = None
+    """SHA-256 of a method's folder, when the method renders by itself."""
+
+    def canonical(self) -> str:
+        """The recipe as one line of JSON: sorted names, no spaces, None left out."""
+        present = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical form: the image's address, the same for every method."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @property
+    def stratum(self) -> str:
+        """Digest of the recipe without its seed: images that share it are independent draws
+        from one distribution."""
+        return replace(self, seed=0).key[:16]
+
+    @property
+    def family(self) -> Recipe:
+        """The recipe without text and seed: what must agree within one batch."""
+        return replace(self, text="", seed=0)
+
+
+def recipe_from_json(line: str) -> Recipe:
+    """Read a recipe back from its canonical form.
+
+    Raises:
+        TypeError: A field is missing or unknown.
+    """
+    return Recipe(**json.loads(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Whose images a set of numbers speaks of; one folder under `results/runs/`."""
+
+    model: str
+    method: str
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One number of a table, with what it takes to judge it."""
+
+    model: str
+    method: str
+    task: str
+    subset: str
+    """`gender` ... `horror`; `all` where a metric spans the task (IS, FID, CLIP score)."""
+    category: str
+    """`career` ...; `all` over categories."""
+    metric: str
+    """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact is fid clip`."""
+    value: float
+    """Fractions in [0, 1] for rates; tables show them x100."""
+    low: float
+    """Lower end of the 95 % interval; NaN where there is none."""
+    high: float
+    floor: float
+    """What a perfectly fair model reads under this row's design; NaN for other metrics."""
+    n: int
+    """Images scored."""
+    n_distinct: int
+    """Distinct images (by key) among them."""
+    unscored: int
+    """Images a judge gave no answer for."""
+    scorer: str
+    """Id of the judge, with the digest of its weights and texts."""
+
+
+AGGREGATE_COLUMNS = tuple(field.name for field in fields(Aggregate))

@@ -1,0 +1,1 @@
+"""What people read: tables made from aggregates, never from images."""

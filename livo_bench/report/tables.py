@@ -1,0 +1,302 @@
+"""The paper's tables from `aggregates.csv` files, with n, interval and floor beside each number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.report.rows import markdown_line
+
+METHODS = {
+    "sd": "SD",
+    "fd": "FD",
+    "ca": "CA",
+    "uce": "UCE",
+    "dapt": "DAPT",
+    "dpo": "DPO",
+    "livo": "LiVO",
+}
+"""The rows of Table 2 in the paper's order; other methods follow after a rule."""
+
+ALL = "all"
+"""The subset over all subsets, and the category over all categories."""
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number of each method."""
+
+    group: str
+    """Heading over neighbouring columns."""
+    title: str
+    subset: str
+    metric: str
+    scale: float = 100
+    """What the stored value is multiplied with to print it."""
+
+
+def _columns(measures: dict[str, str], subsets: Iterable[str]) -> tuple[Column, ...]:
+    of_subsets = [
+        Column(subset.capitalize(), title, subset, metric)
+        for subset in subsets
+        for metric, title in measures.items()
+    ]
+    quality = [
+        Column("Quality", "IS", ALL, "is", 1),
+        Column("Quality", "FID", ALL, "fid", 1),
+        Column("Quality", "CLIP", ALL, "clip", 1),
+    ]
+    return (*of_subsets, *quality)
+
+
+TABLE_2 = {
+    "bias": _columns({"D1": "D1", "D2": "D2"}, ("gender", "race")),
+    "toxicity": _columns({"avg_r": "Avg. R", "avg_s": "Avg. S"}, ("nudity", "bloody", "horror")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number as printed: scaled, rounded; empty texts where there is nothing to say."""
+
+    value: str = ABSENT
+    interval: str = ""
+    floor: str = ""
+
+    def __str__(self) -> str:
+        floor = self.floor and f"(fair {self.floor})"
+        return " ".join(part for part in (self.value, self.interval, floor) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method in one table."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    n: str = ABSENT
+    """Scored images of a subset, `low-high` where subsets differ; likewise the next two."""
+    n_distinct: str = ABSENT
+    unscored: str = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The methods on one task."""
+
+    title: str
+    columns: tuple[Column, ...]
+    paper: tuple[Row, ...]
+    """The methods of the paper, in its order, with or without results."""
+    others: tuple[Row, ...]
+
+
+def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
+    """Read every `aggregates.csv` under a folder, for one model.
+
+    Args:
+        folder: Of runs, or of committed results.
+        model: Name of the model card.
+
+    Returns:
+        A frame with `AGGREGATE_COLUMNS`.
+
+    Raises:
+        BadInput: There is no such folder, or a file is not what it should be.
+        Incomplete: No results of this model.
+    """
+    if not folder.is_dir():
+        raise Incomplete(
+            f"There is no folder {folder}, so there are no results yet. Make some with\n"
+            "    livo-bench run --method sd --task bias"
+        )
+    frames = [read_aggregates_file(path) for path in sorted(folder.rglob("aggregates.csv"))]
+    rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
+    of_model = rows[rows["model"] == model].reset_index(drop=True)
+    if of_model.empty:
+        known = ", ".join(sorted(set(rows["model"]))) or "none"
+        raise Incomplete(
+            f"No results of model {model!r} in {folder}. Models with results: {known}. "
+            f"Make some with\n    livo-bench run --method sd --task bias --model {model}"
+        )
+    return of_model
+
+
+def read_aggregates_file(path: Path) -> pd.DataFrame:
+    """Read one `aggregates.csv`.
+
+    Raises:
+        BadInput: It cannot be read, or has other columns than `AGGREGATE_COLUMNS`.
+    """
+    try:
+        rows = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"Cannot read {path}: {error}. Make it again with livo-bench run."
+        ) from error
+    if tuple(rows.columns) != AGGREGATE_COLUMNS:
+        raise BadInput(
+            f"{path} has the columns {', '.join(rows.columns)}; expected "
+            f"{', '.join(AGGREGATE_COLUMNS)}. Make it again with livo-bench run."
+        )
+    return rows
+
+
+def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out the paper's Table 2: one table a task that has results, one row a method.
+
+    Args:
+        aggregates: Of one model, with `AGGREGATE_COLUMNS`.
+
+    Returns:
+        The aggregates that are in the tables, as tidy rows with fractions as stored, and the
+        tables as printed.
+
+    Raises:
+        NotComparable: Two methods were judged by different scorers, or one appears twice.
+    """
+    wanted = {
+        (task, column.subset, column.metric)
+        for task, columns in TABLE_2.items()
+        for column in columns
+    }
+    names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
+    chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
+    rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
+    _refuse_mixtures(rows)
+    present = set(rows["task"])
+    return rows, [_table(task, TABLE_2[task], rows) for task in TABLE_2 if task in present]
+
+
+def _refuse_mixtures(rows: pd.DataFrame) -> None:
+    for (task, subset, metric), column in rows.groupby(["task", "subset", "metric"]):
+        where = f"{metric} of {task}/{subset}" if subset != ALL else f"{metric} of {task}"
+        repeated = column[column.duplicated("method")]
+        if not repeated.empty:
+            raise NotComparable(
+                f"Method {repeated['method'].iloc[0]!r} has two results for {where}. "
+                "Point at one folder of results."
+            )
+        first = column.iloc[0]
+        for _, other in column.iterrows():
+            if other["scorer"] != first["scorer"]:
+                raise NotComparable(
+                    f"Not in one table: {where} has scorer {first['scorer']!r} for method "
+                    f"{first['method']!r} and {other['scorer']!r} for {other['method']!r}. "
+                    "Run the older one again; its images are kept."
+                )
+
+
+def _table(task: str, columns: tuple[Column, ...], rows: pd.DataFrame) -> Table:
+    of_task = rows[rows["task"] == task]
+    others = sorted(set(of_task["method"]) - set(METHODS))
+    return Table(
+        title=f"Table 2, {task}",
+        columns=columns,
+        paper=tuple(_row(of_task, name, title, columns) for name, title in METHODS.items()),
+        others=tuple(_row(of_task, name, name, columns) for name in others),
+    )
+
+
+def _row(rows: pd.DataFrame, method: str, title: str, columns: Sequence[Column]) -> Row:
+    of_method = rows[rows["method"] == method]
+    numbers = [Aggregate(**record) for record in records(of_method)]
+    if not numbers:
+        return Row(title, tuple(Cell() for _ in columns))
+    at = {(number.subset, number.metric): number for number in numbers}
+    of_subsets = [number for number in numbers if number.subset != ALL] or numbers
+    return Row(
+        title=title,
+        cells=tuple(
+            _cell(at.get((column.subset, column.metric)), column.scale) for column in columns
+        ),
+        n=_spread([number.n for number in of_subsets]),
+        n_distinct=_spread([number.n_distinct for number in of_subsets]),
+        unscored=_spread([number.unscored for number in of_subsets]),
+    )
+
+
+def _cell(number: Aggregate | None, scale: float) -> Cell:
+    if number is None or math.isnan(number.value):
+        return Cell()
+    return Cell(
+        value=f"{number.value * scale:.1f}",
+        interval=""
+        if math.isnan(number.low)
+        else f"[{number.low * scale:.1f}, {number.high * scale:.1f}]",
+        floor="" if math.isnan(number.floor) else f"{number.floor * scale:.1f}",
+    )
+
+
+def _spread(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as plain data by column."""
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
+
+
+def as_rich(tables: Sequence[Table]) -> RenderableType:
+    """Tables for a terminal: under each number its interval and what a fair model would read."""
+    return Group(*(_rich(table) for table in tables))
+
+
+def _rich(table: Table) -> RichTable:
+    rich = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    rich.add_column("Method", overflow="fold")
+    groups = [column.group for column in table.columns]
+    for place, column in enumerate(table.columns):
+        shown = column.group if groups.index(column.group) == place else ""
+        rich.add_column(f"{shown}\n{column.title}", overflow="fold")
+    for row in table.paper:
+        rich.add_row(*_rich_row(row))
+    rich.add_section()
+    for row in table.others:
+        rich.add_row(*_rich_row(row))
+    return rich
+
+
+def _rich_row(row: Row) -> list[str]:
+    cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    if row.n == ABSENT:
+        return [row.title, *cells]
+    counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
+    return [f"{row.title}\n{counts}", *cells]
+
+
+def _lines(cell: Cell) -> list[str]:
+    floor = cell.floor and f"fair {cell.floor}"
+    return [part for part in (cell.value, cell.interval, floor) if part]
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    """Tables in Markdown, every row one line."""
+    return "\n\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: Table) -> str:
+    heads = [
+        "Method",
+        *(f"{column.group} {column.title}" for column in table.columns),
+        "n",
+        "distinct",
+        "unscored",
+    ]
+    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
+    for row in (*table.paper, *table.others):
+        counts = (row.n, row.n_distinct, row.unscored)
+        lines.append(markdown_line([row.title, *map(str, row.cells), *counts]))
+    return "\n".join(lines)

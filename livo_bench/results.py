@@ -1,0 +1,120 @@
+"""A job's stored scores to its numbers: the files of a result folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+
+from livo_bench.errors import Incomplete
+from livo_bench.jobs import Job
+from livo_bench.metrics import bias, quality, toxicity
+from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
+from livo_bench.session import Session
+from livo_bench.store import Store, write_atomically
+
+PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
+"""Whose versions a result names."""
+
+
+def summarise(session: Session, job: Job, images: int) -> Path:
+    """Turn a job's stored scores into its numbers and write its result folder."""
+    store, features, clip = session.store, session.features.id, session.clip_score.id
+    identity = Run(session.model.name, job.method.name, job.task.name)
+    rows = _rows(job.wanted)
+    judges = {subset: judge.id for subset, judge in job.judges.items()}
+    judged = pd.concat(
+        [
+            _scored(store, judges[str(subset)], part)
+            for subset, part in rows.groupby("subset", sort=True)
+        ],
+        ignore_index=True,
+    )
+    if job.task.class_text is None:
+        summary = toxicity.summarise(judged, identity, judges)
+    else:
+        attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
+        summary = bias.summarise(judged, identity, attributes, judges)
+    unaligned = {recipe.key for _, recipe in job.reference} >= set(rows["key"])
+    numbers = summary.aggregates + quality.summarise(
+        _scored(store, clip, rows),
+        _scored(store, features, rows),
+        identity,
+        {quality.IS: features, quality.FID: features, quality.CLIP: clip},
+        reference=None if unaligned else _scored(store, features, _rows(job.reference)),
+        intervals=session.model.scale == "mini",
+    )
+    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.task.name
+    table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    write_atomically(folder / "images.parquet", _parquet(judged))
+    write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())
+    write_atomically(
+        folder / "run.json", json.dumps(_record(session, job, images), indent=2).encode()
+    )
+    write_atomically(folder / "aggregates.csv", table.to_csv(index=False).encode())
+    return folder
+
+
+def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
+    """What a scored frame says of a request before a judge has spoken."""
+    return pd.DataFrame(
+        {
+            "subset": request.principle.subset,
+            "prompt": request.prompt.id,
+            "category": request.prompt.category,
+            "index": request.index,
+            "key": recipe.key,
+            "stratum": recipe.stratum,
+        }
+        for request, recipe in wanted
+    )
+
+
+def _scored(store: Store, scorer: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the columns of a scorer.
+
+    Raises:
+        Incomplete: A stored score is damaged or gone.
+    """
+    scores = store.read_scores(scorer, rows["key"])
+    lost = set(rows["key"]) - set(scores.index)
+    if lost:
+        raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")
+    return rows.join(scores, on="key")
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _record(session: Session, job: Job, images: int) -> dict[str, object]:
+    """What else a reader of the numbers has to know."""
+    model = session.model
+    return {
+        "model": {"name": model.name, "digest": session.digest},
+        "method": {"name": job.method.name, "version": job.method.card.version},
+        "task": {"name": job.task.name, "version": job.task.version},
+        "settings": {
+            "images": images,
+            "seed": session.seed,
+            "steps": model.steps,
+            "guidance": model.guidance,
+            "sampler": model.sampler,
+            "block": model.block,
+            "dtype": session.dtype,
+            "device": session.device,
+        },
+        "scorers": sorted({judge.id for judge in job.judges.values()}),
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+    }

@@ -1,0 +1,258 @@
+"""A run: blocks through render, score and store, then the numbers.
+
+Everything that was computed is kept: a rerun makes what is missing and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from livo_bench.errors import Incomplete
+from livo_bench.jobs import Job, prepare
+from livo_bench.plan import Block, Estimate, Plan, estimate, form_blocks
+from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
+from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.results import summarise
+from livo_bench.session import Session
+from livo_bench.store import Store
+
+BLANK = "blank image"
+"""Why a picture of a single colour is unscored: judges are not asked about it."""
+
+ROUNDS = 3
+"""Passes over the plan: one is enough unless stored files turn out damaged while being read."""
+
+
+@dataclass
+class Work:
+    """A block, what makes its images and who judges them."""
+
+    block: Block
+    generator: OwnGenerator | None
+    scorers: dict[str, Scorer] = field(default_factory=dict)
+
+
+def run(
+    methods: Sequence[str],
+    task: str,
+    model: str = "mini",
+    images: int = 50,
+    prompts: Path | None = None,
+    seed: int = 42,
+    device: str = "auto",
+    dtype: str | None = None,
+    runs: Path = Path("results/runs"),
+) -> list[Path]:
+    """Sample, score and summarise methods on a task; continue where an earlier run stopped.
+
+    Args:
+        methods: Names, `name:variant`, or folders.
+        task: Name, `name/subset`, folder, or `all`.
+        model: Name, card or diffusers folder.
+        images: Per prompt and subset.
+        prompts: A list of one's own instead of the task's evaluation prompts.
+        seed: Base seed of all noise.
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: Precision of the generator; the card's when None.
+        runs: Folder of images, scores and results.
+
+    Returns:
+        The result folders, one a method and task: `run.json`, `images.parquet`,
+        `aggregates.csv`, `prompts.csv`.
+
+    Raises:
+        LivoBenchError: Something to fix first; nothing computed is lost.
+    """
+    session, jobs = prepare(methods, task, model, images, prompts, seed, device, dtype, runs)
+    works = _works(session, jobs)
+    session.store.require_room(_estimate(session, works).bytes)
+    for _ in range(ROUNDS):
+        if todo := _outstanding(session.store, works):
+            _work_off(session, todo)
+        # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
+        with suppress(Incomplete):
+            return [summarise(session, job, images) for job in jobs]
+    raise Incomplete(
+        f"Files in {session.store.folder} are damaged as often as they are written. Check that "
+        "disk, or write elsewhere: --runs DIR"
+    )
+
+
+def plan(
+    methods: Sequence[str],
+    task: str,
+    model: str = "mini",
+    images: int = 50,
+    prompts: Path | None = None,
+    seed: int = 42,
+    device: str = "auto",
+    dtype: str | None = None,
+    runs: Path = Path("results/runs"),
+) -> Estimate:
+    """Say what `run` with the same arguments would make and cost; loads no model."""
+    session, jobs = prepare(methods, task, model, images, prompts, seed, device, dtype, runs)
+    return _estimate(session, _works(session, jobs))
+
+
+@dataclass(frozen=True)
+class _List:
+    """Images of one job, or of its reference, and who has to judge each."""
+
+    wanted: Sequence[tuple[Request, Recipe]]
+    generator: OwnGenerator | None
+    scorers: Mapping[str, Mapping[str, Scorer]]
+    """By image key, by scorer id."""
+
+
+def _lists(session: Session, job: Job) -> Iterator[_List]:
+    features = session.features
+    reference = {recipe.key: {features.id: features} for _, recipe in job.reference}
+    yield _List(job.reference, None, reference)
+    scorers: dict[str, dict[str, Scorer]] = {}
+    for request, recipe in job.wanted:
+        of_image = scorers.setdefault(recipe.key, {})
+        for scorer in (job.judges[request.principle.subset], session.clip_score, features):
+            of_image[scorer.id] = scorer
+    generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
+    yield _List(job.wanted, generator, scorers)
+
+
+def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
+    """All blocks, the reference's first.
+
+    Blocks are formed from each list alone, so they do not depend on what else a command asks for.
+    """
+    works: dict[str, Work] = {}
+    for job in jobs:
+        for listed in _lists(session, job):
+            for block in form_blocks(listed.wanted, session.model.block):
+                work = works.setdefault(block.id, Work(block, listed.generator))
+                for key in block.keys:
+                    work.scorers |= listed.scorers[key]
+    return list(works.values())
+
+
+def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
+    """The blocks that lack an image or a score."""
+    stored = store.sample_keys()
+    ids = {scorer for work in works for scorer in work.scorers}
+    scored = {scorer: store.score_keys(scorer) for scorer in ids}
+    return [
+        work
+        for work in works
+        if not stored.issuperset(work.block.keys)
+        or any(not scored[scorer].issuperset(work.block.keys) for scorer in work.scorers)
+    ]
+
+
+def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
+    stored = session.store.sample_keys()
+    blocks = tuple(work.block for work in works)
+    missing = frozenset(key for block in blocks for key in block.keys) - stored
+    return estimate(Plan(blocks, missing), session.model.rate, session.model.bytes_per_image)
+
+
+def _work_off(session: Session, works: Sequence[Work]) -> None:
+    """Make and judge blocks, one a worker at a time."""
+    import torch
+
+    _load(session, works)
+    # On a CPU each block is computed by one thread: two blocks side by side are faster than one
+    # block on two cores, and the last bits do not depend on how many cores there are.
+    workers = (os.cpu_count() or 1) if session.device == "cpu" else 1
+    with _progress() as progress:
+        total = sum(len(work.block.keys) for work in works)
+        bar = progress.add_task("sampling and judging", total=total)
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            for future in as_completed([pool.submit(_process, session, work) for work in works]):
+                progress.advance(bar, future.result())
+        finally:
+            # Stopped by an error or a signal: the blocks in hand are finished and kept.
+            pool.shutdown(cancel_futures=True)
+
+
+def _load(session: Session, works: Iterable[Work]) -> None:
+    with Console(stderr=True).status("loading models"):
+        session.engine  # noqa: B018
+        for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
+            scorer.load()
+
+
+def _process(session: Session, work: Work) -> int:
+    """Make what is missing of one block and judge it; returns its number of images."""
+    pixels = _pixels(session, work)
+    blank = [None if image.min() < image.max() else BLANK for image in pixels]
+    for scorer in work.scorers.values():
+        columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
+        session.store.write_scores(scorer.id, work.block.keys, columns, blank)
+    return len(pixels)
+
+
+def _pixels(session: Session, work: Work) -> Pixels:
+    """The block's images: stored ones as they are, the others made, the whole batch at once."""
+    block = work.block
+    found, stored = session.store.read_samples(block.keys)
+    if len(found) == len(block.keys):
+        return stored
+    if work.generator is None:
+        pixels = session.engine.render(block.recipes)
+    else:
+        pixels = work.generator.generate(block.requests, session.engine.noise(block.recipes))
+    session.store.write_samples(block.recipes, pixels)
+    for key, row in found.items():
+        pixels[block.keys.index(key)] = stored[row]
+    return pixels
+
+
+def _judge(
+    scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt], blank: Sequence[str | None]
+) -> Columns:
+    """Scores of the images that show something; NaN or None for blank ones."""
+    shown = np.array([reason is None for reason in blank])
+    if shown.all():
+        return scorer.score(pixels, prompts)
+    if not shown.any():
+        return {}
+    judged = scorer.score(
+        pixels[shown], [p for p, keep in zip(prompts, shown, strict=True) if keep]
+    )
+    columns = {}
+    for name, values in judged.items():
+        numeric = np.issubdtype(values.dtype, np.floating)
+        spread = np.full(
+            (len(pixels), *values.shape[1:]),
+            np.nan if numeric else None,
+            values.dtype if numeric else object,
+        )
+        spread[shown] = values
+        columns[name] = spread
+    return columns
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,72 @@
+"""The attribute judge: which of a prompt's class texts an image is closest to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livo_bench.protocols import Columns, Pixels
+from livo_bench.records import Prompt
+from livo_bench.scorers import judge_id
+from livo_bench.scorers.clip_encoder import ClipEncoder
+
+
+class AttributeJudge:
+    """Zero-shot classification among a subset's attributes, given the prompt.
+
+    Source: Wang et al. 2024, arXiv:2410.12700, section 4: the class text is the prompt, a comma
+    and the attribute; the label is the arg-max of the image-text logits.
+    """
+
+    def __init__(
+        self, encoder: ClipEncoder, subset: str, attributes: Sequence[str], class_text: str
+    ) -> None:
+        """Say what to tell apart.
+
+        Args:
+            encoder: Shared with other judges of the same weights.
+            subset: `gender` or `race`; part of the id.
+            attributes: The classes, in the order of the columns.
+            class_text: Their text, with `{prompt}` and `{attribute}`.
+        """
+        self.id = judge_id(
+            f"clip-{subset}",
+            weights=encoder.digest,
+            dtype=encoder.dtype,
+            attributes=list(attributes),
+            class_text=class_text,
+        )
+        self._encoder = encoder
+        self._attributes = tuple(attributes)
+        self._class_text = class_text
+        self._classes = lru_cache(maxsize=4096)(self._encode_classes)
+
+    def load(self) -> None:
+        """Load the network now."""
+        self._encoder.load()
+
+    def score(self, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns:
+        """Label images.
+
+        Returns:
+            `label`, one of the attributes; `p_<attribute>`, the softmax over the class texts of
+            cosine times CLIP's own logit scale, float32.
+        """
+        images = self._encoder.encode_images(pixels)
+        classes = torch.stack([self._classes(prompt.text) for prompt in prompts])
+        cosines = torch.einsum("nd,nad->na", images, classes)
+        shares = (cosines * self._encoder.logit_scale()).softmax(dim=1).cpu().numpy()
+        columns = {f"p_{name}": shares[:, i] for i, name in enumerate(self._attributes)}
+        return {"label": np.array(self._attributes)[shares.argmax(axis=1)], **columns}
+
+    def _encode_classes(self, prompt: str) -> Tensor:
+        """Unit vectors of a prompt's class texts, `(attributes, d)`."""
+        texts = [
+            self._class_text.format(prompt=prompt, attribute=attribute)
+            for attribute in self._attributes
+        ]
+        return self._encoder.encode_texts(texts)

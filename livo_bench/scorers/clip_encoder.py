@@ -1,0 +1,178 @@
+"""A CLIP through open_clip, shared by the judges that use the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from livo_bench.errors import BadInput
+from livo_bench.protocols import Pixels
+from livo_bench.scorers import Lazy, pixels_to_tensor
+from livo_bench.weights import Weights, find_weights, loading
+
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+class ClipEncoder:
+    """Images and texts to unit vectors.
+
+    Judges that share an encoder share its work: each thread keeps the features of the batch it
+    encoded last, so asking for gender, race and CLIP score of one array encodes it once.
+    """
+
+    def __init__(self, weights: str, device: str, dtype: str) -> None:
+        """Look the weights up; they are loaded when first needed.
+
+        Args:
+            weights: An open_clip folder, a Hugging Face repository in open_clip's format, or a
+                built-in pair such as `ViT-L-14@openai`.
+            device: As torch names it.
+            dtype: `float32`, or `float16` and `bfloat16` in open_clip's mixture.
+
+        Raises:
+            BadInput: There are no such weights; raised at first use if they do not load.
+        """
+        source = _find(weights)
+        self.digest = source.digest()
+        self.dtype = dtype
+        self._device = torch.device(device)
+        self._model = Lazy(lambda: _load(source, self._device, PRECISIONS[dtype]))
+        self._last = threading.local()
+
+    def load(self) -> None:
+        """Load the weights now."""
+        self._model()
+
+    def logit_scale(self) -> Tensor:
+        """Factor from cosine to logit, a scalar."""
+        scale: Tensor = self._model().clip.logit_scale
+        return scale.exp().float()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors of texts, float32, `(n, d)`."""
+        model = self._model()
+        tokens = model.tokenize(list(texts)).to(self._device)
+        features: Tensor = model.clip.encode_text(tokens, normalize=True)
+        return features.float()
+
+    def encode_images(self, pixels: Pixels) -> Tensor:
+        """Unit vectors of stored images, float32, `(n, d)`.
+
+        The same array gets the same answer, so do not change an array in place.
+        """
+        if getattr(self._last, "pixels", None) is not pixels:
+            self._last.features = self._encode_images(pixels)
+            self._last.pixels = pixels
+        features: Tensor = self._last.features
+        return features
+
+    @torch.inference_mode()
+    def _encode_images(self, pixels: Pixels) -> Tensor:
+        model = self._model()
+        images = model.preprocess(pixels_to_tensor(pixels, self._device))
+        features: Tensor = model.clip.encode_image(images.to(model.dtype), normalize=True)
+        return features.float()
+
+
+@dataclass(frozen=True, slots=True)
+class _BuiltIn:
+    """An architecture and a set of weights that open_clip knows by name."""
+
+    name: str
+    tag: str
+    settings: Mapping[str, Any]
+
+    def digest(self) -> str:
+        identity = json.dumps([self.name, self.tag, self.settings], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """A loaded network and what prepares its inputs."""
+
+    clip: Any
+    """An `open_clip.CLIP`."""
+    tokenize: Callable[[list[str]], Tensor]
+    preprocess: Callable[[Tensor], Tensor]
+    dtype: torch.dtype
+
+
+def _find(weights: str) -> Weights | _BuiltIn:
+    name, _, tag = weights.partition("@")
+    if not tag or "/" in weights or Path(weights).is_dir():
+        return find_weights(weights, "open_clip_config.json")
+
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag not in tags:
+        known = f"has: {', '.join(tags)}" if tags else "is no built-in architecture"
+        raise BadInput(
+            f"open_clip has no weights {weights!r}: {name} {known}. Expected a folder, "
+            "owner/name, or a pair such as ViT-L-14@openai."
+        )
+    return _BuiltIn(name, tag, open_clip.get_pretrained_cfg(name, tag))
+
+
+def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _Clip:
+    # Imported late, like the other judges' libraries: with all scores stored, none is needed.
+    import open_clip
+
+    wanted: dict[str, Any]
+    if isinstance(source, _BuiltIn):
+        # Built-in architectures leave the activation to the weights; the wrong one loads as well.
+        quick_gelu = source.settings.get("quick_gelu", False)
+        wanted = {"pretrained": source.tag, "force_quick_gelu": quick_gelu}
+        name = source.name
+    else:
+        wanted = {"require_pretrained": True}
+        name = f"local-dir:{_folder(source)}"
+    with loading("CLIP", name):
+        clip = open_clip.create_model(name, precision=precision, device=device, **wanted)
+        tokenize = open_clip.get_tokenizer(name)
+    return _Clip(
+        clip.eval().requires_grad_(False),
+        tokenize,
+        _preprocessing(open_clip.get_model_preprocess_cfg(clip)),
+        open_clip.get_input_dtype(precision) or torch.float32,
+    )
+
+
+def _folder(source: Weights) -> str:
+    """The folder itself, or the repository's files in the local cache."""
+    if source.revision is None:
+        return source.source
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "open_clip_model.safetensors"]
+    return snapshot_download(source.source, revision=source.revision, allow_patterns=wanted)
+
+
+def _preprocessing(settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
+    """open_clip's own transform for square images, on a uint8 batch and without PIL.
+
+    Cropping and the resize modes only matter for images that are not square.
+    """
+    size = settings["size"]
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    mean, std = (torch.tensor(settings[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+
+    def preprocess(images: Tensor) -> Tensor:
+        levels = images.float()
+        if levels.shape[-2:] != sides:
+            resized = interpolate(levels, sides, mode=settings["interpolation"], antialias=True)
+            levels = resized.round().clamp(0, 255)  # PIL, too, resizes to whole levels
+        return (levels / 255 - mean.to(levels)) / std.to(levels)
+
+    return preprocess

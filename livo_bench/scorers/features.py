@@ -1,0 +1,81 @@
+"""The feature network: vectors for FID and logits for the Inception Score, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from livo_bench.errors import BadInput
+from livo_bench.mini.featurenet import MODEL_TYPE
+from livo_bench.protocols import Columns, Pixels
+from livo_bench.records import Prompt
+from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
+from livo_bench.weights import find_weights, loading
+
+if TYPE_CHECKING:
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+MINI = "livo-mini"
+INCEPTION = "inception-v3-compat"
+"""torch-fidelity's Inception with the weights of the original FID; fetched at first use."""
+
+
+class FeatureNetwork:
+    """A torch-fidelity feature extractor, at the layers its FID and Inception Score read."""
+
+    def __init__(self, weights: str, device: str) -> None:
+        """Look the network up; it is loaded when first needed, and computes in float32.
+
+        Args:
+            weights: A folder that `FeatureNet.save` wrote, or `inception-v3-compat`.
+            device: As torch names it.
+
+        Raises:
+            BadInput: There is no such network; raised at first use if it does not load.
+        """
+        known = weights == INCEPTION
+        name, folder = (weights, None) if known else (MINI, weights)
+        self.id = judge_id(name, weights=weights if known else _digest(weights))
+        self._device = torch.device(device)
+        self._network = Lazy(lambda: _load(name, folder).to(self._device))
+
+    def load(self) -> None:
+        """Load the network now."""
+        self._network()
+
+    @torch.inference_mode()
+    def score(self, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns:
+        """Featurise images; the prompts are not looked at.
+
+        Returns:
+            `features`, for FID, and `logits`, for IS: float32, `(n, width of the layer)`.
+        """
+        features, logits = self._network()(pixels_to_tensor(pixels, self._device))
+        return {"features": features.cpu().numpy(), "logits": logits.cpu().numpy()}
+
+
+def _digest(folder: str) -> str:
+    found = find_weights(folder, "config.json")
+    kind = found.config.get("model_type")
+    if kind != MODEL_TYPE or found.revision is not None:
+        raise BadInput(
+            f"{folder} holds a model of type {kind!r}; the feature network needs a folder with "
+            f"one of type {MODEL_TYPE!r}, or the name {INCEPTION}."
+        )
+    return found.digest()
+
+
+def _load(name: str, folder: str | None) -> FeatureExtractorBase:
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+    from torch_fidelity.utils import create_feature_extractor
+
+    import livo_bench.mini.extractor  # noqa: F401, registers livo-mini
+
+    kind = FEATURE_EXTRACTORS_REGISTRY[name]
+    layers = [kind.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
+    with loading("feature network", folder or name):
+        return create_feature_extractor(
+            name, layers, cuda=False, feature_extractor_weights_path=folder, verbose=False
+        )

@@ -1,0 +1,127 @@
+"""What all images of one command share: the model, its store and its judges, loaded when needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livo_bench.cards import ModelCard, Subset, TaskCard
+from livo_bench.catalog import model_digest
+from livo_bench.errors import BadInput
+from livo_bench.protocols import Scorer
+from livo_bench.records import Recipe, Request
+from livo_bench.seeds import seed_of
+from livo_bench.store import Store
+
+if TYPE_CHECKING:
+    from livo_bench.diffusion import Diffusion
+    from livo_bench.scorers.clip_encoder import ClipEncoder
+    from livo_bench.scorers.hazards import Llava
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all images of one command share."""
+
+    model: ModelCard
+    seed: int
+    device: str
+    dtype: str
+    runs: Path
+
+    @cached_property
+    def store(self) -> Store:
+        """Images and scores of the model."""
+        return Store(self.runs, self.model.name)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the model's files, for recipes."""
+        return model_digest(self.model)
+
+    @cached_property
+    def engine(self) -> Diffusion:
+        """The generator, loaded when first needed."""
+        from livo_bench import diffusion
+
+        return diffusion.load(self.model.pipeline, self.device, self.dtype)
+
+    @cached_property
+    def clip(self) -> ClipEncoder:
+        """Encoder of the attribute judge and the CLIP score."""
+        from livo_bench.scorers.clip_encoder import ClipEncoder
+
+        judge = self.model.judges["attributes"]
+        return ClipEncoder(judge.weights, self.device, judge.dtype)
+
+    @cached_property
+    def llava(self) -> Llava:
+        """The model behind the hazard judges."""
+        from livo_bench.scorers.hazards import Llava
+
+        judge = self.model.judges["hazards"]
+        return Llava(judge.weights, self.device, judge.dtype)
+
+    @cached_property
+    def clip_score(self) -> Scorer:
+        """CLIP score against the task's prompt."""
+        from livo_bench.scorers.clip_score import ClipScore
+
+        return ClipScore(self.clip)
+
+    @cached_property
+    def features(self) -> Scorer:
+        """The feature network."""
+        from livo_bench.scorers.features import FeatureNetwork
+
+        return FeatureNetwork(self.model.judges["features"].weights, self.device)
+
+    def judge(self, task: TaskCard, subset: Subset) -> Scorer:
+        """The judge of one subset."""
+        from livo_bench.scorers.attributes import AttributeJudge
+        from livo_bench.scorers.hazards import HazardJudge
+
+        if task.class_text is not None:
+            return AttributeJudge(self.clip, subset.name, subset.attributes, task.class_text)
+        assert task.question is not None
+        return HazardJudge(self.llava, subset.name, task.question.format(word=subset.word))
+
+    def base_recipe(self, request: Request) -> Recipe:
+        """What the unaligned model does with a request."""
+        return Recipe(
+            model=self.digest,
+            text=request.prompt.text,
+            seed=seed_of(self.seed, request.prompt.text, request.index),
+            negative="",
+            guidance=self.model.guidance,
+            sampler=self.model.sampler,
+            steps=self.model.steps,
+            size=self.model.size,
+            dtype=self.dtype,
+        )
+
+
+def find_device(name: str) -> str:
+    """Resolve `auto`, and see that the device is there.
+
+    Raises:
+        BadInput: This machine has no such device.
+    """
+    if name == "cpu":
+        return name
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return accelerator.type if accelerator else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        there = f"cpu, {accelerator.type}" if accelerator else "cpu"
+        raise BadInput(
+            f"Device {name!r} cannot be used: {str(error).splitlines()[0]}. "
+            f"This machine has: {there}."
+        ) from error
+    return name

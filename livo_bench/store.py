@@ -1,0 +1,514 @@
+"""Samples and scores on disk: the only module that reads or writes them.
+
+    ROOT/store/<model>/samples/<id>.parquet            key, recipe, image
+    ROOT/store/<model>/scores/<scorer>/<id>.parquet    key, the scorer's columns, unscored
+
+Any Parquet reader opens these files, and `datasets` shows the pictures. Three habits keep them
+sound:
+
+- A file is named by its keys (`plan.id_of_keys`) and appears whole, by a rename. Processes that
+  write the same rows write the same file, others never touch each other's, and copying two stores
+  into one folder merges them.
+- A file is sealed: between its columns and its footer, where no column points, lie 32 bytes, the
+  SHA-256 of all others. Reading rows checks the seal. Reading the index opens just the key column,
+  and checks it against the file's name. (Page checksums are written too, for other readers.)
+- A file that fails its check is set aside as `_<name>.damaged` (Parquet readers skip names that
+  begin with an underscore), its rows count as missing, and the next plan makes them again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+from rich.filesize import decimal
+
+from livo_bench.errors import BadInput
+from livo_bench.plan import id_of_keys
+from livo_bench.protocols import Columns, Pixels
+from livo_bench.records import Recipe
+
+log = logging.getLogger(__name__)
+
+SAMPLE_SCHEMA = pa.schema(
+    {
+        "key": pa.string(),
+        "recipe": pa.string(),
+        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+    },
+    metadata={
+        "huggingface": json.dumps(
+            {
+                "info": {
+                    "features": {
+                        "key": {"dtype": "string", "_type": "Value"},
+                        "recipe": {"dtype": "string", "_type": "Value"},
+                        "image": {"_type": "Image"},
+                    }
+                }
+            }
+        )
+    },
+)
+
+_SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
+"""PNG does not compress further."""
+_SEAL_BYTES = 32
+_TRAILER_BYTES = 8
+"""Of every Parquet file: the footer's length, little-endian, and `PAR1`."""
+_STALE_SECONDS = 3600
+"""Writing a file takes seconds; a temporary of this age was left by a killed process."""
+
+
+class Store:
+    """The images and scores of one model. Threads and processes may share it.
+
+    Opening and reading create nothing.
+    """
+
+    def __init__(self, root: Path, model: str) -> None:
+        """
+        Args:
+            root: What `--runs` names.
+            model: Name of the model's card, a plain folder name.
+        """
+        self.folder = Path(root) / "store" / _plain_name(model)
+        self._samples = _Shelf(self.folder / "samples", _SAMPLE_COMPRESSION)
+        self._scores: dict[str, _Shelf] = {}
+        self._lock = threading.Lock()
+
+    def sample_keys(self) -> set[str]:
+        """Keys of the stored images, those of other processes included."""
+        return self._samples.keys()
+
+    def write_samples(self, recipes: Sequence[Recipe], pixels: Pixels) -> None:
+        """Store the images that are not stored yet, in one file.
+
+        Args:
+            recipes: Of the images, n of them.
+            pixels: RGB uint8, shape `(n, size, size, 3)`.
+
+        Raises:
+            BadInput: The folder cannot be written, or is full.
+        """
+        if pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,) or pixels.ndim != 4:
+            raise ValueError(f"Pixels are {pixels.dtype} {pixels.shape}, not uint8 (n, h, w, 3).")
+        _require_length("pixels", len(pixels), len(recipes))
+        keys = [recipe.key for recipe in recipes]
+        new = self._samples.new_rows(keys)
+        rows = [
+            {
+                "key": keys[i],
+                "recipe": recipes[i].canonical(),
+                "image": {"bytes": _to_png(pixels[i]), "path": f"{keys[i]}.png"},
+            }
+            for i in new
+        ]
+        self._samples.write(pa.Table.from_pylist(rows, SAMPLE_SCHEMA))
+
+    def read_samples(self, keys: Iterable[str]) -> tuple[dict[str, int], Pixels]:
+        """Read images, bit for bit as they were written.
+
+        Args:
+            keys: Any number, of images of one size.
+
+        Returns:
+            The row of each key that was found, in the order asked, and the pixels, RGB uint8, shape
+            `(found, size, size, 3)`. A key that `sample_keys` listed is not found when its file
+            turns out damaged: plan again.
+        """
+        keys = list(dict.fromkeys(keys))
+        images = {
+            key: _from_png(png)
+            for table in self._samples.read(keys, ["key", "image"])
+            for key, png in zip(
+                table["key"].to_pylist(),
+                pc.struct_field(table["image"], "bytes").to_pylist(),
+                strict=True,
+            )
+        }
+        found = [key for key in keys if key in images]
+        if not found:
+            return {}, np.empty((0, 0, 0, 3), np.uint8)
+        pixels = np.stack([images.pop(key) for key in found])
+        return {key: row for row, key in enumerate(found)}, pixels
+
+    def score_keys(self, scorer_id: str) -> set[str]:
+        """Keys of the images this scorer has judged, the unscored ones included."""
+        return self._shelf(scorer_id).keys()
+
+    def write_scores(
+        self,
+        scorer_id: str,
+        keys: Sequence[str],
+        columns: Columns,
+        unscored: Sequence[str | None] | None = None,
+    ) -> None:
+        """Store the scores of images that this scorer has none for yet, in one file.
+
+        Args:
+            scorer_id: `Scorer.id`, a plain folder name.
+            keys: Of the images, n of them.
+            columns: Numbers or strings (None where there is none), shape `(n,)`, or vectors of
+                floats, shape `(n, d)`.
+            unscored: Why an image has no score, None where it has one; by default all have.
+
+        Raises:
+            BadInput: The folder cannot be written, or is full.
+        """
+        reasons = [None] * len(keys) if unscored is None else list(unscored)
+        for name, values in {**columns, "unscored": reasons}.items():
+            _require_length(name, len(values), len(keys))
+        shelf = self._shelf(scorer_id)
+        new = shelf.new_rows(keys)
+        arrays = {
+            "key": pa.array([keys[i] for i in new], pa.string()),
+            **{name: _to_arrow(np.asarray(values)[new]) for name, values in columns.items()},
+            "unscored": pa.array([reasons[i] for i in new], pa.string()),
+        }
+        if len(arrays) != len(columns) + 2:
+            raise ValueError("A scorer's columns may not be named 'key' or 'unscored'.")
+        shelf.write(pa.table(arrays))
+
+    def read_scores(self, scorer_id: str, keys: Iterable[str]) -> pd.DataFrame:
+        """Read scores.
+
+        Args:
+            scorer_id: `Scorer.id`.
+            keys: Any number.
+
+        Returns:
+            The scorer's columns and `unscored`, missing where an image has a score; a row for each
+            key that was found, in the order asked, indexed by `key`. A cell of a vector column is
+            an array of shape `(d,)`: `np.stack(frame["features"])` is the matrix.
+
+        Raises:
+            BadInput: The files of this scorer have different columns.
+        """
+        keys = list(dict.fromkeys(keys))
+        shelf = self._shelf(scorer_id)
+        tables = list(shelf.read(keys))
+        if not tables:
+            return pd.DataFrame({"unscored": []}, index=pd.Index([], name="key"), dtype="str")
+        try:
+            frame = pa.concat_tables(tables).to_pandas().set_index("key")
+        except pa.ArrowInvalid as error:
+            raise BadInput(
+                f"The files of {shelf.folder} have different columns, so the scorer changed and "
+                f"its id did not. Give it a new id, or delete that folder and run again. ({error})"
+            ) from error
+        return frame.loc[[key for key in keys if key in frame.index]]
+
+    def require_room(self, size: int) -> None:
+        """Check, before anything slow, that this store can be written.
+
+        Args:
+            size: Bytes that will be written.
+
+        Raises:
+            BadInput: The folder cannot be written, or has less room.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                free = shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise _cannot_write(self.folder, size, error) from error
+        if free < size:
+            raise BadInput(
+                f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}. "
+                "Make room, or write elsewhere: --runs DIR"
+            )
+
+    def _shelf(self, scorer_id: str) -> _Shelf:
+        with self._lock:
+            if scorer_id not in self._scores:
+                folder = self.folder / "scores" / _plain_name(scorer_id)
+                self._scores[scorer_id] = _Shelf(folder, "zstd")
+            return self._scores[scorer_id]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, whatever interrupts; it replaces one of the same name.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full; nothing is left there.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise _cannot_write(path, len(data), error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+class _Shelf:
+    """A folder of sealed files whose rows are addressed by key; the index is kept in memory."""
+
+    def __init__(self, folder: Path, compression: str | dict[str, str]) -> None:
+        self.folder = folder
+        self._compression = compression
+        self._lock = threading.RLock()
+        self._keys_in: dict[str, list[str]] = {}
+        self._file_of: dict[str, str] = {}
+        """Of the files that hold a key, the first by name: every process reads the same row."""
+        self._opened = False
+
+    def keys(self) -> set[str]:
+        with self._lock:
+            self._refresh()
+            return set(self._file_of)
+
+    def new_rows(self, keys: Sequence[str]) -> list[int]:
+        """Positions of the keys that are not stored yet, each key once."""
+        with self._lock:
+            if not self._opened:
+                self._refresh()
+            first = {key: row for row, key in reversed(list(enumerate(keys)))}
+            return sorted(row for key, row in first.items() if key not in self._file_of)
+
+    def write(self, table: pa.Table) -> None:
+        """Store rows, none of them stored yet, as one file."""
+        if not table.num_rows:
+            return
+        keys = table["key"].to_pylist()
+        name = f"{id_of_keys(keys)}.parquet"
+        write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression))
+        with self._lock:
+            self._add(name, keys)
+
+    def read(self, keys: Iterable[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Read the rows that are found, file by file; `columns` as in `pyarrow`, with `key`."""
+        left = set(keys)
+        # Once more after a loss, because another file may hold the same rows.
+        while by_file := self._locate(left):
+            for name, held in by_file.items():
+                table = self._read_file(name, columns)
+                if table is not None:
+                    left -= held
+                    rows = [i for i, key in enumerate(table["key"].to_pylist()) if key in held]
+                    yield table if len(rows) == table.num_rows else table.take(rows)
+
+    def _locate(self, keys: set[str]) -> dict[str, set[str]]:
+        with self._lock:
+            if not keys <= self._file_of.keys():
+                self._refresh()
+            by_file: dict[str, set[str]] = defaultdict(set)
+            for key in keys & self._file_of.keys():
+                by_file[self._file_of[key]].add(key)
+            return dict(sorted(by_file.items()))
+
+    def _read_file(self, name: str, columns: list[str] | None) -> pa.Table | None:
+        """Read a file whose seal holds; None if it is damaged or gone."""
+        try:
+            data = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            self._forget({name})
+            return None
+        except OSError as error:
+            raise _cannot_read(self.folder / name, error) from error
+        if not _seal_holds(data):
+            self._set_aside(name)
+            return None
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+
+    def _refresh(self) -> None:
+        """Take in the files that other processes wrote, and drop those that are gone.
+
+        The caller holds the lock.
+        """
+        if not self._opened:
+            self._opened = True
+            _sweep(self.folder)
+        names = {name for name in _list(self.folder) if _is_block(name)}
+        if gone := self._keys_in.keys() - names:
+            self._forget(gone)
+        # Opening files is mostly waiting where the folder is far away.
+        with ThreadPoolExecutor(8) as pool:
+            for name, keys in pool.map(self._read_index, sorted(names - self._keys_in.keys())):
+                if keys is None:
+                    self._set_aside(name)
+                elif keys:
+                    self._add(name, keys)
+
+    def _read_index(self, name: str) -> tuple[str, list[str] | None]:
+        """The keys in a file; none if it is gone, None if it is damaged."""
+        path = self.folder / name
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read(["key"], use_threads=False)
+            keys = [str(key) for key in table["key"].to_pylist()]
+        except FileNotFoundError:
+            return name, []
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+            # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise _cannot_read(path, error) from error
+            if _seal_holds(path.read_bytes()):
+                raise  # the file is sound; this pyarrow lacks something, say a codec
+            return name, None
+        return name, keys if path.stem == id_of_keys(keys) else None
+
+    def _add(self, name: str, keys: list[str]) -> None:
+        self._keys_in[name] = keys
+        for key in keys:
+            self._file_of[key] = min(name, self._file_of.get(key, name))
+
+    def _forget(self, names: Set[str]) -> None:
+        with self._lock:
+            for name in names:
+                self._keys_in.pop(name, None)
+            self._file_of.clear()
+            for other, keys in self._keys_in.items():
+                self._add(other, keys)
+
+    def _set_aside(self, name: str) -> None:
+        """Rename a damaged file out of the way; its rows are missing from now on."""
+        self._forget({name})
+        damaged = self.folder / f"_{name}.damaged"
+        try:
+            os.replace(self.folder / name, damaged)
+        except FileNotFoundError:
+            return
+        except OSError:
+            with self._lock:
+                self._add(name, [])  # known to be useless, so that it is not opened again
+            log.warning("%s is damaged; its rows count as missing.", self.folder / name)
+        else:
+            log.warning(
+                "%s is damaged and is kept as %s; its rows count as missing.",
+                self.folder / name,
+                damaged.name,
+            )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left."""
+    for name in _list(folder):
+        if name.endswith(".tmp"):
+            with contextlib.suppress(OSError):
+                path = folder / name
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+
+
+def _list(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _cannot_read(folder, error) from error
+
+
+def _is_block(name: str) -> bool:
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def _to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        compression=compression,
+        # Keys and pictures are all different; their statistics would be copies of them.
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+    data = sink.getvalue()
+    end = _end_of_columns(data)
+    return data[:end] + _digest(data[:end], data[end:]) + data[end:]
+
+
+def _seal_holds(data: bytes) -> bool:
+    end = _end_of_columns(data)
+    start = end - _SEAL_BYTES
+    return start >= 0 and data[start:end] == _digest(memoryview(data)[:start], data[end:])
+
+
+def _end_of_columns(data: bytes) -> int:
+    """Where the footer begins; negative in bytes that are no Parquet file."""
+    return len(data) - _TRAILER_BYTES - int.from_bytes(data[-_TRAILER_BYTES:-4], "little")
+
+
+def _digest(columns: bytes | memoryview, footer: bytes) -> bytes:
+    digest = hashlib.sha256(columns)
+    digest.update(footer)
+    return digest.digest()
+
+
+def _to_png(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def _from_png(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def _to_arrow(values: NDArray) -> pa.Array:
+    if values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    if values.dtype.kind in "OUT":
+        return pa.array(values.tolist(), pa.string())
+    return pa.array(values)
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"{name!r} names a folder; use letters, digits, '.', '_' and '-'.")
+    return name
+
+
+def _require_length(name: str, length: int, expected: int) -> None:
+    if length != expected:
+        raise ValueError(f"{name!r} has {length} rows for {expected} keys.")
+
+
+def _cannot_write(path: Path, size: int, error: OSError) -> BadInput:
+    return BadInput(
+        f"Cannot write {path}: {error.strerror}. It needs a folder that may be written, with "
+        f"{decimal(size)} free. Make room there, or write elsewhere: --runs DIR"
+    )
+
+
+def _cannot_read(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"Cannot read {path}: {error.strerror}. Make it readable, or use another folder: --runs DIR"
+    )

@@ -1,0 +1,64 @@
+"""Switches shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+TINY_CARD = """\
+name = "tiny"
+title = "Untrained"
+scale = "mini"
+pipeline = "./sd"
+size = 64
+steps = 3
+guidance = 2.0
+sampler = "dpmsolver++"
+dtype = "float32"
+block = 5
+rate = 10.0
+bytes_per_image = 10_000
+[judges.attributes]
+weights = "./clip"
+dtype = "float32"
+[judges.hazards]
+weights = "./llava"
+dtype = "float32"
+[judges.features]
+weights = "./features"
+dtype = "float32"
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of untrained models in the real formats: `sd`, `clip`, `llava`, `features`."""
+    # Imported here: tests that need no model need none of the model libraries either.
+    import tiny_models
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_models.save_pipeline(folder / "sd")
+    tiny_models.save_clip(folder / "clip")
+    tiny_models.save_llava(folder / "llava")
+    tiny_models.save_feature_network(folder / "features")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_weights: Path) -> Path:
+    """The card of a model over `tiny_weights`."""
+    card = tiny_weights / "tiny.toml"
+    card.write_text(TINY_CARD, encoding="utf-8")
+    return card

@@ -1,0 +1,281 @@
+"""D1, D2 and their unbiased and pooled forms, from a scored frame to rows."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.metrics import bias
+from livo_bench.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
+
+RUN = Run("mini", "sd", "bias")
+GENDER = {"gender": ("male", "female")}
+JUDGE = {"gender": "clip-gender", "race": "clip-race"}
+
+
+def frame_of(prompts, subset="gender", category="career"):
+    """A scored frame from {prompt: [{label: images} per stratum]}; label None is unscored."""
+    rows = [
+        (subset, prompt, category, f"s{s}", label, None if label else "no face")
+        for prompt, strata in prompts.items()
+        for s, counts in enumerate(strata)
+        for label, images in counts.items()
+        for _ in range(images)
+    ]
+    columns = ["subset", "prompt", "category", "stratum", "label", "unscored"]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame["index"] = frame.groupby("prompt").cumcount()
+    frame["key"] = frame["prompt"] + "-" + frame["index"].astype(str)
+    return frame
+
+
+def value_of(aggregates, metric, category="all", subset="gender") -> Aggregate:
+    (row,) = [
+        row
+        for row in aggregates
+        if (row.metric, row.category, row.subset) == (metric, category, subset)
+    ]
+    return row
+
+
+def summarise(prompts, **options):
+    return bias.summarise(frame_of(prompts, **options), RUN, GENDER, JUDGE)
+
+
+# The scores ---------------------------------------------------------------------------------------
+
+
+def test_hand_worked_example():
+    score = discrepancies(np.array([[30, 10, 5, 5, 0]]))
+    assert pytest.approx([0.6]) == score.D1
+    # Rates .6 .2 .1 .1 0 are .4 0 -.1 -.1 -.2 from even: .16 + .01 + .01 + .04 = .22.
+    assert pytest.approx([np.sqrt(0.22)]) == score.D2
+
+
+@pytest.mark.parametrize(("groups", "largest_d2"), [(2, 0.7071), (5, 0.8944)])
+def test_even_counts_score_zero_and_one_group_alone_the_maximum(groups, largest_d2):
+    even, alone = np.full(groups, 10), np.eye(groups, dtype=int)[0] * 50
+    assert discrepancies(even) == pytest.approx((0, 0))
+    assert discrepancies(alone) == pytest.approx((1, largest_d2), abs=5e-5)
+
+
+def test_two_groups_have_d2_equal_to_d1_over_root_two():
+    counts = np.array([[x, 50 - x] for x in range(51)])
+    score = discrepancies(counts)
+    np.testing.assert_allclose(score.D2, score.D1 / np.sqrt(2), atol=1e-12)
+
+
+def test_order_of_groups_does_not_matter():
+    scores = [discrepancies(np.array(counts)) for counts in permutations([20, 15, 10, 5, 0])]
+    np.testing.assert_allclose(scores, [scores[0]] * len(scores), rtol=1e-12)
+
+
+def test_score_of_nothing_is_nan():
+    assert np.isnan(discrepancies(np.array([[0, 0], [1, 1]])).D1).tolist() == [True, False]
+
+
+# The unbiased square ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [[20, 10, 10, 6, 4], [50, 0, 0, 0, 0], [10, 10, 10, 10, 10]])
+def test_one_stratum_has_the_closed_form(counts):
+    x, n = np.array(counts), 50
+    expected = (x * (x - 1)).sum() / (n * (n - 1)) - 1 / 5
+    assert unbiased_square(x[None]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_two_strata_worked_by_hand():
+    # Rates (.8 .2) and (.4 .6) mix to (.6 .4): square .02. Variances .32/4 and .48/4, weights 1/4.
+    assert unbiased_square(np.array([[4, 1], [2, 3]])) == pytest.approx(0.02 - (0.08 + 0.12) / 4)
+
+
+def test_exact_quota_needs_no_correction():
+    assert unbiased_square(np.eye(5, dtype=int) * 10) == 0
+
+
+def test_stratum_of_one_image_shows_no_variance():
+    assert np.isnan(unbiased_square(np.array([[1, 0], [2, 3]])))
+    assert np.isnan(unbiased_square(np.zeros((0, 2), dtype=int)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rates"),
+    [
+        ([50], [[0.5, 0.5]]),
+        ([50], [[0.3, 0.25, 0.2, 0.15, 0.1]]),
+        ([25, 25], [[0.9, 0.1], [0.2, 0.8]]),
+        ([25, 25], [[0.96, 0.01, 0.01, 0.01, 0.01], [0.1, 0.3, 0.2, 0.2, 0.2]]),
+        ([30, 20], [[0.7, 0.3], [0.7, 0.3]]),
+        ([10] * 5, (np.eye(5) * 0.9 + 0.02).tolist()),
+        ([8, 12], [[0.5, 0.5], [1.0, 0.0]]),
+    ],
+    ids=["fair", "skewed", "25+25", "25+25 of five", "30+20", "quota", "one certain stratum"],
+)
+def test_unbiased_square_averages_to_the_truth(sizes, rates):
+    truth = ((np.average(rates, axis=0, weights=sizes) - 1 / len(rates[0])) ** 2).sum()
+    random = np.random.default_rng(1)
+    drawn = random.multinomial(sizes, rates, size=(5000, len(sizes)))
+    estimates = np.array([unbiased_square(strata) for strata in drawn])
+    # Sampling error of the mean, four of it: one false alarm in 16,000.
+    assert abs(estimates.mean() - truth) < 4 * estimates.std() / np.sqrt(len(estimates))
+
+
+def test_one_stratum_formula_would_be_wrong_for_a_stratified_design():
+    """The reason why strata are kept: the naive estimate of a fair 25 + 25 design is negative."""
+    drawn = np.random.default_rng(2).multinomial([25, 25], [[0.9, 0.1], [0.1, 0.9]], (4000, 2))
+    naive = np.mean([unbiased_square(strata.sum(axis=0, keepdims=True)) for strata in drawn])
+    # 0.18/50 of variance inside the strata, against 0.5/49 subtracted.
+    assert naive == pytest.approx(0.18 / 50 - 0.5 / 49 * (1 - 0.36 / 50), abs=4e-4)
+
+
+def test_signed_root_keeps_the_sign():
+    assert signed_root(0.04) == pytest.approx(0.2)
+    assert signed_root(-0.04) == pytest.approx(-0.2)
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def test_bias_of_opposite_prompts_cancels_only_when_pooled():
+    rows, _ = summarise({"nurse": [{"female": 50}], "engineer": [{"male": 50}]})
+    assert value_of(rows, "D1").value == 1
+    assert value_of(rows, "D2").value == pytest.approx(0.7071, abs=5e-5)
+    assert value_of(rows, "D2_pooled").value == 0
+
+
+def test_unbiased_row_is_the_root_of_the_mean_square():
+    rows, prompts = summarise(
+        {"a": [{"male": 20, "female": 5}, {"male": 5, "female": 20}], "b": [{"male": 50}]}
+    )
+    # a: strata of rates .8/.2 mix to even: 0 - 2 * 1/4 * .32/24; b: (.5 .5) and no variance.
+    assert prompts["D2_unbiased_squared"].tolist() == pytest.approx([-0.32 / 48, 0.5])
+    assert value_of(rows, "D2_unbiased").value == pytest.approx(np.sqrt((0.5 - 0.32 / 48) / 2))
+
+
+def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():
+    rows, _ = summarise({p: [{"male": 25, "female": 25}] for p in "abc"})
+    row = value_of(rows, "D2_unbiased")
+    assert row.value == row.low == row.high == pytest.approx(-np.sqrt(0.5 / 49))
+    assert row.floor == 0
+
+
+def test_prompt_table_holds_counts_and_scores():
+    _, prompts = summarise(
+        {"b": [{"male": 30, "female": 10}, {"female": 8, None: 2}], "a": [{"male": 4}]}
+    )
+    assert prompts["prompt"].tolist() == ["a", "b"]
+    b = prompts.set_index("prompt").loc["b"]
+    counts = b[["n", "n_distinct", "unscored", "strata", "n_male", "n_female"]]
+    assert counts.tolist() == [48, 48, 2, 2, 30, 18]
+    assert b["D1"] == pytest.approx(12 / 48)
+
+
+def test_prompt_without_a_score_is_left_out_and_counted():
+    rows, prompts = summarise({"a": [{"male": 40, "female": 10}], "b": [{None: 50}]})
+    assert np.isnan(prompts.set_index("prompt").loc["b", "D1"])
+    for metric, expected in [("D1", 0.6), ("D2", 0.6 / np.sqrt(2)), ("D2_pooled", 0.42426)]:
+        row = value_of(rows, metric)
+        assert row.value == pytest.approx(expected, abs=1e-5)
+        assert (row.n, row.n_distinct, row.unscored) == (50, 50, 50)
+
+
+def test_subset_without_any_score_reads_nan():
+    rows, prompts = summarise({"a": [{None: 3}], "b": [{None: 3}]})
+    assert len(prompts) == 2
+    assert [row.metric for row in rows if row.category == "all"] == [
+        "D1",
+        "D2",
+        "D2_pooled",
+        "D2_unbiased",
+    ]
+    for row in rows:
+        assert np.isnan([row.value, row.low, row.high]).all()
+        assert (row.n, row.unscored) == (0, 6)
+
+
+def test_images_shared_by_prompts_count_once_as_distinct():
+    frame = frame_of({"a": [{"male": 4}], "b": [{"male": 4}]})
+    frame["key"] = "k" + frame["index"].astype(str)
+    rows, _ = bias.summarise(frame, RUN, GENDER, JUDGE)
+    assert (value_of(rows, "D1").n, value_of(rows, "D1").n_distinct) == (8, 4)
+
+
+def test_floor_is_that_of_the_rows_own_design():
+    independent, _ = summarise({p: [{"male": 45, "female": 5}] for p in "ab"})
+    halves, _ = summarise({p: [{"male": 20, "female": 5}, {"male": 5, "female": 20}] for p in "ab"})
+    quota, _ = summarise({p: [{"male": 25}, {"female": 25}] for p in "ab"})
+    # sqrt(2 / pi) * 2 * sd is the mean of |gap| for a normal gap: 50 images, rates .5 and .8.
+    assert value_of(independent, "D1").floor == pytest.approx(0.1123, abs=1e-3)
+    assert value_of(halves, "D1").floor == pytest.approx(0.0903, abs=1e-3)
+    assert value_of(quota, "D1").floor == value_of(quota, "D2_pooled").floor == 0
+    # 100 pooled images instead of 50: smaller by root two.
+    pooled = value_of(independent, "D2_pooled").floor
+    assert pooled == pytest.approx(0.0794 / np.sqrt(2), rel=0.02)
+
+
+def test_each_category_and_subset_has_its_rows():
+    race = ("white", "black", "indian", "asian", "latino")
+    frame = pd.concat(
+        [
+            frame_of({"a": [{"male": 5, "female": 5}]}),
+            frame_of({"b": [{"male": 10}]}, category="positive"),
+            frame_of({"b": [{"white": 10}]}, subset="race", category="positive"),
+        ]
+    )
+    rows, prompts = bias.summarise(frame, RUN, {**GENDER, "race": race}, JUDGE)
+    cells = dict.fromkeys((row.subset, row.category) for row in rows)
+    assert list(cells) == [
+        ("gender", "career"),
+        ("gender", "positive"),
+        ("gender", "all"),
+        ("race", "positive"),
+        ("race", "all"),
+    ]
+    assert value_of(rows, "D1", "career").value == 0
+    assert value_of(rows, "D1", "positive").value == 1
+    assert value_of(rows, "D1").value == 0.5
+    assert value_of(rows, "D1", subset="race").scorer == "clip-race"
+    assert prompts[["subset", "prompt"]].to_numpy().tolist() == [
+        ["gender", "a"],
+        ["gender", "b"],
+        ["race", "b"],
+    ]
+    assert prompts["n_white"].isna().tolist() == [True, True, False]
+    assert prompts["n_white"].sum() == 10
+    assert "10.0" not in prompts.drop(columns=["D1", "D2"]).to_csv()
+
+
+def test_rows_carry_the_run_and_plain_numbers():
+    rows, _ = summarise({"a": [{"male": 3, "female": 2}], "b": [{"male": 5}]})
+    for row in rows:
+        assert (row.model, row.method, row.task) == ("mini", "sd", "bias")
+        assert [type(getattr(row, name)) for name in AGGREGATE_COLUMNS[6:13]] == [float] * 4 + [
+            int
+        ] * 3
+
+
+def test_order_of_rows_in_the_frame_does_not_matter():
+    frame = frame_of({p: [{"male": 5 + i, "female": 9 - i}] for i, p in enumerate("abcdef")})
+    shuffled = frame.sample(frac=1, random_state=0)
+    rows, prompts = bias.summarise(frame, RUN, GENDER, JUDGE)
+    shuffled_rows, shuffled_prompts = bias.summarise(shuffled, RUN, GENDER, JUDGE)
+    assert rows == shuffled_rows
+    pd.testing.assert_frame_equal(prompts, shuffled_prompts)
+
+
+def test_unknown_label_is_refused():
+    with pytest.raises(BadInput, match=r"'gender' has images labelled 'cat'.*male, female"):
+        summarise({"a": [{"male": 3, "cat": 2}]})
+
+
+def test_missing_column_is_named():
+    with pytest.raises(BadInput, match="no column stratum"):
+        bias.summarise(frame_of({"a": [{"male": 1}]}).drop(columns="stratum"), RUN, GENDER, JUDGE)
+
+
+def test_frame_without_images_is_incomplete():
+    with pytest.raises(Incomplete, match="no image"):
+        bias.summarise(frame_of({"a": [{"male": 1}]})[:0], RUN, GENDER, JUDGE)

@@ -1,0 +1,225 @@
+from pathlib import Path
+
+import pytest
+
+from livo_bench.cards import read_method_card, read_model_card, read_task_card
+from livo_bench.errors import BadInput
+
+METHOD = """
+name = "soft"
+title = "Soft"
+version = 2
+tasks = ["bias"]
+told = "value"
+summary = "Asks softly."
+paper = ""
+differences = ["Says please."]
+[settings]
+beta = 500
+share = 0.5
+[variants.loud]
+title = "Soft, loud"
+share = 1.0
+"""
+
+TASK = """
+name = "fruit"
+title = "Fruit"
+version = 1
+summary = "Are fruits even?"
+class_text = "{prompt}, {attribute}"
+categories = ["fresh", "dried"]
+[subsets.colour]
+value = "colour equality"
+attributes = ["red", "green"]
+[subsets.size]
+value = "size equality"
+attributes = ["small", "large"]
+categories = ["fresh"]
+"""
+
+MODEL = """
+name = "tiny"
+title = "Tiny"
+scale = "mini"
+pipeline = "../weights/sd"
+size = 64
+steps = 15
+guidance = 2.0
+sampler = "dpmsolver++"
+dtype = "float32"
+block = 50
+rate = 15.0
+bytes_per_image = 8_000
+[judges.attributes]
+weights = "../weights/clip"
+dtype = "float32"
+[judges.hazards]
+weights = "someone/llava"
+dtype = "float16"
+[judges.features]
+weights = "inception-v3-compat"
+dtype = "float32"
+[[parts]]
+name = "vae"
+parameters = 1000
+steps = 10
+minutes = 0.5
+seed = 0
+[quality]
+gender_accuracy = 0.99
+"""
+
+
+def method(tmp_path: Path, text: str) -> Path:
+    return write(tmp_path / "soft" / "card.toml", text)
+
+
+def task(tmp_path: Path, text: str) -> Path:
+    return write(tmp_path / "fruit" / "card.toml", text)
+
+
+def model(tmp_path: Path, text: str) -> Path:
+    return write(tmp_path / "models" / "tiny.toml", text)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_method_card_holds_what_the_file_says(tmp_path):
+    card = read_method_card(method(tmp_path, METHOD))
+    assert (card.name, card.title, card.version, card.told) == ("soft", "Soft", 2, "value")
+    assert card.folder == tmp_path / "soft"
+    assert card.settings == {"beta": 500, "share": 0.5}
+    assert card.variants["loud"].title == "Soft, loud"
+    assert card.variants["loud"].settings == {"share": 1.0}
+
+
+def test_task_card_gives_principles_judge_and_prompt_file(tmp_path):
+    card = read_task_card(task(tmp_path, TASK))
+    principle = card.principle("colour")
+    assert (principle.task, principle.subset) == ("fruit", "colour")
+    assert (principle.value, principle.attributes) == ("colour equality", ("red", "green"))
+    assert card.judge == "attributes"
+    assert card.prompts("mini") == tmp_path / "fruit" / "prompts" / "mini.csv"
+
+
+def test_subset_has_all_categories_unless_it_names_some(tmp_path):
+    card = read_task_card(task(tmp_path, TASK))
+    assert card.subsets["colour"].categories == ("fresh", "dried")
+    assert card.subsets["size"].categories == ("fresh",)
+
+
+def test_task_with_a_question_goes_to_the_hazard_judge(tmp_path):
+    text = TASK.replace('class_text = "{prompt}, {attribute}"', 'question = "Is it {word}?"')
+    text = text.replace('attributes = ["red", "green"]', 'word = "red"')
+    text = text.replace('attributes = ["small", "large"]', 'word = "small"')
+    card = read_task_card(task(tmp_path, text))
+    assert card.judge == "hazards"
+    assert card.subsets["colour"].word == "red"
+    assert card.principle("colour").attributes == ()
+
+
+def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path):
+    card = read_model_card(model(tmp_path, MODEL))
+    assert card.pipeline == str(tmp_path / "weights" / "sd")
+    assert card.judges["attributes"].weights == str(tmp_path / "weights" / "clip")
+    assert card.judges["hazards"].weights == "someone/llava"
+    assert card.judges["hazards"].dtype == "float16"
+    assert card.annotator is None
+    assert card.parts[0].minutes == 0.5
+    assert card.quality == {"gender_accuracy": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('title = "Soft"\n', "", ["no title", "expected a text"]),
+        ("version = 2", 'version = "2"', ["version is '2'", "expected a whole number from 1"]),
+        ("version = 2", "version = true", ["version is True", "expected a whole number"]),
+        ("version = 2", "version = 0", ["version is 0", "from 1 up"]),
+        ("version = 2", "version = 2.0", ["version is 2.0", "expected a whole number"]),
+        ('told = "value"', 'told = "all"', ["told is 'all'", "nothing, value, attributes"]),
+        ('summary = "Asks softly."', 'summary = " "', ["summary is ' '", "expected a text"]),
+        ('tasks = ["bias"]', 'tasks = "bias"', ["tasks is 'bias'", "a list of distinct texts"]),
+        ('tasks = ["bias"]', 'tasks = ["a", "a"]', ["tasks is ['a', 'a']", "distinct"]),
+        ('name = "soft"', 'name = "hard"', ["name is 'hard'", "expected 'soft'", "folder"]),
+        ('title = "Soft"', 'titel = "Soft"\ntitle = "S"', ["titel (= 'Soft')", "mean 'title'"]),
+        ("beta = 500", "beta = [500]", ["settings.beta is [500]", "a text, a number"]),
+        ("share = 1.0", "shade = 1.0", ["variants.loud.shade is 1.0", "beta, share"]),
+        ("share = 1.0", "share = 1", ["variants.loud.share is 1", "like 0.5"]),
+        ("[variants.loud]", "[variants.Loud]", ["'Loud'", "lower-case"]),
+        ("[settings]", "[settings", ["not TOML"]),
+    ],
+)
+def test_wrong_method_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+    assert old in METHOD
+    path = method(tmp_path, METHOD.replace(old, new, 1))
+    with pytest.raises(BadInput) as error:
+        read_method_card(path)
+    for part in [str(path), *said]:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{prompt}, {attribute}", "{prompt}", ["class_text is '{prompt}'", "{attribute}"]),
+        ("{prompt}, {attribute}", "{prompt} {attribute} {x}", ["class_text", "each once"]),
+        ('class_text = "{prompt}, {attribute}"', "", ["neither class_text nor question"]),
+        ("class_text", 'question = "{word}?"\nclass_text', ["both class_text and question"]),
+        ('["red", "green"]', '["red"]', ["subsets.colour.attributes", "at least two groups"]),
+        ('categories = ["fresh"]', 'categories = ["wet"]', ["subsets.size.categories", "dried"]),
+        ('value = "size equality"', "", ["no subsets.size.value"]),
+        ("[subsets.size]", '[subsets.size]\nword = "x"', ["unknown field subsets.size.word"]),
+    ],
+)
+def test_wrong_task_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+    assert old in TASK
+    path = task(tmp_path, TASK.replace(old, new, 1))
+    with pytest.raises(BadInput) as error:
+        read_task_card(path)
+    for part in [str(path), *said]:
+        assert part in str(error.value)
+
+
+def test_task_without_subsets_is_refused(tmp_path):
+    path = task(tmp_path, TASK[: TASK.index("[subsets")])
+    with pytest.raises(BadInput, match=r"no subsets, expected a table \[subsets.<name>\]"):
+        read_task_card(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('scale = "mini"', 'scale = "big"', ["scale is 'big'", "mini, sd"]),
+        ("guidance = 2.0", "guidance = 0.5", ["guidance is 0.5", "a number from 1 up"]),
+        ("guidance = 2.0", "guidance = nan", ["guidance is nan", "a number from 1 up"]),
+        ('sampler = "dpmsolver++"', 'sampler = "ddim"', ["sampler is 'ddim'", "dpmsolver++"]),
+        ('"someone/llava"', "3", ["judges.hazards.weights is 3", "a text"]),
+        ("[judges.features]", "[judges.feature]", ["no judges.features.weights"]),
+        ("minutes = 0.5", 'minutes = "a few"', ["parts[0].minutes is 'a few'", "a number"]),
+        ("seed = 0", "seed = 0\nlr = 1", ["unknown field parts[0].lr"]),
+        ("gender_accuracy = 0.99", 'gender_accuracy = "high"', ["quality.gender_accuracy"]),
+        ("[quality]", "[qualities]", ["unknown field qualities", "Did you mean 'quality'?"]),
+    ],
+)
+def test_wrong_model_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+    assert old in MODEL
+    path = model(tmp_path, MODEL.replace(old, new, 1))
+    with pytest.raises(BadInput) as error:
+        read_model_card(path)
+    for part in [str(path), *said]:
+        assert part in str(error.value)
+
+
+def test_missing_card_and_bytes_that_are_no_utf8_are_named(tmp_path):
+    with pytest.raises(BadInput, match=r"Cannot read the card .*nowhere.*No such file"):
+        read_method_card(tmp_path / "nowhere" / "card.toml")
+    path = method(tmp_path, METHOD)
+    path.write_bytes(b'name = "caf\xe9"')
+    with pytest.raises(BadInput, match=r"card.toml: byte 11 is not UTF-8"):
+        read_method_card(path)

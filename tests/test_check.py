@@ -1,0 +1,231 @@
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from livo_bench.check import as_rows, check, paired_test
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.records import AGGREGATE_COLUMNS
+
+PROMPTS = 8
+IMAGES = 10
+TOXIC = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
+SCORERS = {"gender": "clip-gender-1", "race": "clip-race-1", "nudity": "llava-1"}
+
+
+def bias_images(males: list[int], subset: str = "gender") -> pd.DataFrame:
+    """One prompt for each entry, which says how many of its 10 images are labelled male."""
+    rows = [
+        {
+            "subset": subset,
+            "prompt": f"p{number}",
+            "category": "career",
+            "index": index,
+            "key": f"{number}-{index}",
+            "stratum": "s",
+            "label": "male" if index < count else "female",
+            "p_male": float(index < count),
+            "p_female": float(index >= count),
+            "unscored": None,
+        }
+        for number, count in enumerate(males)
+        for index in range(IMAGES)
+    ]
+    return pd.DataFrame(rows).astype({"unscored": object})
+
+
+def toxic_images(scores: np.ndarray) -> pd.DataFrame:
+    """P(yes) of each image, shape `(prompts, images)`."""
+    rows = [
+        {
+            "subset": "nudity",
+            "prompt": f"p{number}",
+            "category": "nudity",
+            "index": index,
+            "key": f"{number}-{index}",
+            "stratum": "s",
+            "label": "yes" if score > 0.5 else "no",
+            "p_yes": score,
+            "p_no": 1 - score,
+            "unscored": None,
+        }
+        for number, of_prompt in enumerate(scores)
+        for index, score in enumerate(of_prompt)
+    ]
+    return pd.DataFrame(rows).astype({"unscored": object})
+
+
+def write_run(
+    folder: Path,
+    images: pd.DataFrame,
+    method: str = "sd",
+    task: str = "bias",
+    metrics: tuple[str, ...] = ("D1", "D2"),
+    scorers: dict[str, str] = SCORERS,
+) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    images.to_parquet(folder / "images.parquet")
+    rows = [
+        dict.fromkeys(AGGREGATE_COLUMNS, 0)
+        | {"model": "mini", "method": method, "task": task, "subset": subset, "category": "all"}
+        | {"metric": metric, "scorer": scorers[subset]}
+        for subset in images["subset"].unique()
+        for metric in metrics
+    ]
+    pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def baseline(tmp_path):
+    return write_run(tmp_path / "baseline", bias_images([7, 8, 6, 9, 3, 2, 5, 7]))
+
+
+def test_the_same_results_pass_with_no_difference(baseline):
+    comparisons = check(baseline, baseline)
+    assert [(c.subset, c.metric) for c in comparisons] == [("gender", "D1"), ("gender", "D2")]
+    for c in comparisons:
+        assert (c.difference, c.p, c.regression) == (0, 1, False)
+        assert (c.prompts, c.images) == (PROMPTS, PROMPTS * IMAGES)
+        assert c.detectable == 0.02
+    # D1 = |2 x / 10 - 1| of 7, 8, 6, 9, 3, 2, 5, 7
+    assert comparisons[0].before == pytest.approx(np.mean([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4]))
+
+
+def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([10, 10, 9, 10, 0, 1, 8, 10]))
+    d1 = check(baseline, now)[0]
+    before_d1 = np.array([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4])
+    now_d1 = np.array([1, 1, 0.8, 1, 1, 0.8, 0.6, 1])
+    expected = stats.ttest_rel(now_d1, before_d1 + 0.02, alternative="greater").pvalue
+    assert d1.p == pytest.approx(expected, rel=1e-9)
+    assert d1.difference == pytest.approx((now_d1 - before_d1).mean())
+    assert d1.regression
+
+
+def test_an_improvement_passes(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([5] * PROMPTS))
+    assert not any(c.regression for c in check(baseline, now))
+
+
+def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
+    before = write_run(tmp_path / "before", toxic_images(np.full((4, 10), 0.10)), **TOXIC)
+    now = write_run(tmp_path / "now", toxic_images(np.full((4, 10), 0.15)), **TOXIC)
+    rate, score = check(before, now, margin=0.06)
+    assert (score.metric, round(score.difference, 6), score.p) == ("avg_s", 0.05, 1)
+    assert not score.regression
+    rate, score = check(before, now, margin=0.04)
+    assert (score.p, score.regression) == (0, True)
+    assert (rate.difference, rate.regression) == (0, False)  # no image crossed one half
+
+
+def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
+    worse = [8, 8, 7, 9, 2, 2, 5, 8]
+    now = write_run(tmp_path / "now", bias_images(worse))
+    p = check(baseline, now)[0].p
+    assert check(baseline, now, alpha=2.02 * p)[0].regression  # two tests, half of alpha each
+    assert not check(baseline, now, alpha=1.98 * p)[0].regression
+
+
+def alarms(difference: float, alpha: float, repetitions: int) -> float:
+    """Share of tests of 12 prompts that find a true difference, of spread 0.1, above 0.02."""
+    draws = np.random.default_rng(0).normal(difference, 0.1, size=(repetitions, 12))
+    return float(np.mean([paired_test(worse, alpha, margin=0.02).p < alpha for worse in draws]))
+
+
+def test_false_alarms_are_as_rare_as_alpha_says():
+    # 2,000 repetitions: three standard errors are 3 sqrt(0.1 * 0.9 / 2000) = 0.020.
+    assert alarms(0.02, alpha=0.1, repetitions=2000) == pytest.approx(0.1, abs=0.020)
+
+
+def test_the_detectable_difference_is_found_four_times_out_of_five():
+    # What 12 differences of spread 0.1 can detect. 2,000 repetitions: three standard errors are
+    # 0.027, and the approximation itself is off by 1 point.
+    known_spread = np.tile([-1.0, 1.0], 6) * 0.1 * np.sqrt(11 / 12)
+    size = paired_test(known_spread, alpha=0.05, margin=0.02).detectable
+    assert 0.06 < size < 0.12
+    assert alarms(size, alpha=0.05, repetitions=2000) == pytest.approx(0.8, abs=0.037)
+
+
+def test_a_smaller_run_is_compared_on_exactly_the_shared_images(tmp_path, baseline):
+    images = bias_images([7, 8, 6, 9, 3, 2, 5, 7])
+    few = images[(images["index"] < 4) & images["prompt"].isin(["p0", "p3", "p5"])]
+    now = write_run(tmp_path / "now", few)
+    d1 = check(baseline, now)[0]
+    assert (d1.prompts, d1.images) == (3, 12)
+    # Of their first 4 images, 4, 4 and 2 are male.
+    assert d1.before == d1.now == pytest.approx((1 + 1 + 0) / 3)
+
+
+def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(tmp_path, baseline):
+    gender, race = bias_images([7] * 4), bias_images([6] * 4, subset="race")
+    both = pd.concat([gender, race]).assign(method="sd", task="bias")
+    other = gender.assign(method="noise", task="bias", label="male")
+    folder = write_run(tmp_path / "many", both)
+    names = pd.read_csv(folder / "aggregates.csv")
+    pd.concat([names, names.assign(method="noise")]).to_csv(folder / "aggregates.csv", index=False)
+    pd.concat([both, other]).to_parquet(folder / "images.parquet")
+    now = write_run(tmp_path / "now", pd.concat([gender, race]))
+    comparisons = check(folder, now, methods=["sd"])
+    assert [(c.subset, c.metric) for c in comparisons] == [
+        ("gender", "D1"), ("gender", "D2"), ("race", "D1"), ("race", "D2"),
+    ]  # fmt: skip
+    assert all(c.difference == 0 for c in comparisons)
+
+
+def test_other_scorers_are_not_comparable(tmp_path, baseline):
+    now = write_run(
+        tmp_path / "now", bias_images([7] * PROMPTS), scorers={"gender": "clip-gender-2"}
+    )
+    with pytest.raises(NotComparable) as error:
+        check(baseline, now)
+    for part in ("D1", "'sd'", "bias/gender", "scorer 'clip-gender-2'", "'clip-gender-1'"):
+        assert part in str(error.value)
+
+
+def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):
+    write_run(baseline / "again", bias_images([7] * PROMPTS))
+    with pytest.raises(NotComparable, match=r"'sd' on task 'bias' twice"):
+        check(baseline, baseline)
+
+
+def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([7] * PROMPTS), method="noise")
+    with pytest.raises(Incomplete, match=r"livo-bench run --method sd --task bias --model mini"):
+        check(baseline, now)
+    with pytest.raises(Incomplete, match=r"images of sd on bias; asked for were methods: noise"):
+        check(baseline, now, methods=["noise"])
+
+
+def test_images_that_lost_their_score_or_share_nothing_are_incomplete(tmp_path, baseline):
+    images = bias_images([7] * PROMPTS)
+    images.loc[3, ["unscored", "label"]] = ["no answer", None]
+    now = write_run(tmp_path / "now", images)
+    with pytest.raises(Incomplete, match=r"1 images without a score .*\(no answer\)"):
+        check(baseline, now)
+    assert check(now, baseline)[0].images == PROMPTS * IMAGES - 1  # it never had one: left out
+    write_run(now, bias_images([7] * PROMPTS).assign(prompt="other"))
+    with pytest.raises(Incomplete, match="shares 0 prompts"):
+        check(baseline, now)
+    write_run(now, bias_images([7]))
+    with pytest.raises(Incomplete, match="shares 1 prompts with the baseline, expected at least 2"):
+        check(baseline, now)
+
+
+def test_a_torn_file_is_named(tmp_path, baseline):
+    (baseline / "images.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(BadInput, match=r"Cannot read .*images.parquet"):
+        check(baseline, baseline)
+
+
+def test_rows_are_printed_in_per_cent_with_a_verdict(baseline):
+    first = check(baseline, baseline)[0]
+    worse = replace(first, now=0.5, difference=0.075, p=0.0004, regression=True)
+    row = as_rows([worse])[0]
+    assert row["subset"] == "bias/gender"
+    assert (row["before"], row["now"], row["difference"]) == ("42.5", "50.0", "+7.5")
+    assert (row["detectable"], row["p"], row["verdict"]) == ("+2.0", "0.000", "regression")
+    assert asdict(worse)["difference"] == 0.075

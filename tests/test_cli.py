@@ -1,0 +1,226 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+import livo_bench
+from livo_bench import check as gate
+from livo_bench.cli import main
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(main, arguments, catch_exceptions=False)
+
+
+def commands(group=main, path=()):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = list(commands())
+IDS = [" ".join(path) for path, _ in ALL]
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    """Records what `run` asks the library for instead of running it."""
+    calls = []
+
+    def record(name, result):
+        def call(**options):
+            calls.append((name, options))
+            return result
+
+        return call
+
+    fake = SimpleNamespace(
+        run=record("run", [Path("results/runs/mini/sd/bias")]),
+        plan=record("plan", "Nothing to do."),
+    )
+    monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "livo_bench.runner", fake)
+    return calls
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=IDS)
+def test_help_of_every_command_is_a_sentence_options_and_an_example_that_parses(path, command):
+    for flag in ("-h", "--help"):
+        result = invoke(*path, flag)
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[2].strip().endswith(".")
+        assert f"Example:\n  {command.example}" in result.stdout
+    program, *arguments = command.example.split()
+    assert program == "livo-bench"
+    assert tuple(arguments[: len(path)]) == path
+    # Raises a usage error for an option or a value that the command does not take; the folder of
+    # a baseline need not be there yet.
+    for parameter in command.params:
+        if getattr(parameter.type, "exists", False):
+            arguments = [word for word in arguments if "results" not in word and "base" not in word]
+            arguments += [parameter.opts[0], "."]
+    command.make_context(path[-1], arguments[len(path) :])
+
+
+def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
+    result = invoke("run", "--method", "sd", "--method", "noise", "--task", "bias")
+    assert result.stdout == "results/runs/mini/sd/bias\n"
+    assert runner == [
+        (
+            "run",
+            {
+                "methods": ["sd", "noise"],
+                "task": "bias",
+                "model": "mini",
+                "images": 50,
+                "prompts": None,
+                "seed": 42,
+                "device": "auto",
+                "dtype": None,
+                "runs": Path("./results/runs"),
+            },
+        )
+    ]
+
+
+def test_run_with_plan_only_plans(runner):
+    result = invoke("run", "--method", "sd", "--task", "bias/gender", "--images", "6", "--plan")
+    assert result.stdout == "Nothing to do.\n"
+    [(name, options)] = runner
+    assert (name, options["task"], options["images"]) == ("plan", "bias/gender", 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--task", "bias"), "--method"),
+        (("--method", "sd"), "--task"),
+        (("--method", "sd", "--task", "bias", "--images", "0"), "--images"),
+        (("--method", "sd", "--task", "bias", "--seed", "-1"), "--seed"),
+        (("--method", "sd", "--task", "bias", "--dtype", "int8"), "bfloat16"),
+        (("--method", "sd", "--task", "bias", "--frob"), "--frob"),
+    ],
+)
+def test_wrong_use_of_run_exits_2_and_names_the_option(runner, arguments, said):
+    result = invoke("run", *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert runner == []
+
+
+def test_an_error_of_the_library_is_a_message_on_standard_error_and_exit_code_2(monkeypatch):
+    def run(**options):
+        raise BadInput("tasks/bias is upside down. Turn it.")
+
+    fake = SimpleNamespace(run=run)
+    monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "livo_bench.runner", fake)
+    result = invoke("run", "--method", "sd", "--task", "bias")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "Error: tasks/bias is upside down. Turn it.\n"
+
+
+def test_report_without_results_says_what_to_run(tmp_path):
+    result = invoke("report", str(tmp_path))
+    assert result.exit_code == 2
+    assert "No results of model 'mini'" in result.stderr
+    assert "livo-bench run --method sd --task bias" in result.stderr
+
+
+def comparison(regression: bool) -> gate.Comparison:
+    return gate.Comparison(
+        "sd", "bias", "gender", "D1", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ([comparison(False), comparison(False)], 0, "0 of 2 metrics regressed."),
+        ([comparison(False), comparison(True)], 1, "1 of 2 metrics regressed."),
+        (BadInput("torn"), 2, "Error: torn"),
+        (NotComparable("other judge"), 3, "Error: other judge"),
+        (Incomplete("no sd"), 4, "Error: no sd"),
+    ],
+)
+def test_exit_code_of_check_says_the_outcome(monkeypatch, tmp_path, outcome, code, said):
+    def check(*arguments):
+        assert arguments == (tmp_path, Path("./results/runs"), "mini", (), ("bias",), 0.05, 0.03)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(gate, "check", check)
+    result = invoke("check", "--baseline", str(tmp_path), "--task", "bias", "--margin", "3")
+    assert result.exit_code == code
+    assert said in result.stderr
+
+
+def test_check_prints_per_cent_for_people_and_every_digit_for_programs(monkeypatch, tmp_path):
+    monkeypatch.setattr(gate, "check", lambda *arguments: [comparison(True)])
+    table = invoke("check", "--baseline", str(tmp_path)).stdout
+    assert "60.0" in table
+    assert "regression" in table
+    rows = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
+    assert rows[0]["difference"] == 0.1
+    assert rows[0]["regression"] is True
+
+
+def test_check_of_a_baseline_that_is_not_there_is_wrong_use(tmp_path):
+    result = invoke("check", "--baseline", str(tmp_path / "nowhere"))
+    assert result.exit_code == 2
+    assert "nowhere" in result.stderr
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
+def test_list_prints_every_row_in_every_form(form):
+    text = invoke("list", "--format", form).stdout
+    for name in ("sd", "noise", "bias/gender", "toxicity/horror", "mini"):
+        assert name in text
+    assert text.endswith("\n")
+    assert not text.endswith("\n\n")
+
+
+def test_list_of_one_kind_holds_that_kind_only():
+    rows = json.loads(invoke("list", "tasks", "--format", "json").stdout)
+    assert {row["kind"] for row in rows} == {"task"}
+
+
+def test_show_prints_the_card_and_unknown_names_the_known():
+    assert invoke("show", "bias").stdout.startswith('name = "bias"\n')
+    result = invoke("show", "bais")
+    assert result.exit_code == 2
+    assert "Did you mean 'bias'?" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["report", "."]])
+def test_torch_stays_unloaded(arguments, tmp_path):
+    code = (
+        "import sys\nfrom livo_bench.cli import main\n"
+        f"try:\n    main({arguments!r})\n"
+        "finally:\n    assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path)
+    assert b"torch was imported" not in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("argument", ["--help", "list"])
+def test_help_and_list_answer_within_half_a_second(argument):
+    def seconds() -> float:
+        """Of a processor, so that whoever else uses the machine does not count."""
+        before = os.times()
+        command = [sys.executable, "-m", "livo_bench.cli", argument]
+        subprocess.run(command, check=True, capture_output=True)
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
+
+    assert min(seconds() for _ in range(3)) < 0.5

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import pytest
+
+from livo_bench import catalog
+from livo_bench.errors import BadInput
+from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.records import Prompt
+
+HEADER = "id,text,concept,category,template,split\n"
+
+
+@pytest.fixture
+def bias():
+    return catalog.task_cards()["bias"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_user_list_needs_text_and_category_only(tmp_path, bias):
+    path = write(
+        tmp_path / "mine.csv",
+        'text,category\na photo of a cook,career\n"a kind, calm person",positive\n',
+    )
+    assert read_user_prompts(path, bias) == [
+        Prompt("career-0001", "a photo of a cook", "a photo of a cook", "career", "", "eval"),
+        Prompt(
+            "positive-0002", "a kind, calm person", "a kind, calm person", "positive", "", "eval"
+        ),
+    ]
+
+
+def test_user_list_keeps_what_it_fills_in_itself(tmp_path, bias):
+    path = write(tmp_path / "mine.csv", "category,id,text,concept\ncareer,cook,a cook,cooking\n")
+    assert read_user_prompts(path, bias) == [
+        Prompt("cook", "a cook", "cooking", "career", "", "eval")
+    ]
+
+
+def test_task_list_is_read_by_split(tmp_path, bias, monkeypatch):
+    rows = "".join(
+        f"{split}-{n},text {split} {n},concept,career,template,{split}\n"
+        for split in ("train", "dev", "eval")
+        for n in range(2)
+    )
+    path = write(tmp_path / "mini.csv", HEADER + rows)
+    monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
+    assert [prompt.id for prompt in read_task_prompts(bias, "mini")] == ["eval-0", "eval-1"]
+    assert [prompt.id for prompt in read_task_prompts(bias, "mini", "dev")] == ["dev-0", "dev-1"]
+
+
+def test_task_without_a_list_for_the_scale_says_which_it_has(bias, tmp_path, monkeypatch):
+    path = tmp_path / "sd.csv"
+    write(tmp_path / "mini.csv", HEADER)
+    monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
+    with pytest.raises(BadInput, match=r"'bias' has no prompts .* 'sd'.*has: mini.*--prompts FILE"):
+        read_task_prompts(bias, "sd")
+
+
+def test_lists_of_the_package_are_sound():
+    for task in catalog.task_cards().values():
+        for path in task.folder.glob("prompts/*.csv"):
+            splits = {
+                split: read_task_prompts(task, path.stem, split)
+                for split in ("train", "dev", "eval")
+            }
+            for field in ("concept", "template"):
+                values = [
+                    {getattr(prompt, field) for prompt in prompts} for prompts in splits.values()
+                ]
+                assert len(set().union(*values)) == sum(map(len, values)), f"{path}: {field}"
+
+
+def test_byte_order_mark_blank_lines_and_windows_line_ends_are_fine(tmp_path, bias):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("\ufefftext,category\r\na cook,career\r\n\r\na nurse,career\r\n".encode())
+    assert [prompt.text for prompt in read_user_prompts(path, bias)] == ["a cook", "a nurse"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ["line 1", "no column 'text'", "has: nothing"]),
+        ("text\na cook\n", ["line 1", "no column 'category'", "has: text"]),
+        ("text,category,kind\n", ["line 1", "unknown column 'kind'"]),
+        ("text,category,text\n", ["line 1", "repeated column 'text'"]),
+        ("text,category\n", ["no prompts", "at least one row"]),
+        ("text,category\na cook,career\n ,career\n", ["line 3", "text is empty"]),
+        ("text,category\na cook,job\n", ["line 2", "category is 'job'", "career, positive"]),
+        ("text,category\na,career\nb,career\na,career\n", ["line 4", "'a' is already on line 2"]),
+        ("id,text,category\nx,a,career\nx,b,career\n", ["line 3", "id 'x' is already on line 2"]),
+        ("id,text,category\n../x,a,career\n", ["line 2", "id is '../x'", "letters, digits"]),
+        ("id,text,category\n,a,career\n", ["line 2", "id is ''"]),
+        ("text,category,split\na,career,test\n", ["line 2", "split is 'test'", "train, dev, eval"]),
+        ("text,category\na cook\n", ["line 2 has 1 fields, the header has 2", "for: category"]),
+        ("text,category\na, cook,career\n", ["line 2 has 3 fields", "double quotes"]),
+        # A quoted text spans lines 2 and 3, so the short row is on physical line 4.
+        ('text,category\n"a\ncook",career\nb\n', ["line 4 has 1 fields"]),
+        ('text,category\n"a cook,career\n', ["line 2 is not CSV"]),
+    ],
+)
+def test_a_wrong_list_is_refused_at_the_line_with_the_value(tmp_path, bias, text, said):
+    path = write(tmp_path / "mine.csv", text)
+    with pytest.raises(BadInput) as error:
+        read_user_prompts(path, bias)
+    for part in [str(path), *said]:
+        assert part in str(error.value)
+
+
+def test_bytes_that_are_no_utf8_are_named_with_their_line(tmp_path, bias):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(b"text,category\na cook,career\na caf\xe9 owner,career\n")
+    with pytest.raises(BadInput, match=r"mine.csv line 3: byte 0xe9 is not UTF-8"):
+        read_user_prompts(path, bias)
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path, bias):
+    with pytest.raises(BadInput, match=r"Cannot read the prompts .*nowhere.csv: No such file"):
+        read_user_prompts(tmp_path / "nowhere.csv", bias)
+
+
+def test_a_task_list_needs_every_column(tmp_path, bias, monkeypatch):
+    path = write(tmp_path / "mini.csv", "id,text,category,split\n")
+    monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
+    with pytest.raises(BadInput, match="no column 'concept'"):
+        read_task_prompts(bias, "mini")

@@ -1,0 +1,266 @@
+"""IS, FID and CLIP score are torch-fidelity's digits over stored features."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch_fidelity
+from scipy.linalg import sqrtm
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+from livo_bench.errors import BadInput
+from livo_bench.metrics import quality
+from livo_bench.records import Run
+
+RUN = Run("mini", "livo", "bias")
+JUDGES = {"is": "world-1", "fid": "world-1", "clip": "clip-1"}
+
+
+def normal(seed, n=400, d=6, mean=0.0, scale=1.0):
+    return np.random.default_rng(seed).normal(mean, scale, size=(n, d)).astype(np.float32)
+
+
+# Frechet distance ---------------------------------------------------------------------------------
+
+
+def test_equal_sets_have_distance_zero_in_any_order():
+    features = normal(0)
+    # Square roots of float64 rounding: 1e-16 becomes 1e-8.
+    assert quality.frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-6)
+
+
+def test_distance_matches_the_formula_of_the_paper():
+    ours, theirs = normal(1, mean=0.3), normal(2, n=300, scale=1.5) @ normal(3, n=6)
+    a, b = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
+    shift = ours.mean(axis=0) - theirs.mean(axis=0)
+    expected = shift @ shift + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
+    # torch-fidelity takes the means in float32.
+    assert quality.frechet_distance(ours, theirs) == pytest.approx(expected, rel=1e-4)
+    assert quality.frechet_distance(theirs, ours) == pytest.approx(expected, rel=1e-4)
+
+
+def test_shifted_and_scaled_sets_have_the_closed_form():
+    features = normal(4)
+    variance = np.trace(np.cov(features, rowvar=False))
+    assert quality.frechet_distance(features, features + 2) == pytest.approx(6 * 4, rel=1e-4)
+    centred = features - features.mean(axis=0)
+    doubled = quality.frechet_distance(centred, 2 * centred)
+    assert doubled == pytest.approx(variance, rel=1e-4)  # (2 sd - sd)^2 in each direction
+
+
+def test_fewer_images_than_dimensions_still_give_a_number():
+    assert quality.frechet_distance(normal(5, n=3, d=16), normal(6, n=2, d=16)) > 0
+
+
+def test_single_image_is_refused():
+    with pytest.raises(BadInput, match=r"at least 2 images.*got 1 and 400.*livo-bench run"):
+        quality.frechet_distance(normal(0, n=1), normal(1))
+
+
+def test_features_of_two_networks_are_refused():
+    with pytest.raises(BadInput, match="got 6 numbers an image and 7"):
+        quality.frechet_distance(normal(0), normal(1, d=7))
+
+
+# Inception Score ----------------------------------------------------------------------------------
+
+
+def test_score_of_images_that_look_alike_is_one():
+    mean, std = quality.inception_score(np.tile(normal(0, n=1), (50, 1)))
+    assert (mean, std) == pytest.approx((1, 0))
+
+
+def test_score_of_certain_and_even_classes_is_their_number():
+    logits = np.tile(np.eye(6, dtype=np.float32) * 100, (100, 1))
+    assert quality.inception_score(logits, splits=1)[0] == pytest.approx(6)
+    # Parts of 60 images do not hold the classes evenly, which costs a few per cent.
+    assert 5.4 < quality.inception_score(logits)[0] < 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_score_lies_between_one_and_the_number_of_classes(seed):
+    mean, std = quality.inception_score(normal(seed, scale=3))
+    assert 1 <= mean <= 6
+    assert std > 0
+
+
+def test_permutation_is_seeded():
+    logits = np.sort(normal(1, scale=3), axis=0)
+    assert quality.inception_score(logits) == quality.inception_score(logits)
+    assert quality.inception_score(logits) != quality.inception_score(logits, seed=1)
+
+
+def test_fewer_images_than_parts_are_refused():
+    with pytest.raises(BadInput, match="10 parts needs at least 10 images, got 9"):
+        quality.inception_score(normal(0, n=9))
+
+
+# torch-fidelity end to end ------------------------------------------------------------------------
+
+
+class Flat(FeatureExtractorBase):
+    """A feature network that shows its pixels."""
+
+    def __init__(self, name, features_list, **_):
+        super().__init__(name, features_list)
+        self.torch_dtype = None
+
+    def forward(self, images):
+        return tuple(images.flatten(1).float() / 64 for _ in self.features_list)
+
+    @staticmethod
+    def get_provided_features_list():
+        return ("flat",)
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric):
+        return "flat"
+
+
+class Pictures(torch.utils.data.Dataset):
+    def __init__(self, pixels):
+        self.pixels = pixels
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, i):
+        return torch.from_numpy(self.pixels[i])
+
+
+def test_scores_equal_torch_fidelitys_own_from_pixels():
+    random = np.random.default_rng(7)
+    ours = random.integers(0, 256, size=(120, 3, 2, 2), dtype=np.uint8)
+    theirs = random.integers(0, 200, size=(90, 3, 2, 2), dtype=np.uint8)
+    torch_fidelity.register_feature_extractor("flat", Flat)
+    expected = torch_fidelity.calculate_metrics(
+        input1=Pictures(ours),
+        input2=Pictures(theirs),
+        feature_extractor="flat",
+        isc=True,
+        fid=True,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,  # no worker processes
+    )
+    flat = [pixels.reshape(len(pixels), -1).astype(np.float32) / 64 for pixels in (ours, theirs)]
+    assert quality.frechet_distance(*flat) == expected["frechet_inception_distance"]
+    assert quality.inception_score(flat[0]) == (
+        expected["inception_score_mean"],
+        expected["inception_score_std"],
+    )
+
+
+# CLIP score ---------------------------------------------------------------------------------------
+
+
+def test_clip_score_is_clipped_after_averaging():
+    assert quality.clip_score(np.array([0.3, -0.1])) == pytest.approx(10)
+    assert quality.clip_score(np.array([-0.3, 0.1])) == 0
+    assert np.isnan(quality.clip_score(np.array([])))
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+def network_frame(features, images=10):
+    prompts = [f"p{i // images:02d}" for i in range(len(features))]
+    return pd.DataFrame(
+        {
+            "category": "career",
+            "prompt": prompts,
+            "key": [f"k{i}" for i in range(len(features))],
+            "features": list(features),
+            "logits": list(features),
+            "unscored": None,
+        }
+    )
+
+
+def clip_frame(cosines, images=10):
+    frame = network_frame(np.zeros((len(cosines), 1)), images)
+    return frame.drop(columns=["features", "logits"]).assign(cosine=cosines)
+
+
+def test_rows_of_a_run():
+    features, reference = normal(8, mean=0.2), normal(9)
+    cosines = np.random.default_rng(0).normal(0.2, 0.02, size=400)
+    rows = quality.summarise(
+        clip_frame(cosines), network_frame(features), RUN, JUDGES, network_frame(reference)
+    )
+    assert [(row.metric, row.subset, row.category) for row in rows] == [
+        ("is", "all", "all"),
+        ("fid", "all", "all"),
+        ("clip", "all", "all"),
+    ]
+    expected = [
+        quality.inception_score(features)[0],
+        quality.frechet_distance(features, reference),
+        quality.clip_score(cosines),
+    ]
+    assert [row.value for row in rows] == expected
+    assert [row.scorer for row in rows] == ["world-1", "world-1", "clip-1"]
+    for row in rows:
+        assert row.low < row.value < row.high
+        assert (row.n, row.n_distinct, row.unscored) == (400, 400, 0)
+        assert np.isnan(row.floor)
+
+
+def test_intervals_can_be_left_out():
+    frame = network_frame(normal(8))
+    rows = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, frame, intervals=False)
+    assert np.isnan([(row.low, row.high) for row in rows]).all()
+
+
+def test_the_unaligned_model_has_no_fid():
+    rows = quality.summarise(clip_frame(np.ones(4)), network_frame(normal(8)), RUN, JUDGES)
+    assert [row.metric for row in rows] == ["is", "clip"]
+
+
+def test_image_that_serves_two_subsets_counts_twice_but_is_one():
+    frame = network_frame(normal(8))
+    twice = pd.concat([frame, frame])
+    row = quality.summarise(clip_frame(np.ones(4)), twice, RUN, JUDGES)[0]
+    assert (row.n, row.n_distinct) == (800, 400)
+
+
+def test_unscored_images_are_left_out_and_counted():
+    clip = clip_frame(np.array([0.2, 0.2, np.nan]))
+    clip.loc[2, "unscored"] = "unreadable"
+    row = quality.summarise(clip, network_frame(normal(8)), RUN, JUDGES)[-1]
+    assert (row.value, row.n, row.unscored) == (pytest.approx(20), 2, 1)
+
+
+def test_rows_of_too_few_images_read_nan():
+    frame = network_frame(normal(8, n=1))
+    rows = quality.summarise(clip_frame(np.array([0.2])), frame, RUN, JUDGES, frame)
+    assert [np.isnan(row.value) for row in rows] == [True, True, False]
+    assert np.isnan([row.low for row in rows]).all()
+
+
+def test_missing_column_is_named():
+    with pytest.raises(BadInput, match="no column cosine"):
+        quality.summarise(network_frame(normal(0)), network_frame(normal(0)), RUN, JUDGES)
+
+
+def test_fid_interval_covers_other_prompts_not_only_other_images():
+    random = np.random.default_rng(11)
+
+    def images(prompts):
+        """Eight images a prompt; prompts differ more than their images do."""
+        centres = np.repeat(random.normal(size=(prompts, 3)), 8, axis=0)
+        return (centres + random.normal(size=centres.shape) / 4).astype(np.float32)
+
+    reference = network_frame(images(100) + 2, images=8)
+    reference["prompt"] = "r" + reference["prompt"]
+    target = np.stack(reference["features"])
+    truth = np.mean([quality.frechet_distance(images(24), target) for _ in range(150)])
+    intervals = []
+    for _ in range(60):
+        frame = network_frame(images(24), images=8)
+        fid = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, reference)[1]
+        intervals.append((fid.low, fid.high))
+    low, high = np.array(intervals).T
+    # Three binomial standard errors of 95 % of 60 sets.
+    assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.95, abs=0.085)

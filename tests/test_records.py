@@ -1,0 +1,88 @@
+import hashlib
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from livo_bench.records import AGGREGATE_COLUMNS, Recipe, recipe_from_json
+
+RECIPE = Recipe(
+    model="m" * 64,
+    text="a photo of a chef",
+    seed=7,
+    negative="",
+    guidance=7.5,
+    sampler="dpmsolver++",
+    steps=25,
+    size=512,
+    dtype="float32",
+)
+
+
+def test_canonical_form_is_sorted_and_leaves_none_out():
+    assert RECIPE.canonical() == (
+        '{"dtype":"float32","guidance":7.5,"model":"' + "m" * 64 + '","negative":"",'
+        '"sampler":"dpmsolver++","seed":7,"size":512,"steps":25,"text":"a photo of a chef"}'
+    )
+
+
+def test_key_is_the_digest_of_the_canonical_form():
+    assert RECIPE.key == hashlib.sha256(RECIPE.canonical().encode()).hexdigest()
+
+
+def test_canonical_form_is_ascii_whatever_the_text():
+    assert replace(RECIPE, text="un café à 京都").canonical().isascii()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [RECIPE, replace(RECIPE, text='quote " and \n é'), replace(RECIPE, generator="g" * 64)],
+)
+def test_recipe_comes_back_from_its_canonical_form(recipe):
+    again = recipe_from_json(recipe.canonical())
+    assert again == recipe
+    assert again.key == recipe.key
+
+
+@pytest.mark.parametrize("line", ['{"text":"x"}', RECIPE.canonical()[:-1] + ',"colour":"red"}'])
+def test_recipe_with_a_missing_or_unknown_field_is_refused(line):
+    with pytest.raises(TypeError):
+        recipe_from_json(line)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "n" * 64},
+        {"text": "a photo of a cook"},
+        {"seed": 8},
+        {"negative": "blurry"},
+        {"guidance": 7.0},
+        {"sampler": "ddim"},
+        {"steps": 26},
+        {"size": 64},
+        {"dtype": "float16"},
+        {"generator": "g" * 64},
+    ],
+)
+def test_every_field_changes_the_key(change):
+    assert replace(RECIPE, **change).key != RECIPE.key
+
+
+def test_a_stratum_is_all_but_the_seed():
+    assert replace(RECIPE, seed=8).stratum == RECIPE.stratum
+    assert replace(RECIPE, text="a photo of a cook").stratum != RECIPE.stratum
+
+
+def test_a_family_is_all_but_text_and_seed():
+    assert replace(RECIPE, seed=8, text="a photo of a cook").family == RECIPE.family
+    assert replace(RECIPE, steps=26).family != RECIPE.family
+
+
+def test_recipes_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        RECIPE.seed = 8
+
+
+def test_aggregate_columns_carry_the_number_with_its_n_and_interval():
+    names = "model method task subset category metric value low high floor n n_distinct unscored"
+    assert (*names.split(), "scorer") == AGGREGATE_COLUMNS

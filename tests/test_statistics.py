@@ -1,0 +1,248 @@
+"""Intervals cover what they say; floors equal what fair models read."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.statistics import (
+    Design,
+    bootstrap_over_prompts,
+    bootstrap_pooled_distance,
+    expected_scores,
+    fair_rates,
+    jackknife_over_prompts,
+    noise_floor,
+    pooled_noise_floor,
+)
+
+SETS = 800
+"""Simulated benchmarks behind a coverage."""
+
+
+def coverage_error(coverage=0.95):
+    """Three binomial standard errors of a simulated coverage."""
+    return 3 * np.sqrt(coverage * (1 - coverage) / SETS)
+
+
+def gender_d1(random, prompts, images=50):
+    """D1 per prompt of a population of prompts whose rates differ, shape `(SETS, prompts)`."""
+    rates = random.beta(1.2, 0.8, size=(SETS, prompts))
+    male = random.binomial(images, rates)
+    return discrepancies(np.stack([male, images - male], axis=-1)).D1
+
+
+# Intervals ----------------------------------------------------------------------------------------
+
+
+# With 8 prompts plain percentiles would cover 90 %, with 24 they would cover 93.5 %.
+@pytest.mark.parametrize("prompts", [8, 24])
+def test_bootstrap_covers_the_mean_over_the_population_of_prompts(prompts):
+    random = np.random.default_rng(prompts)
+    truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 4 million prompts
+    intervals = np.array([bootstrap_over_prompts(d1, 1000) for d1 in gender_d1(random, prompts)])
+    covered = np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1]))
+    assert covered == pytest.approx(0.95, abs=coverage_error())
+
+
+def test_width_is_that_of_the_t_interval():
+    scores = np.random.default_rng(0).normal(size=50)
+    low, high = bootstrap_over_prompts(scores)
+    # 2.0096: t quantile of 49 degrees of freedom. Ends of 4,000 resamples scatter by 2 %.
+    expected = 2 * 2.0096 * scores.std(ddof=1) / np.sqrt(50)
+    assert high - low == pytest.approx(expected, rel=0.04)
+    assert (low + high) / 2 == pytest.approx(scores.mean(), abs=0.02 * expected)
+
+
+def test_interval_is_repeatable_and_ignores_prompts_without_a_score():
+    scores = np.random.default_rng(0).uniform(size=24)
+    with_gap = np.insert(scores, 5, np.nan)
+    assert bootstrap_over_prompts(scores) == bootstrap_over_prompts(with_gap)
+    assert bootstrap_over_prompts(scores) != bootstrap_over_prompts(scores, seed=1)
+
+
+@pytest.mark.parametrize("scores", [[], [0.3], [0.3, np.nan]])
+def test_one_prompt_has_no_interval(scores):
+    assert np.isnan(bootstrap_over_prompts(scores)).all()
+
+
+def test_equal_prompts_have_an_interval_of_no_width():
+    assert bootstrap_over_prompts([0.25] * 6) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("skew", [0, 0.05, 0.3])
+@pytest.mark.parametrize("groups", [2, 5])
+def test_pooled_interval_covers_even_where_the_truth_is_zero(skew, groups):
+    random = np.random.default_rng(groups)
+    rates = np.full(groups, (1 - skew) / groups)
+    rates[0] += skew
+    truth = float(np.sqrt(((rates - 1 / groups) ** 2).sum()))
+    counts = random.multinomial(50, random.dirichlet(rates * 4, size=(SETS, 24)))
+    intervals = np.array([bootstrap_pooled_distance(each, 500) for each in counts])
+    covered = np.mean((intervals[:, 0] <= truth + 1e-12) & (truth <= intervals[:, 1]))
+    assert covered > 0.95 - coverage_error()  # conservative by design for five groups
+
+
+def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts():
+    counts = np.array([[25, 25], [40, 10], [10, 40], [0, 0]])
+    low, high = bootstrap_pooled_distance(counts)
+    assert low == 0
+    assert high == pytest.approx(np.sqrt(0.5))  # three prompts this different could be anything
+    assert (low, high) == bootstrap_pooled_distance(counts[:3])
+    assert np.isnan(bootstrap_pooled_distance(counts[:1])).all()
+
+
+@pytest.mark.parametrize("prompts", [12, 100])
+def test_jackknife_of_a_mean_covers_like_a_t_interval(prompts):
+    random = np.random.default_rng(prompts)
+    ids = np.repeat(np.arange(prompts).astype(str), 4)
+    covered = 0
+    for _ in range(SETS // 2):
+        # Images of a prompt are alike, so an interval over images would be half as wide.
+        scores = np.repeat(random.normal(size=prompts), 4) + random.normal(size=len(ids)) / 4
+        interval = jackknife_over_prompts(
+            scores.mean(), ids, lambda out, s=scores: s[~np.isin(ids, out.astype(str))].mean()
+        )
+        covered += interval.low <= 0 <= interval.high
+    assert covered / (SETS // 2) == pytest.approx(0.95, abs=np.sqrt(2) * coverage_error())
+
+
+def test_jackknife_of_a_mean_is_the_textbook_error():
+    scores = dict(zip("abcdef", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0], strict=True))
+    values = np.array(list(scores.values()))
+    low, high = jackknife_over_prompts(
+        values.mean(),
+        list(scores),
+        lambda out: float(np.mean([scores[p] for p in scores if p not in out])),
+    )
+    assert high - low == pytest.approx(2 * 2.5706 * values.std(ddof=1) / np.sqrt(6), rel=1e-4)
+    assert np.isnan(jackknife_over_prompts(1.0, ["a", "a"], lambda out: 1.0)).all()
+
+
+# Floors -------------------------------------------------------------------------------------------
+
+
+def exact_gender_gap(sizes, male_rates):
+    """E|gap| of two groups from the distribution of the number of male images, no simulation."""
+    distribution = np.ones(1)
+    for size, rate in zip(sizes, male_rates, strict=True):
+        distribution = np.convolve(distribution, binom.pmf(np.arange(size + 1), size, rate))
+    male = np.arange(sum(sizes) + 1)
+    return distribution @ np.abs(2 * male / sum(sizes) - 1)
+
+
+def floor_of(strata):
+    """D1 and D2 of a fair model, per cent."""
+    return tuple(100 * float(score[0]) for score in noise_floor([np.array(strata)]))
+
+
+# Simulated with 2^18 strata: four standard errors are at most 0.07 points of D1.
+POINTS = 0.07
+
+
+@pytest.mark.parametrize(
+    ("groups", "d1", "d2"), [(2, 11.23, 7.94), (5, 14.65, 11.90)], ids=["gender", "race"]
+)
+def test_fifty_independent_images_read_the_known_floor(groups, d1, d2):
+    # Gender exact; race summed over all 316,251 ways to share 50 images among five groups.
+    skewed = np.arange(groups)[None] * 50 // np.arange(groups).sum()
+    assert floor_of(skewed) == pytest.approx((d1, d2), abs=POINTS)
+
+
+@pytest.mark.parametrize(("rate", "d1", "d2"), [(70, 10.3, 7.3), (90, 6.6, 4.7), (95, 4.7, 3.3)])
+def test_halves_skewed_against_one_another_read_less(rate, d1, d2):
+    rates = ((rate * 10**7, (100 - rate) * 10**7), ((100 - rate) * 10**7, rate * 10**7))
+    scores = 100 * np.array(expected_scores(Design((25, 25), rates), 2**17))
+    # The published digits, rounded to 0.1.
+    np.testing.assert_allclose(scores, (d1, d2), atol=0.05 + POINTS)
+    exact = exact_gender_gap((25, 25), (rate / 100, 1 - rate / 100))
+    assert scores[0] == pytest.approx(100 * exact, abs=POINTS)
+
+
+@pytest.mark.parametrize(
+    ("strata", "fair_male_rates"),
+    [
+        ([[20, 5], [5, 20]], (0.8, 0.2)),  # even already: nothing moves
+        ([[25, 0], [15, 10]], (0.7, 0.3)),  # mixture .8: both move by .3
+        ([[24, 6], [10, 10]], (0.62, 0.32)),  # 30 + 20, mixture .68
+    ],
+)
+def test_floor_of_two_strata_is_that_of_the_shifted_rates(strata, fair_male_rates):
+    sizes = [sum(counts) for counts in strata]
+    exact = 100 * exact_gender_gap(sizes, fair_male_rates)
+    assert floor_of(strata) == pytest.approx((exact, exact / np.sqrt(2)), abs=POINTS)
+
+
+def test_exact_quota_has_no_floor():
+    assert floor_of(np.eye(5, dtype=int) * 10) == (0, 0)
+
+
+def test_quota_of_an_imperfect_method_reads_between_none_and_independent():
+    obeyed = np.full((5, 5), 1) + np.eye(5, dtype=int) * 5
+    d1, d2 = floor_of(obeyed)
+    assert 0 < d1 < 14.5
+    # Rates .6 and four times .1 in strata of 10: E[D2^2] = sum w^2 n (1 - sum r^2) / n^2.
+    assert d2 < 100 * np.sqrt(5 * 0.2**2 * (1 - 0.36 - 0.04) / 10)
+
+
+def test_strata_that_do_not_differ_read_almost_the_floor_of_one():
+    """The bound given in the docstring: rates seen in few images look too different."""
+    drawn = np.random.default_rng(4).multinomial([25, 25], [[0.2] * 5] * 2, size=(300, 2))
+    floors = noise_floor(list(drawn)).D2
+    # 1 % low for 25 + 25; sampling error of 300 such prompts 0.2 %.
+    assert floors.mean() / 0.1190 == pytest.approx(0.99, abs=0.006)
+
+
+def test_floor_does_not_depend_on_the_bias_of_independent_images_nor_on_names():
+    assert floor_of([[50, 0]]) == floor_of([[25, 25]])
+    assert floor_of([[20, 5], [10, 15]]) == floor_of([[10, 15], [20, 5]])
+
+
+def test_designs_without_rates_have_no_floor():
+    nothing = np.zeros((0, 2), dtype=int)
+    floors = noise_floor([np.array([[1, 0], [3, 2]]), nothing, np.array([[1, 0]])])
+    # A single independent image reads 1, whatever it shows.
+    assert floors.D1[:2] == pytest.approx([np.nan] * 2, nan_ok=True)
+    assert floors.D1[2] == 1
+    assert noise_floor([]).D1.shape == (0,)
+    assert np.isnan(pooled_noise_floor([nothing]))
+
+
+def test_pooled_floor_is_that_of_all_images_together():
+    halves = np.array([[20, 5], [5, 20]])
+    floor = pooled_noise_floor([halves] * 4 + [np.array([[30, 20]])])
+    exact = exact_gender_gap((100, 100, 50), (0.8, 0.2, 0.5)) / np.sqrt(2)
+    assert floor == pytest.approx(exact, abs=POINTS / 100)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_fair_rates_are_the_nearest_with_an_even_mixture(groups):
+    random = np.random.default_rng(groups)
+    for _ in range(20):
+        rates = random.dirichlet([0.3] * groups, size=4)
+        strata = random.multinomial(random.integers(2, 25, size=4), rates)
+        weights = strata.sum(axis=1) / strata.sum()
+        seen = strata / strata.sum(axis=1, keepdims=True)
+        fair = fair_rates(strata)
+        assert fair.min() >= 0
+        np.testing.assert_allclose(fair.sum(axis=1), 1, atol=1e-12)
+        np.testing.assert_allclose(weights @ fair, 1 / groups, atol=1e-8)
+        # No other fair rates are nearer: none on the way to 20 random ones.
+        for _ in range(20):
+            other = fair_rates(
+                random.multinomial(strata.sum(axis=1), random.dirichlet([0.3] * groups, 4))
+            )
+            slope = (weights[:, None] * (fair - seen) * (other - fair)).sum()
+            assert slope > -1e-7
+
+
+def test_floors_of_the_largest_task_are_quick():
+    random = np.random.default_rng(5)
+    rates = random.dirichlet([0.3] * 5, size=(588, 2))
+    prompts = list(random.multinomial([25, 25], rates))  # 588 prompts, no two designs alike
+    start = time.process_time()
+    noise_floor(prompts)
+    # Measured: 0.3 s; the rest is room for a busy machine.
+    assert time.process_time() - start < 2

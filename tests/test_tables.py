@@ -1,0 +1,227 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.report import rows as forms
+from livo_bench.report import tables
+
+NAN = float("nan")
+
+
+def aggregate(method: str, subset: str, metric: str, value: float, **changes) -> Aggregate:
+    fields = {
+        "model": "mini",
+        "task": "bias",
+        "category": "all",
+        "low": value - 0.05,
+        "high": value + 0.05,
+        "floor": NAN,
+        "n": 1200,
+        "n_distinct": 1200,
+        "unscored": 0,
+        "scorer": "clip-1",
+    }
+    return Aggregate(
+        method=method, subset=subset, metric=metric, value=value, **{**fields, **changes}
+    )
+
+
+def frame(*aggregates: Aggregate) -> pd.DataFrame:
+    return pd.DataFrame(aggregates, columns=list(AGGREGATE_COLUMNS))
+
+
+SD = [
+    aggregate("sd", "gender", "D1", 0.5627, floor=0.112, low=0.501, high=0.62),
+    aggregate("sd", "gender", "D2", 0.3979, floor=0.079),
+    aggregate("sd", "race", "D1", 0.5687, floor=0.147, n=1190, n_distinct=1190, unscored=10),
+    aggregate("sd", "gender", "D2_unbiased", 0.38),
+    aggregate("sd", "gender", "D1", 0.6, category="career"),
+    aggregate("sd", "all", "is", 8.92, scorer="inception", n=2390),
+    aggregate("sd", "all", "clip", 21.24, scorer="clip-score", n=2390),
+]
+
+
+def bias_table(*aggregates: Aggregate) -> tables.Table:
+    _, laid_out = tables.table_2(frame(*aggregates))
+    [table] = laid_out
+    return table
+
+
+def write_run(folder: Path, *aggregates: Aggregate) -> Path:
+    folder.mkdir(parents=True)
+    frame(*aggregates).to_csv(folder / "aggregates.csv", index=False)
+    return folder
+
+
+def test_columns_are_those_of_the_papers_table_2():
+    heads = {
+        task: [f"{column.group} {column.title}" for column in columns]
+        for task, columns in tables.TABLE_2.items()
+    }
+    quality = ["Quality IS", "Quality FID", "Quality CLIP"]
+    assert heads["bias"] == ["Gender D1", "Gender D2", "Race D1", "Race D2", *quality]
+    assert heads["toxicity"] == [
+        "Nudity Avg. R", "Nudity Avg. S", "Bloody Avg. R", "Bloody Avg. S",
+        "Horror Avg. R", "Horror Avg. S", *quality,
+    ]  # fmt: skip
+
+
+def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is():
+    sd = bias_table(*SD).paper[0]
+    assert [str(cell) for cell in sd.cells] == [
+        "56.3 [50.1, 62.0] (fair 11.2)",
+        "39.8 [34.8, 44.8] (fair 7.9)",
+        "56.9 [51.9, 61.9] (fair 14.7)",
+        "-",
+        "8.9 [8.9, 9.0]",
+        "-",
+        "21.2 [21.2, 21.3]",
+    ]
+
+
+def test_counts_show_a_range_where_subsets_differ():
+    sd = bias_table(*SD).paper[0]
+    assert (sd.n, sd.n_distinct, sd.unscored) == ("1190-1200", "1190-1200", "0-10")
+
+
+def test_rows_follow_the_paper_then_the_others_and_methods_without_results_are_dashes():
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m")]
+    table = bias_table(*SD, *others)
+    assert [row.title for row in table.paper] == ["SD", "FD", "CA", "UCE", "DAPT", "DPO", "LiVO"]
+    assert [row.title for row in table.others] == ["livo:wo-m", "noise"]
+    for row in table.paper[1:]:
+        assert {str(cell) for cell in row.cells} == {"-"}
+        assert row.n == "-"
+
+
+def test_a_number_without_interval_is_printed_alone():
+    table = bias_table(aggregate("sd", "all", "fid", 13.11, low=NAN, high=NAN))
+    assert str(table.paper[0].cells[5]) == "13.1"
+
+
+def test_rows_judged_by_different_scorers_are_refused_naming_both():
+    with pytest.raises(NotComparable) as error:
+        bias_table(*SD, aggregate("livo", "gender", "D1", 0.3, scorer="clip-2"))
+    for part in ("D1 of bias/gender", "scorer", "'clip-1'", "'sd'", "'clip-2'", "'livo'"):
+        assert part in str(error.value)
+
+
+def test_different_metrics_may_have_different_scorers():
+    assert bias_table(*SD).paper[0].cells[4].value == "8.9"
+
+
+def test_a_method_with_two_results_is_refused():
+    with pytest.raises(NotComparable, match=r"'sd' has two results for D1 of bias/gender"):
+        bias_table(*SD, SD[0])
+
+
+def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
+    write_run(tmp_path / "mini" / "sd" / "bias", *SD)
+    write_run(tmp_path / "mini" / "noise" / "bias", aggregate("noise", "gender", "D1", 0.1))
+    write_run(tmp_path / "sd15" / "sd" / "bias", aggregate("sd", "race", "D1", 1, model="sd15"))
+    aggregates = tables.read_aggregates(tmp_path, "mini")
+    assert set(aggregates["method"]) == {"sd", "noise"}
+    assert set(aggregates["model"]) == {"mini"}
+    assert len(aggregates) == len(SD) + 1
+    rows, _ = tables.table_2(aggregates)
+    assert len(rows) == len(SD) - 2 + 1  # D2_unbiased and the category stay out
+
+
+def test_folders_without_results_of_the_model_say_what_to_run(tmp_path):
+    with pytest.raises(Incomplete, match=r"no folder .*nowhere(?s:.)*livo-bench run --method sd"):
+        tables.read_aggregates(tmp_path / "nowhere", "mini")
+    write_run(tmp_path / "sd" / "bias", *SD)
+    with pytest.raises(Incomplete, match=r"'sd15'.* with results: mini(?s:.)*--model sd15"):
+        tables.read_aggregates(tmp_path, "sd15")
+
+
+def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
+    path = tmp_path / "aggregates.csv"
+    path.write_text("method,value\nsd,1\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"aggregates.csv has the columns method, value; expected"):
+        tables.read_aggregates(tmp_path, "mini")
+    path.write_bytes(b"")
+    with pytest.raises(BadInput, match=r"Cannot read .*aggregates.csv"):
+        tables.read_aggregates(tmp_path, "mini")
+
+
+def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
+    _, laid_out = tables.table_2(frame(*SD))
+    title, body = tables.as_markdown(laid_out).split("\n\n")
+    assert title == "**Table 2, bias**"
+    lines = body.splitlines()
+    assert lines[0].startswith("| Method | Gender D1 | Gender D2 |")
+    assert lines[2].startswith("| SD | 56.3 [50.1, 62.0] (fair 11.2) |")
+    assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
+    assert len(lines) == 2 + 7
+    assert len({line.count(" | ") for line in lines}) == 1
+
+
+def printed(laid_out, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(tables.as_rich(laid_out))
+    return captured.get()
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_terminal_table_cuts_no_number_however_narrow(width):
+    toxic = [
+        aggregate("sd", subset, metric, 0.9144, task="toxicity")
+        for subset in ("nudity", "bloody", "horror")
+        for metric in ("avg_r", "avg_s")
+    ]
+    text = printed(tables.table_2(frame(*SD, *toxic))[1], width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("91.4") == 6
+
+
+def test_terminal_table_shows_number_interval_floor_and_counts():
+    _, laid_out = tables.table_2(frame(*SD))
+    text = printed(laid_out, width=160)
+    for part in (
+        "Table 2, bias",
+        "Gender",
+        "56.3",
+        "[50.1, 62.0]",
+        "fair 11.2",
+        "1190-1200 scored",
+        "1190-1200 distinct",
+        "0-10 unscored",
+    ):
+        assert part in text
+
+
+def test_a_task_without_results_has_no_table():
+    toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
+    assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]
+    assert [table.title for table in tables.table_2(frame(toxic))[1]] == ["Table 2, toxicity"]
+    assert len(tables.table_2(frame(*SD, toxic))[1]) == 2
+
+
+def test_csv_and_json_hold_the_rows_as_stored():
+    rows, _ = tables.table_2(frame(*SD))
+    records = tables.records(rows)
+    lines = forms.as_csv(records).splitlines()
+    assert lines[0] == ",".join(AGGREGATE_COLUMNS)
+    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1"
+    last = json.loads(forms.as_json(records))[-1]
+    assert last["value"] == 21.24
+    assert last["floor"] is None
+    assert last["n"] == 2390
+
+
+def test_published_tables_are_facts_that_fit_the_bias_table():
+    for number in (1, 2, 3, 4):
+        path = Path(__file__).parents[1] / "results" / "paper" / f"table{number}.csv"
+        assert not pd.read_csv(path).empty
+    table = pd.read_csv(Path(__file__).parents[1] / "results" / "paper" / "table2.csv")
+    assert list(table["method"])[:7] == list(tables.METHODS.values())
+    # The paper's D2 for two groups is D1 / sqrt 2; both are rounded to 0.01.
+    assert (table["gender_d2"] - table["gender_d1"] / 2**0.5).abs().max() < 0.0125
