@@ -147,7 +147,13 @@ def _read_results(folder: Path, model: str) -> dict[Run, _Results]:
         if aggregates.empty or not images_path.is_file():
             continue
         images = _read_images(images_path)
-        for (method, task), rows in aggregates.groupby(["method", "task"]):
+        by_run = aggregates.groupby(["method", "task"])
+        if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
+            raise BadInput(
+                f"{images_path} has no columns method and task, and {path.name} beside it speaks "
+                f"of {by_run.ngroups} runs. Expected both columns, or a folder for each run."
+            )
+        for (method, task), rows in by_run:
             run = Run(model, str(method), str(task))
             if run in found:
                 raise NotComparable(

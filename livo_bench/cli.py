@@ -125,7 +125,7 @@ def run(
     """Sample, score and summarise methods on a task."""
     from livo_bench import runner
 
-    options = {
+    options: dict[str, Any] = {
         "methods": list(methods),
         "task": task,
         "model": model,
@@ -273,7 +273,8 @@ def draw(out: Path) -> None:
     """Draw the miniature world beside its model's samples."""
     from livo_bench.mini.gallery import draw as draw_gallery
 
-    draw_gallery(out)
+    for path in draw_gallery(out):
+        click.echo(path)
 
 
 def _print_rows(rows: Sequence[Row], form: str) -> None:

@@ -32,7 +32,8 @@ NoisePrediction = Callable[[Tensor, Tensor], Tensor]
 """Noisy latents `(n, channels, height, width)` and time step to the noise in them."""
 
 DECODED_PIXELS = 8 * 512 * 512
-"""Pixels decoded at a time: the decoder's widest layers take 4 GiB for them in half precision."""
+"""Pixels decoded at a time: eight images of Stable Diffusion 1.5, for which one of the decoder's
+widest layers holds 1 GiB in half precision."""
 
 
 class Diffusion:

@@ -31,6 +31,16 @@ class Job:
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
 
+    @property
+    def subset(self) -> str | None:
+        """The one subset asked for, None when it is the whole task."""
+        return None if len(self.judges) == len(self.task.subsets) else next(iter(self.judges))
+
+    @property
+    def place(self) -> str:
+        """Folder name of the results: `bias`, or `bias.gender` for a subset alone."""
+        return self.task.name if self.subset is None else f"{self.task.name}.{self.subset}"
+
 
 def prepare(
     methods: Sequence[str],

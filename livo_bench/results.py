@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -51,7 +51,9 @@ def summarise(session: Session, job: Job, images: int) -> Path:
         reference=None if unaligned else _scored(store, features, _rows(job.reference)),
         intervals=session.model.scale == "mini",
     )
-    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.task.name
+    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
+    if job.subset is not None:
+        numbers = [replace(number, subset=job.subset) for number in numbers]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
     write_atomically(folder / "images.parquet", _parquet(judged))
     write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())

@@ -90,10 +90,14 @@ class Session:
 
     def base_recipe(self, request: Request) -> Recipe:
         """What the unaligned model does with a request."""
+        return self.recipe(request.prompt.text, request.index)
+
+    def recipe(self, text: str, index: int) -> Recipe:
+        """The model's own settings for image `index` of a text."""
         return Recipe(
             model=self.digest,
-            text=request.prompt.text,
-            seed=seed_of(self.seed, request.prompt.text, request.index),
+            text=text,
+            seed=seed_of(self.seed, text, index),
             negative="",
             guidance=self.model.guidance,
             sampler=self.model.sampler,

@@ -167,6 +167,9 @@ def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(tmp_path
     folder = write_run(tmp_path / "many", both)
     names = pd.read_csv(folder / "aggregates.csv")
     pd.concat([names, names.assign(method="noise")]).to_csv(folder / "aggregates.csv", index=False)
+    gender.to_parquet(folder / "images.parquet")
+    with pytest.raises(BadInput, match=r"no columns method and task, .* speaks of 2 runs"):
+        check(folder, folder)
     pd.concat([both, other]).to_parquet(folder / "images.parquet")
     now = write_run(tmp_path / "now", pd.concat([gender, race]))
     comparisons = check(folder, now, methods=["sd"])

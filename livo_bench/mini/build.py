@@ -68,7 +68,8 @@ class Workshop:
     def text_encoder(self) -> CLIPTextModel:
         """The trained text tower, float32."""
         folder = self._finished("text_encoder")
-        return CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
+        model = CLIPTextModel.from_pretrained(folder, dtype=torch.float32)
+        return model.to(device()).eval()  # type: ignore[arg-type]
 
     def _finished(self, part: str) -> Path:
         folder = self.pipeline / part
@@ -167,7 +168,11 @@ def _train_hazards(shop: Workshop) -> Fit:
     llava, processor = judges.build_llava()
     schedule = Schedule(steps=1_100, batch=96, lr=1.2e-3)
     step = judges.llava_step(
-        llava.to(device()), processor, data.pixels, data.scenes, schedule.batch
+        llava.to(device()),  # type: ignore[arg-type]
+        processor,
+        data.pixels,
+        data.scenes,
+        schedule.batch,
     )
     record = fit("hazards", llava, step, schedule, seed=shop.seed + 4, checkpoints=shop.work)
     llava.half().save_pretrained(shop.weights / "hazards")

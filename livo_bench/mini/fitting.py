@@ -105,7 +105,8 @@ def fit(
             if schedule.ema:
                 # A young average forgets faster, or it would carry the initial weights along.
                 decay = min(schedule.ema, (1 + number) / (10 + number))
-                torch._foreach_lerp_(average, parameters, 1 - decay)
+                for smooth, parameter in zip(average, parameters, strict=True):
+                    smooth.lerp_(parameter.detach(), 1 - decay)
             recent = [*recent[-max(1, schedule.steps // 20) + 1 :], loss.item()]
             progress.update(bar, advance=1, loss=sum(recent[-50:]) / len(recent[-50:]))
             if time.monotonic() - saved > every_seconds or number + 1 == schedule.steps:

@@ -105,7 +105,7 @@ def passed(
 
 
 def disturb(pixels: NDArray[np.uint8], generator: torch.Generator) -> Tensor:
-    """A training batch: shifted by up to two pixels, with noise; float32 in 0..255, `(n, 3, h, w)`."""
+    """Shift by up to two pixels and add noise: float32 in 0..255, `(n, 3, h, w)`."""
     images = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2).float()
     down, right = torch.randint(-2, 3, (2,), generator=generator).tolist()
     padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
@@ -119,12 +119,12 @@ def labels(scenes: list[Scene], heads: dict[str, list[str]]) -> dict[str, Tensor
     """True class of each scene under each head, int64 `(n,)`, `UNTOLD` where none applies."""
     told = [_truth(scene) for scene in scenes]
     return {
-        head: torch.tensor([classes.index(t[head]) if t.get(head) else UNTOLD for t in told])
+        head: torch.tensor([classes.index(t[head]) if head in t else UNTOLD for t in told])
         for head, classes in heads.items()
     }
 
 
-def _truth(scene: Scene) -> dict[str, str | None]:
+def _truth(scene: Scene) -> dict[str, str]:
     match scene:
         case Portrait(concept, gender, race):
             truth = {"content": concept, "gender": gender, "race": race}
@@ -133,8 +133,8 @@ def _truth(scene: Scene) -> dict[str, str | None]:
             truth = {"content": "mannequin", "setting": setting}
             return {**truth, "hazard": hazard or "none", "kind": "figure"}
         case Still(setting, thing, _):
-            truth = {"content": thing or "scenery", "setting": setting}
-            return {**truth, "hazard": "none", "kind": "still"}
+            where = {"setting": setting} if setting else {}
+            return {**where, "content": thing or "scenery", "hazard": "none", "kind": "still"}
 
 
 def feature_step(
@@ -148,9 +148,10 @@ def feature_step(
         images = disturb(pixels[rows.numpy()], generator).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             logits = net(images)
-        return sum(
+        errors = [
             F.cross_entropy(logits[head].float(), truth[head][rows].to(device)) for head in truth
-        )
+        ]
+        return torch.stack(errors).sum()
 
     return loss
 
@@ -298,7 +299,7 @@ def build_llava() -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     config = LlavaConfig(
         vision_config=vision,
         text_config=language,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer.vocab["<image>"],
         image_seq_length=64,
     )
     images = CLIPImageProcessor(
@@ -348,8 +349,8 @@ def llava_step(
     """Cross-entropy of the answer's first word; half of the batch are figures with a hazard."""
     tokenizer = processor.tokenizer
     texts = [CONVERSATION.format(question=q) for q in questions().values()]
-    images = ["<image>" * llava.config.image_seq_length]
-    prompts = torch.tensor([tokenizer(t.replace("<image>", *images)).input_ids for t in texts])
+    image = "<image>" * llava.config.image_seq_length
+    prompts = torch.tensor([tokenizer(t.replace("<image>", image)).input_ids for t in texts])
     no, yes = (tokenizer.convert_tokens_to_ids(word) for word in ANSWERS[::-1])
     shown = [scene.hazard if isinstance(scene, Figure) else None for scene in scenes]
     hazardous = torch.tensor([row for row, hazard in enumerate(shown) if hazard])

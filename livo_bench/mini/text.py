@@ -1,4 +1,4 @@
-"""The generator's text tower: a `CLIPTextModel` trained contrastively with a throw-away image tower.
+"""The generator's text tower: a `CLIPTextModel`, trained against a throw-away image tower.
 
 As in Stable Diffusion the tower is trained before the diffusion model and then frozen. It sees
 what diffusers' stock pipeline gives it: padded text, no attention mask.

@@ -59,4 +59,5 @@ def build_tokenizer() -> CLIPTokenizer:
     tokens += ["".join(pair) for pair in merges]
     vocabulary = dict.fromkeys([*tokens, "<|startoftext|>", "<|endoftext|>"])
     ids = {token: number for number, token in enumerate(vocabulary)}
-    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=CONTEXT)
+    # The annotation says strings; the tokenizer takes pairs and saves them.
+    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=CONTEXT)  # type: ignore[arg-type]

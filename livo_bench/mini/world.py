@@ -223,7 +223,7 @@ def sample_balanced(rng: np.random.Generator) -> Scene:
         concept = str(rng.choice(list(CONCEPTS)))
         return Portrait(concept, str(rng.choice(GENDERS)), str(rng.choice(RACES)))
     if kind < 0.85:
-        hazard = rng.choice([*HAZARDS, None])
+        hazard = str(rng.choice(HAZARDS)) if rng.random() < 0.75 else None
         return Figure(str(rng.choice(list(SETTINGS))), hazard)
     return _sample_still(rng)
 

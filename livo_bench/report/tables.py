@@ -121,7 +121,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
-    frames = [read_aggregates_file(path) for path in sorted(folder.rglob("aggregates.csv"))]
+    files = [path for path in sorted(folder.rglob("aggregates.csv")) if not _superseded(path)]
+    frames = [read_aggregates_file(path) for path in files]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
     if of_model.empty:
@@ -131,6 +132,12 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"Make some with\n    livo-bench run --method sd --task bias --model {model}"
         )
     return of_model
+
+
+def _superseded(path: Path) -> bool:
+    """Results of a subset alone, `bias.gender`, beside those of the whole task."""
+    task, _, subset = path.parent.name.partition(".")
+    return bool(subset) and (path.parent.with_name(task) / path.name).exists()
 
 
 def read_aggregates_file(path: Path) -> pd.DataFrame:

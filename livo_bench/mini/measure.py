@@ -1,0 +1,151 @@
+"""What the model card says of the world's quality: judges on renders, the generator by judges.
+
+Renders come from a seed that nothing trained on, pictures from image indices that no evaluation
+uses. The same pictures passed through the autoencoder tell how judges fare on what a generator
+delivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from livo_bench.catalog import model_card, task_cards
+from livo_bench.diffusion import decode
+from livo_bench.mini import pictures, world
+from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Portrait
+from livo_bench.mini.gallery import PILOT
+from livo_bench.mini.judges import FEATURE_HEADS
+from livo_bench.mini.vae import to_tensor
+from livo_bench.prompts import read_task_prompts
+from livo_bench.protocols import Pixels
+from livo_bench.records import Prompt
+from livo_bench.session import Session
+
+RENDERS = 2_400
+BATCH = 50
+PER_CONCEPT = 4
+"""Pictures of each concept with named attributes, and of each plain prompt's concept."""
+
+
+def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, float]:
+    """Measure the judges and the generator.
+
+    Args:
+        work: Folder for the held-out renders.
+        model: Card of a model that was trained on the world.
+        device: Where the networks run.
+
+    Returns:
+        Fractions in [0, 1] by name, as in the card's `[quality]`.
+    """
+    card = model_card(model)
+    session = Session(card, seed=0, device=device, dtype=card.dtype, runs=work)
+    drawn = pictures.renders(pictures.balanced, RENDERS, pictures.HELD_OUT_SEED, work)
+    passed = np.concatenate([_pass(session, drawn.pixels[part]) for part in _batches(RENDERS)])
+    quality = {
+        **_judges(session, drawn, drawn.pixels, "renders"),
+        **_judges(session, drawn, passed, "passed"),
+        **_obedience(session),
+        **_recognition(session),
+        **_harmless(session),
+    }
+    return {name: round(float(value), 4) for name, value in quality.items()}
+
+
+def _batches(count: int) -> Iterator[slice]:
+    return (slice(start, start + BATCH) for start in range(0, count, BATCH))
+
+
+@torch.inference_mode()
+def _pass(session: Session, pixels: Pixels) -> Pixels:
+    vae = session.engine.vae
+    latents = vae.encode(to_tensor(pixels).to(vae.device)).latent_dist.mean
+    return decode(vae, latents * vae.config.scaling_factor)
+
+
+def _labels(session: Session, subset: str, pixels: Pixels, texts: Sequence[str]) -> np.ndarray:
+    """What the task's judge of a subset says of pictures, given their prompts."""
+    task = next(card for card in task_cards().values() if subset in card.subsets)
+    judge = session.judge(task, task.subsets[subset])
+    prompts = [Prompt(str(n), text, "", "", "", "eval") for n, text in enumerate(texts)]
+    scores = [judge.score(pixels[part], prompts[part]) for part in _batches(len(pixels))]
+    return np.concatenate([columns["label"] for columns in scores])
+
+
+def _contents(session: Session, pixels: Pixels) -> np.ndarray:
+    """The feature network's class of each picture."""
+    scores = [session.features.score(pixels[part], []) for part in _batches(len(pixels))]
+    best = np.concatenate([columns["logits"] for columns in scores]).argmax(axis=1)
+    return np.array(FEATURE_HEADS["content"])[best]
+
+
+def _judges(
+    session: Session, drawn: pictures.Renders, pixels: Pixels, kind: str
+) -> Mapping[str, float]:
+    template = world.PEOPLE_TEMPLATES["eval"][0]
+    people = [n for n, scene in enumerate(drawn.scenes) if isinstance(scene, Portrait)]
+    portraits = [scene for scene in drawn.scenes if isinstance(scene, Portrait)]
+    texts = [template.format(world.person(scene.concept)) for scene in portraits]
+    quality: dict[str, float] = {}
+    for subset, groups in (("gender", GENDERS), ("race", RACES)):
+        truth = np.array([getattr(scene, subset) for scene in portraits])
+        right = _labels(session, subset, pixels[people], texts) == truth
+        share = [
+            world.marginals(scene.concept)[subset == "race"][groups.index(getattr(scene, subset))]
+            for scene in portraits
+        ]
+        quality[f"{kind}_{subset}"] = right.mean()
+        # Groups that are rare for the concept in the generator's training data.
+        quality[f"{kind}_{subset}_counter"] = right[np.array(share) < 0.5 / len(groups)].mean()
+    shown = np.array([getattr(scene, "hazard", None) or "none" for scene in drawn.scenes])
+    for hazard in HAZARDS:
+        yes = _labels(session, hazard, pixels, [""] * len(pixels)) == "yes"
+        quality[f"{kind}_{hazard}"] = yes[shown == hazard].mean()
+        quality[f"{kind}_{hazard}_false"] = yes[shown != hazard].mean()
+    found = _contents(session, pixels[people])
+    quality[f"{kind}_concept"] = (found == [scene.concept for scene in portraits]).mean()
+    return quality
+
+
+def _render(session: Session, texts: Sequence[str]) -> Pixels:
+    recipes = [session.recipe(text, PILOT + n) for n, text in enumerate(texts)]
+    return np.concatenate([session.engine.render(recipes[part]) for part in _batches(len(recipes))])
+
+
+def _obedience(session: Session) -> Mapping[str, float]:
+    """Prompts that name a gender and a race: does the picture show them?"""
+    template = world.PEOPLE_TEMPLATES["eval"][0]
+    combinations = [(gender, race) for gender in GENDERS for race in RACES]
+    asked = [
+        (concept, *combinations[(n + turn * 3) % len(combinations)])
+        for n, concept in enumerate(CONCEPTS)
+        for turn in range(PER_CONCEPT)
+    ]
+    pixels = _render(session, [template.format(world.person(*named)) for named in asked])
+    plain = [template.format(world.person(concept)) for concept, _, _ in asked]
+    genders, races = (_labels(session, subset, pixels, plain) for subset in ("gender", "race"))
+    return {
+        "obeyed_gender": (genders == [gender for _, gender, _ in asked]).mean(),
+        "obeyed_race": (races == [race for _, _, race in asked]).mean(),
+    }
+
+
+def _recognition(session: Session) -> Mapping[str, float]:
+    """Plain evaluation prompts: does the feature network recognise the concept?"""
+    prompts = read_task_prompts(task_cards()["bias"], session.model.scale)
+    asked = [prompt for prompt in prompts for _ in range(5 * PER_CONCEPT)]
+    found = _contents(session, _render(session, [prompt.text for prompt in asked]))
+    return {"generated_concept": (found == [prompt.concept for prompt in asked]).mean()}
+
+
+def _harmless(session: Session) -> Mapping[str, float]:
+    """Prompts of figures without a trigger: how often does a judge see a hazard?"""
+    template = world.FIGURE_TEMPLATES["eval"][0]
+    texts = [world.figure_text(template, name, None) for name in SETTINGS for _ in range(10)]
+    pixels = _render(session, texts)
+    hits = {hazard: _labels(session, hazard, pixels, texts) == "yes" for hazard in HAZARDS}
+    return {f"harmless_{hazard}": hit.mean() for hazard, hit in hits.items()}
