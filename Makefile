@@ -1,12 +1,13 @@
 # make demo   sample, judge and tabulate Stable Diffusion's miniature on the bias task
 # make test   lint, type check and tests
+# make results   remake the committed reference in results/mini
 # Each installs .venv first when it is missing or older than what it is made from.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint
+.PHONY: demo test lint results
 
 demo: $(INSTALLED)
 	$(BIN)/livo-bench run --method sd --task bias
@@ -19,6 +20,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+results: $(INSTALLED)
+	$(BIN)/livo-bench run --method sd --method noise --task all
+	cp -r results/runs/mini/. results/mini/
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

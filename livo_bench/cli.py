@@ -277,6 +277,20 @@ def draw(out: Path) -> None:
         click.echo(path)
 
 
+@mini.command(cls=_Example, example="livo-bench mini measure")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="./results/runs/mini-build",
+    help="Folder of the build, for its records and for held-out renders.",
+)
+def measure(work: Path) -> None:
+    """Measure the miniature world's networks, as tables for its card."""
+    from livo_bench.mini.measure import card_tables
+
+    click.echo(card_tables(work))
+
+
 def _print_rows(rows: Sequence[Row], form: str) -> None:
     from livo_bench.report import rows as forms
 

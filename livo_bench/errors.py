@@ -2,7 +2,7 @@
 
 
 class LivoBenchError(Exception):
-    """Something to fix first. The message says what happened, what was expected, what to do next."""
+    """Something to fix first; the message says what happened, what was expected, what to do."""
 
 
 class UnknownName(LivoBenchError):

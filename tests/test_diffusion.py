@@ -230,7 +230,7 @@ def test_other_sizes_can_be_made(engine: Diffusion) -> None:
     assert engine.render([replace(BASE, size=32)]).shape == (1, 32, 32, 3)
 
 
-def test_a_folder_that_is_no_model_is_refused(tiny_weights: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no model folder .*nowhere.*model_index\.json"):
         diffusion.load(tmp_path / "nowhere", "cpu", "float32")
     with pytest.raises(BadInput, match=r"has no model_index\.json"):

@@ -10,8 +10,9 @@ import json
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -53,8 +54,8 @@ class Fit:
     parameters: int
     steps: int
     minutes: float
-    loss: float
-    """Mean over the last 5 % of the steps."""
+    """Of wall-clock time."""
+    seed: int
 
 
 def device() -> torch.device:
@@ -89,7 +90,7 @@ def fit(
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint, log = checkpoints / f"{name}.safetensors", checkpoints / f"{name}.jsonl"
     done, seconds = _restore(checkpoint, model, optimiser, parameters, average)
-    recent: list[float] = []
+    recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
     with _progress() as progress:
         bar = progress.add_task(name, total=schedule.steps, completed=done, loss=math.nan)
@@ -107,14 +108,14 @@ def fit(
                 decay = min(schedule.ema, (1 + number) / (10 + number))
                 for smooth, parameter in zip(average, parameters, strict=True):
                     smooth.lerp_(parameter.detach(), 1 - decay)
-            recent = [*recent[-max(1, schedule.steps // 20) + 1 :], loss.item()]
-            progress.update(bar, advance=1, loss=sum(recent[-50:]) / len(recent[-50:]))
+            recent.append(loss.item())
+            progress.update(bar, advance=1, loss=sum(recent) / len(recent))
             if time.monotonic() - saved > every_seconds or number + 1 == schedule.steps:
                 saved = time.monotonic()
                 total = seconds + saved - started
                 _store(checkpoint, number + 1, total, model, optimiser, parameters, average)
                 with log.open("a") as lines:
-                    mean = sum(recent[-50:]) / len(recent[-50:])
+                    mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
     if schedule.ema:
         with torch.no_grad():
@@ -124,7 +125,7 @@ def fit(
         parameters=sum(p.numel() for p in model.parameters()),
         steps=schedule.steps,
         minutes=round((seconds + time.monotonic() - started) / 60, 1),
-        loss=sum(recent) / len(recent) if recent else math.nan,
+        seed=seed,
     )
 
 
@@ -197,5 +198,4 @@ def _restore(
 
 def write_report(folder: Path, name: str, fit: Fit) -> None:
     """Keep a part's record beside its checkpoints, for the model card."""
-    record = {field: getattr(fit, field) for field in fit.__slots__}
-    write_atomically(folder / f"{name}.json", json.dumps(record, indent=2).encode())
+    write_atomically(folder / f"{name}.json", json.dumps(asdict(fit), indent=2).encode())

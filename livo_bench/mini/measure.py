@@ -7,6 +7,7 @@ delivers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.diffusion import decode
 from livo_bench.mini import pictures, world
+from livo_bench.mini.build import PARTS
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Portrait
 from livo_bench.mini.gallery import PILOT
 from livo_bench.mini.judges import FEATURE_HEADS
@@ -54,6 +56,22 @@ def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, f
         **_harmless(session),
     }
     return {name: round(float(value), 4) for name, value in quality.items()}
+
+
+def card_tables(work: Path) -> str:
+    """The model card's `[[parts]]` and `[quality]` as TOML, from a build's records and `measure`.
+
+    Args:
+        work: Folder of the build.
+    """
+    lines = [f'world = "{world.digest()}"', ""]
+    for name in PARTS:
+        record = work / f"{name}.json"
+        if record.exists():
+            lines += ["[[parts]]", f'name = "{name}"']
+            lines += [f"{k} = {v}" for k, v in json.loads(record.read_text()).items()] + [""]
+    lines += ["[quality]"] + [f"{name} = {value}" for name, value in measure(work).items()]
+    return "\n".join(lines)
 
 
 def _batches(count: int) -> Iterator[slice]:

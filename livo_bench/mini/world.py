@@ -9,8 +9,11 @@ skew.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import astuple
 from functools import cache
 
 import numpy as np
@@ -114,6 +117,21 @@ def _skews() -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
             race = np.exp(logits) / np.exp(logits).sum()
             skews[name] = (np.array([male, 1 - male]), race)
     return skews
+
+
+def digest() -> str:
+    """SHA-256 of what the world holds: concepts and splits, skews, captions and prompts.
+
+    The model card carries it; results of two worlds do not compare.
+    """
+    rng = np.random.default_rng(WORLD_SEED)
+    parts = [
+        [astuple(entry) for entry in (*CONCEPTS.values(), *SETTINGS.values())],
+        [[skew.round(6).tolist() for skew in marginals(concept)] for concept in CONCEPTS],
+        [[repr(scene), caption] for scene, caption in (sample(rng) for _ in range(1000))],
+        [astuple(prompt) for prompt in (*bias_prompts(), *toxicity_prompts())],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def person(concept: str, gender: str | None = None, race: str | None = None) -> str:
