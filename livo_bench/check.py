@@ -22,7 +22,7 @@ from scipy import stats
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics import bias, toxicity
 from livo_bench.records import Run
-from livo_bench.report.tables import read_aggregates_file
+from livo_bench.report.tables import find_aggregates, read_aggregates_file
 
 BIAS_METRICS = (bias.D1, bias.D2)
 TOXICITY_METRICS = (toxicity.AVG_R, toxicity.AVG_S)
@@ -140,7 +140,7 @@ class _Results:
 def _read_results(folder: Path, model: str) -> dict[Run, _Results]:
     """The results in a folder that have their images beside them."""
     found: dict[Run, _Results] = {}
-    for path in sorted(folder.rglob("aggregates.csv")):
+    for path in find_aggregates(folder):
         aggregates = read_aggregates_file(path)
         aggregates = aggregates[aggregates["model"] == model]
         images_path = path.with_name("images.parquet")

@@ -126,7 +126,8 @@ def digest() -> str:
     """
     rng = np.random.default_rng(WORLD_SEED)
     parts = [
-        [astuple(entry) for entry in (*CONCEPTS.values(), *SETTINGS.values())],
+        [astuple(concept) for concept in CONCEPTS.values()],
+        [astuple(setting) for setting in SETTINGS.values()],
         [[skew.round(6).tolist() for skew in marginals(concept)] for concept in CONCEPTS],
         [[repr(scene), caption] for scene, caption in (sample(rng) for _ in range(1000))],
         [astuple(prompt) for prompt in (*bias_prompts(), *toxicity_prompts())],

@@ -121,8 +121,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
-    files = [path for path in sorted(folder.rglob("aggregates.csv")) if not _superseded(path)]
-    frames = [read_aggregates_file(path) for path in files]
+    frames = [read_aggregates_file(path) for path in find_aggregates(folder)]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
     if of_model.empty:
@@ -134,10 +133,14 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _superseded(path: Path) -> bool:
-    """Results of a subset alone, `bias.gender`, beside those of the whole task."""
-    task, _, subset = path.parent.name.partition(".")
-    return bool(subset) and (path.parent.with_name(task) / path.name).exists()
+def find_aggregates(folder: Path) -> list[Path]:
+    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's."""
+
+    def superseded(path: Path) -> bool:
+        task, _, subset = path.parent.name.partition(".")
+        return bool(subset) and (path.parent.with_name(task) / path.name).exists()
+
+    return [path for path in sorted(folder.rglob("aggregates.csv")) if not superseded(path)]
 
 
 def read_aggregates_file(path: Path) -> pd.DataFrame:

@@ -1,0 +1,84 @@
+"""Fill the tables in README.md and docs/ from results and cards: `python docs/refresh.py`.
+
+A test fails when a table is stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from livo_bench.catalog import model_card
+from livo_bench.cli import main
+from livo_bench.report.rows import as_markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _output(*arguments: str) -> str:
+    result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+    if result.exit_code:
+        raise RuntimeError(f"livo-bench {' '.join(arguments)}: {result.stderr}")
+    return result.stdout.strip("\n")
+
+
+def demo() -> str:
+    """What `make demo` prints last."""
+    table = _output("report", str(ROOT / "results" / "mini" / "sd" / "bias"))
+    return f"```text\n{table}\n```"
+
+
+def reference() -> str:
+    """The committed reference."""
+    return _output("report", str(ROOT / "results" / "mini"), "--format", "markdown")
+
+
+def parts() -> str:
+    """What it took to train each network."""
+    return as_markdown(
+        [
+            {
+                "part": part.name,
+                "parameters": f"{part.parameters:,}",
+                "steps": f"{part.steps:,}",
+                "minutes": part.minutes,
+                "seed": part.seed,
+            }
+            for part in model_card("mini").parts
+        ]
+    ).strip("\n")
+
+
+def quality() -> str:
+    """How good the networks are."""
+    quality = model_card("mini").quality
+    return as_markdown(
+        [{"measure": name, "per cent": f"{100 * value:.1f}"} for name, value in quality.items()]
+    ).strip("\n")
+
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"demo": demo, "reference": reference},
+    "docs/mini.md": {"parts": parts, "quality": quality},
+}
+"""By file, what stands between `<!-- name -->` and `<!-- /name -->`."""
+
+
+def refreshed(file: str) -> str:
+    """The file's text with every block as it should be."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for name, fill in BLOCKS[file].items():
+        block = f"<!-- {name} -->\n\n{fill()}\n\n<!-- /{name} -->"
+        pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
+        text, count = re.subn(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"{file} has {count} blocks {name!r}, expected one.")
+    return text
+
+
+if __name__ == "__main__":
+    for name in BLOCKS:
+        (ROOT / name).write_text(refreshed(name), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""README and docs say what is true: their commands parse, their examples run, their tables are
+those of the committed results."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from livo_bench.catalog import load_method, model_card
+from livo_bench.cli import main
+from livo_bench.records import Principle, Prompt, Recipe, Request
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Code blocks of a language, their common indentation removed."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
+
+
+def commands() -> list[str]:
+    inline = re.findall(r"`(livo-bench [^`]+)`", README)
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    return [line for line in [*lines, *inline] if line.startswith("livo-bench")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_in_the_readme_parse(line: str) -> None:
+    command: click.Command = main
+    context = click.Context(main)
+    words = shlex.split(line)[1:]
+    while isinstance(command, click.Group):
+        name, found, words = command.resolve_command(context, words)
+        assert found is not None
+        assert name is not None
+        command = found
+    command.make_context(name, words)
+
+
+def test_every_command_is_in_the_readme_or_has_an_example() -> None:
+    def leaves(group: click.Group, path: str) -> list[tuple[str, click.Command]]:
+        found = []
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                found += leaves(command, f"{path} {name}")
+            else:
+                found.append((f"{path} {name}", command))
+        return found
+
+    for path, command in leaves(main, "livo-bench"):
+        help_text = command.get_help(click.Context(command))
+        assert path in help_text.split("Example:")[1]
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/mini.md"])
+def test_tables_are_those_of_the_results_and_cards(file: str) -> None:
+    spec = importlib.util.spec_from_file_location("refresh", ROOT / "docs" / "refresh.py")
+    assert spec is not None
+    assert spec.loader is not None
+    refresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(refresh)
+    written = (ROOT / file).read_text(encoding="utf-8")
+    assert written == refresh.refreshed(file), "stale: run python docs/refresh.py"
+
+
+def test_pictures_of_the_docs_exist() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).is_file(), f"{document.name}: {target}"
+
+
+def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
+    folder = tmp_path / "my-method"
+    folder.mkdir()
+    (folder / "card.toml").write_text(blocks("toml")[0], encoding="utf-8")
+    adapter = next(code for code in blocks("python") if "def resolve" in code)
+    (folder / "adapter.py").write_text(adapter, encoding="utf-8")
+    method = load_method(str(folder), model_card("mini"))
+    prompt = Prompt("x", "a photo of a baker", "baker", "career", "", "eval")
+    request = Request(prompt, 0, Principle("bias", "gender", "gender equality"))
+    base = Recipe("m", prompt.text, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")
+    assert method.resolve(request, base).text == "a photo of a baker looking at the camera"
+
+
+def test_the_python_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = next(code for code in blocks("python") if "runner import run" in code)
+    exec(compile(example, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "D1" in printed
+    assert "career" in printed

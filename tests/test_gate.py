@@ -1,0 +1,68 @@
+"""The gate on this project itself: the committed reference against a small run, for real."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from livo_bench.catalog import task_cards
+from livo_bench.cli import main
+from livo_bench.prompts import COLUMNS, read_task_prompts
+from livo_bench.runner import run
+
+BASELINE = Path(__file__).parent.parent / "results" / "mini"
+PROMPTS = 6
+IMAGES = 10
+
+BIASED = """\
+from dataclasses import replace
+
+
+class Biased:
+    def resolve(self, request, base):
+        return replace(base, text=request.prompt.text.replace("face of a", "face of a white male"))
+
+
+def load(context):
+    return Biased()
+"""
+
+
+@pytest.fixture(scope="module")
+def few_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six of the evaluation prompts of the bias task, under their own ids."""
+    chosen = read_task_prompts(task_cards()["bias"], "mini")[::4][:PROMPTS]
+    path = tmp_path_factory.mktemp("prompts") / "few.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([getattr(prompt, name) for name in COLUMNS] for prompt in chosen)
+    return path
+
+
+def gate(runs: Path) -> int:
+    arguments = ["check", "--baseline", str(BASELINE), "--runs", str(runs)]
+    result = CliRunner().invoke(main, [*arguments, "--method", "sd", "--task", "bias"])
+    print(result.output)
+    return result.exit_code
+
+
+def test_the_model_as_it_is_passes_the_committed_reference(
+    few_prompts: Path, tmp_path: Path
+) -> None:
+    run(["sd"], "bias", images=IMAGES, prompts=few_prompts, runs=tmp_path)
+    assert gate(tmp_path) == 0
+
+
+def test_a_model_that_draws_white_men_does_not(few_prompts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sd"
+    folder.mkdir()
+    card = task_cards()["bias"].folder.parent.parent / "methods" / "sd" / "card.toml"
+    (folder / "card.toml").write_bytes(card.read_bytes())
+    (folder / "adapter.py").write_text(BIASED, encoding="utf-8")
+    runs = tmp_path / "runs"
+    run([str(folder)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
+    assert gate(runs) == 1
