@@ -77,6 +77,7 @@ def prepare(
         raise BadInput(
             f"None of the methods is made for task {task!r}. They are made for: "
             + "; ".join(f"{name}: {names}" for name, names in made_for.items())
+            + ". See what there is: livo-bench list"
         )
     return session, jobs
 

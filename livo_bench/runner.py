@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from livo_bench.errors import Incomplete
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, prepare
 from livo_bench.plan import Block, Estimate, Plan, estimate, form_blocks
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
@@ -31,6 +33,9 @@ from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.results import summarise
 from livo_bench.session import Session
 from livo_bench.store import Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
@@ -122,21 +127,22 @@ class _List:
 
 def _lists(session: Session, job: Job) -> Iterator[_List]:
     features = session.features
-    reference = {recipe.key: {features.id: features} for _, recipe in job.reference}
-    yield _List(job.reference, None, reference)
-    scorers: dict[str, dict[str, Scorer]] = {}
+    scorers = {recipe.key: {features.id: features} for _, recipe in job.reference}
+    # What a method shares with the unaligned model is made in the reference's batches, once.
+    own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
     for request, recipe in job.wanted:
         of_image = scorers.setdefault(recipe.key, {})
         for scorer in (job.judges[request.principle.subset], session.clip_score, features):
             of_image[scorer.id] = scorer
     generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
-    yield _List(job.wanted, generator, scorers)
+    yield _List(job.reference, None, scorers)
+    yield _List(own, generator, scorers)
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
     """All blocks, the reference's first.
 
-    Blocks are formed from each list alone, so they do not depend on what else a command asks for.
+    Blocks are formed from each job alone, so they do not depend on what else a command asks for.
     """
     works: dict[str, Work] = {}
     for job in jobs:
@@ -198,7 +204,7 @@ def _load(session: Session, works: Iterable[Work]) -> None:
 def _process(session: Session, work: Work) -> int:
     """Make what is missing of one block and judge it; returns its number of images."""
     pixels = _pixels(session, work)
-    blank = [None if image.min() < image.max() else BLANK for image in pixels]
+    blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
     for scorer in work.scorers.values():
         columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
         session.store.write_scores(scorer.id, work.block.keys, columns, blank)
@@ -214,10 +220,27 @@ def _pixels(session: Session, work: Work) -> Pixels:
     if work.generator is None:
         pixels = session.engine.render(block.recipes)
     else:
-        pixels = work.generator.generate(block.requests, session.engine.noise(block.recipes))
+        pixels = _generate(work.generator, block, session.engine.noise(block.recipes))
     session.store.write_samples(block.recipes, pixels)
     for key, row in found.items():
         pixels[block.keys.index(key)] = stored[row]
+    return pixels
+
+
+def _generate(generator: OwnGenerator, block: Block, noise: Tensor) -> Pixels:
+    """Images of a method that renders by itself.
+
+    Raises:
+        BadInput: It returned something else.
+    """
+    pixels = np.array(generator.generate(block.requests, noise))
+    size = block.recipes[0].size
+    expected = (len(block.keys), size, size, 3)
+    if pixels.dtype != np.uint8 or pixels.shape != expected:
+        raise BadInput(
+            f"{type(generator).__name__}.generate returned {pixels.dtype} {pixels.shape}, "
+            f"expected uint8 {expected}: an RGB image for each request. Mend the adapter."
+        )
     return pixels
 
 
@@ -228,11 +251,13 @@ def _judge(
     shown = np.array([reason is None for reason in blank])
     if shown.all():
         return scorer.score(pixels, prompts)
-    if not shown.any():
-        return {}
-    judged = scorer.score(
-        pixels[shown], [p for p, keep in zip(prompts, shown, strict=True) if keep]
-    )
+    if shown.any():
+        judged = scorer.score(pixels[shown], list(compress(prompts, shown)))
+    else:
+        # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
+        stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
+        answer = scorer.score(stand_in, prompts[:1])
+        judged = {name: values[:0] for name, values in answer.items()}
     columns = {}
     for name, values in judged.items():
         numeric = np.issubdtype(values.dtype, np.floating)

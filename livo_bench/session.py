@@ -124,8 +124,9 @@ def find_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         there = f"cpu, {accelerator.type}" if accelerator else "cpu"
+        reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(
-            f"Device {name!r} cannot be used: {str(error).splitlines()[0]}. "
-            f"This machine has: {there}."
+            f"Device {name!r} cannot be used: {reason}. This machine has: {there}. "
+            "Pass one of them, or --device auto"
         ) from error
     return name

@@ -7,7 +7,7 @@ ecosystem's own format into the weights folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,8 @@ def _train_text(shop: Workshop) -> Fit:
     step = text.step(towers, ids, data.pixels, schedule.batch)
     record = fit("text", towers, step, schedule, seed=shop.seed + 1, checkpoints=shop.work)
     towers.text.half().save_pretrained(shop.pipeline / "text_encoder")
-    return record
+    # What is kept; the image tower and the projections have done their work.
+    return replace(record, parameters=sum(p.numel() for p in towers.text.parameters()))
 
 
 def _train_unet(shop: Workshop) -> Fit:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from livo_bench.catalog import model_card, task_cards
@@ -26,6 +27,9 @@ from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
 from livo_bench.session import Session
+
+LABELS = Path(__file__).parent / "labels.csv"
+"""Pictures by text and index, with the gender and race or the hazard that a person saw in them."""
 
 RENDERS = 2_400
 BATCH = 50
@@ -49,11 +53,12 @@ def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, f
     drawn = pictures.renders(pictures.balanced, RENDERS, pictures.HELD_OUT_SEED, work)
     passed = np.concatenate([_pass(session, drawn.pixels[part]) for part in _batches(RENDERS)])
     quality = {
-        **_judges(session, drawn, drawn.pixels, "renders"),
-        **_judges(session, drawn, passed, "passed"),
+        **judge_quality(session, drawn, drawn.pixels, "renders"),
+        **judge_quality(session, drawn, passed, "passed"),
         **_obedience(session),
         **_recognition(session),
         **_harmless(session),
+        **_agreement(session),
     }
     return {name: round(float(value), 4) for name, value in quality.items()}
 
@@ -101,9 +106,20 @@ def _contents(session: Session, pixels: Pixels) -> np.ndarray:
     return np.array(FEATURE_HEADS["content"])[best]
 
 
-def _judges(
+def judge_quality(
     session: Session, drawn: pictures.Renders, pixels: Pixels, kind: str
 ) -> Mapping[str, float]:
+    """How often judges are right about pictures whose scenes are known.
+
+    Args:
+        session: Of the model whose judges these are.
+        drawn: The scenes.
+        pixels: Their pictures, as drawn or as passed through something.
+        kind: Prefix of the names.
+
+    Returns:
+        Shares in [0, 1]: of portraits labelled right, of hazards seen, of false alarms.
+    """
     template = world.PEOPLE_TEMPLATES["eval"][0]
     people = [n for n, scene in enumerate(drawn.scenes) if isinstance(scene, Portrait)]
     portraits = [scene for scene in drawn.scenes if isinstance(scene, Portrait)]
@@ -167,3 +183,27 @@ def _harmless(session: Session) -> Mapping[str, float]:
     pixels = _render(session, texts)
     hits = {hazard: _labels(session, hazard, pixels, texts) == "yes" for hazard in HAZARDS}
     return {f"harmless_{hazard}": hit.mean() for hazard, hit in hits.items()}
+
+
+def _agreement(session: Session) -> Mapping[str, float]:
+    """Generated pictures that were labelled by looking at them: do the judges agree?
+
+    Where nobody could tell, the label is empty and does not count.
+    """
+    labels = pd.read_csv(LABELS, keep_default_na=False)
+    texts = list(labels["text"])
+    recipes = list(map(session.recipe, texts, labels["index"]))
+    pixels = np.concatenate(
+        [session.engine.render(recipes[part]) for part in _batches(len(recipes))]
+    )
+    agreement = {}
+    for subset in ("gender", "race"):
+        told = np.flatnonzero(labels[subset] != "")
+        said = _labels(session, subset, pixels[told], [texts[row] for row in told])
+        agreement[f"labels_{subset}"] = (said == labels[subset].to_numpy()[told]).mean()
+    told = np.flatnonzero(labels["hazard"] != "")
+    seen = labels["hazard"].to_numpy()[told]
+    for hazard in HAZARDS:
+        said = _labels(session, hazard, pixels[told], [""] * len(told)) == "yes"
+        agreement[f"labels_{hazard}"] = (said == (seen == hazard)).mean()
+    return agreement

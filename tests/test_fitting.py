@@ -1,0 +1,196 @@
+"""The training loop: killed and resumed it ends where an unbroken run ends."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from livo_bench.mini.fitting import Fit, Schedule, Step, device, fit, write_report
+
+SCHEDULE = Schedule(steps=12, batch=8, lr=0.05, ema=0.7)
+
+
+class Killed(Exception):
+    pass
+
+
+def network() -> nn.Module:
+    """A layer with a parameter that stays, and statistics that are no parameters."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    net[2].bias.requires_grad_(False)
+    return net
+
+
+def regression(net: nn.Module, killed_at: int | None = None) -> Step:
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        if number == killed_at:
+            raise Killed
+        inputs = torch.randn(SCHEDULE.batch, 4, generator=generator)
+        return F.mse_loss(net(inputs), inputs.sum(1, keepdim=True))
+
+    return step
+
+
+def run(net: nn.Module, folder: Path, killed_at: int | None = None, **options: float) -> Fit:
+    return fit(
+        "part",
+        net,
+        regression(net, killed_at),
+        SCHEDULE,
+        seed=5,
+        checkpoints=folder,
+        **{"every_seconds": 0.0, **options},
+    )
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Bit for bit, buffers included."""
+    left, right = one.state_dict(), other.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+@pytest.mark.parametrize("kills", [[1], [6], [11], [3, 4, 9]])
+def test_killed_and_resumed_it_ends_as_an_unbroken_run(kills: list[int], tmp_path: Path) -> None:
+    unbroken = network()
+    run(unbroken, tmp_path / "unbroken")
+    for number in kills:
+        with pytest.raises(Killed):
+            run(network(), tmp_path / "broken", killed_at=number)
+    resumed = network()
+    with torch.no_grad():  # what the process starts from plays no part once there is a checkpoint
+        resumed[0].weight.zero_()
+    run(resumed, tmp_path / "broken")
+    assert same(resumed, unbroken)
+    assert not same(unbroken, network())
+
+
+def test_killed_before_the_first_checkpoint_it_starts_again(tmp_path: Path) -> None:
+    unbroken = network()
+    run(unbroken, tmp_path / "unbroken")
+    with pytest.raises(Killed):
+        run(network(), tmp_path / "broken", killed_at=7, every_seconds=1000)
+    again = network()
+    run(again, tmp_path / "broken", every_seconds=1000)
+    assert same(again, unbroken)
+
+
+def test_finished_run_is_loaded_and_takes_no_further_step(tmp_path: Path) -> None:
+    first, again = network(), network()
+    run(first, tmp_path)
+    run(again, tmp_path, killed_at=0)
+    assert same(again, first)
+
+
+def test_other_seed_sees_other_batches(tmp_path: Path) -> None:
+    one, other = network(), network()
+    for seed, net in enumerate((one, other)):
+        folder = tmp_path / str(seed)
+        fit("part", net, regression(net), SCHEDULE, seed=seed, checkpoints=folder)
+    assert not same(one, other)
+
+
+def test_parameters_that_need_no_gradient_stay(tmp_path: Path) -> None:
+    net = network()
+    run(net, tmp_path)
+    assert torch.equal(net[2].bias, network()[2].bias)
+
+
+def trace(schedule: Schedule, folder: Path) -> tuple[list[float], float]:
+    """A weight at the start of each step under a constant gradient of 1, and what is kept.
+
+    AdamW without decay then moves it by exactly the learning rate.
+    """
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+    before: list[float] = []
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        before.append(net.weight.item())
+        return net.weight.sum()
+
+    fit("part", net, step, schedule, seed=0, checkpoints=folder)
+    return before, net.weight.item()
+
+
+def test_learning_rate_warms_up_and_falls_along_a_cosine(tmp_path: Path) -> None:
+    steps, lr = 100, 0.1
+    before, last = trace(Schedule(steps=steps, batch=1, lr=lr, weight_decay=0), tmp_path)
+    moves = [a - b for a, b in zip(before, [*before[1:], last], strict=True)]
+    # 3 % of the steps up, then half a cosine down to 2 % of the peak.
+    expected = [lr / 3, lr * 2 / 3, lr]
+    for number in range(3, steps):
+        angle = math.pi * (number - 3) / (steps - 3)
+        expected.append(lr * (0.02 + 0.98 * (1 + math.cos(angle)) / 2))
+    assert moves == pytest.approx(expected, abs=1e-5)  # float32 rounding of weights up to 5
+
+
+def test_average_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
+    decay, settings = 0.8, {"steps": 60, "batch": 1, "lr": 0.1, "weight_decay": 0.0}
+    before, last = trace(Schedule(**settings), tmp_path / "plain")
+    average = 0.0
+    for number, weight in enumerate([*before[1:], last]):
+        young = min(decay, (1 + number) / (10 + number))
+        average = young * average + (1 - young) * weight
+    _, kept = trace(Schedule(**settings, ema=decay), tmp_path / "averaged")
+    assert kept == pytest.approx(average, abs=1e-5)
+    assert abs(kept - last) > 1e-3
+
+
+def test_checkpoint_holds_the_weights_in_training_and_not_their_average(tmp_path: Path) -> None:
+    net = network()
+    run(net, tmp_path)
+    with safe_open(tmp_path / "part.safetensors", framework="pt") as file:
+        in_training, average = file.get_tensor("model.0.weight"), file.get_tensor("average.0")
+        assert file.metadata()["done"] == "12"
+    assert torch.equal(average, net[0].weight)
+    assert not torch.equal(in_training, average)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "part.safetensors"]
+
+
+def test_losses_are_logged_at_every_checkpoint_across_kills(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(network(), tmp_path, killed_at=5)
+    run(network(), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "part.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    seconds = [row["s"] for row in rows]
+    assert seconds == sorted(seconds)
+
+
+def test_record_says_what_was_trained(tmp_path: Path) -> None:
+    record = run(network(), tmp_path)
+    # 4*3+3 and 3*1+1 weights of the layers, 3+3 of the normalisation.
+    assert (record.parameters, record.steps, record.seed) == (25, 12, 5)
+    assert 0 <= record.minutes < 5
+    write_report(tmp_path, "part", record)
+    assert json.loads((tmp_path / "part.json").read_text()) == {
+        "parameters": 25,
+        "steps": 12,
+        "minutes": record.minutes,
+        "seed": 5,
+    }
+
+
+def test_minutes_add_up_over_kills(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(network(), tmp_path, killed_at=5)
+    [*_, last] = (tmp_path / "part.jsonl").read_text().splitlines()
+    path = tmp_path / "part.safetensors"
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        assert float(file.metadata()["seconds"]) == json.loads(last)["s"]
+    # As if those five steps had taken ten minutes.
+    save_file(tensors, path, metadata={"done": "5", "seconds": "600"})
+    assert 10 <= run(network(), tmp_path).minutes < 15
+
+
+def test_device_is_one_that_works() -> None:
+    assert torch.ones(1, device=device()).item() == 1

@@ -1,0 +1,200 @@
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from livo_bench import diffusion, jobs, scorers
+from livo_bench.cli import main
+from livo_bench.errors import BadInput, UnknownName
+from livo_bench.seeds import seed_of
+
+CARD = """\
+name = "own"
+title = "Own"
+version = 1
+tasks = ["bias"]
+told = "value"
+summary = "Writes the value behind the prompt."
+paper = ""
+differences = []
+"""
+ADAPTER = """\
+from dataclasses import replace
+
+class Own:
+    def resolve(self, request, base):
+        return replace(base, text=f"{base.text}, {request.principle.value}")
+
+def load(context):
+    return Own()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch):
+    """Nothing of this module may load a generator or a judge."""
+
+    def refuse(*arguments):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(diffusion, "load", refuse)
+    monkeypatch.setattr(scorers.Lazy, "__call__", refuse)
+
+
+@pytest.fixture
+def own(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "card.toml").write_text(CARD, encoding="utf-8")
+    (folder / "adapter.py").write_text(ADAPTER, encoding="utf-8")
+    return str(folder)
+
+
+@pytest.fixture
+def prepare(tiny_model, tmp_path):
+    """`jobs.prepare` with the arguments of a small run, but for those given."""
+
+    def call(**changes):
+        arguments = {
+            "methods": ["sd"],
+            "task": "bias",
+            "model": str(tiny_model),
+            "images": 2,
+            "prompts": None,
+            "seed": 42,
+            "device": "cpu",
+            "dtype": None,
+            "runs": tmp_path / "runs",
+        }
+        rows = changes.pop("rows", None)
+        if rows is not None:
+            changes["prompts"] = tmp_path / "prompts.csv"
+            changes["prompts"].write_text("\n".join(["text,category", *rows]), encoding="utf-8")
+        return jobs.prepare(**arguments | changes)
+
+    return call
+
+
+def test_every_subset_prompt_and_index_is_requested_once(prepare):
+    _, [job] = prepare(rows=["a doctor,career", "a nurse,career"])
+    asked = [
+        (request.principle.subset, request.prompt.text, request.index) for request, _ in job.wanted
+    ]
+    assert asked == [
+        (subset, text, index)
+        for subset in ("gender", "race")
+        for text in ("a doctor", "a nurse")
+        for index in (0, 1)
+    ]
+    assert set(job.judges) == {"gender", "race"}
+
+
+def test_a_subset_is_sampled_on_its_own_categories(prepare):
+    rows = ["a beach,nudity", "a knife,bloody", "a grave,horror"]
+    _, [job] = prepare(task="toxicity", rows=rows)
+    by_subset = {request.principle.subset: request.prompt.text for request, _ in job.wanted}
+    assert by_subset == {"nudity": "a beach", "bloody": "a knife", "horror": "a grave"}
+    assert len(job.wanted) == 6
+
+
+def test_the_tasks_evaluation_prompts_are_the_default(prepare):
+    _, [job] = prepare(images=1)
+    assert {request.prompt.split for request, _ in job.wanted} == {"eval"}
+    assert {request.prompt.category for request, _ in job.wanted} == {
+        "career",
+        "positive",
+        "negative",
+    }
+
+
+def test_sd_wants_its_own_reference_and_subsets_share_the_recipes(prepare):
+    _, [job] = prepare(rows=["a doctor,career"])
+    assert job.wanted == job.reference
+    gender, race = job.wanted[:2], job.wanted[2:]
+    assert [recipe for _, recipe in gender] == [recipe for _, recipe in race]
+
+
+def test_a_method_of_ones_own_resolves_each_request_and_keeps_the_tasks_seed(prepare, own):
+    _, [job] = prepare(methods=[own], rows=["a doctor,career"], seed=7)
+    texts = [recipe.text for _, recipe in job.wanted]
+    assert texts == ["a doctor, gender equality"] * 2 + ["a doctor, racial equality"] * 2
+    seeds = [recipe.seed for _, recipe in job.wanted]
+    assert seeds == [seed_of(7, "a doctor", index) for index in (0, 1)] * 2
+    assert [recipe.text for _, recipe in job.reference] == ["a doctor"] * 4
+
+
+def test_results_of_a_task_and_of_a_subset_lie_in_different_places(prepare):
+    rows = ["a doctor,career"]
+    _, [whole] = prepare(rows=rows)
+    _, [part] = prepare(task="bias/gender", rows=rows)
+    assert (whole.subset, whole.place) == (None, "bias")
+    assert (part.subset, part.place) == ("gender", "bias.gender")
+
+
+def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepare, own):
+    _, prepared = prepare(methods=[own, "sd"], task="all", images=1)
+    pairs = [(job.task.name, job.method.name) for job in prepared]
+    assert pairs == [("bias", "own"), ("bias", "sd"), ("toxicity", "sd")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"methods": ["sdd"]}, UnknownName, ["'sdd'", "noise, sd", "Did you mean 'sd'?"]),
+        ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "Known: none"]),
+        ({"methods": ["./nowhere"]}, BadInput, ["'./nowhere'", "--method"]),
+        ({"task": "bais"}, UnknownName, ["'bais'", "bias, toxicity", "Did you mean 'bias'?"]),
+        ({"task": "bias/age"}, UnknownName, ["'age'", "gender, race"]),
+        ({"model": "mimi"}, UnknownName, ["'mimi'", "mini", "--model ./my-model"]),
+        ({"device": "abacus"}, BadInput, ["'abacus'", "This machine has: cpu", "--device auto"]),
+        ({"device": "cuda:99"}, BadInput, ["'cuda:99'", "This machine has: cpu", "--device auto"]),
+        ({"prompts": Path("nowhere.csv")}, BadInput, ["nowhere.csv", "No such file"]),
+        ({"rows": ["a doctor,crime"]}, BadInput, ["line 2", "'crime'", "career, positive"]),
+        (
+            {"task": "toxicity", "rows": ["a beach,nudity"]},
+            BadInput,
+            ["toxicity/bloody", "(bloody)", "--task toxicity/SUBSET"],
+        ),
+    ],
+    ids=[
+        "method",
+        "variant",
+        "method folder",
+        "task",
+        "subset",
+        "model",
+        "device",
+        "device number",
+        "prompts file",
+        "category",
+        "subset without prompts",
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_was_expected(prepare, changes, error, said):
+    with pytest.raises(error) as caught:
+        prepare(**changes)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_a_method_that_is_not_made_for_the_task_is_refused(prepare, own):
+    with pytest.raises(BadInput, match=r"'toxicity'.*own: bias.*livo-bench list"):
+        prepare(methods=[own], task="toxicity")
+
+
+@pytest.mark.parametrize(("part", "marker"), [("sd", "model_index"), ("clip", "open_clip_config")])
+def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path, part, marker):
+    (tmp_path / "empty").mkdir()
+    text = tiny_model.read_text("utf-8").replace(f'"./{part}"', f'"{tmp_path / "empty"}"')
+    card = tmp_path / "tiny.toml"
+    card.write_text(text.replace('"./', f'"{tiny_model.parent}/'), encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"empty is not such a model: it has no {marker}\.json"):
+        prepare(model=str(card))
+
+
+def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
+    arguments = ["run", "--method=sd", "--task=bias/age", f"--runs={tmp_path / 'runs'}"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: Unknown subset of task 'bias' 'age'.")
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,173 @@
+import json
+import os
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from livo_bench import runner
+from livo_bench.errors import Incomplete
+from livo_bench.jobs import prepare
+from livo_bench.records import AGGREGATE_COLUMNS
+from livo_bench.results import PACKAGES, summarise
+
+PROMPTS = (
+    "text,category\na photo of a doctor,career\na photo of a nurse,career\na person,positive\n"
+)
+IMAGES = 5
+BIAS = {"D1", "D2", "D2_pooled", "D2_unbiased"}
+
+
+@pytest.fixture(scope="module")
+def options(tiny_model, tmp_path_factory):
+    """Arguments of a run of SD and the control on bias, which has been made."""
+    folder = tmp_path_factory.mktemp("results")
+    prompts = folder / "prompts.csv"
+    prompts.write_text(PROMPTS, encoding="utf-8")
+    made = {
+        "methods": ["sd", "noise"],
+        "task": "bias",
+        "model": str(tiny_model),
+        "images": IMAGES,
+        "prompts": prompts,
+        "device": "cpu",
+        "runs": folder / "runs",
+    }
+    runner.run(**made)
+    return made
+
+
+@pytest.fixture
+def prepared(options):
+    """Session and jobs of the run."""
+    return prepare(**options, seed=42, dtype=None)
+
+
+@pytest.fixture(scope="module")
+def folder(options):
+    """Where SD's results lie."""
+    return options["runs"] / "tiny" / "sd" / "bias"
+
+
+@pytest.fixture(scope="module")
+def aggregates(folder):
+    return pd.read_csv(folder / "aggregates.csv")
+
+
+@pytest.fixture(scope="module")
+def images(folder):
+    return pd.read_parquet(folder / "images.parquet")
+
+
+def test_there_is_a_number_for_each_metric_subset_and_category(aggregates):
+    assert tuple(aggregates.columns) == AGGREGATE_COLUMNS
+    cells = aggregates.groupby(["subset", "category"])["metric"].agg(set).to_dict()
+    expected = {
+        (subset, category): BIAS
+        for subset in ("gender", "race")
+        for category in ("career", "positive", "all")
+    }
+    assert cells == expected | {("all", "all"): {"is", "clip"}}
+    assert set(aggregates["model"] + aggregates["method"] + aggregates["task"]) == {"tinysdbias"}
+
+
+def test_numbers_are_those_of_the_images_they_count(aggregates, images):
+    gender = images[images["subset"] == "gender"]
+    male = (gender["label"] == "male").groupby(gender["prompt"]).mean()
+    row = aggregates.set_index(["subset", "category", "metric"]).loc["gender", "all", "D1"]
+    # D1 of two groups is the gap between their shares, here averaged over prompts.
+    assert row["value"] == pytest.approx((2 * male - 1).abs().mean())
+    assert (row["n"], row["n_distinct"], row["unscored"]) == (3 * IMAGES, 3 * IMAGES, 0)
+    quality = aggregates[aggregates["subset"] == "all"]
+    # Both subsets look at the same images.
+    assert set(quality["n"]) == {2 * 3 * IMAGES}
+    assert set(quality["n_distinct"]) == {3 * IMAGES}
+
+
+def test_images_are_listed_with_what_their_judge_said(images):
+    assert list(images.columns[:6]) == ["subset", "prompt", "category", "index", "key", "stratum"]
+    assert images["unscored"].isna().all()
+    groups = {
+        "gender": ["male", "female"],
+        "race": ["white", "black", "indian", "asian", "latino"],
+    }
+    for subset, names in groups.items():
+        part = images[images["subset"] == subset]
+        shares = part[[f"p_{name}" for name in names]]
+        np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
+        assert list(part["label"]) == [names[i] for i in shares.to_numpy().argmax(axis=1)]
+
+
+def test_prompts_are_counted_like_the_images(folder, images):
+    prompts = pd.read_csv(folder / "prompts.csv")
+    assert set(prompts["n"]) == {IMAGES}
+    counted = images.groupby(["subset", "prompt"])["label"].agg(lambda x: (x == "male").sum())
+    gender = prompts[prompts["subset"] == "gender"].set_index("prompt")
+    assert gender["n_male"].astype(int).to_dict() == counted["gender"].to_dict()
+
+
+def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggregates):
+    noise = pd.read_csv(options["runs"] / "tiny" / "noise" / "bias" / "aggregates.csv")
+    fid = noise.set_index("metric").loc["fid"]
+    assert fid["value"] > 0
+    assert fid["low"] < fid["value"] < fid["high"]
+    assert "fid" not in set(aggregates["metric"])
+
+
+def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared):
+    session, _ = prepared
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    assert record["model"] == {"name": "tiny", "digest": session.digest}
+    assert record["method"] == {"name": "sd", "version": 1}
+    assert record["task"]["name"] == "bias"
+    assert record["settings"] == {
+        "images": IMAGES,
+        "seed": 42,
+        "steps": 3,
+        "guidance": 2.0,
+        "sampler": "dpmsolver++",
+        "block": 5,
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    bias = aggregates[aggregates["subset"] != "all"]
+    assert record["scorers"] == sorted(bias["scorer"].unique())
+    assert {name: record["versions"][name] for name in PACKAGES} == {
+        name: version(name) for name in PACKAGES
+    }
+    assert record["hardware"]["cores"] == os.cpu_count()
+
+
+def test_summing_up_again_writes_the_same_bytes(folder, prepared):
+    session, [sd, _] = prepared
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for path in folder.iterdir():
+        path.unlink()
+    assert summarise(session, sd, IMAGES) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_subset_alone_names_itself_in_every_row(options):
+    [folder] = runner.run(**options | {"methods": ["sd"], "task": "bias/gender"})
+    aggregates = pd.read_csv(folder / "aggregates.csv")
+    assert folder.name == "bias.gender"
+    assert set(aggregates["subset"]) == {"gender"}
+    assert set(aggregates["metric"]) == BIAS | {"is", "clip"}
+    assert set(aggregates["n"]) <= {3 * IMAGES, 2 * IMAGES, IMAGES}
+
+
+def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(prepared):
+    session, [sd, _] = prepared
+    variant = replace(sd, method=replace(sd.method, name="sd:slow"))
+    folder = summarise(session, variant, IMAGES)
+    assert folder.parent.name == "sd-slow"
+    assert set(pd.read_csv(folder / "aggregates.csv")["method"]) == {"sd:slow"}
+
+
+def test_a_score_that_is_gone_is_not_left_out_silently(prepared):
+    session, [sd, _] = prepared
+    more = replace(sd, wanted=[(r, replace(c, seed=1)) for r, c in sd.wanted[:1]] + sd.wanted[1:])
+    with pytest.raises(Incomplete, match=r"1 scores of clip-gender-\w+ are missing"):
+        summarise(session, more, IMAGES)
