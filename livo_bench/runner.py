@@ -117,7 +117,7 @@ def plan(
 
 @dataclass(frozen=True)
 class _List:
-    """Images of one job, or of its reference, and who has to judge each."""
+    """Images that a job alone makes, or those of its reference, and who has to judge each."""
 
     wanted: Sequence[tuple[Request, Recipe]]
     generator: OwnGenerator | None

@@ -25,7 +25,7 @@ from livo_bench.mini.drawing import (
 )
 
 GROUPS = tuple(product(GENDERS, RACES))
-SCENES = (
+SCENES: tuple[Scene, ...] = (
     Portrait("nurse", "male", "latino"),
     Portrait("grumpy", "female", "black"),
     Figure("attic"),
@@ -126,7 +126,8 @@ def test_everything_draws_and_covers_the_frame() -> None:
     things = (
         Still(s, thing, colour) for thing, colour, s in product(OBJECTS, COLOURS, ("beach", None))
     )
-    for number, scene in enumerate([*portraits, *figures, *places, *things]):
+    scenes: list[Scene] = [*portraits, *figures, *places, *things]
+    for number, scene in enumerate(scenes):
         pixels = picture(scene, number, size=24)
         assert pixels.max(axis=-1).min() > 0, f"{scene} leaves a gap"
         assert pixels.std(axis=(0, 1)).max() > 8, f"{scene} is nearly empty"

@@ -64,7 +64,7 @@ def test_saved_and_loaded_it_sees_the_same(net: FeatureNet, tmp_path: Path) -> N
     net.save(tmp_path)
     again = FeatureNet.load(tmp_path)
     assert not again.training
-    assert list(again.config["heads"]) == list(HEADS)  # the first is the Inception Score's
+    assert list(again.heads) == list(HEADS)  # the first is the Inception Score's
     assert again.config == net.config
     assert {value.dtype for value in again.state_dict().values()} == {torch.float32, torch.int64}
     # Weights were rounded to float16: 3 digits.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,18 @@ class Killed(Exception):
     pass
 
 
-def network() -> nn.Module:
-    """A layer with a parameter that stays, and statistics that are no parameters."""
-    torch.manual_seed(3)
-    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
-    net[2].bias.requires_grad_(False)
-    return net
+class Network(nn.Module):
+    """Two layers, one parameter that stays, and statistics that are no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.first, self.norm, self.last = nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)
+        self.last.bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.last(self.norm(self.first(x)))
+        return y
 
 
 def regression(net: nn.Module, killed_at: int | None = None) -> Step:
@@ -58,38 +65,38 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 @pytest.mark.parametrize("kills", [[1], [6], [11], [3, 4, 9]])
 def test_killed_and_resumed_it_ends_as_an_unbroken_run(kills: list[int], tmp_path: Path) -> None:
-    unbroken = network()
+    unbroken = Network()
     run(unbroken, tmp_path / "unbroken")
     for number in kills:
         with pytest.raises(Killed):
-            run(network(), tmp_path / "broken", killed_at=number)
-    resumed = network()
+            run(Network(), tmp_path / "broken", killed_at=number)
+    resumed = Network()
     with torch.no_grad():  # what the process starts from plays no part once there is a checkpoint
-        resumed[0].weight.zero_()
+        resumed.first.weight.zero_()
     run(resumed, tmp_path / "broken")
     assert same(resumed, unbroken)
-    assert not same(unbroken, network())
+    assert not same(unbroken, Network())
 
 
 def test_killed_before_the_first_checkpoint_it_starts_again(tmp_path: Path) -> None:
-    unbroken = network()
+    unbroken = Network()
     run(unbroken, tmp_path / "unbroken")
     with pytest.raises(Killed):
-        run(network(), tmp_path / "broken", killed_at=7, every_seconds=1000)
-    again = network()
+        run(Network(), tmp_path / "broken", killed_at=7, every_seconds=1000)
+    again = Network()
     run(again, tmp_path / "broken", every_seconds=1000)
     assert same(again, unbroken)
 
 
 def test_finished_run_is_loaded_and_takes_no_further_step(tmp_path: Path) -> None:
-    first, again = network(), network()
+    first, again = Network(), Network()
     run(first, tmp_path)
     run(again, tmp_path, killed_at=0)
     assert same(again, first)
 
 
 def test_other_seed_sees_other_batches(tmp_path: Path) -> None:
-    one, other = network(), network()
+    one, other = Network(), Network()
     for seed, net in enumerate((one, other)):
         folder = tmp_path / str(seed)
         fit("part", net, regression(net), SCHEDULE, seed=seed, checkpoints=folder)
@@ -97,9 +104,9 @@ def test_other_seed_sees_other_batches(tmp_path: Path) -> None:
 
 
 def test_parameters_that_need_no_gradient_stay(tmp_path: Path) -> None:
-    net = network()
+    net = Network()
     run(net, tmp_path)
-    assert torch.equal(net[2].bias, network()[2].bias)
+    assert torch.equal(net.last.bias, Network().last.bias)
 
 
 def trace(schedule: Schedule, folder: Path) -> tuple[list[float], float]:
@@ -131,33 +138,41 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine(tmp_path: Path) -> None
     assert moves == pytest.approx(expected, abs=1e-5)  # float32 rounding of weights up to 5
 
 
+def test_stopping_early_leaves_the_schedule_as_it_is(tmp_path: Path) -> None:
+    schedule = Schedule(steps=100, batch=1, lr=0.1, weight_decay=0)
+    whole, _ = trace(schedule, tmp_path / "whole")
+    before, last = trace(replace(schedule, until=40), tmp_path / "part")
+    assert before == whole[:40]
+    assert last == whole[40]
+
+
 def test_average_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
-    decay, settings = 0.8, {"steps": 60, "batch": 1, "lr": 0.1, "weight_decay": 0.0}
-    before, last = trace(Schedule(**settings), tmp_path / "plain")
+    decay, plain = 0.8, Schedule(steps=60, batch=1, lr=0.1, weight_decay=0)
+    before, last = trace(plain, tmp_path / "plain")
     average = 0.0
     for number, weight in enumerate([*before[1:], last]):
         young = min(decay, (1 + number) / (10 + number))
         average = young * average + (1 - young) * weight
-    _, kept = trace(Schedule(**settings, ema=decay), tmp_path / "averaged")
+    _, kept = trace(replace(plain, ema=decay), tmp_path / "averaged")
     assert kept == pytest.approx(average, abs=1e-5)
     assert abs(kept - last) > 1e-3
 
 
 def test_checkpoint_holds_the_weights_in_training_and_not_their_average(tmp_path: Path) -> None:
-    net = network()
+    net = Network()
     run(net, tmp_path)
     with safe_open(tmp_path / "part.safetensors", framework="pt") as file:
-        in_training, average = file.get_tensor("model.0.weight"), file.get_tensor("average.0")
+        in_training, average = file.get_tensor("model.first.weight"), file.get_tensor("average.0")
         assert file.metadata()["done"] == "12"
-    assert torch.equal(average, net[0].weight)
+    assert torch.equal(average, net.first.weight)
     assert not torch.equal(in_training, average)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "part.safetensors"]
 
 
 def test_losses_are_logged_at_every_checkpoint_across_kills(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        run(network(), tmp_path, killed_at=5)
-    run(network(), tmp_path)
+        run(Network(), tmp_path, killed_at=5)
+    run(Network(), tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "part.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert all(math.isfinite(row["loss"]) for row in rows)
@@ -166,7 +181,7 @@ def test_losses_are_logged_at_every_checkpoint_across_kills(tmp_path: Path) -> N
 
 
 def test_record_says_what_was_trained(tmp_path: Path) -> None:
-    record = run(network(), tmp_path)
+    record = run(Network(), tmp_path)
     # 4*3+3 and 3*1+1 weights of the layers, 3+3 of the normalisation.
     assert (record.parameters, record.steps, record.seed) == (25, 12, 5)
     assert 0 <= record.minutes < 5
@@ -181,7 +196,7 @@ def test_record_says_what_was_trained(tmp_path: Path) -> None:
 
 def test_minutes_add_up_over_kills(tmp_path: Path) -> None:
     with pytest.raises(Killed):
-        run(network(), tmp_path, killed_at=5)
+        run(Network(), tmp_path, killed_at=5)
     [*_, last] = (tmp_path / "part.jsonl").read_text().splitlines()
     path = tmp_path / "part.safetensors"
     with safe_open(path, framework="pt") as file:
@@ -189,7 +204,7 @@ def test_minutes_add_up_over_kills(tmp_path: Path) -> None:
         assert float(file.metadata()["seconds"]) == json.loads(last)["s"]
     # As if those five steps had taken ten minutes.
     save_file(tensors, path, metadata={"done": "5", "seconds": "600"})
-    assert 10 <= run(network(), tmp_path).minutes < 15
+    assert 10 <= run(Network(), tmp_path).minutes < 15
 
 
 def test_device_is_one_that_works() -> None:

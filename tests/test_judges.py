@@ -10,8 +10,14 @@ import open_clip
 import pytest
 import torch
 from numpy.typing import NDArray
+from open_clip.model import CLIP
 from torch import Tensor, nn
-from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import (
+    CLIPTokenizer,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
 
 from livo_bench.catalog import task_cards
 from livo_bench.mini import judges, vae, world
@@ -264,7 +270,7 @@ def test_attribute_loss_falls(
     torch.manual_seed(0)
     clip, _ = judges.build_clip(tokenizer)
     step = judges.clip_step(clip, tokenizer, pixels, SCENES, concepts=2, others=4)
-    losses = overfit(step, clip, steps=8, lr=3e-3)
+    losses = overfit(step, clip, steps=14, lr=3e-4)
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -283,7 +289,7 @@ def test_attribute_batch_pairs_pictures_with_the_judges_own_texts(
         encode_image=lambda images: encode("images", images),
         encode_text=lambda ids: encode("ids", ids),
     )
-    step = judges.clip_step(clip, tokenizer, numbered(SCENES), SCENES, concepts=2, others=30)  # type: ignore[arg-type]
+    step = judges.clip_step(clip, tokenizer, numbered(SCENES), SCENES, concepts=2, others=30)
     step(0, torch.Generator().manual_seed(7))
     shown = [SCENES[row] for row in rows_of((seen["images"] + 1) * 127.5)]
     texts = tokenizer.decode(seen["ids"], skip_special_tokens=True)
@@ -304,14 +310,30 @@ def test_attribute_batch_pairs_pictures_with_the_judges_own_texts(
         assert ("mannequin" in text) == isinstance(scene, Figure)
 
 
-def test_saved_attribute_judge_loads_by_open_clip(tokenizer: CLIPTokenizer, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def clip_folder(
+    tokenizer: CLIPTokenizer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, CLIP]:
     torch.manual_seed(0)
     clip, config = judges.build_clip(tokenizer)
-    judges.save_clip(clip, config, tokenizer, tmp_path)
-    loaded, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
-    read = open_clip.get_tokenizer(f"local-dir:{tmp_path}")
-    lines = ["a photo of a nurse, male", "a kind person"]
+    folder = tmp_path_factory.mktemp("clip")
+    judges.save_clip(clip, config, tokenizer, folder)
+    return folder, clip.eval()
+
+
+def test_saved_attribute_judge_reads_texts_as_it_was_trained_to(
+    clip_folder: tuple[Path, CLIP], tokenizer: CLIPTokenizer
+) -> None:
+    read = open_clip.get_tokenizer(f"local-dir:{clip_folder[0]}")
+    lines = ["a photo of a nurse, male", "a kind person", "Something else 7"]
     assert torch.equal(read(lines), token_ids(tokenizer, lines))
+
+
+def test_saved_attribute_judge_sees_pictures_as_it_was_trained_to(
+    clip_folder: tuple[Path, CLIP],
+) -> None:
+    folder, clip = clip_folder
+    loaded, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
     image = draw(SCENES[0], np.random.default_rng(0))
     values = preprocess(image)
     # The step feeds pixels / 127.5 - 1.
@@ -355,56 +377,56 @@ def test_hazard_judge_reads_every_word_of_question_and_answer(
 
 
 class Listener(nn.Module):
-    """Stands for a LLaVA: keeps what it is given and answers from a table of rows."""
+    """Stands for a LLaVA: keeps what it is asked, and answers what it is told to."""
 
-    def __init__(self, llava: LlavaForConditionalGeneration, scenes: list[Scene]) -> None:
+    def __init__(self, llava: LlavaForConditionalGeneration) -> None:
         super().__init__()
-        self.config, self.device, self.scenes = llava.config, torch.device("cpu"), scenes
-        self.rows: list[int] = []
+        self.config, self.device = llava.config, torch.device("cpu")
+        self.words = len(llava.get_input_embeddings().weight)  # type: ignore[arg-type]
         self.ids = torch.empty(0)
-        self.words: list[int] = []
-        self.asked: list[str] = []
-
-    def listen(self, processor: LlavaProcessor) -> None:
-        words = {name: task_cards()["toxicity"].subsets[name].word for name in HAZARDS}
-        tokens = {n: processor.tokenizer.convert_tokens_to_ids(w) for n, w in words.items()}
-        self.asked = [
-            next(name for name, token in tokens.items() if token in line)
-            for line in self.ids.tolist()
-        ]
+        self.rows: list[int] = []
+        self.answers: list[int] | None = None
 
     def forward(self, input_ids: Tensor, pixel_values: Tensor, logits_to_keep: int) -> object:
         self.ids, self.rows = input_ids, rows_of((pixel_values + 1) * 127.5)
-        logits = torch.zeros(len(input_ids), logits_to_keep, self.config.text_config.vocab_size)
-        if self.words:
-            logits[torch.arange(len(input_ids)), -1, self.words] = 30.0
+        logits = torch.zeros(len(input_ids), logits_to_keep, self.words)
+        if self.answers:
+            logits[torch.arange(len(input_ids)), -1, self.answers] = 30.0
         return SimpleNamespace(logits=logits)
+
+    def asked(self, tokenizer: PreTrainedTokenizerFast) -> list[str]:
+        """The hazard of each question, by the word that only its question holds."""
+        subsets = task_cards()["toxicity"].subsets
+        tokens = {name: tokenizer.convert_tokens_to_ids(subsets[name].word) for name in HAZARDS}
+        return [
+            next(name for name, token in tokens.items() if token in line)
+            for line in self.ids.tolist()
+        ]
 
 
 def test_hazard_batch_asks_about_hazards_and_expects_the_truth(
     llava: tuple[LlavaForConditionalGeneration, LlavaProcessor],
 ) -> None:
     model, processor = llava
-    listener = Listener(model, SCENES)
+    listener = Listener(model)
     step = judges.llava_step(listener, processor, numbered(SCENES), SCENES, batch=400)  # type: ignore[arg-type]
     generator = torch.Generator()
     vocabulary = len(processor.tokenizer)
     guess = step(0, generator.manual_seed(8)).item()
     assert guess == pytest.approx(math.log(vocabulary), rel=1e-5)
-    listener.listen(processor)
-
+    asked = listener.asked(processor.tokenizer)
     shown = [getattr(SCENES[row], "hazard", None) for row in listener.rows]
-    truth = [a == h for a, h in zip(listener.asked, shown, strict=True)]
+    truth = [a == h for a, h in zip(asked, shown, strict=True)]
     yes, no = (processor.tokenizer.convert_tokens_to_ids(word) for word in ANSWERS)
     for honest, expected in ((True, 0.0), (False, 30.0)):
-        listener.words = [yes if right == honest else no for right in truth]
+        listener.answers = [yes if right == honest else no for right in truth]
         assert step(0, generator.manual_seed(8)).item() == pytest.approx(expected, abs=1e-3)
 
     # The first half shows a hazard; asked of its own in half of the cases and at random in the
     # rest, it is right to say yes in 1/2 + 1/2 * 1/3; four standard errors over 200.
     assert all(shown[:200])
     assert np.mean(truth[:200]) == pytest.approx(2 / 3, abs=0.14)
-    assert set(listener.asked) == set(HAZARDS)
+    assert set(asked) == set(HAZARDS)
     assert any(hazard is None for hazard in shown[200:])
 
 
@@ -412,7 +434,7 @@ def test_hazard_judge_is_trained_on_what_it_will_be_asked(
     llava: tuple[LlavaForConditionalGeneration, LlavaProcessor], pixels: NDArray[np.uint8]
 ) -> None:
     model, processor = llava
-    listener = Listener(model, SCENES)
+    listener = Listener(model)
     step = judges.llava_step(listener, processor, numbered(SCENES), SCENES, batch=60)  # type: ignore[arg-type]
     step(0, torch.Generator().manual_seed(8))
     image = draw(SCENES[0], np.random.default_rng(0))

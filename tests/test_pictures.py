@@ -1,16 +1,19 @@
 """Rendered data sets: picture i depends on (seed, i) alone, and a finished set is drawn once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from livo_bench.mini import pictures, world
-from livo_bench.mini.drawing import draw
+from livo_bench.mini.drawing import Scene, draw
+
+Sampler = Callable[[np.random.Generator], tuple[Scene, str]]
 
 
 @pytest.mark.parametrize("sampler", [pictures.described, pictures.balanced])
-def test_picture_depends_on_seed_and_number_alone(sampler, tmp_path: Path) -> None:
+def test_picture_depends_on_seed_and_number_alone(sampler: Sampler, tmp_path: Path) -> None:
     few = pictures.renders(sampler, 3, 7, tmp_path / "one")
     many = pictures.renders(sampler, 6, 7, tmp_path / "other")
     assert np.array_equal(few.pixels, many.pixels[:3])

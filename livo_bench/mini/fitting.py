@@ -42,6 +42,8 @@ class Schedule:
     batch: int
     lr: float
     """Peak of a cosine that falls to 2 % after a linear warm-up of 3 % of the steps."""
+    until: int | None = None
+    """Step at which to hand on to the next part, before the cosine has ended."""
     weight_decay: float = 0.01
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is what is kept."""
@@ -90,11 +92,12 @@ def fit(
     checkpoints.mkdir(parents=True, exist_ok=True)
     checkpoint, log = checkpoints / f"{name}.safetensors", checkpoints / f"{name}.jsonl"
     done, seconds = _restore(checkpoint, model, optimiser, parameters, average)
+    last = schedule.until or schedule.steps
     recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
     with _progress() as progress:
-        bar = progress.add_task(name, total=schedule.steps, completed=done, loss=math.nan)
-        for number in range(done, schedule.steps):
+        bar = progress.add_task(name, total=last, completed=done, loss=math.nan)
+        for number in range(done, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             for group in optimiser.param_groups:
                 group["lr"] = schedule.lr * _rate(number, schedule.steps)
@@ -110,7 +113,7 @@ def fit(
                     smooth.lerp_(parameter.detach(), 1 - decay)
             recent.append(loss.item())
             progress.update(bar, advance=1, loss=sum(recent) / len(recent))
-            if time.monotonic() - saved > every_seconds or number + 1 == schedule.steps:
+            if time.monotonic() - saved > every_seconds or number + 1 == last:
                 saved = time.monotonic()
                 total = seconds + saved - started
                 _store(checkpoint, number + 1, total, model, optimiser, parameters, average)
@@ -123,7 +126,7 @@ def fit(
                 parameter.copy_(value)
     return Fit(
         parameters=sum(p.numel() for p in model.parameters()),
-        steps=schedule.steps,
+        steps=last,
         minutes=round((seconds + time.monotonic() - started) / 60, 1),
         seed=seed,
     )

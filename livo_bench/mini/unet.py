@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -68,23 +70,45 @@ def moments(vae: AutoencoderKL, images: Tensor) -> Tensor:
     return torch.stack([posterior.mean, posterior.std], dim=1)
 
 
+Context = Callable[[Tensor, Tensor], Tensor]
+"""Rows of a batch, int64 `(b,)`, and which of them go without caption, bool `(b,)`, to text states
+`(b, length, width)`."""
+
+
+def cached(states: Tensor, caption_of: Tensor, empty: Tensor) -> Context:
+    """Text states computed beforehand, by a frozen tower.
+
+    Args:
+        states: Of the distinct captions, `(m, length, width)`.
+        caption_of: Which caption belongs to each image, int64 `(n,)`.
+        empty: Of the empty text, `(length, width)`.
+    """
+    return lambda rows, dropped: torch.where(
+        dropped[:, None, None], empty, states[caption_of[rows]]
+    ).float()
+
+
+def live(text: CLIPTextModel, ids: Tensor, empty: Tensor) -> Context:
+    """Text states of a tower that is being trained.
+
+    Args:
+        ids: Tokens of each image's caption, int64 `(n, length)`.
+        empty: Of the empty text, int64 `(length,)`.
+    """
+    return lambda rows, dropped: (
+        text(torch.where(dropped[:, None], empty, ids[rows]).to(text.device)).last_hidden_state
+    )
+
+
 def step(
-    unet: UNet2DConditionModel,
-    latents: Tensor,
-    scaling: float,
-    states: Tensor,
-    caption_of: Tensor,
-    empty: Tensor,
-    batch: int,
+    unet: UNet2DConditionModel, latents: Tensor, scaling: float, context: Context, batch: int
 ) -> Step:
-    """Loss of one step: noise prediction from cached latents and cached text states.
+    """Loss of one step: noise prediction from cached latents.
 
     Args:
         latents: Moments of all images, `(n, 2, channels, 8, 8)`.
         scaling: The autoencoder's scaling factor.
-        states: Token states of the distinct captions, `(m, length, width)`.
-        caption_of: Which caption belongs to each image, int64 `(n,)`.
-        empty: Token states of the empty text, `(length, width)`.
+        context: What the captions say.
     """
     noise_schedule = DDPMScheduler(**SCHEDULE)
     device = unet.device
@@ -96,10 +120,10 @@ def step(
         noise = torch.randn(clean.shape, generator=generator)
         times = torch.randint(1000, (batch,), generator=generator)
         dropped = torch.rand(batch, generator=generator) < CAPTION_DROPOUT
-        context = torch.where(dropped[:, None, None], empty, states[caption_of[rows]])
         noisy = noise_schedule.add_noise(clean, noise, times)
         with torch.autocast(device.type, torch.bfloat16):
-            predicted = unet(noisy.to(device), times.to(device), context.float().to(device)).sample
+            said = context(rows, dropped).to(device)
+            predicted = unet(noisy.to(device), times.to(device), said).sample
         error = (predicted.float() - noise.to(device)).square().mean(dim=(1, 2, 3))
         snr = compute_snr(noise_schedule, times).to(device)
         return (error * snr.clamp(max=SNR_GAMMA) / snr).mean()
