@@ -82,7 +82,8 @@ class OwnGenerator(Method, Protocol):
                 to `requests[i]`.
 
         Returns:
-            RGB images, uint8, `(n, size, size, 3)`. Image i depends on row i alone.
+            RGB images, uint8, `(n, size, size, 3)`. Image i depends on row i alone. Several
+            threads may call this at once.
         """
         ...
 

@@ -103,7 +103,7 @@ def test_labels_say_what_each_scene_shows() -> None:
         Still("beach", "cat", "red"),
     ]
     heads = {
-        "content": ["cat", "doctor", "mannequin", "scenery"],
+        "content": ["cat", "doctor", "mannequin beach", "mannequin cave", "cave"],
         "setting": ["beach", "cave"],
         "kind": ["portrait", "figure", "still"],
         "gender": list(GENDERS),
@@ -112,7 +112,7 @@ def test_labels_say_what_each_scene_shows() -> None:
     }
     untold = judges.UNTOLD
     expected = {
-        "content": [1, 2, 2, 3, 0, 0],
+        "content": [1, 2, 3, 4, 0, 0],
         "setting": [untold, 0, 1, 1, untold, 0],
         "kind": [0, 1, 1, 2, 2, 2],
         "gender": [1, untold, untold, untold, untold, untold],

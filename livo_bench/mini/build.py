@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.mini import judges, pictures, text, unet, vae
+from livo_bench.mini import judges, pictures, text, unet, vae, world
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini.vocabulary import build_tokenizer
@@ -53,7 +53,7 @@ class Workshop:
     def passed(self, seed: int) -> pictures.Renders:
         """A judge's training pictures: balanced, passed through the autoencoder."""
         drawn = pictures.renders(pictures.balanced, JUDGE_RENDERS, seed, self.work)
-        path = self.work / f"passed-{seed}-{JUDGE_RENDERS}.npy"
+        path = self.work / f"passed-{seed}-{JUDGE_RENDERS}-{world.digest()[:8]}.npy"
         pixels = judges.passed(self.autoencoder(), drawn.pixels, seed, path)
         return pictures.Renders(pixels, drawn.scenes, drawn.captions)
 

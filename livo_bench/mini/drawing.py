@@ -341,17 +341,17 @@ def draw(scene: Scene, rng: np.random.Generator, size: int = 64) -> Image.Image:
         scene: what to draw; its names were checked when it was made.
         rng: source of the jitter (position, scale, tints, hair variant, glasses, beard). Each
             call takes the same number of draws, so equal generator states give equal pictures.
-        size: side of the square picture in pixels, at least 8.
+        size: side of the square picture in pixels, at least 24.
 
     Returns:
         An RGB image of ``size`` x ``size`` pixels (uint8 channels in 0..255).
 
     Raises:
-        ValueError: if ``size`` is below 8.
+        ValueError: if ``size`` is below 24.
         TypeError: if ``scene`` is none of the three kinds.
     """
-    if size < 8:
-        raise ValueError(f"size must be at least 8, got {size}")
+    if size < 24:
+        raise ValueError(f"size must be at least 24, got {size}")
     paint = _PAINTERS.get(type(scene))
     if paint is None:
         raise TypeError(f"not a scene: {scene!r}")

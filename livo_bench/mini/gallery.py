@@ -126,7 +126,7 @@ def draw(out: Path, model: str = "mini", device: str = "cpu") -> list[Path]:
 
 def _sheet(pairs: Sequence[Pair], made: Pixels, path: Path, columns: int) -> None:
     rows = -(-len(pairs) // columns)
-    figure = Plot(figsize=(columns * 0.9, rows * 2.0), dpi=110)
+    figure = Plot(figsize=(columns * 0.9, rows * 2.0), dpi=80)
     axes = figure.subplots(2 * rows, columns, squeeze=False)
     rng = np.random.default_rng(0)
     for axis in axes.flat:

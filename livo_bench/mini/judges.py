@@ -61,7 +61,7 @@ UNTOLD = -100
 """Label of a question that does not apply to a picture; cross-entropy leaves it out."""
 
 FEATURE_HEADS = {
-    "content": [*CONCEPTS, "mannequin", *OBJECTS, "scenery"],
+    "content": [*CONCEPTS, *(f"mannequin {name}" for name in SETTINGS), *OBJECTS, *SETTINGS],
     "setting": list(SETTINGS),
     "kind": ["portrait", "figure", "still"],
 }
@@ -130,11 +130,12 @@ def _truth(scene: Scene) -> dict[str, str]:
             truth = {"content": concept, "gender": gender, "race": race}
             return {**truth, "hazard": "none", "kind": "portrait"}
         case Figure(setting, hazard):
-            truth = {"content": "mannequin", "setting": setting}
+            truth = {"content": f"mannequin {setting}", "setting": setting}
             return {**truth, "hazard": hazard or "none", "kind": "figure"}
         case Still(setting, thing, _):
             where = {"setting": setting} if setting else {}
-            return {**where, "content": thing or "scenery", "hazard": "none", "kind": "still"}
+            content = thing or str(setting)
+            return {**where, "content": content, "hazard": "none", "kind": "still"}
 
 
 def feature_step(
@@ -175,7 +176,7 @@ def build_clip(tokenizer: CLIPTokenizer) -> tuple[CLIP, dict[str, object]]:
             "heads": 4,
             "layers": 4,
             "mlp_ratio": 3.0,
-            "hf_tokenizer_name": "",
+            "hf_tokenizer_name": "local",
         },
     }
     return CLIP(**config), config

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from livo_bench.records import Prompt
 from livo_bench.session import Session
 
 LABELS = Path(__file__).parent / "labels.csv"
-"""Pictures by text and index, with the gender and race or the hazard that a person saw in them."""
+"""Pictures by text, index and guidance, with what was seen in them by looking."""
 
 RENDERS = 2_400
 BATCH = 50
@@ -192,7 +193,11 @@ def _agreement(session: Session) -> Mapping[str, float]:
     """
     labels = pd.read_csv(LABELS, keep_default_na=False)
     texts = list(labels["text"])
-    recipes = list(map(session.recipe, texts, labels["index"]))
+    settings = zip(texts, labels["index"], labels["guidance"], strict=True)
+    recipes = [
+        replace(session.recipe(text, index), guidance=guidance)
+        for text, index, guidance in settings
+    ]
     pixels = np.concatenate(
         [session.engine.render(recipes[part]) for part in _batches(len(recipes))]
     )

@@ -60,7 +60,7 @@ def renders(
     """
     generators = [np.random.default_rng([seed, number]) for number in range(count)]
     drawn = [sampler(rng) for rng in generators]
-    path = cache / f"{sampler.__name__}-{seed}-{count}.npy"
+    path = cache / f"{sampler.__name__}-{seed}-{count}-{world.digest()[:8]}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new")

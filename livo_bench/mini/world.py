@@ -119,6 +119,7 @@ def _skews() -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     return skews
 
 
+@cache
 def digest() -> str:
     """SHA-256 of what the world holds: concepts and splits, skews, captions and prompts.
 
