@@ -40,7 +40,7 @@ class PlainLoop:
         self.card = session.model
         self.session = session
         self.pipe = StableDiffusionPipeline.from_pretrained(
-            self.card.pipeline, torch_dtype=torch.float32, safety_checker=None
+            self.card.pipeline, dtype=torch.float32, safety_checker=None
         )
         self.pipe.set_progress_bar_config(disable=True)
         source = f"local-dir:{self.card.judges['attributes'].weights}"

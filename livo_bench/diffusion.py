@@ -215,7 +215,7 @@ def load(pipeline: str | Path, device: str, dtype: str) -> Diffusion:
                 source,
                 subfolder=folder,
                 revision=revision,
-                torch_dtype=number,
+                dtype=number,
                 use_safetensors=True,
             )
             for part, folder in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))

@@ -60,7 +60,7 @@ class Workshop:
     def autoencoder(self) -> AutoencoderKL:
         """The trained autoencoder, float32."""
         folder = _finished(self.pipeline / "vae")
-        return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).to(device()).eval()
+        return AutoencoderKL.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
 
     def tokenizer(self) -> CLIPTokenizer:
         """The world's tokenizer, as the text part saved it."""
@@ -75,7 +75,7 @@ class Workshop:
     def denoiser(self) -> UNet2DConditionModel:
         """The denoiser as the UNet part left it, float32."""
         folder = _finished(self.work / "unet")
-        return UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32).to(device())
+        return UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32).to(device())
 
 
 def _finished(folder: Path) -> Path:
