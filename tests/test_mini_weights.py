@@ -43,6 +43,12 @@ def test_all_weights_together_are_at_most_30_mb_of_safetensors() -> None:
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".jinja"}
 
 
+def test_configurations_hold_no_path_of_the_machine_they_were_made_on() -> None:
+    for path in WEIGHTS.rglob("*.json"):
+        if path.name != "tokenizer.json":
+            assert '": "/' not in path.read_text(encoding="utf-8"), path
+
+
 def test_generator_and_judges_share_no_weights() -> None:
     from safetensors.numpy import load_file
 

@@ -148,6 +148,9 @@ def _train_joint(shop: Workshop) -> Fit:
     scaling = autoencoder.config.scaling_factor
     step = unet.step(model, latents, scaling, context, schedule.batch)
     record = fit("joint", both, step, schedule, seed=shop.seed + 7, checkpoints=shop.work)
+    for network in (autoencoder, model):
+        # Or the configuration would carry the path it was loaded from.
+        network.register_to_config(_name_or_path="")
     StableDiffusionPipeline(
         vae=autoencoder.half(),
         text_encoder=encoder.half(),
