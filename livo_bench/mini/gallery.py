@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,13 @@ def stills() -> list[Pair]:
     ]
 
 
-SHEETS = {"concepts": concepts, "attributes": attributes, "hazards": hazards, "stills": stills}
+SHEETS: dict[str, tuple[Callable[[], list[Pair]], int]] = {
+    "concepts": (concepts, 12),
+    "attributes": (attributes, 10),
+    "hazards": (hazards, 6),
+    "stills": (stills, 12),
+}
+"""What is on each sheet, and how many pairs a row."""
 
 
 def draw(out: Path, model: str = "mini", device: str = "cpu") -> list[Path]:
@@ -114,13 +120,13 @@ def draw(out: Path, model: str = "mini", device: str = "cpu") -> list[Path]:
     session = Session(card, seed=0, device=device, dtype=card.dtype, runs=out)
     out.mkdir(parents=True, exist_ok=True)
     files = []
-    for name, pairs in SHEETS.items():
+    for name, (pairs, columns) in SHEETS.items():
         listed = pairs()
         recipes = [session.recipe(pair.prompt, PILOT) for pair in listed]
         parts = [recipes[start : start + 50] for start in range(0, len(recipes), 50)]
         made = np.concatenate([session.engine.render(part) for part in parts])
         files.append(out / f"{name}.png")
-        _sheet(listed, made, files[-1], columns=12 if len(listed) > 100 else 6 + len(listed) % 4)
+        _sheet(listed, made, files[-1], columns)
     return files
 
 
