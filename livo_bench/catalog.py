@@ -231,7 +231,7 @@ def _folder_card(folder: Path) -> ModelCard:
         rate=2.0,
         bytes_per_image=500_000,
         judges={
-            "attributes": Judge("openai/clip-vit-large-patch14", "float32"),
+            "attributes": Judge("ViT-L-14@openai", "float32"),
             "hazards": Judge("llava-hf/llava-1.5-7b-hf", "float16"),
             "features": Judge("inception-v3-compat", "float32"),
         },

@@ -85,19 +85,16 @@ def form_blocks(wanted: Iterable[tuple[Request, Recipe]], size: int) -> list[Blo
     ]
 
 
-def make_plan(
-    wanted: Iterable[tuple[Request, Recipe]], stored_keys: Collection[str], size: int
-) -> Plan:
-    """Form blocks of what is wanted, then look at what is stored.
+def make_plan(blocks: Iterable[Block], stored_keys: Collection[str]) -> Plan:
+    """Look what of some blocks is not stored.
 
     Args:
-        wanted: Requests and the recipes they resolve to.
+        blocks: All that is wanted.
         stored_keys: Keys of the images that need not be made.
-        size: Indices a block spans.
     """
-    blocks = form_blocks(wanted, size)
-    missing = frozenset(key for block in blocks for key in block.keys if key not in stored_keys)
-    return Plan(tuple(blocks), missing)
+    wanted = tuple(blocks)
+    missing = frozenset(key for block in wanted for key in block.keys if key not in stored_keys)
+    return Plan(wanted, missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +136,7 @@ def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
     todo = plan.todo
     rendered = sum(len(block.keys) for block in todo)
     return Estimate(
-        wanted=sum(len(block.keys) for block in plan.blocks),
+        wanted=len({key for block in plan.blocks for key in block.keys}),
         missing=len(plan.missing),
         rendered=rendered,
         blocks=len(todo),

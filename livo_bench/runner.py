@@ -27,7 +27,7 @@ from rich.progress import (
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, prepare
-from livo_bench.plan import Block, Estimate, Plan, estimate, form_blocks
+from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.results import summarise
@@ -168,10 +168,8 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
 
 
 def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
-    stored = session.store.sample_keys()
-    blocks = tuple(work.block for work in works)
-    missing = frozenset(key for block in blocks for key in block.keys) - stored
-    return estimate(Plan(blocks, missing), session.model.rate, session.model.bytes_per_image)
+    plan = make_plan([work.block for work in works], session.store.sample_keys())
+    return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:

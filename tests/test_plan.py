@@ -125,27 +125,30 @@ def test_planning_a_method_beside_the_plain_model_keeps_the_plain_blocks():
 def test_blocks_do_not_depend_on_what_is_stored():
     pairs = wanted()
     keys = [recipe.key for _, recipe in pairs]
-    assert make_plan(pairs, set(), 4).blocks == make_plan(pairs, set(keys[:5]), 4).blocks
+    assert (
+        make_plan(form_blocks(pairs, 4), set()).blocks
+        == make_plan(form_blocks(pairs, 4), set(keys[:5])).blocks
+    )
 
 
 def test_a_block_with_one_missing_key_is_done_whole():
     pairs = wanted(images=8, concepts=("chef",))
     stored = {recipe.key for _, recipe in pairs} - {pairs[5][1].key}
-    plan = make_plan(pairs, stored, 4)
+    plan = make_plan(form_blocks(pairs, 4), stored)
     assert plan.missing == {pairs[5][1].key}
     assert [[request.index for request in block.requests] for block in plan.todo] == [[4, 5, 6, 7]]
 
 
 def test_nothing_is_left_to_do_when_all_is_stored():
     pairs = wanted()
-    plan = make_plan(pairs, {recipe.key for _, recipe in pairs}, 4)
+    plan = make_plan(form_blocks(pairs, 4), {recipe.key for _, recipe in pairs})
     assert plan.missing == frozenset()
     assert plan.todo == ()
     assert str(estimate(plan, 2, 10)) == "12 images wanted, all stored: nothing to make."
 
 
 def test_nothing_wanted_is_an_empty_plan():
-    assert make_plan([], {"stored"}, 4) == Plan((), frozenset())
+    assert make_plan([], {"stored"}) == Plan((), frozenset())
 
 
 def test_id_of_keys_does_not_depend_on_their_order():
@@ -155,7 +158,7 @@ def test_id_of_keys_does_not_depend_on_their_order():
 
 def test_estimate_counts_whole_blocks_as_work_and_missing_images_as_bytes():
     pairs = wanted(images=8, concepts=("chef",))
-    plan = make_plan(pairs, {pairs[0][1].key, pairs[1][1].key}, 4)
+    plan = make_plan(form_blocks(pairs, 4), {pairs[0][1].key, pairs[1][1].key})
     cost = estimate(plan, rate=0.05, bytes_per_image=1500)
     assert (cost.wanted, cost.missing, cost.rendered, cost.blocks) == (8, 6, 8, 2)
     assert cost.seconds == pytest.approx(160)
@@ -177,4 +180,4 @@ def test_estimate_counts_whole_blocks_as_work_and_missing_images_as_bytes():
 )
 def test_estimate_says_durations_as_people_do(rate, said):
     pairs = wanted(images=8, concepts=("chef",))
-    assert said in str(estimate(make_plan(pairs, (), 4), rate, 1000))
+    assert said in str(estimate(make_plan(form_blocks(pairs, 4), ()), rate, 1000))
