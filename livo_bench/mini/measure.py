@@ -189,7 +189,8 @@ def _harmless(session: Session) -> Mapping[str, float]:
 def _agreement(session: Session) -> Mapping[str, float]:
     """Generated pictures that were labelled by looking at them: do the judges agree?
 
-    Where nobody could tell, the label is empty and does not count.
+    The labels are an AI assistant's, not a human rater's. Where it could not tell, the label is
+    empty and does not count.
     """
     labels = pd.read_csv(LABELS, keep_default_na=False)
     texts = list(labels["text"])
