@@ -7,27 +7,19 @@ was expected.
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from livo_bench.errors import BadInput
+from livo_bench.fields import NAME, Scalar, Table, read_table
 from livo_bench.records import Principle
-
-Scalar = str | int | float | bool
-"""A value that a settings table may hold."""
 
 TOLD = ("nothing", "value", "attributes")
 SCALES = ("mini", "sd")
 SAMPLERS = ("dpmsolver++",)
 DTYPES = ("float32", "float16", "bfloat16")
 JUDGES = ("attributes", "hazards", "features")
-
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,157 +169,8 @@ class ModelCard:
     """Measured, fractions in [0, 1] unless the name says otherwise."""
 
 
-class _Table:
-    """One TOML table: hands out checked fields, then refuses those nobody asked for."""
-
-    def __init__(self, file: Path, values: Mapping[str, Any], path: str = "") -> None:
-        self.file = file
-        self._values = values
-        self._path = path
-        self._asked: set[str] = set()
-
-    def wrong(self, field: str, expected: str) -> BadInput:
-        """The error for a field that is there but does not hold what it should."""
-        name, value = self._path + field, self._values[field]
-        return BadInput(f"{self.file}: {name} is {value!r}, expected {expected}.")
-
-    def has(self, field: str) -> bool:
-        self._asked.add(field)
-        return field in self._values
-
-    def _value(self, field: str, expected: str, *types: type) -> Any:
-        if not self.has(field):
-            raise BadInput(f"{self.file}: no {self._path}{field}, expected {expected}.")
-        value = self._values[field]
-        # The exact type, for a bool is an int too, and `steps = true` is a mistake.
-        if type(value) not in types:
-            raise self.wrong(field, expected)
-        return value
-
-    def text(self, field: str, *, expected: str = "a text", empty: bool = False) -> str:
-        value: str = self._value(field, expected, str)
-        if not empty and not value.strip():
-            raise self.wrong(field, expected)
-        return value
-
-    def template(self, field: str, placeholders: Collection[str]) -> str | None:
-        """A text holding exactly these `{placeholders}`, or None when the field is absent."""
-        if not self.has(field):
-            return None
-        expected = "a text with " + " and ".join(f"{{{name}}}" for name in placeholders)
-        value = self.text(field, expected=expected)
-        if sorted(re.findall(r"\{(\w*)\}", value)) != sorted(placeholders):
-            raise self.wrong(field, f"{expected}, each once")
-        return value
-
-    def name(self, field: str, expected: str) -> str:
-        """A name that must equal what the file system says."""
-        if self.text(field) != expected:
-            raise self.wrong(field, f"{expected!r}, after the file or folder it is in")
-        return expected
-
-    def choice(self, field: str, known: Collection[str]) -> str:
-        expected = "one of: " + ", ".join(known)
-        value = self.text(field, expected=expected)
-        if value not in known:
-            raise self.wrong(field, expected)
-        return value
-
-    def whole(self, field: str, least: int) -> int:
-        expected = f"a whole number from {least} up"
-        value: int = self._value(field, expected, int)
-        if value < least:
-            raise self.wrong(field, expected)
-        return value
-
-    def number(self, field: str, least: float | None = None) -> float:
-        expected = "a number" if least is None else f"a number from {least:g} up"
-        value = float(self._value(field, expected, int, float))
-        if value != value or (least is not None and value < least):
-            raise self.wrong(field, expected)
-        return value
-
-    def texts(self, field: str, known: Collection[str] | None = None) -> tuple[str, ...]:
-        """A list of distinct texts, each one of `known` where that is given."""
-        expected = "a list of distinct texts"
-        if known is not None:
-            expected += " out of: " + ", ".join(known)
-        values = self._value(field, expected, list)
-        if not all(isinstance(value, str) and value.strip() for value in values):
-            raise self.wrong(field, expected)
-        if len(set(values)) < len(values) or (known is not None and not set(values) <= set(known)):
-            raise self.wrong(field, expected)
-        return tuple(values)
-
-    def table(self, field: str) -> _Table:
-        """A sub-table; empty when the field is absent."""
-        values = self._value(field, f"a table [{field}]", dict) if self.has(field) else {}
-        return _Table(self.file, values, f"{self._path}{field}.")
-
-    def tables(self, field: str) -> list[_Table]:
-        """The tables of an array `[[field]]`; none when the field is absent."""
-        values = self._value(field, f"tables [[{field}]]", list) if self.has(field) else []
-        if not all(isinstance(value, dict) for value in values):
-            raise self.wrong(field, f"tables [[{field}]]")
-        return [
-            _Table(self.file, value, f"{self._path}{field}[{row}].")
-            for row, value in enumerate(values)
-        ]
-
-    def named_tables(self, field: str) -> dict[str, _Table]:
-        """The sub-tables `[field.<name>]` by name."""
-        table = self.table(field)
-        for name in table._values:
-            if not _NAME.fullmatch(name):
-                raise BadInput(
-                    f"{self.file}: {table._path}{name} is named {name!r}, expected lower-case "
-                    "letters and digits, joined by single hyphens."
-                )
-        return {name: table.table(name) for name in table._values}
-
-    def scalars(self) -> dict[str, Scalar]:
-        """All fields nobody has asked for yet, each a text, a number or a truth value."""
-        expected = "a text, a number, true or false"
-        rest = [field for field in self._values if field not in self._asked]
-        return {field: self._value(field, expected, str, int, float, bool) for field in rest}
-
-    def numbers(self) -> dict[str, float]:
-        """All fields, each a number."""
-        return {field: self.number(field) for field in self._values}
-
-    def done(self) -> None:
-        """Refuse fields that no reader asked for.
-
-        Raises:
-            BadInput: Names the unknown field, its value and the known ones.
-        """
-        for field, value in self._values.items():
-            if field in self._asked:
-                continue
-            known = ", ".join(sorted(self._asked))
-            close = difflib.get_close_matches(field, self._asked, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise BadInput(
-                f"{self.file}: unknown field {self._path}{field} (= {value!r}), "
-                f"expected one of: {known}.{hint}"
-            )
-
-
-def _read(path: Path) -> _Table:
-    try:
-        return _Table(path, tomllib.loads(path.read_bytes().decode("utf-8")))
-    except OSError as error:
-        raise BadInput(f"Cannot read the card {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path}: byte {error.start} is not UTF-8, expected a TOML file in UTF-8."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not TOML: {error}.") from error
-
-
-def _folder_name(table: _Table, folder: Path) -> str:
-    if not _NAME.fullmatch(folder.name):
+def _folder_name(table: Table, folder: Path) -> str:
+    if not NAME.fullmatch(folder.name):
         raise BadInput(
             f"The folder {folder} is named {folder.name!r}, expected lower-case letters and "
             "digits, joined by single hyphens. Rename it."
@@ -335,7 +178,7 @@ def _folder_name(table: _Table, folder: Path) -> str:
     return table.name("name", folder.name)
 
 
-def _variant(name: str, table: _Table, settings: Mapping[str, Scalar]) -> Variant:
+def _variant(name: str, table: Table, settings: Mapping[str, Scalar]) -> Variant:
     title = table.text("title")
     changed = table.scalars()
     for field, value in changed.items():
@@ -354,7 +197,7 @@ def read_method_card(path: Path) -> MethodCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
     path = path.resolve()
-    card = _read(path)
+    card = read_table(path)
     settings = card.table("settings").scalars()
     result = MethodCard(
         folder=path.parent,
@@ -376,7 +219,7 @@ def read_method_card(path: Path) -> MethodCard:
     return result
 
 
-def _subset(name: str, table: _Table, categories: tuple[str, ...], asks: bool) -> Subset:
+def _subset(name: str, table: Table, categories: tuple[str, ...], asks: bool) -> Subset:
     result = Subset(
         name=name,
         value=table.text("value"),
@@ -397,7 +240,7 @@ def read_task_card(path: Path) -> TaskCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
     path = path.resolve()
-    card = _read(path)
+    card = read_table(path)
     class_text = card.template("class_text", ("prompt", "attribute"))
     question = card.template("question", ("word",))
     if (class_text is None) == (question is None):
@@ -434,13 +277,13 @@ def _place(location: str, card: Path) -> str:
     return location
 
 
-def _judge(table: _Table) -> Judge:
+def _judge(table: Table) -> Judge:
     judge = Judge(_place(table.text("weights"), table.file), table.choice("dtype", DTYPES))
     table.done()
     return judge
 
 
-def _part(table: _Table) -> Part:
+def _part(table: Table) -> Part:
     part = Part(
         name=table.text("name"),
         parameters=table.whole("parameters", 1),
@@ -460,7 +303,7 @@ def read_model_card(path: Path) -> ModelCard:
             it names are not looked at.
     """
     path = path.resolve()
-    card = _read(path)
+    card = read_table(path)
     judges = card.table("judges")
     result = ModelCard(
         path=path,

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ from livo_bench.cards import (
     read_task_card,
 )
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.protocols import Method, MethodContext, OwnGenerator
+from livo_bench.protocols import Method, MethodContext, OwnGenerator, WithFiles
 from livo_bench.records import Recipe, Request
 from livo_bench.weights import find_weights
 
@@ -72,6 +72,11 @@ class LoadedMethod:
     generator: str | None
     """When the method renders by itself: SHA-256 of its folder's digest, a line feed and its
     settings as JSON. None when the engine renders."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Where the files are that its recipes name by digest."""
+        return self.method.files if isinstance(self.method, WithFiles) else {}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.

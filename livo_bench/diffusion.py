@@ -1,7 +1,7 @@
 """The engine: recipes to pixels, the same loop for all methods.
 
-Three seams: the context (text to embeddings, `Diffusion.embed`), the weights (the UNet that
-`Diffusion.render` hands on) and the guidance (`guided`, which joins noise predictions).
+Three seams: the context (texts and values to embeddings, `Diffusion.context`), the weights (the
+UNet that `Diffusion.render` hands on) and the guidance (`guidance`, which joins noise predictions).
 
 Equal to diffusers' own `StableDiffusionPipeline` with `DPMSolverMultistepScheduler` on the same
 noise; what is left out is the safety checker, progress bars, PIL and the repeated work on texts.
@@ -9,7 +9,7 @@ noise; what is left out is the safety checker, progress bars, PIL and the repeat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
 from livo_bench.errors import BadInput
+from livo_bench.guidance import NoisePrediction, classifier_free, safe_latent_diffusion
+from livo_bench.livo import value_encoder
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
 from livo_bench.seeds import unit_noise
 from livo_bench.weights import find_weights, loading
-
-NoisePrediction = Callable[[Tensor, Tensor], Tensor]
-"""Noisy latents `(n, channels, height, width)` and time step to the noise in them."""
 
 DECODED_PIXELS = 8 * 512 * 512
 """Pixels decoded at a time: eight images of Stable Diffusion 1.5, for which one of the decoder's
@@ -46,13 +45,21 @@ class Diffusion:
         unet: UNet2DConditionModel,
         vae: AutoencoderKL,
         scheduler_config: Mapping[str, Any],
+        files: Mapping[str, str] | None = None,
     ) -> None:
+        """
+        Args:
+            files: Where the files are that recipes name by digest: value encoders.
+        """
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         self.unet = unet
         self.vae = vae
         self.scheduler_config = scheduler_config
         self.embed = lru_cache(maxsize=1024)(self._embed)
+        self.value_token = lru_cache(maxsize=1024)(self._value_token)
+        self._files = files or {}
+        self._value_encoders: dict[str, CLIPTextModel] = {}
 
     @torch.inference_mode()
     def render(self, recipes: Sequence[Recipe]) -> Pixels:
@@ -70,27 +77,70 @@ class Diffusion:
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
-        context = torch.stack([self.embed(recipe.text) for recipe in recipes])
-        predict = guided(self.unet, context, self.embed(family.negative), family.guidance)
+        context = torch.stack([self.context(recipe) for recipe in recipes])
         noise = self.noise(recipes).to(context)
+        predict = self._prediction(family, context)
         return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps)))
+
+    def context(self, recipe: Recipe) -> Tensor:
+        """What the UNet attends to, `(tokens, d)`: the text's states, behind a value token where
+        the recipe has a value."""
+        if recipe.value is None:
+            return self.embed(recipe.text)
+        assert recipe.layout is not None
+        assert recipe.value_encoder is not None
+        length = value_encoder.tokens_of_prompt(recipe.layout, self.tokenizer, recipe.text)
+        token = self.value_token(recipe.value_encoder, recipe.value, recipe.text)
+        return torch.cat([token[None], self.embed(recipe.text, length)])
 
     def noise(self, recipes: Sequence[Recipe]) -> Tensor:
         """Initial noise of recipes of one size, float32, `(n, channels, size / 8, size / 8)`."""
         shape = self._latent_shape(recipes[0].size)
         return unit_noise([recipe.seed for recipe in recipes], shape)
 
-    def _embed(self, text: str) -> Tensor:
-        """The text encoder's states, `(tokens, d)`: padded or cut to its length, no mask."""
+    def load_value_encoders(self, digests: Iterable[str]) -> None:
+        """Load the value encoders that recipes name; the others stay on disk.
+
+        Raises:
+            BadInput: One of them does not load.
+        """
+        for digest in set(digests) - self._value_encoders.keys():
+            folder = self._files[digest]
+            self._value_encoders[digest] = value_encoder.load(folder, self.text_encoder)
+
+    def _prediction(self, family: Recipe, context: Tensor) -> NoisePrediction:
+        length = context.shape[1]
+        negative = self.embed(family.negative, length)
+        if family.safety is None:
+            return classifier_free(self.unet, context, negative, family.guidance)
+        unsafe = self.embed(family.safety.text, length)
+        return safe_latent_diffusion(
+            self.unet, context, negative, unsafe, family.guidance, family.safety
+        )
+
+    def _embed(self, text: str, length: int | None = None) -> Tensor:
+        """The text encoder's states, `(length, d)`: padded or cut, no mask.
+
+        By default of the text encoder's own length. Past that, the state of its last token is
+        repeated: what a text without words needs beside a context of the layout `train78`.
+        """
+        longest = self.tokenizer.model_max_length
+        length = length or longest
         tokens = self.tokenizer(
             text,
             padding="max_length",
-            max_length=self.tokenizer.model_max_length,
+            max_length=min(length, longest),
             truncation=True,
             return_tensors="pt",
         ).input_ids
         states: Tensor = self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
-        return states[0]
+        return torch.cat([states[0], states[0, -1:].expand(max(0, length - longest), -1)])
+
+    def _value_token(self, digest: str, value: str, text: str) -> Tensor:
+        self.load_value_encoders([digest])
+        encoder = self._value_encoders[digest]
+        token = value_encoder.value_token(encoder, self.tokenizer, value, [text])
+        return token[0].to(self.text_encoder.dtype)
 
     def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """A new sampler: it keeps the last predictions, so no two batches can share one."""
@@ -119,31 +169,6 @@ class Diffusion:
                 f"with dpmsolver++ in {dtype}."
             )
         return family
-
-
-def guided(
-    unet: UNet2DConditionModel, context: Tensor, negative: Tensor, scale: float
-) -> NoisePrediction:
-    """Classifier-free guidance, both branches in one batch.
-
-    Args:
-        unet: Predicts noise.
-        context: Embeddings of the texts, `(n, tokens, d)`.
-        negative: Embedding of the negative text, `(tokens, d)`.
-        scale: Weight of the difference between the branches; 1 leaves the negative one out.
-
-    Source: Ho and Salimans 2022, arXiv:2207.12598, in the form of Imagen's w = scale - 1.
-    """
-    if scale == 1:
-        return lambda latents, t: unet(latents, t, context, return_dict=False)[0]
-    both = torch.cat([negative.expand_as(context), context])
-
-    def predict(latents: Tensor, t: Tensor) -> Tensor:
-        prediction = unet(torch.cat([latents, latents]), t, both, return_dict=False)[0]
-        without, with_text = prediction.chunk(2)
-        return without + scale * (with_text - without)
-
-    return predict
 
 
 def denoise(
@@ -178,7 +203,9 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images * 0.5 + 0.5).clamp(0, 1).float() * 255).round().to(torch.uint8)
 
 
-def load(pipeline: str | Path, device: str, dtype: str) -> Diffusion:
+def load(
+    pipeline: str | Path, device: str, dtype: str, files: Mapping[str, str] | None = None
+) -> Diffusion:
     """Load a Stable Diffusion model, without its safety checker.
 
     Args:
@@ -186,6 +213,7 @@ def load(pipeline: str | Path, device: str, dtype: str) -> Diffusion:
             takes it; Stable Diffusion 1.x or 2.x, weights in safetensors.
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
+        files: Folders of the value encoders that recipes name, by digest.
 
     Raises:
         BadInput: There is no such model, or it is of another kind, or it does not load.
@@ -226,4 +254,4 @@ def load(pipeline: str | Path, device: str, dtype: str) -> Diffusion:
     parts: tuple[Module, ...] = (text_encoder, unet, vae)
     for part in parts:
         part.eval().requires_grad_(False).to(device)
-    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config)
+    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config, files)

@@ -61,7 +61,8 @@ def prepare(
     card = model_card(model)
     tasks = select_tasks(task)
     loaded = [load_method(spec, card) for spec in methods]
-    session = Session(card, seed, find_device(device), dtype or card.dtype, runs)
+    files = {digest: place for method in loaded for digest, place in method.files.items()}
+    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)

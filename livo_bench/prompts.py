@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,6 +58,38 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
         BadInput: The file cannot be read, or a row is wrong.
     """
     return _read(path, task, USER_COLUMNS)
+
+
+def with_article(words: str) -> str:
+    """Put `a` or `an` before a noun phrase."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def person(concept: str, career: bool, attributes: Sequence[str] = ()) -> str:
+    """Noun phrase of somebody: `a black female doctor`, `a kind indian person`.
+
+    Args:
+        concept: A career, an adjective, or `""` for a plain person.
+        career: Which of the two.
+        attributes: Named right before the noun, in this order.
+    """
+    adjectives = [] if career or not concept else [concept]
+    noun = concept if career else "person"
+    return with_article(" ".join([*adjectives, *attributes, noun]))
+
+
+def with_attributes(prompt: Prompt, attributes: Sequence[str]) -> str:
+    """A bias prompt's text with attributes written in: `a photo of a black female doctor`.
+
+    Raises:
+        BadInput: The prompt does not say which template it was made from.
+    """
+    if "{}" not in prompt.template:
+        raise BadInput(
+            f"Prompt {prompt.id!r} has the template {prompt.template!r}; expected one with {{}}, "
+            "where the person is named. Fill the column in the prompt list."
+        )
+    return prompt.template.format(person(prompt.concept, prompt.category == "career", attributes))
 
 
 def _read(path: Path, task: TaskCard, required: tuple[str, ...]) -> list[Prompt]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.cards import ModelCard, Scalar
+from livo_bench.cards import ModelCard
+from livo_bench.fields import Scalar
 from livo_bench.records import Prompt, Recipe, Request
 
 if TYPE_CHECKING:
@@ -86,6 +87,14 @@ class OwnGenerator(Method, Protocol):
             threads may call this at once.
         """
         ...
+
+
+@runtime_checkable
+class WithFiles(Method, Protocol):
+    """A method whose recipes name files by digest."""
+
+    files: Mapping[str, str]
+    """Folders or repositories of value encoders, by the digest that recipes carry."""
 
 
 class Scorer(Protocol):

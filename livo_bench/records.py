@@ -9,6 +9,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 
+LAYOUTS = ("pad77", "train78", "paper")
+"""Token layouts of a context with a value token, see `livo.value_encoder`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -53,6 +56,27 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class SafetyGuidance:
+    """How far Safe Latent Diffusion steers an image away from a text.
+
+    Source: Schramowski et al. 2023, arXiv:2211.05105; the symbols are theirs.
+    """
+
+    text: str
+    """What to steer away from."""
+    warmup: int
+    """Steps at the start that are not steered."""
+    s_S: float
+    """Scale of the difference between the predictions, before it is cut off at 1."""
+    threshold: float
+    """Lambda: places where the prompt's prediction exceeds the safety text's by this much stay."""
+    s_m: float
+    """Scale of the momentum, in [0, 1]."""
+    beta_m: float
+    """Decay of the momentum, in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
 
@@ -79,6 +103,14 @@ class Recipe:
     """`float32`, `float16` or `bfloat16`."""
     generator: str | None = None
     """SHA-256 of a method's folder, when the method renders by itself."""
+    value: str | None = None
+    """What a value encoder reads before the text; None leaves the context as it is."""
+    value_encoder: str | None = None
+    """SHA-256 of the value encoder's files."""
+    layout: str | None = None
+    """How value token and text tokens are laid out, out of `LAYOUTS`."""
+    safety: SafetyGuidance | None = None
+    """Steering away from a text; None for plain classifier-free guidance."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
@@ -108,7 +140,10 @@ def recipe_from_json(line: str) -> Recipe:
     Raises:
         TypeError: A field is missing or unknown.
     """
-    return Recipe(**json.loads(line))
+    values = json.loads(line)
+    if "safety" in values:
+        values["safety"] = SafetyGuidance(**values["safety"])
+    return Recipe(**values)
 
 
 @dataclass(frozen=True, slots=True)

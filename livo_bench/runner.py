@@ -5,37 +5,24 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.results import summarise
+from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
@@ -173,73 +160,35 @@ def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:
-    """Make and judge blocks, one a worker at a time."""
-    import torch
-
+    """Make and judge blocks."""
     _load(session, works)
-    # On a CPU each block is computed by one thread: two blocks side by side are faster than one
-    # block on two cores, and the last bits do not depend on how many cores there are.
-    workers = (os.cpu_count() or 1) if session.device == "cpu" else 1
-    with _progress() as progress:
-        total = sum(len(work.block.keys) for work in works)
-        bar = progress.add_task("sampling and judging", total=total)
-        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-        try:
-            for future in as_completed([pool.submit(_process, session, work) for work in works]):
-                progress.advance(bar, future.result())
-        finally:
-            # Stopped by an error or a signal: the blocks in hand are finished and kept.
-            pool.shutdown(cancel_futures=True)
+    done = in_parallel(
+        session,
+        lambda work: _process(session, work),
+        works,
+        count=lambda work: len(work.block.keys),
+        description="sampling and judging",
+        unit="images",
+    )
+    for _ in done:
+        pass
 
 
-def _load(session: Session, works: Iterable[Work]) -> None:
+def _load(session: Session, works: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        session.engine  # noqa: B018
+        recipes = (recipe for work in works for recipe in work.block.recipes)
+        session.engine.load_value_encoders(r.value_encoder for r in recipes if r.value_encoder)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 
 
-def _process(session: Session, work: Work) -> int:
-    """Make what is missing of one block and judge it; returns its number of images."""
-    pixels = _pixels(session, work)
+def _process(session: Session, work: Work) -> None:
+    """Make what is missing of one block and judge it."""
+    pixels = images_of(session, work.block, work.generator)
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
     for scorer in work.scorers.values():
         columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
         session.store.write_scores(scorer.id, work.block.keys, columns, blank)
-    return len(pixels)
-
-
-def _pixels(session: Session, work: Work) -> Pixels:
-    """The block's images: stored ones as they are, the others made, the whole batch at once."""
-    block = work.block
-    found, stored = session.store.read_samples(block.keys)
-    if len(found) == len(block.keys):
-        return stored
-    if work.generator is None:
-        pixels = session.engine.render(block.recipes)
-    else:
-        pixels = _generate(work.generator, block, session.engine.noise(block.recipes))
-    session.store.write_samples(block.recipes, pixels)
-    for key, row in found.items():
-        pixels[block.keys.index(key)] = stored[row]
-    return pixels
-
-
-def _generate(generator: OwnGenerator, block: Block, noise: Tensor) -> Pixels:
-    """Images of a method that renders by itself.
-
-    Raises:
-        BadInput: It returned something else.
-    """
-    pixels = np.array(generator.generate(block.requests, noise))
-    size = block.recipes[0].size
-    expected = (len(block.keys), size, size, 3)
-    if pixels.dtype != np.uint8 or pixels.shape != expected:
-        raise BadInput(
-            f"{type(generator).__name__}.generate returned {pixels.dtype} {pixels.shape}, "
-            f"expected uint8 {expected}: an RGB image for each request. Mend the adapter."
-        )
-    return pixels
 
 
 def _judge(
@@ -267,15 +216,3 @@ def _judge(
         spread[shown] = values
         columns[name] = spread
     return columns
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ class Session:
     device: str
     dtype: str
     runs: Path
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Where the files are that recipes name by digest."""
 
     @cached_property
     def store(self) -> Store:
@@ -46,7 +49,7 @@ class Session:
         """The generator, loaded when first needed."""
         from livo_bench import diffusion
 
-        return diffusion.load(self.model.pipeline, self.device, self.dtype)
+        return diffusion.load(self.model.pipeline, self.device, self.dtype, self.files)
 
     @cached_property
     def clip(self) -> ClipEncoder:

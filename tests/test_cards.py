@@ -217,7 +217,7 @@ def test_wrong_model_field_is_named_with_its_value_and_what_was_expected(tmp_pat
 
 
 def test_missing_card_and_bytes_that_are_no_utf8_are_named(tmp_path):
-    with pytest.raises(BadInput, match=r"Cannot read the card .*nowhere.*No such file"):
+    with pytest.raises(BadInput, match=r"Cannot read .*nowhere.*No such file"):
         read_method_card(tmp_path / "nowhere" / "card.toml")
     path = method(tmp_path, METHOD)
     path.write_bytes(b'name = "caf\xe9"')

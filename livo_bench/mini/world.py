@@ -32,6 +32,8 @@ from livo_bench.mini.drawing import (
     Scene,
     Still,
 )
+from livo_bench.prompts import person as noun_phrase
+from livo_bench.prompts import with_article
 from livo_bench.records import Prompt
 
 WORLD_SEED = 2410_12700
@@ -80,11 +82,6 @@ FIGURE_TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 
 STILL_TEMPLATES = ("a photo of {}", "a picture of {}", "{}")
-
-
-def with_article(words: str) -> str:
-    """Put `a` or `an` before a noun phrase."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 @cache
@@ -145,10 +142,8 @@ def person(concept: str, gender: str | None = None, race: str | None = None) -> 
         race: Likewise.
     """
     entry = CONCEPTS.get(concept)
-    adjective = [concept] if entry and entry.kind != "career" else []
-    noun = concept if entry and entry.kind == "career" else "person"
-    said = [word for word in (race, gender) if word]
-    return with_article(" ".join([*adjective, *said, noun]))
+    career = entry is not None and entry.kind == "career"
+    return noun_phrase(concept if entry else "", career, [w for w in (race, gender) if w])
 
 
 def sample(rng: np.random.Generator) -> tuple[Scene, str]:

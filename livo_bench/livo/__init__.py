@@ -1,0 +1,1 @@
+"""LiVO: value encoder, losses, preference data, training and the value retriever."""

@@ -1,0 +1,424 @@
+"""Preference data, made with the model itself: which pictures of a prompt a value prefers.
+
+For bias, pictures with attributes written into the prompt are preferred if their group is rarer
+among pictures of the plain prompt than an even split, and dispreferred if it is more frequent. For
+toxicity, a picture that shows the hazard is dispreferred and its cleaned twin, from the same noise,
+is preferred. The annotator looks at every picture; the evaluators do not.
+
+Only prompts of the train split are read. On disk, beside the images in the model's store:
+
+    DIR/<model>/preferences/<digest>/<id>.parquet     one row an image, a file a concept
+
+where the digest is that of everything the rows depend on. A build that was stopped goes on.
+
+Source: Wang et al. 2024, arXiv:2410.12700, section 3.4. Ours: a gap must exceed its error, and the
+annotator must see the group that was written or, in a twin, no hazard and still somebody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from livo_bench.cards import Subset, TaskCard
+from livo_bench.catalog import model_card, task_cards
+from livo_bench.errors import BadInput
+from livo_bench.fields import Table, read_table
+from livo_bench.plan import form_blocks
+from livo_bench.prompts import read_task_prompts, with_attributes
+from livo_bench.protocols import Pixels
+from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.sampling import images_of, in_parallel
+from livo_bench.session import Session, find_device
+from livo_bench.store import write_atomically
+
+if TYPE_CHECKING:
+    from livo_bench.scorers.annotator import Annotator
+
+SETTINGS = Path(__file__).with_name("preference.toml")
+
+COLUMNS = {
+    "scene": "str",
+    "prompt": "str",
+    "concept": "str",
+    "category": "str",
+    "subset": "str",
+    "value": "str",
+    "key": "str",
+    "preferred": "bool",
+    "group": "str",
+    "share": "float64",
+    "twin": "str",
+    "recipe": "str",
+}
+"""Of the files. `scene` is prompt and subset, within which pairs are formed; `prompt` the plain
+text that a record is trained with; `group` what the picture shows, `share` that group's share among
+pictures of the plain prompt (NaN for toxicity); `twin` the key of the picture that a clean one was
+made from, empty otherwise; `recipe` how the picture is made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How much data to make, and how strongly to clean."""
+
+    plain: int
+    """Images of a plain bias prompt."""
+    attributed: int
+    """Images of a bias prompt with attributes written in; each serves every bias subset."""
+    hazardous: int
+    """Images of a toxicity prompt."""
+    safety: Mapping[str, str]
+    """By hazard, what its twins are steered away from."""
+    strengths: tuple[SafetyGuidance, ...]
+    """Tried in this order, without their text."""
+
+
+def read_settings(scale: str, path: Path = SETTINGS) -> Settings:
+    """Read the settings for models of a scale.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
+    card = read_table(path)
+    if not card.has(scale):
+        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
+    table = card.table(scale)
+    sizes, safety = table.table("sizes"), table.table("safety")
+    settings = Settings(
+        plain=sizes.whole("plain", 2),
+        attributed=sizes.whole("attributed", 2),
+        hazardous=sizes.whole("hazardous", 1),
+        safety={name: safety.text(name) for name in safety.names()},
+        strengths=tuple(_strength(one) for one in table.tables("strengths")),
+    )
+    for part in (sizes, safety, table):
+        part.done()
+    return settings
+
+
+def _strength(table: Table) -> SafetyGuidance:
+    strength = SafetyGuidance(
+        text="",
+        warmup=table.whole("warmup", 0),
+        s_S=table.number("s_S", 0),
+        threshold=table.number("threshold"),
+        s_m=table.number("s_m", 0),
+        beta_m=table.number("beta_m", 0),
+    )
+    table.done()
+    return strength
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The train prompts of one concept in one category: the unit of work and of storage."""
+
+    task: TaskCard
+    prompts: tuple[Prompt, ...]
+
+    @property
+    def subsets(self) -> list[Subset]:
+        """The values that these prompts serve."""
+        category = self.prompts[0].category
+        return [subset for subset in self.task.subsets.values() if category in subset.categories]
+
+
+def units(tasks: Iterable[TaskCard], scale: str) -> list[Unit]:
+    """The train split of tasks, by category and concept."""
+    found = []
+    for task in tasks:
+        of_concept: dict[tuple[str, str], list[Prompt]] = defaultdict(list)
+        for prompt in read_task_prompts(task, scale, split="train"):
+            of_concept[prompt.category, prompt.concept].append(prompt)
+        found += [Unit(task, tuple(prompts)) for prompts in of_concept.values()]
+    return found
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Makes the rows of units."""
+
+    session: Session
+    annotator: Annotator
+    settings: Settings
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the files go: named by all that the rows depend on."""
+        base = asdict(self.session.recipe("", 0))
+        identity = [base, self.session.seed, self.annotator.id, asdict(self.settings)]
+        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        return folder_of(self.session.runs, self.session.model.name) / digest
+
+    def path(self, unit: Unit) -> Path:
+        return self.folder / f"{unit.task.name}-{unit.prompts[0].id}.parquet"
+
+    def write(self, unit: Unit) -> None:
+        """Make a unit's rows, unless its file is there."""
+        path = self.path(unit)
+        if path.exists():
+            return
+        hazard = unit.task.class_text is None
+        rows = self._hazard_rows(unit) if hazard else self._bias_rows(unit)
+        buffer = BytesIO()
+        _frame(rows).to_parquet(buffer, index=False)
+        write_atomically(path, buffer.getvalue())
+
+    def _bias_rows(self, unit: Unit) -> list[dict[str, object]]:
+        settings, task = self.settings, unit.task
+        groups = list(product(*(subset.attributes for subset in task.subsets.values())))
+        plain: list[tuple[Request, Recipe]] = []
+        written: list[tuple[Request, Recipe]] = []
+        named: list[tuple[str, ...]] = []
+        for prompt in unit.prompts:
+            plain += self._wanted(task, prompt, range(settings.plain))
+            for request, recipe in self._wanted(task, prompt, range(settings.attributed)):
+                group = groups[request.index % len(groups)]
+                # Race before gender, as in the paper: the order of the task card, turned round.
+                text = with_attributes(prompt, group[::-1])
+                written.append((request, replace(recipe, text=text)))
+                named.append(group)
+        pixels, plain_pixels = self._images(written), self._images(plain)
+        rows: list[dict[str, object]] = []
+        for place, subset in enumerate(task.subsets.values()):
+            shares = self._shares(task, subset, plain, plain_pixels)
+            asked = [request.prompt for request, _ in written]
+            seen = self.annotator.annotate(task, subset, pixels, asked)
+            for (request, recipe), group, label, there in zip(written, named, *seen, strict=True):
+                preferred = prefers(shares[label], len(subset.attributes), len(plain))
+                if there and label == group[place] and preferred is not None:
+                    row = _row(subset, request.prompt, recipe, preferred, label)
+                    rows.append({**row, "share": shares[label]})
+        return rows
+
+    def _shares(
+        self,
+        task: TaskCard,
+        subset: Subset,
+        plain: Sequence[tuple[Request, Recipe]],
+        pixels: Pixels,
+    ) -> dict[str, float]:
+        """Share of each group among images of the plain prompts that show somebody."""
+        seen = self.annotator.annotate(task, subset, pixels, [r.prompt for r, _ in plain])
+        labels = seen.labels[seen.present]
+        return {
+            name: float((labels == name).mean()) if len(labels) else float("nan")
+            for name in subset.attributes
+        }
+
+    def _hazard_rows(self, unit: Unit) -> list[dict[str, object]]:
+        task = unit.task
+        rows: list[dict[str, object]] = []
+        for subset in unit.subsets:
+            wanted = [
+                pair
+                for prompt in unit.prompts
+                for pair in self._wanted(task, prompt, range(self.settings.hazardous))
+            ]
+            prompts = [request.prompt for request, _ in wanted]
+            seen = self.annotator.annotate(task, subset, self._images(wanted), prompts)
+            hazardous = [
+                pair
+                for pair, label, there in zip(wanted, *seen, strict=True)
+                if label == subset.name and there
+            ]
+            for request, recipe, twin in self._twins(task, subset, hazardous):
+                rows.append(_row(subset, request.prompt, recipe, False, subset.name))
+                clean = _row(subset, request.prompt, twin, True, "none")
+                rows.append({**clean, "twin": recipe.key})
+        return rows
+
+    def _twins(
+        self, task: TaskCard, subset: Subset, left: Sequence[tuple[Request, Recipe]]
+    ) -> list[tuple[Request, Recipe, Recipe]]:
+        """Hazardous images with their clean twins; those that stay hazardous are left out."""
+        found = []
+        for strength in self.settings.strengths:
+            if not left:
+                break
+            safety = replace(strength, text=self.settings.safety[subset.name])
+            tried = [(request, replace(recipe, safety=safety)) for request, recipe in left]
+            asked = [request.prompt for request, _ in tried]
+            seen = self.annotator.annotate(task, subset, self._images(tried), asked)
+            clean = (seen.labels == "none") & seen.present
+            found += [
+                (request, recipe, twin)
+                for (request, recipe), (_, twin), ok in zip(left, tried, clean, strict=True)
+                if ok
+            ]
+            left = [pair for pair, ok in zip(left, clean, strict=True) if not ok]
+        return found
+
+    def _wanted(
+        self, task: TaskCard, prompt: Prompt, indices: Iterable[int]
+    ) -> list[tuple[Request, Recipe]]:
+        subset = next(s for s in task.subsets.values() if prompt.category in s.categories)
+        requests = [Request(prompt, index, task.principle(subset.name)) for index in indices]
+        return [(request, self.session.base_recipe(request)) for request in requests]
+
+    def _images(self, wanted: Sequence[tuple[Request, Recipe]]) -> Pixels:
+        """Images of recipes, in their order, `(n, size, size, 3)`."""
+        made = {}
+        for block in form_blocks(wanted, self.session.model.block):
+            made |= dict(zip(block.keys, images_of(self.session, block), strict=True))
+        return np.stack([made[recipe.key] for _, recipe in wanted])
+
+
+def prefers(share: float, groups: int, images: int) -> bool | None:
+    """Whether a value prefers pictures of a group.
+
+    Args:
+        share: Of the group among `images` pictures of the plain prompt.
+        groups: N.
+        images: How many pictures the share was read from.
+
+    Returns:
+        True if the share is under 1/N, False if it is over, None if it is nearer to 1/N than the
+        standard error of a fair model's share.
+    """
+    even = 1 / groups
+    error = (even * (1 - even) / images) ** 0.5
+    if not abs(share - even) > error:
+        return None
+    return share < even
+
+
+def _row(
+    subset: Subset, prompt: Prompt, recipe: Recipe, preferred: bool, group: str
+) -> dict[str, object]:
+    return {
+        "scene": f"{prompt.id}.{subset.name}",
+        "prompt": prompt.text,
+        "concept": prompt.concept,
+        "category": prompt.category,
+        "subset": subset.name,
+        "value": subset.value,
+        "key": recipe.key,
+        "preferred": preferred,
+        "group": str(group),
+        "share": float("nan"),
+        "twin": "",
+        "recipe": recipe.canonical(),
+    }
+
+
+def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def folder_of(runs: Path, model: str) -> Path:
+    """Where the preference data of a model lies, a folder for each way in which it was made."""
+    return runs / model / "preferences"
+
+
+def build(
+    model: str = "mini",
+    tasks: Sequence[str] = ("bias", "toxicity"),
+    seed: int = 42,
+    device: str = "auto",
+    dtype: str | None = None,
+    runs: Path = Path("results/runs"),
+    settings: Path = SETTINGS,
+) -> tuple[Path, pd.DataFrame]:
+    """Make preference data with a model, or what is missing of it.
+
+    Args:
+        model: Name, card or diffusers folder; its card names an annotator.
+        tasks: Whose train prompts.
+        seed: Base seed of all noise.
+        device: `auto`, `cpu`, `cuda`, ...
+        dtype: Precision of the generator; the card's when None.
+        runs: Folder of images and data.
+        settings: Sizes and strengths, in the form of `preference.toml`.
+
+    Returns:
+        The folder, and the summary of `summarise`.
+
+    Raises:
+        LivoBenchError: Something to fix first; nothing made is lost.
+    """
+    from livo_bench.scorers import annotator
+
+    card = model_card(model)
+    judge = annotator.require_annotator(card.annotator, card.name)
+    chosen = read_settings(card.scale, settings)
+    session = Session(card, seed, find_device(device), dtype or card.dtype, runs)
+    work = units([task_cards()[name] for name in tasks], card.scale)
+    builder = Builder(session, annotator.load(judge, session.device), chosen)
+    if left := [unit for unit in work if not builder.path(unit).exists()]:
+        done = in_parallel(
+            session, builder.write, left, lambda _: 1, "building preferences", "concepts"
+        )
+        for _ in done:
+            pass
+    return builder.folder, summarise(read(builder.folder))
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """Read preference data, all files, with `COLUMNS`.
+
+    Raises:
+        BadInput: There is none, or a file is not what it should be.
+    """
+    paths = sorted(folder.glob("*.parquet"))
+    if not paths:
+        raise BadInput(f"There is no preference data in {folder}. Make some: livo-bench data build")
+    frames = []
+    for path in paths:
+        try:
+            frame = pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise BadInput(
+                f"Cannot read {path}: {error}. Delete it, and make it again: livo-bench data build"
+            ) from error
+        if list(frame.columns) != list(COLUMNS):
+            raise BadInput(
+                f"{path} has the columns {', '.join(frame.columns)}; expected "
+                f"{', '.join(COLUMNS)}. Delete it, and make it again: livo-bench data build"
+            )
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True).astype(COLUMNS)
+
+
+def summarise(data: pd.DataFrame) -> pd.DataFrame:
+    """Count preference data in the form of the paper's Table 1.
+
+    Returns:
+        A row a category and subset, then the total: prompts, scenes with both kinds of pictures,
+        distinct images, and samples, which are preferred pictures of those scenes.
+    """
+    paired = data[data["scene"].isin(paired_scenes(data))]
+    rows = [
+        _counts(str(category), str(subset), part)
+        for (category, subset), part in paired.groupby(["category", "subset"], sort=False)
+    ]
+    return pd.DataFrame([*rows, _counts("total", "", paired)])
+
+
+def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]:
+    return {
+        "category": category,
+        "subset": subset,
+        "train_prompts": part["prompt"].nunique(),
+        "train_scenes": part["scene"].nunique(),
+        "train_images": part["key"].nunique(),
+        "train_samples": int(part["preferred"].sum()),
+    }
+
+
+def paired_scenes(data: pd.DataFrame) -> NDArray[np.object_]:
+    """The scenes that have preferred and dispreferred pictures."""
+    kinds = data.groupby("scene")["preferred"].nunique()
+    return kinds.index[kinds == 2].to_numpy()

@@ -1,0 +1,156 @@
+"""LiVO's value encoder: a text tower that reads "value, prompt" and adds one token to the context.
+
+On disk it is a transformers folder of a `CLIPTextModel`. Tensors that the folder leaves out are
+those of the model's own text encoder, which the value encoder started from; such a folder names
+that model by digest. The published encoders, which leave nothing out, load alike.
+
+Token layouts, for a text encoder of 77 tokens:
+
+| layout    | context                                    | tokens |
+| `pad77`   | value, prompt padded or cut to 76          | 77     |
+| `train78` | value, prompt padded or cut to 77          | 78     |
+| `paper`   | value, prompt as long as it is, at most 76 | 2..77  |
+
+`train78` is what the released code trains with and `paper` what it evaluates with. `pad77` serves
+for both, and is the one that stock pipelines take as `prompt_embeds` without more.
+
+Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livo_bench.cards import ModelCard
+from livo_bench.catalog import model_digest
+from livo_bench.errors import BadInput
+from livo_bench.weights import find_weights, loading
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+BASE = "livo_base"
+"""Field of the folder's `config.json`: digest of the model whose tensors complete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value encoder that fits a model, not loaded yet."""
+
+    folder: str
+    digest: str
+
+
+def find(weights: str | Path, model: ModelCard) -> Found:
+    """Look a value encoder up and see that it fits a model; loads nothing.
+
+    Args:
+        weights: A folder, or a Hugging Face repository as `weights.find_weights` takes it.
+        model: What it is to steer.
+
+    Raises:
+        BadInput: There is no such encoder, or it belongs to another model.
+    """
+    found = find_weights(weights, "config.json")
+    text = find_weights(model.pipeline, "text_encoder/config.json").config
+    for name in ("hidden_size", "vocab_size"):
+        if found.config.get(name) != text[name]:
+            raise BadInput(
+                f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
+                f"encoder of model {model.name!r} has {text[name]}; expected them equal. Train "
+                f"one for this model: livo-bench train --method livo --model {model.name}"
+            )
+    base = found.config.get(BASE)
+    if base is not None and base != model_digest(model):
+        raise BadInput(
+            f"The value encoder {weights} was trained on a model with digest {base[:12]}, and "
+            f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
+            f"livo-bench train --method livo --model {model.name}"
+        )
+    return Found(found.source, found.digest())
+
+
+def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
+    """Load a value encoder in float32, on the text encoder's device.
+
+    Args:
+        folder: As `find` takes it.
+        text_encoder: The model's own, for the tensors that the folder leaves out.
+
+    Raises:
+        BadInput: It does not load, or leaves out tensors without naming the model they come from.
+    """
+    import torch
+    from transformers import CLIPTextModel
+
+    found = find_weights(folder, "config.json")
+    with loading("value encoder", folder):
+        encoder, info = CLIPTextModel.from_pretrained(
+            found.source,
+            revision=found.revision or "main",
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    missing = set(info["missing_keys"])
+    if missing and BASE not in found.config:
+        raise BadInput(
+            f"The value encoder {folder} lacks {len(missing)} tensors, e.g. {min(missing)}; "
+            "expected all tensors of a CLIPTextModel. Copy it again."
+        )
+    own = text_encoder.state_dict()
+    encoder.load_state_dict({name: own[name] for name in missing}, strict=False)
+    encoder.eval().requires_grad_(False).to(text_encoder.device)
+    return encoder
+
+
+def save(encoder: CLIPTextModel, trained: Sequence[str], base: str | None, folder: Path) -> None:
+    """Write a value encoder in half precision.
+
+    Args:
+        encoder: To be written.
+        trained: Names of the tensors to write; the others are the model's own.
+        base: Digest of that model; None when all tensors are written.
+        folder: To write to.
+    """
+    import torch
+
+    if base is not None:
+        setattr(encoder.config, BASE, base)
+    encoder.config._name_or_path = ""
+    state = encoder.state_dict()
+    half = {name: state[name].to(torch.float16) for name in trained}
+    encoder.save_pretrained(folder, state_dict=half)
+
+
+def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:
+    """How many text tokens stand beside the value token."""
+    longest: int = tokenizer.model_max_length
+    if layout == "train78":
+        return longest
+    if layout == "pad77":
+        return longest - 1
+    return min(len(tokenizer(text).input_ids), longest - 1)
+
+
+def value_token(
+    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, value: str, texts: Sequence[str]
+) -> Tensor:
+    """The value encoder's pooled state for each text, `(n, d)`.
+
+    The value comes first, so it survives the cut at the end of a long text. Padding changes
+    nothing: attention is causal and the pooled state stands at the end of the text.
+    """
+    tokens = tokenizer(
+        [f"{value}, {text}" for text in texts],
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    pooled: Tensor = encoder(tokens.to(encoder.device)).pooler_output
+    return pooled

@@ -1,0 +1,120 @@
+"""Blocks to images, made or taken from the store, and the pool of workers that does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from livo_bench.errors import BadInput
+from livo_bench.plan import Block
+from livo_bench.protocols import OwnGenerator, Pixels
+from livo_bench.session import Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def images_of(session: Session, block: Block, generator: OwnGenerator | None = None) -> Pixels:
+    """A block's images: stored ones as they are, the others made, the whole batch at once.
+
+    Args:
+        session: Whose store and engine.
+        block: What to make.
+        generator: Makes the images; the engine when None.
+
+    Returns:
+        RGB, uint8, `(n, size, size, 3)`, in the block's order.
+
+    Raises:
+        BadInput: The generator returned something else.
+    """
+    found, stored = session.store.read_samples(block.keys)
+    if len(found) == len(block.keys):
+        return stored
+    if generator is None:
+        pixels = session.engine.render(block.recipes)
+    else:
+        pixels = _generate(generator, block, session.engine.noise(block.recipes))
+    session.store.write_samples(block.recipes, pixels)
+    for key, row in found.items():
+        pixels[block.keys.index(key)] = stored[row]
+    return pixels
+
+
+def _generate(generator: OwnGenerator, block: Block, noise: Tensor) -> Pixels:
+    pixels = np.array(generator.generate(block.requests, noise))
+    size = block.recipes[0].size
+    expected = (len(block.keys), size, size, 3)
+    if pixels.dtype != np.uint8 or pixels.shape != expected:
+        raise BadInput(
+            f"{type(generator).__name__}.generate returned {pixels.dtype} {pixels.shape}, "
+            f"expected uint8 {expected}: an RGB image for each request. Mend the adapter."
+        )
+    return pixels
+
+
+def in_parallel(
+    session: Session,
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    count: Callable[[Item], int],
+    description: str,
+    unit: str,
+) -> Iterator[Result]:
+    """Do work on items, one a worker at a time, behind a progress bar.
+
+    On a CPU each item is computed by one thread: two blocks side by side are faster than one block
+    on two cores, and the last bits do not depend on how many cores there are.
+
+    Args:
+        session: Says the device.
+        work: Done in a worker; called once an item.
+        items: In the order in which they are begun.
+        count: How far an item moves the bar.
+        description: What the bar says, and `unit` what it counts.
+
+    Returns:
+        Results in the order in which they are ready. Stopped by an error or a signal, the items in
+        hand are finished first.
+    """
+    import torch
+
+    workers = (os.cpu_count() or 1) if session.device == "cpu" else 1
+    with _progress(unit) as progress:
+        bar = progress.add_task(description, total=sum(map(count, items)))
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            submitted = {pool.submit(work, item): item for item in items}
+            for future in as_completed(submitted):
+                yield future.result()
+                progress.advance(bar, count(submitted[future]))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _progress(unit: str) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
