@@ -71,9 +71,16 @@ def test_a_figure_is_present_in_any_setting_but_a_person_or_the_empty_setting_is
     assert (rows["content"].value, rows["presence"].value) == (0.25, 0.5)
 
 
-def test_noise_shows_nobody():
-    noise = frame_of({prompt: [("cat", True)] * 5 for prompt in "ab"})
-    assert {row.value for row in summarise(noise)} == {0}
+def test_images_of_something_else_fail_both():
+    others = frame_of({prompt: [("cat", True)] * 5 for prompt in "ab"})
+    assert {row.value for row in summarise(others)} == {0}
+
+
+def test_noise_taken_for_some_portrait_fails_content():
+    asked = {"a": "nurse", "b": "nurse"}
+    noise = frame_of({prompt: [("doctor", True)] * 5 for prompt in asked})
+    rows = values_of(summarise(noise, asked))
+    assert (rows["content_steered"].value, rows["presence_steered"].value) == (0, 1)
 
 
 def test_the_unaligned_model_has_no_steered_rows():

@@ -38,8 +38,10 @@ def summarise(
 ) -> list[Aggregate]:
     """Fidelity of one run, per subset and category and over all subsets; means over prompts.
 
-    What an image shows is the class with the largest logit. Images without a score are left out
-    and counted.
+    What an image shows is the class with the largest logit. The network must name one even for
+    noise, most of which it takes for some portrait: a low `presence` says that something else is
+    shown, a high one alone does not say that it is a picture. Noise fails `content`. Images
+    without a score are left out and counted.
 
     Args:
         frame: Scored frame of the feature network, see `rows`: `logits` holds one vector an
