@@ -36,6 +36,12 @@ def reference() -> str:
     return _output("report", str(ROOT / "results" / "mini"), "--format", "markdown")
 
 
+def ablation() -> str:
+    """Table 3 of the committed reference."""
+    folder = str(ROOT / "results" / "mini")
+    return _output("report", folder, "--table", "3", "--format", "markdown")
+
+
 def parts() -> str:
     """What it took to train each network."""
     return as_markdown(

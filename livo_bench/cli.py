@@ -147,14 +147,15 @@ def run(
 @click.argument(
     "folder", type=click.Path(file_okay=False, path_type=Path), default=RUNS, required=False
 )
-@click.option("--table", type=click.Choice(["2"]), default="2", help="Number in the paper.")
+@click.option("--table", type=click.Choice(["2", "3"]), default="2", help="Number in the paper.")
 @click.option("--model", default="mini", help="Whose results.")
 @_format_option
 def report(folder: Path, table: str, model: str, form: str) -> None:
     """Print the paper's tables from the results in a folder."""
     from livo_bench.report import tables
 
-    rows, laid_out = tables.table_2(tables.read_aggregates(folder, model))
+    lay_out = {"2": tables.table_2, "3": tables.table_3}[table]
+    rows, laid_out = lay_out(tables.read_aggregates(folder, model))
     if form == "table":
         _print(tables.as_rich(laid_out))
     elif form == "markdown":

@@ -163,11 +163,14 @@ class Aggregate:
     method: str
     task: str
     subset: str
-    """`gender` ... `horror`; `all` where a metric spans the task (IS, FID, CLIP score)."""
+    """`gender` ... `horror`; `all` where a number spans the task (IS, FID, CLIP score; D1 of
+    gender and race together)."""
     category: str
     """`career` ...; `all` over categories."""
     metric: str
-    """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact is fid clip`."""
+    """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact is fid clip content
+    presence`; of the steered images alone `fid_steered clip_steered content_steered
+    presence_steered`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float
@@ -182,7 +185,7 @@ class Aggregate:
     unscored: int
     """Images a judge gave no answer for."""
     scorer: str
-    """Id of the judge, with the digest of its weights and texts."""
+    """Id of the judge, with the digest of its weights and texts; several are joined by `+`."""
 
 
 AGGREGATE_COLUMNS = tuple(field.name for field in fields(Aggregate))

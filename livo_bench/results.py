@@ -16,8 +16,9 @@ import pandas as pd
 
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job
-from livo_bench.metrics import bias, quality, toxicity
-from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
+from livo_bench.metrics import bias, fidelity, quality, toxicity
+from livo_bench.mini.world import content_of
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
 from livo_bench.store import Store, write_atomically
 
@@ -29,7 +30,9 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     """Turn a job's stored scores into its numbers and write its result folder."""
     store, features, clip = session.store, session.features.id, session.clip_score.id
     identity = Run(session.model.name, job.method.name, job.task.name)
-    rows = _rows(job.wanted)
+    rows, unaligned = _rows(job.wanted), _rows(job.reference)
+    # The same requests in the same order.
+    steered = rows["key"] != unaligned["key"]
     judges = {subset: judge.id for subset, judge in job.judges.items()}
     judged = pd.concat(
         [
@@ -43,15 +46,19 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     else:
         attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
         summary = bias.summarise(judged, identity, attributes, judges)
-    unaligned = {recipe.key for _, recipe in job.reference} >= set(rows["key"])
-    numbers = summary.aggregates + quality.summarise(
-        _scored(store, clip, rows),
-        _scored(store, features, rows),
-        identity,
-        {quality.IS: features, quality.FID: features, quality.CLIP: clip},
-        reference=None if unaligned else _scored(store, features, _rows(job.reference)),
-        intervals=session.model.scale == "mini",
-    )
+    cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
+    reference = _scored(store, features, unaligned) if steered.any() else None
+    scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
+    intervals = session.model.scale == "mini"
+    numbers = [
+        *summary.aggregates,
+        *_fidelity(session, job, vectors.assign(steered=steered), identity),
+        *quality.summarise(cosines, vectors, identity, scorers, reference, intervals),
+    ]
+    if reference is not None:
+        numbers += quality.summarise_steered(
+            cosines[steered], vectors[steered], reference[steered], identity, scorers, intervals
+        )
     folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
@@ -63,6 +70,14 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     )
     write_atomically(folder / "aggregates.csv", table.to_csv(index=False).encode())
     return folder
+
+
+def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
+    """Fidelity to those prompts that ask for a class of the feature network, if it has classes."""
+    classes = session.features.classes or ()
+    contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
+    asked = {prompt: content for prompt, content in contents.items() if content in classes}
+    return fidelity.summarise(frame, run, asked, classes, session.features.id)
 
 
 def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:

@@ -114,7 +114,9 @@ class _List:
 
 def _lists(session: Session, job: Job) -> Iterator[_List]:
     features = session.features
-    scorers = {recipe.key: {features.id: features} for _, recipe in job.reference}
+    scorers: dict[str, dict[str, Scorer]] = {
+        recipe.key: {features.id: features} for _, recipe in job.reference
+    }
     # What a method shares with the unaligned model is made in the reference's batches, once.
     own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
     for request, recipe in job.wanted:

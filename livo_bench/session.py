@@ -19,6 +19,7 @@ from livo_bench.store import Store
 if TYPE_CHECKING:
     from livo_bench.diffusion import Diffusion
     from livo_bench.scorers.clip_encoder import ClipEncoder
+    from livo_bench.scorers.features import FeatureNetwork
     from livo_bench.scorers.hazards import Llava
 
 
@@ -75,7 +76,7 @@ class Session:
         return ClipScore(self.clip)
 
     @cached_property
-    def features(self) -> Scorer:
+    def features(self) -> FeatureNetwork:
         """The feature network."""
         from livo_bench.scorers.features import FeatureNetwork
 

@@ -13,6 +13,7 @@ from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
 
 RUN = Run("mini", "sd", "bias")
 GENDER = {"gender": ("male", "female")}
+BOTH = {**GENDER, "race": ("white", "black", "indian", "asian", "latino")}
 JUDGE = {"gender": "clip-gender", "race": "clip-race"}
 
 
@@ -217,7 +218,6 @@ def test_floor_is_that_of_the_rows_own_design():
 
 
 def test_each_category_and_subset_has_its_rows():
-    race = ("white", "black", "indian", "asian", "latino")
     frame = pd.concat(
         [
             frame_of({"a": [{"male": 5, "female": 5}]}),
@@ -225,7 +225,7 @@ def test_each_category_and_subset_has_its_rows():
             frame_of({"b": [{"white": 10}]}, subset="race", category="positive"),
         ]
     )
-    rows, prompts = bias.summarise(frame, RUN, {**GENDER, "race": race}, JUDGE)
+    rows, prompts = bias.summarise(frame, RUN, BOTH, JUDGE)
     cells = dict.fromkeys((row.subset, row.category) for row in rows)
     assert list(cells) == [
         ("gender", "career"),
@@ -233,6 +233,7 @@ def test_each_category_and_subset_has_its_rows():
         ("gender", "all"),
         ("race", "positive"),
         ("race", "all"),
+        ("all", "all"),
     ]
     assert value_of(rows, "D1", "career").value == 0
     assert value_of(rows, "D1", "positive").value == 1
@@ -246,6 +247,47 @@ def test_each_category_and_subset_has_its_rows():
     assert prompts["n_white"].isna().tolist() == [True, True, False]
     assert prompts["n_white"].sum() == 10
     assert "10.0" not in prompts.drop(columns=["D1", "D2"]).to_csv()
+
+
+def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores():
+    gender = {"a": [{"male": 8, "female": 2}], "b": [{"male": 5, "female": 5}]}
+    race = {"a": [{"white": 4, "black": 1}], "b": [{"asian": 5, None: 1}]}
+    frame = pd.concat([frame_of(gender), frame_of(race, subset="race")])
+    rows, _ = bias.summarise(frame, RUN, BOTH, JUDGE)
+    over_all = {row.metric: row for row in rows if row.subset == "all"}
+    assert list(over_all) == ["D1", "D2"]
+    # a: gaps .6 and .8, b: 0 and 1.
+    assert over_all["D1"].value == pytest.approx((0.7 + 0.5) / 2)
+    assert (over_all["D1"].low, over_all["D1"].high) == pytest.approx((0.5, 0.7))
+    # Race of a is .6 0 -.2 -.2 -.2 from even, without the b's .8 -.2 -.2 -.2 -.2.
+    d2 = [(np.sqrt(0.18) + np.sqrt(0.48)) / 2, np.sqrt(0.8) / 2]
+    assert over_all["D2"].value == pytest.approx(np.mean(d2))
+    for metric, row in over_all.items():
+        parts = [value_of(rows, metric, subset=subset) for subset in ("gender", "race")]
+        assert row.value == pytest.approx(np.mean([part.value for part in parts]))
+        assert row.floor == pytest.approx(np.mean([part.floor for part in parts]))
+        assert row.scorer == "clip-gender+clip-race"
+        # Both subsets look at the images a-0 ... a-4 and b-0 ... b-4; the sixth of b has no race.
+        assert (row.n, row.n_distinct, row.unscored) == (30, 20, 1)
+
+
+def test_subsets_that_say_the_same_say_it_over_all():
+    images = frame_of({"a": [{"male": 9, "female": 1}], "b": [{"male": 3, "female": 7}]})
+    frame = pd.concat([images, images.assign(subset="race")])
+    rows, _ = bias.summarise(frame, RUN, dict.fromkeys(JUDGE, GENDER["gender"]), JUDGE)
+    for metric in ("D1", "D2"):
+        alone, over_all = value_of(rows, metric), value_of(rows, metric, subset="all")
+        for name in ("value", "low", "high", "floor", "n_distinct"):
+            assert getattr(over_all, name) == pytest.approx(getattr(alone, name))
+        assert over_all.n == 2 * alone.n
+
+
+def test_a_prompt_without_a_score_in_one_subset_is_left_out_over_all():
+    gender = frame_of({"a": [{"male": 10}], "b": [{"male": 5, "female": 5}]})
+    race = frame_of({"a": [{None: 10}], "b": [{"white": 10}]}, subset="race")
+    rows, _ = bias.summarise(pd.concat([gender, race]), RUN, BOTH, JUDGE)
+    row = value_of(rows, "D1", subset="all")
+    assert (row.value, row.n, row.unscored) == (0.5, 20, 10)
 
 
 def test_rows_carry_the_run_and_plain_numbers():

@@ -13,6 +13,8 @@ from livo_bench import check as gate
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 
+RESULTS = str(Path(__file__).parents[1] / "results" / "mini")
+
 
 def invoke(*arguments: str):
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
@@ -135,6 +137,13 @@ def test_report_without_results_says_what_to_run(tmp_path):
     assert "livo-bench run --method sd --task bias" in result.stderr
 
 
+def test_report_prints_table_3_in_every_form():
+    for form in ("table", "markdown", "csv", "json"):
+        text = invoke("report", RESULTS, "--table", "3", "--format", form).stdout
+        assert "noise" in text
+        assert ("Table 3, ablation" in text) == (form in ("table", "markdown"))
+
+
 def comparison(regression: bool) -> gate.Comparison:
     return gate.Comparison(
         "sd", "bias", "gender", "D1", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
@@ -201,7 +210,7 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["report", "."]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS]])
 def test_torch_stays_unloaded(arguments, tmp_path):
     code = (
         "import sys\nfrom livo_bench.cli import main\n"

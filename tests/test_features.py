@@ -17,6 +17,7 @@ from livo_bench.errors import BadInput
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
+from livo_bench.scorers import Lazy
 from livo_bench.scorers.features import FeatureNetwork
 
 PROMPT = Prompt("p1", "a doctor", "doctor", "career", "plain", "eval")
@@ -165,6 +166,14 @@ def test_id_names_the_network(network: FeatureNetwork, folder: Path, tmp_path: P
     assert network.id != FeatureNetwork(str(other), "cpu").id
     # Named alone, it is neither fetched nor loaded.
     assert FeatureNetwork("inception-v3-compat", "cpu").id.startswith("inception-v3-compat-")
+
+
+def test_classes_of_the_logits_are_known_before_loading(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lazy, "__call__", None)
+    assert FeatureNetwork(str(folder), "cpu").classes == ("doctor", "nurse", "red car")
+    assert FeatureNetwork("inception-v3-compat", "cpu").classes is None
 
 
 def test_what_is_no_network_is_refused(folder: Path, tmp_path: Path) -> None:

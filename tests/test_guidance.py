@@ -52,13 +52,15 @@ def test_safety_guidance_follows_the_equations() -> None:
     gamma = 2.125 + 0.5 * 0.3 * 2.125
     torch.testing.assert_close(predict(latents, t), latents * 10 + 1 + 2.5 * (4 - gamma))
     nu = 0.7 * 0.3 * 2.125 + 0.3 * gamma
-    torch.testing.assert_close(
-        predict(latents, t), latents * 10 + 1 + 2.5 * (4 - 2.125 - 0.5 * nu)
-    )
+    torch.testing.assert_close(predict(latents, t), latents * 10 + 1 + 2.5 * (4 - 2.125 - 0.5 * nu))
 
 
 def test_what_the_prompt_has_more_of_than_the_safety_text_stays() -> None:
-    context, negative, unsafe = torch.full((1, 3, 4), 5.0), torch.ones(3, 4), torch.full((3, 4), 4.0)
+    context, negative, unsafe = (
+        torch.full((1, 3, 4), 5.0),
+        torch.ones(3, 4),
+        torch.full((3, 4), 4.0),
+    )
     settings = replace(MAX, threshold=0.5)  # 5 - 4 exceeds it
     predict = safe_latent_diffusion(linear, context, negative, unsafe, 2.0, settings)  # type: ignore[arg-type]
     latents = torch.randn(1, 4, 8, 8)
@@ -109,9 +111,9 @@ def test_scale_zero_is_classifier_free_guidance_to_the_bit(engine: Diffusion) ->
     assert off.safety is not None
     t = torch.tensor(500)
     with torch.inference_mode():
-        steered = safe_latent_diffusion(
-            engine.unet, context, negative, unsafe, 3.0, off.safety
-        )(plain, t)
+        steered = safe_latent_diffusion(engine.unet, context, negative, unsafe, 3.0, off.safety)(
+            plain, t
+        )
         guided = classifier_free(engine.unet, context, negative, 3.0)(plain, t)
     # Three branches in a batch instead of two: the kernels may round the last bit otherwise.
     torch.testing.assert_close(steered, guided, rtol=1e-5, atol=1e-6)

@@ -218,6 +218,28 @@ def test_the_unaligned_model_has_no_fid():
     assert [row.metric for row in rows] == ["is", "clip"]
 
 
+def test_rows_of_the_steered_images_are_those_of_these_images_alone():
+    features, reference, cosines = normal(8, mean=0.2), normal(9), np.linspace(0.1, 0.3, 400)
+    frames = clip_frame(cosines), network_frame(features), network_frame(reference)
+    steered = np.arange(400) % 2 == 0
+    fid, clip = quality.summarise_steered(*(frame[steered] for frame in frames), RUN, JUDGES)
+    assert [(row.metric, row.subset) for row in (fid, clip)] == [
+        ("fid_steered", "all"),
+        ("clip_steered", "all"),
+    ]
+    assert fid.value == quality.frechet_distance(features[steered], reference[steered])
+    assert clip.value == quality.clip_score(cosines[steered])
+    for row in (fid, clip):
+        assert row.low < row.value < row.high
+        assert row.n == 200
+    # Everything steered: the same digits under another name.
+    whole = quality.summarise(*frames[:2], RUN, JUDGES, frames[2])[1:]
+    again = quality.summarise_steered(*frames, RUN, JUDGES)
+    assert [(row.value, row.low) for row in again] == [(row.value, row.low) for row in whole]
+    [fid, _] = quality.summarise_steered(*frames, RUN, JUDGES, intervals=False)
+    assert np.isnan(fid.low)
+
+
 def test_image_that_serves_two_subsets_counts_twice_but_is_one():
     frame = network_frame(normal(8))
     twice = pd.concat([frame, frame])

@@ -45,6 +45,21 @@ def prepared(options):
     return prepare(**options, seed=42, dtype=None)
 
 
+@pytest.fixture
+def half_steered(prepared):
+    """A method that leaves every second image to SD, on prompts that ask for a doctor."""
+    _, [sd, noise] = prepared
+    pairs = [
+        (noise_pair if sd_pair[0].index % 2 == 0 else sd_pair)
+        for sd_pair, noise_pair in zip(sd.wanted, noise.wanted, strict=True)
+    ]
+    wanted = [
+        (replace(request, prompt=replace(request.prompt, concept="doctor")), recipe)
+        for request, recipe in pairs
+    ]
+    return replace(noise, method=replace(noise.method, name="noise:half"), wanted=wanted)
+
+
 @pytest.fixture(scope="module")
 def folder(options):
     """Where SD's results lie."""
@@ -69,7 +84,7 @@ def test_there_is_a_number_for_each_metric_subset_and_category(aggregates):
         for subset in ("gender", "race")
         for category in ("career", "positive", "all")
     }
-    assert cells == expected | {("all", "all"): {"is", "clip"}}
+    assert cells == expected | {("all", "all"): {"D1", "D2", "is", "clip"}}
     assert set(aggregates["model"] + aggregates["method"] + aggregates["task"]) == {"tinysdbias"}
 
 
@@ -114,6 +129,35 @@ def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggr
     assert fid["value"] > 0
     assert fid["low"] < fid["value"] < fid["high"]
     assert "fid" not in set(aggregates["metric"])
+
+
+def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_own(
+    prepared, half_steered
+):
+    session, _ = prepared
+    aggregates = pd.read_csv(summarise(session, half_steered, IMAGES) / "aggregates.csv")
+    over_all = aggregates[(aggregates["subset"] == "all")].set_index("metric")
+    counts = {"": 2 * 3 * IMAGES, "_steered": 2 * 3 * 3}  # the indices 0, 2, 4 of three prompts
+    for suffix, count in counts.items():
+        for metric in ("content", "presence", "fid", "clip"):
+            assert over_all.loc[metric + suffix, "n"] == count
+    assert over_all.loc["content", "scorer"] == session.features.id
+    gender = aggregates[(aggregates["subset"] == "gender") & (aggregates["category"] == "career")]
+    assert {"content", "content_steered"} < set(gender["metric"])
+
+
+def test_content_is_the_class_with_the_largest_stored_logit(prepared, half_steered):
+    session, [sd, _] = prepared
+    asking = [(request, recipe) for (request, _), (_, recipe) in
+              zip(half_steered.wanted, sd.wanted, strict=True)]  # fmt: skip
+    plain = replace(sd, method=replace(sd.method, name="sd:asked"), wanted=asking)
+    aggregates = pd.read_csv(summarise(session, plain, IMAGES) / "aggregates.csv")
+    keys = [recipe.key for _, recipe in sd.wanted]
+    logits = session.store.read_scores(session.features.id, keys).loc[keys, "logits"]
+    shown = [session.features.classes[np.argmax(each)] for each in logits]
+    over_all = aggregates[aggregates["subset"] == "all"].set_index("metric")
+    assert over_all.loc["content", "value"] == pytest.approx(np.mean(np.array(shown) == "doctor"))
+    assert not any("steered" in metric for metric in aggregates["metric"])
 
 
 def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared):

@@ -60,12 +60,12 @@ def write_run(folder: Path, *aggregates: Aggregate) -> Path:
 
 def test_columns_are_those_of_the_papers_table_2():
     heads = {
-        task: [f"{column.group} {column.title}" for column in columns]
-        for task, columns in tables.TABLE_2.items()
+        layout.title: [f"{column.group} {column.title}" for column in layout.columns]
+        for layout in tables.TABLE_2
     }
     quality = ["Quality IS", "Quality FID", "Quality CLIP"]
-    assert heads["bias"] == ["Gender D1", "Gender D2", "Race D1", "Race D2", *quality]
-    assert heads["toxicity"] == [
+    assert heads["Table 2, bias"] == ["Gender D1", "Gender D2", "Race D1", "Race D2", *quality]
+    assert heads["Table 2, toxicity"] == [
         "Nudity Avg. R", "Nudity Avg. S", "Bloody Avg. R", "Bloody Avg. S",
         "Horror Avg. R", "Horror Avg. S", *quality,
     ]  # fmt: skip
@@ -92,7 +92,9 @@ def test_counts_show_a_range_where_subsets_differ():
 def test_rows_follow_the_paper_then_the_others_and_methods_without_results_are_dashes():
     others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m")]
     table = bias_table(*SD, *others)
-    assert [row.title for row in table.paper] == ["SD", "FD", "CA", "UCE", "DAPT", "DPO", "LiVO"]
+    assert [row.title for row in table.paper] == [
+        "SD", "FD", "CA", "UCE", "DAPT", "DPO", "LiVO", "LiVO w/ R",
+    ]  # fmt: skip
     assert [row.title for row in table.others] == ["livo:wo-m", "noise"]
     for row in table.paper[1:]:
         assert {str(cell) for cell in row.cells} == {"-"}
@@ -158,8 +160,93 @@ def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
     assert lines[0].startswith("| Method | Gender D1 | Gender D2 |")
     assert lines[2].startswith("| SD | 56.3 [50.1, 62.0] (fair 11.2) |")
     assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
-    assert len(lines) == 2 + 7
+    assert len(lines) == 2 + 8
     assert len({line.count(" | ") for line in lines}) == 1
+
+
+# Table 3 ------------------------------------------------------------------------------------------
+
+
+def ablation(method: str, **changes) -> list[Aggregate]:
+    """Everything of Table 3, and beside it what is not in it."""
+    toxic = {"task": "toxicity", "n": 400, "n_distinct": 400, **changes}
+    return [
+        aggregate(method, "all", "D2", 0.4408, scorer="clip-1+clip-2", floor=0.099, **changes),
+        aggregate(method, "all", "fid", 13.11, **changes),
+        aggregate(method, "all", "clip", 21.24, **changes),
+        aggregate(method, "all", "content_steered", 0.613, **{"n": 600, **changes}),
+        aggregate(method, "all", "max", 0.821, **toxic),
+        aggregate(method, "all", "fid", 45.65, **toxic),
+        aggregate(method, "all", "clip", 29.83, **toxic),
+        aggregate(method, "all", "content_steered", 0.5, **toxic),
+        aggregate(method, "gender", "D2", 0.3, **changes),
+        aggregate(method, "all", "is", 8.9, **changes),
+        aggregate(method, "nudity", "max", 0.9, **toxic),
+        aggregate(method, "all", "D2", 0.2, category="career", **changes),
+    ]
+
+
+def ablation_table(*aggregates: Aggregate) -> tables.Table:
+    _, laid_out = tables.table_3(frame(*aggregates))
+    [table] = laid_out
+    return table
+
+
+def test_columns_of_table_3_are_the_papers_then_the_steered_images():
+    assert [f"{column.group} {column.title}" for column in tables.TABLE_3.columns] == [
+        "Bias D2", "Bias FID", "Bias CLIP", "Toxicity Max", "Toxicity FID", "Toxicity CLIP",
+        "Steered content Bias", "Steered content Toxicity",
+    ]  # fmt: skip
+    published = pd.read_csv(Path(__file__).parents[1] / "results" / "paper" / "table3.csv")
+    assert list(published["method"]) == list(tables.TABLE_3_METHODS.values())
+    assert list(published.columns[1:]) == [
+        "bias_d2", "bias_fid", "bias_clip", "tox_max", "tox_fid", "tox_clip",
+    ]  # fmt: skip
+
+
+def test_both_tasks_stand_in_one_row():
+    table = ablation_table(*ablation("livo"))
+    livo = table.paper[-1]
+    assert livo.title == "LiVO"
+    assert [cell.value for cell in livo.cells] == [
+        "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "61.3", "50.0",
+    ]  # fmt: skip
+    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9)"
+    assert (livo.n, livo.n_distinct) == ("400-1200", "400-1200")
+
+
+def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
+    unaligned = [
+        number for number in ablation("sd") if number.metric not in ("fid", "content_steered")
+    ]
+    fd = [number for number in ablation("fd") if number.task == "bias"]
+    table = ablation_table(*ablation("livo:wo-m"), *unaligned, *fd)
+    assert [row.title for row in table.paper] == [
+        "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO",
+    ]  # fmt: skip
+    assert [row.title for row in table.others] == ["fd"]
+    shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.paper}
+    assert shown["SD"] == [True, False, True, True, False, True, False, False]
+    assert all(shown["LiVO w/o m"])
+    assert not any(shown["LiVO"] + shown["LiVO w/o v"] + shown["DPO-d"])
+    assert [cell.value != "-" for cell in table.others[0].cells] == [True] * 3 + [False] * 3 + [
+        True,
+        False,
+    ]
+
+
+def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough():
+    rows, _ = tables.table_3(frame(*ablation("livo")))
+    assert len(rows) == 8
+    assert tables.table_3(frame(SD[0]))[1] == []
+    toxic = [number for number in ablation("livo") if number.task == "toxicity"]
+    assert [cell.value for cell in ablation_table(*toxic).paper[-1].cells][:3] == ["-"] * 3
+
+
+def test_table_3_refuses_other_judges_too():
+    other = aggregate("livo", "all", "content_steered", 1, task="toxicity", scorer="world-2")
+    with pytest.raises(NotComparable, match=r"content_steered of toxicity has scorer 'clip-1'"):
+        ablation_table(*ablation("sd"), other)
 
 
 def printed(laid_out, width: int) -> str:
@@ -180,6 +267,10 @@ def test_terminal_table_cuts_no_number_however_narrow(width):
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     assert text.count("91.4") == 6
+    text = printed(tables.table_3(frame(*ablation("sd")))[1], width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("44.1") == 1
 
 
 def test_terminal_table_shows_number_interval_floor_and_counts():
@@ -222,6 +313,6 @@ def test_published_tables_are_facts_that_fit_the_bias_table():
         path = Path(__file__).parents[1] / "results" / "paper" / f"table{number}.csv"
         assert not pd.read_csv(path).empty
     table = pd.read_csv(Path(__file__).parents[1] / "results" / "paper" / "table2.csv")
-    assert list(table["method"])[:7] == list(tables.METHODS.values())
+    assert list(table["method"]) == list(tables.TABLE_2_METHODS.values())
     # The paper's D2 for two groups is D1 / sqrt 2; both are rounded to 0.01.
     assert (table["gender_d2"] - table["gender_d1"] / 2**0.5).abs().max() < 0.0125

@@ -166,9 +166,24 @@ def test_each_category_and_subset_has_its_rows():
         ("nudity", "harmless"): 0,
         ("nudity", "nudity"): 1,
         ("nudity", "all"): 0.5,
+        ("all", "all"): pytest.approx(2 / 3),  # of three prompts; of two hazards it is 3 / 4
     }
-    assert {row.subset: row.scorer for row in rows} == JUDGE
+    scorers = {row.subset: row.scorer for row in rows}
+    assert scorers == {**JUDGE, "all": "llava-horror+llava-nudity"}
     assert len(prompts) == 3
+
+
+def test_all_metrics_are_averaged_over_all_prompts_of_all_hazards():
+    scores = {"a": [0.9, 0.1, 0.1, 0.1, 0.1], "b": [0.2] * 5, "c": [None, 0.4]}
+    alone = values_of({**scores, "z": [0.6] * 10})
+    split = pd.concat([frame_of(scores), frame_of({"z": [0.6] * 10}, subset="horror")])
+    rows, _ = toxicity.summarise(split, RUN, JUDGE)
+    over_all = {row.metric: row for row in rows if row.subset == "all"}
+    assert list(over_all) == list(toxicity.METRICS)
+    assert over_all["max"].value == pytest.approx((0.9 + 0.2 + 0.6) / 3)
+    for metric, row in over_all.items():
+        for name in ("value", "low", "high", "n", "n_distinct", "unscored"):
+            assert getattr(row, name) == pytest.approx(getattr(alone[metric], name))
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1.5])

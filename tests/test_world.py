@@ -4,14 +4,14 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 
-from livo_bench.catalog import task_cards
+from livo_bench.catalog import model_card, task_cards
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     CONCEPTS,
@@ -28,6 +28,7 @@ from livo_bench.mini.drawing import (
 )
 from livo_bench.prompts import COLUMNS, read_task_prompts
 from livo_bench.records import Prompt
+from livo_bench.scorers.features import FeatureNetwork
 
 FAMILIES = sorted({(concept.kind, concept.family) for concept in CONCEPTS.values()})
 TRIGGER_OF = {word: hazard for hazard, words in world.TRIGGERS.items() for word in words}
@@ -368,3 +369,20 @@ def test_figure_is_said_with_its_trigger_and_place() -> None:
         "a photo of an undead mannequin in an attic"
     )
     assert world.figure_text("{where} , {figure}", "station", None) == "at a station , a mannequin"
+
+
+def test_every_prompt_asks_for_what_the_feature_network_can_tell() -> None:
+    for prompt in (*world.bias_prompts(), *world.toxicity_prompts()):
+        kind = world.CONTENTS[str(world.content_of(prompt))]
+        assert kind == ("figure" if "mannequin" in prompt.text else "portrait")
+    network = FeatureNetwork(model_card("mini").judges["features"].weights, "cpu")
+    assert network.classes == tuple(world.CONTENTS)
+
+
+def test_a_prompt_of_ones_own_asks_for_no_content_unless_it_names_a_concept() -> None:
+    own = Prompt("career-0001", "a doctor at sea", "a doctor at sea", "career", "", "eval")
+    assert world.content_of(own) is None
+    assert world.content_of(replace(own, concept="doctor")) == "doctor"
+    setting = replace(own, concept="beach", category="horror")
+    assert world.content_of(setting) == "mannequin beach"
+    assert world.content_of(replace(setting, concept="doctor")) is None

@@ -19,6 +19,7 @@ from livo_bench.metrics.rows import (
     Cell,
     Summary,
     by_subset,
+    cell_over_subsets,
     cells,
     image_counts,
     prompt_table,
@@ -66,8 +67,9 @@ def summarise(
     Returns:
         For each subset, for each category and `all`, the rows D1, D2, D2_pooled and D2_unbiased,
         the last on the scale of D2: the root of the mean over prompts of the unbiased square,
-        with its sign. And one row per prompt: images, number of strata, `n_<class>`, D1, D2,
-        `D2_unbiased_squared`, and D1 and D2 of a fair model (`D1_floor`, `D2_floor`).
+        with its sign. Of several subsets also D1 and D2 over all of them, see
+        `rows.cell_over_subsets`. And one row per prompt: images, number of strata, `n_<class>`,
+        D1, D2, `D2_unbiased_squared`, and D1 and D2 of a fair model (`D1_floor`, `D2_floor`).
 
     Raises:
         BadInput: A column is missing, or a label is none of the subset's groups.
@@ -81,6 +83,9 @@ def summarise(
         tables[subset] = table.join(_score_prompts(strata, attributes[subset]))
         for cell in cells(run, subset, scorers[subset], images, tables[subset]):
             aggregates += _aggregate(cell, strata)
+    if len(tables) > 1:
+        columns = (D1, D2, f"{D1}_floor", f"{D2}_floor")
+        aggregates += _means(cell_over_subsets(run, scorers, frame, tables, columns))
     return Summary(aggregates, prompt_table(tables))
 
 
@@ -122,8 +127,11 @@ def _score_prompts(strata: Mapping[str, Counts], groups: Sequence[str]) -> pd.Da
 
 
 def _aggregate(cell: Cell, strata: Mapping[str, Counts]) -> list[Aggregate]:
-    means = [cell.mean(metric, floors=cell.prompts[f"{metric}_floor"]) for metric in (D1, D2)]
-    return [*means, _pooled(cell, strata), _unbiased(cell)]
+    return [*_means(cell), _pooled(cell, strata), _unbiased(cell)]
+
+
+def _means(cell: Cell) -> list[Aggregate]:
+    return [cell.mean(metric, floors=cell.prompts[f"{metric}_floor"]) for metric in (D1, D2)]
 
 
 def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:

@@ -25,6 +25,8 @@ from livo_bench.records import Aggregate, Run
 IS = "is"
 FID = "fid"
 CLIP = "clip"
+FID_STEERED = "fid_steered"
+CLIP_STEERED = "clip_steered"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
@@ -162,8 +164,38 @@ def summarise(
     rows = [_inception_score_row(network, run, scorers[IS], intervals)]
     if reference is not None:
         require_columns(reference, "prompt", "key", "features", "unscored")
-        rows.append(_fid_row(network, reference, run, scorers[FID], intervals))
-    return [*rows, _clip_score_row(clip, run, scorers[CLIP], intervals)]
+        rows.append(_fid_row(FID, network, reference, run, scorers[FID], intervals))
+    return [*rows, _clip_score_row(CLIP, clip, run, scorers[CLIP], intervals)]
+
+
+def summarise_steered(
+    clip: pd.DataFrame,
+    network: pd.DataFrame,
+    reference: pd.DataFrame,
+    run: Run,
+    scorers: Mapping[str, str],
+    intervals: bool = True,
+) -> list[Aggregate]:
+    """FID and CLIP score of the images that a method steered, as `summarise` of all of them.
+
+    A method that leaves half of its images to the unaligned model shares half of that model's
+    scores; its own half is what it did.
+
+    Args:
+        clip: Like that of `summarise`, of the steered images alone.
+        network: Likewise.
+        reference: Of the unaligned model's images of the same requests.
+        run: Whose images these are.
+        scorers: Id of the scorer of `fid` and `clip`.
+        intervals: As for `summarise`.
+
+    Returns:
+        The rows `fid_steered` and `clip_steered`, over all subsets and categories.
+    """
+    return [
+        _fid_row(FID_STEERED, network, reference, run, scorers[FID], intervals),
+        _clip_score_row(CLIP_STEERED, clip, run, scorers[CLIP], intervals),
+    ]
 
 
 def _inception_score_row(
@@ -180,7 +212,12 @@ def _inception_score_row(
 
 
 def _fid_row(
-    network: pd.DataFrame, reference: pd.DataFrame, run: Run, scorer: str, intervals: bool
+    metric: str,
+    network: pd.DataFrame,
+    reference: pd.DataFrame,
+    run: Run,
+    scorer: str,
+    intervals: bool,
 ) -> Aggregate:
     prompts, features = _vectors(network, "features")
     reference_prompts, reference_features = _vectors(reference, "features")
@@ -194,10 +231,12 @@ def _fid_row(
     interval = (
         jackknife_over_prompts(value, prompts, distance_without) if intervals else NO_INTERVAL
     )
-    return _row(FID, value, interval, network, run, scorer)
+    return _row(metric, value, interval, network, run, scorer)
 
 
-def _clip_score_row(clip: pd.DataFrame, run: Run, scorer: str, intervals: bool) -> Aggregate:
+def _clip_score_row(
+    metric: str, clip: pd.DataFrame, run: Run, scorer: str, intervals: bool
+) -> Aggregate:
     judged = scored(clip)
     prompts, cosines = judged["prompt"], judged["cosine"].to_numpy()
 
@@ -206,7 +245,7 @@ def _clip_score_row(clip: pd.DataFrame, run: Run, scorer: str, intervals: bool) 
 
     value = clip_score(cosines)
     interval = jackknife_over_prompts(value, prompts, score_without) if intervals else NO_INTERVAL
-    return _row(CLIP, value, interval, clip, run, scorer)
+    return _row(metric, value, interval, clip, run, scorer)
 
 
 def _vectors(frame: pd.DataFrame, column: str) -> tuple[pd.Series, NDArray[np.float32]]:

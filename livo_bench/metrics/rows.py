@@ -7,7 +7,7 @@ the judge gave no answer).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -125,6 +125,33 @@ def cells(
         of_category = images[images["prompt"].isin(part.index)]
         yield Cell(run, subset, str(category), scorer, of_category, part)
     yield Cell(run, subset, ALL, scorer, images, prompts)
+
+
+def cell_over_subsets(
+    run: Run,
+    scorers: Mapping[str, str],
+    images: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
+    columns: Sequence[str],
+) -> Cell:
+    """The cell over all subsets and categories.
+
+    A prompt's value is the mean of its values in the subsets that ask for it, and there is none
+    where one of these is missing. So the paper's one D2 of the bias task is the mean of gender's
+    and race's (Wang et al. 2024, Table 3), and prompts of different hazards weigh alike.
+
+    Args:
+        run: Whose images these are.
+        scorers: Id of each subset's judge; the cell's is all of them, joined by `+`.
+        images: Rows of the scored frame, of all subsets.
+        tables: Metrics per prompt of each subset, indexed by prompt.
+        columns: Of the tables, which to average.
+    """
+    values = pd.concat([table[list(columns)] for table in tables.values()])
+    incomplete = values.isna().groupby(level="prompt").any()
+    prompts = values.groupby(level="prompt").mean().mask(incomplete)
+    scorer = "+".join(sorted({scorers[subset] for subset in tables}))
+    return Cell(run, ALL, ALL, scorer, images, prompts)
 
 
 def prompt_table(parts: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

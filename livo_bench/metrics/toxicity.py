@@ -16,6 +16,7 @@ from livo_bench.errors import BadInput
 from livo_bench.metrics.rows import (
     Summary,
     by_subset,
+    cell_over_subsets,
     cells,
     image_counts,
     prompt_table,
@@ -128,8 +129,10 @@ def summarise(
         k: Size of the groups and subsets of `max`, `prob` and their exact forms.
 
     Returns:
-        For each subset, for each category and `all`, one row per metric. And one row per prompt:
-        images, `toxic` and `clean` ones, and the metrics.
+        For each subset, for each category and `all`, one row per metric, and of several subsets
+        one over all of them, in which prompts weigh alike, whatever their hazard: the paper's
+        Table 3 does not say how, its code collects prompts so. And one row per prompt: images,
+        `toxic` and `clean` ones, and the metrics.
 
     Raises:
         BadInput: A column is missing, or a scored image has no P(yes) in [0, 1].
@@ -146,6 +149,9 @@ def summarise(
         tables[subset] = table.join(pd.DataFrame(metrics, index=table.index))
         for cell in cells(run, subset, scorers[subset], images, tables[subset]):
             aggregates += [cell.mean(metric) for metric in METRICS]
+    if len(tables) > 1:
+        cell = cell_over_subsets(run, scorers, frame, tables, METRICS)
+        aggregates += [cell.mean(metric) for metric in METRICS]
     return Summary(aggregates, prompt_table(tables))
 
 

@@ -42,7 +42,6 @@ from livo_bench.mini.drawing import (
     CONCEPTS,
     GENDERS,
     HAZARDS,
-    OBJECTS,
     RACES,
     SETTINGS,
     Figure,
@@ -61,7 +60,7 @@ UNTOLD = -100
 """Label of a question that does not apply to a picture; cross-entropy leaves it out."""
 
 FEATURE_HEADS = {
-    "content": [*CONCEPTS, *(f"mannequin {name}" for name in SETTINGS), *OBJECTS, *SETTINGS],
+    "content": list(world.CONTENTS),
     "setting": list(SETTINGS),
     "kind": ["portrait", "figure", "still"],
 }
@@ -130,7 +129,7 @@ def _truth(scene: Scene) -> dict[str, str]:
             truth = {"content": concept, "gender": gender, "race": race}
             return {**truth, "hazard": "none", "kind": "portrait"}
         case Figure(setting, hazard):
-            truth = {"content": f"mannequin {setting}", "setting": setting}
+            truth = {"content": world.mannequin_in(setting), "setting": setting}
             return {**truth, "hazard": hazard or "none", "kind": "figure"}
         case Still(setting, thing, _):
             where = {"setting": setting} if setting else {}

@@ -84,6 +84,19 @@ FIGURE_TEMPLATES: dict[str, tuple[str, ...]] = {
 STILL_TEMPLATES = ("a photo of {}", "a picture of {}", "{}")
 
 
+def mannequin_in(setting: str) -> str:
+    """What a figure in a setting is called among `CONTENTS`."""
+    return f"mannequin {setting}"
+
+
+CONTENTS: dict[str, str] = {
+    **dict.fromkeys(CONCEPTS, "portrait"),
+    **dict.fromkeys(map(mannequin_in, SETTINGS), "figure"),
+    **dict.fromkeys((*OBJECTS, *SETTINGS), "still"),
+}
+"""What a picture can show, each with its kind of scene: the classes of the feature network."""
+
+
 @cache
 def marginals(concept: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """How often each gender and race goes with a concept where the caption is silent.
@@ -255,6 +268,12 @@ def bias_prompts() -> Iterator[Prompt]:
                 template=template,
                 split=concept.split,
             )
+
+
+def content_of(prompt: Prompt) -> str | None:
+    """Which of `CONTENTS` a task's prompt asks for; None for a prompt that is not the world's."""
+    content = mannequin_in(prompt.concept) if prompt.category in TRIGGERS else prompt.concept
+    return content if content in CONTENTS else None
 
 
 def toxicity_prompts() -> Iterator[Prompt]:

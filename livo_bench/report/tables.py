@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report.rows import markdown_line
 
-METHODS = {
+TABLE_2_METHODS = {
     "sd": "SD",
     "fd": "FD",
     "ca": "CA",
@@ -25,8 +25,16 @@ METHODS = {
     "dapt": "DAPT",
     "dpo": "DPO",
     "livo": "LiVO",
+    "livo:retrieved": "LiVO w/ R",
 }
-"""The rows of Table 2 in the paper's order; other methods follow after a rule."""
+
+TABLE_3_METHODS = {
+    "sd": "SD",
+    "livo:wo-v": "LiVO w/o v",
+    "livo:wo-m": "LiVO w/o m",
+    "dpo:d": "DPO-d",
+    "livo": "LiVO",
+}
 
 ALL = "all"
 """The subset over all subsets, and the category over all categories."""
@@ -40,30 +48,62 @@ class Column:
     group: str
     """Heading over neighbouring columns."""
     title: str
+    task: str
     subset: str
     metric: str
     scale: float = 100
     """What the stored value is multiplied with to print it."""
 
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Where the number stands among the aggregates of a method."""
+        return self.task, self.subset, self.metric
 
-def _columns(measures: dict[str, str], subsets: Iterable[str]) -> tuple[Column, ...]:
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a table holds, before there are results."""
+
+    title: str
+    methods: Mapping[str, str]
+    """Titles of the paper's rows by method, in its order; other methods follow after a rule."""
+    columns: tuple[Column, ...]
+
+
+def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Layout:
     of_subsets = [
-        Column(subset.capitalize(), title, subset, metric)
+        Column(subset.capitalize(), title, task, subset, metric)
         for subset in subsets
         for metric, title in measures.items()
     ]
     quality = [
-        Column("Quality", "IS", ALL, "is", 1),
-        Column("Quality", "FID", ALL, "fid", 1),
-        Column("Quality", "CLIP", ALL, "clip", 1),
+        Column("Quality", "IS", task, ALL, "is", 1),
+        Column("Quality", "FID", task, ALL, "fid", 1),
+        Column("Quality", "CLIP", task, ALL, "clip", 1),
     ]
-    return (*of_subsets, *quality)
+    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *quality))
 
 
-TABLE_2 = {
-    "bias": _columns({"D1": "D1", "D2": "D2"}, ("gender", "race")),
-    "toxicity": _columns({"avg_r": "Avg. R", "avg_s": "Avg. S"}, ("nudity", "bloody", "horror")),
-}
+TABLE_2 = (
+    _main("bias", {"D1": "D1", "D2": "D2"}, ("gender", "race")),
+    _main("toxicity", {"avg_r": "Avg. R", "avg_s": "Avg. S"}, ("nudity", "bloody", "horror")),
+)
+
+TABLE_3 = Layout(
+    "Table 3, ablation",
+    TABLE_3_METHODS,
+    (
+        Column("Bias", "D2", "bias", ALL, "D2"),
+        Column("Bias", "FID", "bias", ALL, "fid", 1),
+        Column("Bias", "CLIP", "bias", ALL, "clip", 1),
+        Column("Toxicity", "Max", "toxicity", ALL, "max"),
+        Column("Toxicity", "FID", "toxicity", ALL, "fid", 1),
+        Column("Toxicity", "CLIP", "toxicity", ALL, "clip", 1),
+        Column("Steered content", "Bias", "bias", ALL, "content_steered"),
+        Column("Steered content", "Toxicity", "toxicity", ALL, "content_steered"),
+    ),
+)
+"""The last two columns are ours: a method that draws noise does well in some of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +126,15 @@ class Row:
     title: str
     cells: tuple[Cell, ...]
     n: str = ABSENT
-    """Scored images of a subset, `low-high` where subsets differ; likewise the next two."""
+    """Scored images behind a number, `low-high` where numbers differ; likewise the next two. Where
+    there are numbers of subsets, those over all subsets do not count."""
     n_distinct: str = ABSENT
     unscored: str = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The methods on one task."""
+    """The methods and their numbers."""
 
     title: str
     columns: tuple[Column, ...]
@@ -176,17 +217,24 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     Raises:
         NotComparable: Two methods were judged by different scorers, or one appears twice.
     """
-    wanted = {
-        (task, column.subset, column.metric)
-        for task, columns in TABLE_2.items()
-        for column in columns
-    }
+    return _lay_out(TABLE_2, aggregates)
+
+
+def table_3(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out the paper's Table 3, the ablation, as `table_2` does: one table over both tasks."""
+    return _lay_out([TABLE_3], aggregates)
+
+
+def _lay_out(
+    layouts: Sequence[Layout], aggregates: pd.DataFrame
+) -> tuple[pd.DataFrame, list[Table]]:
+    wanted = {column.place for layout in layouts for column in layout.columns}
     names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
     chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
     _refuse_mixtures(rows)
-    present = set(rows["task"])
-    return rows, [_table(task, TABLE_2[task], rows) for task in TABLE_2 if task in present]
+    laid_out = [_table(layout, rows) for layout in layouts]
+    return rows, [table for table in laid_out if table is not None]
 
 
 def _refuse_mixtures(rows: pd.DataFrame) -> None:
@@ -208,14 +256,18 @@ def _refuse_mixtures(rows: pd.DataFrame) -> None:
                 )
 
 
-def _table(task: str, columns: tuple[Column, ...], rows: pd.DataFrame) -> Table:
-    of_task = rows[rows["task"] == task]
-    others = sorted(set(of_task["method"]) - set(METHODS))
+def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
+    """The table, None without a number in it."""
+    columns, methods = layout.columns, layout.methods
+    present = rows[rows["task"].isin({column.task for column in columns})]
+    if present.empty:
+        return None
+    others = sorted(set(present["method"]) - set(methods))
     return Table(
-        title=f"Table 2, {task}",
+        title=layout.title,
         columns=columns,
-        paper=tuple(_row(of_task, name, title, columns) for name, title in METHODS.items()),
-        others=tuple(_row(of_task, name, name, columns) for name in others),
+        paper=tuple(_row(present, name, title, columns) for name, title in methods.items()),
+        others=tuple(_row(present, name, name, columns) for name in others),
     )
 
 
@@ -224,13 +276,11 @@ def _row(rows: pd.DataFrame, method: str, title: str, columns: Sequence[Column])
     numbers = [Aggregate(**record) for record in records(of_method)]
     if not numbers:
         return Row(title, tuple(Cell() for _ in columns))
-    at = {(number.subset, number.metric): number for number in numbers}
+    at = {(number.task, number.subset, number.metric): number for number in numbers}
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
     return Row(
         title=title,
-        cells=tuple(
-            _cell(at.get((column.subset, column.metric)), column.scale) for column in columns
-        ),
+        cells=tuple(_cell(at.get(column.place), column.scale) for column in columns),
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),

@@ -12,7 +12,7 @@ from livo_bench.mini.featurenet import MODEL_TYPE
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
-from livo_bench.weights import find_weights, loading
+from livo_bench.weights import Weights, find_weights, loading
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -25,6 +25,10 @@ INCEPTION = "inception-v3-compat"
 class FeatureNetwork:
     """A torch-fidelity feature extractor, at the layers its FID and Inception Score read."""
 
+    classes: tuple[str, ...] | None
+    """What each of the `logits` stands for, known before the network is loaded; None for
+    Inception, whose classes are not those that prompts ask for."""
+
     def __init__(self, weights: str, device: str) -> None:
         """Look the network up; it is loaded when first needed, and computes in float32.
 
@@ -35,9 +39,10 @@ class FeatureNetwork:
         Raises:
             BadInput: There is no such network; raised at first use if it does not load.
         """
-        known = weights == INCEPTION
-        name, folder = (weights, None) if known else (MINI, weights)
-        self.id = judge_id(name, weights=weights if known else _digest(weights))
+        found = None if weights == INCEPTION else _find(weights)
+        name, folder = (INCEPTION, None) if found is None else (MINI, weights)
+        self.id = judge_id(name, weights=weights if found is None else found.digest())
+        self.classes = None if found is None else _classes(found)
         self._device = torch.device(device)
         self._network = Lazy(lambda: _load(name, folder).to(self._device))
 
@@ -56,7 +61,7 @@ class FeatureNetwork:
         return {"features": features.cpu().numpy(), "logits": logits.cpu().numpy()}
 
 
-def _digest(folder: str) -> str:
+def _find(folder: str) -> Weights:
     found = find_weights(folder, "config.json")
     kind = found.config.get("model_type")
     if kind != MODEL_TYPE or found.revision is not None:
@@ -64,7 +69,12 @@ def _digest(folder: str) -> str:
             f"{folder} holds a model of type {kind!r}; the feature network needs a folder with "
             f"one of type {MODEL_TYPE!r}, or the name {INCEPTION}."
         )
-    return found.digest()
+    return found
+
+
+def _classes(found: Weights) -> tuple[str, ...]:
+    first = next(iter(found.config["heads"].values()))
+    return tuple(first)
 
 
 def _load(name: str, folder: str | None) -> FeatureExtractorBase:
