@@ -197,6 +197,14 @@ def test_nobody_at_the_port(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert "secret" not in str(error.value)
 
 
+def test_an_address_that_is_none_is_said(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:port/v1")
+    with pytest.raises(BadInput, match=r"'port'.*OPENAI_BASE_URL"):
+        LanguageModel("m", tmp_path).retrieve("a nurse")
+
+
 def test_missing_key_names_the_variable(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -83,7 +83,7 @@ def compare(
     for name, retriever in built.items():
         answers = [
             (kind, retriever.retrieve(prompt.text))
-            for prompt, kind in track(pairs, description=name, console=console, transient=True)
+            for prompt, kind in track(pairs, name, console=console, disable=not console.is_terminal)
         ]
         comparisons += _rates(name, retriever.id, answers)
     return comparisons

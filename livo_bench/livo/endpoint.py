@@ -125,7 +125,8 @@ class LanguageModel:
             ) from error
         try:
             return openai.OpenAI(timeout=self._timeout, max_retries=self._max_retries)
-        except openai.OpenAIError as error:
+        # It only reads settings here, and its HTTP library has errors of its own for addresses.
+        except Exception as error:
             raise self._unanswered(error) from error
 
     def _reply(self, client: Any, messages: list[dict[str, str]]) -> str:
@@ -170,7 +171,9 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     while start >= 0:
         try:
             found, end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            return  # nested beyond reason, and so would be each of its parts
+        except ValueError:
             end = start + 1
         else:
             yield found
