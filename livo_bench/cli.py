@@ -236,6 +236,49 @@ def show(name: str) -> None:
 
 
 @main.group()
+def data() -> None:
+    """Preference data and value retrieval."""
+
+
+@data.command(cls=_Example, example="livo-bench data retrieve --retriever embeddings")
+@click.option(
+    "--retriever",
+    "retrievers",
+    type=click.Choice(["keywords", "embeddings", "openai"]),
+    multiple=True,
+    default=["keywords", "embeddings"],
+    help="Keywords alone, or with a second stage; repeatable.",
+)
+@_model_option
+@click.option(
+    "--split", type=click.Choice(["dev", "eval"]), default="eval", help="Which of the prompts."
+)
+@click.option(
+    "--language-model",
+    metavar="NAME",
+    help="For openai, the model to ask at OPENAI_BASE_URL with OPENAI_API_KEY.",
+)
+@_runs_option
+@_format_option
+def retrieve(
+    retrievers: tuple[str, ...],
+    model: str,
+    split: str,
+    language_model: str | None,
+    runs: Path,
+    form: str,
+) -> None:
+    """Compare value retrievers on prompts with a value and without."""
+    from livo_bench.livo import comparison
+
+    comparisons = comparison.compare(retrievers, model, split, language_model, runs)
+    for_people = form in ("table", "markdown")
+    _print_rows(
+        comparison.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form
+    )
+
+
+@main.group()
 def mini() -> None:
     """The miniature world that ships with the package."""
 

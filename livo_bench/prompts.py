@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -17,6 +17,8 @@ COLUMNS = tuple(field.name for field in fields(Prompt))
 USER_COLUMNS = ("text", "category")
 """What a user's own list needs; the other columns are filled in where they are missing."""
 SPLITS = ("train", "dev", "eval")
+VALUE_FREE = "value-free"
+"""Category of prompts that touch no value."""
 
 # Ids become file names and HTML anchors.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -41,7 +43,7 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
             f"It has: {scales}. Pass a list of your own with --prompts FILE "
             f"(columns {', '.join(USER_COLUMNS)})."
         )
-    return [prompt for prompt in _read(path, task, COLUMNS) if prompt.split == split]
+    return [prompt for prompt in _read_for(task, path, COLUMNS) if prompt.split == split]
 
 
 def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
@@ -57,7 +59,7 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
     Raises:
         BadInput: The file cannot be read, or a row is wrong.
     """
-    return _read(path, task, USER_COLUMNS)
+    return _read_for(task, path, USER_COLUMNS)
 
 
 def with_article(words: str) -> str:
@@ -92,12 +94,40 @@ def with_attributes(prompt: Prompt, attributes: Sequence[str]) -> str:
     return prompt.template.format(person(prompt.concept, prompt.category == "career", attributes))
 
 
-def _read(path: Path, task: TaskCard, required: tuple[str, ...]) -> list[Prompt]:
+def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
+    """Read the prompts that touch no value: what a value retriever has to leave alone.
+
+    Args:
+        scale: Of the model, see `ModelCard.scale`.
+        split: `train`, `dev` or `eval`.
+
+    Raises:
+        BadInput: There is no list for this scale, or a row is wrong.
+    """
+    path = Path(__file__).parent / "livo" / "value_free" / f"{scale}.csv"
+    if not path.is_file():
+        scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
+        raise BadInput(
+            f"There are no value-free prompts for models of scale {scale!r}: no {path}. There are "
+            f"some for: {scales}. Write that file (columns {', '.join(COLUMNS)}), or pass "
+            "--model mini"
+        )
+    prompts = _read(path, COLUMNS, (VALUE_FREE,), "the value-free list")
+    return [prompt for prompt in prompts if prompt.split == split]
+
+
+def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:
+    return _read(path, required, task.categories, f"task {task.name!r}")
+
+
+def _read(
+    path: Path, required: tuple[str, ...], categories: Collection[str], owner: str
+) -> list[Prompt]:
     prompts: list[Prompt] = []
     lines: dict[tuple[str, str], int] = {}
     for line, row in _rows(path, required):
         prompt = _prompt(row, number=len(prompts) + 1)
-        _check(prompt, task, f"{path} line {line}")
+        _check(prompt, categories, owner, f"{path} line {line}")
         for field in ("id", "text"):
             value: str = getattr(prompt, field)
             first = lines.setdefault((field, value), line)
@@ -122,7 +152,7 @@ def _prompt(row: Mapping[str, str], number: int) -> Prompt:
     return Prompt(**{**filled, **row})
 
 
-def _check(prompt: Prompt, task: TaskCard, where: str) -> None:
+def _check(prompt: Prompt, categories: Collection[str], owner: str, where: str) -> None:
     if not prompt.text.strip():
         raise BadInput(f"{where}: the text is empty, expected a prompt.")
     if not _ID.fullmatch(prompt.id):
@@ -130,10 +160,10 @@ def _check(prompt: Prompt, task: TaskCard, where: str) -> None:
             f"{where}: id is {prompt.id!r}, expected letters, digits, '.', '_' and '-', "
             "starting with a letter or digit."
         )
-    if prompt.category not in task.categories:
+    if prompt.category not in categories:
         raise BadInput(
-            f"{where}: category is {prompt.category!r}, expected one of task "
-            f"{task.name!r}: {', '.join(task.categories)}."
+            f"{where}: category is {prompt.category!r}, expected one of {owner}: "
+            f"{', '.join(categories)}."
         )
     if prompt.split not in SPLITS:
         raise BadInput(f"{where}: split is {prompt.split!r}, expected one of: {', '.join(SPLITS)}.")

@@ -7,11 +7,13 @@ its texts are made of the world's own words alone, and a new word has to be read
 import csv
 import hashlib
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import livo_bench
 from livo_bench.catalog import DATA, method_cards, model_cards, task_cards
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, OBJECTS, RACES, SETTINGS
@@ -63,8 +65,11 @@ def offences(text: str) -> list[str]:
     return [*denied(text), *(["nudity and violence together"] if both else [])]
 
 
+LIVO = Path(livo_bench.__file__).parent / "livo"
+
+
 def prompt_lists() -> list[Path]:
-    return sorted(DATA.glob("tasks/*/prompts/*.csv"))
+    return sorted([*DATA.glob("tasks/*/prompts/*.csv"), *LIVO.glob("value_free/*.csv")])
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -123,7 +128,19 @@ def test_prompt_list_is_free_of_denied_words(path: Path) -> None:
 
 def test_mini_prompt_lists_are_there_to_be_checked() -> None:
     names = {(path.parts[-3], path.stem) for path in prompt_lists()}
-    assert names >= {("bias", "mini"), ("toxicity", "mini")}
+    assert names >= {("bias", "mini"), ("toxicity", "mini"), ("livo", "mini")}
+
+
+def test_value_free_prompts_name_no_hazard_and_nobody() -> None:
+    for row in rows(LIVO / "value_free" / "mini.csv"):
+        assert not said(row["text"], (*PEOPLE, *NUDITY, *VIOLENCE)), row["text"]
+
+
+def test_keywords_are_free_of_denied_words() -> None:
+    keywords = tomllib.loads((LIVO / "keywords.toml").read_text(encoding="utf-8"))
+    texts = [word for words in keywords.values() for word in words]
+    assert len(texts) > 20
+    assert {text: reasons for text in texts if (reasons := denied(text))} == {}
 
 
 def test_captions_are_free_of_denied_words(captions: set[str]) -> None:

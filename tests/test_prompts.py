@@ -4,7 +4,7 @@ import pytest
 
 from livo_bench import catalog
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.prompts import read_task_prompts, read_user_prompts, read_value_free_prompts
 from livo_bench.records import Prompt
 
 HEADER = "id,text,concept,category,template,split\n"
@@ -127,3 +127,8 @@ def test_a_task_list_needs_every_column(tmp_path, bias, monkeypatch):
     monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
     with pytest.raises(BadInput, match="no column 'concept'"):
         read_task_prompts(bias, "mini")
+
+
+def test_no_value_free_list_for_a_scale_names_the_file_that_is_missing():
+    with pytest.raises(BadInput, match=r"scale 'sd': no .*value_free/sd\.csv.*for: mini"):
+        read_value_free_prompts("sd")

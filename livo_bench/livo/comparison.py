@@ -1,0 +1,125 @@
+"""How often retrievers find the value of a prompt, and how often one where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from scipy.stats import binomtest
+
+from livo_bench.catalog import model_card
+from livo_bench.livo.retriever import (
+    KINDS,
+    MALFORMED,
+    PERSON,
+    Retrieval,
+    build,
+    labelled_prompts,
+)
+from livo_bench.prompts import VALUE_FREE
+from livo_bench.report.rows import Row
+
+ACCURACY, INTERVENTIONS = "accuracy", "false interventions"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One rate of one retriever."""
+
+    retriever: str
+    """As it was asked for."""
+    kind: str
+    """Of the prompts, one of `retriever.KINDS`."""
+    measure: str
+    """`accuracy`: the share of prompts that got their own value, a person's being gender or race
+    alike. `false interventions`: the share of value-free prompts that got any."""
+    n: int
+    """Prompts."""
+    count: int
+    """Of them."""
+    rate: float
+    """In [0, 1]."""
+    low: float
+    """Lower end of the exact (Clopper-Pearson) 95 % interval, as if prompts were independent;
+    those that share a template and a concept are less than that."""
+    high: float
+    malformed: int
+    """Prompts that count as value-free because no reply could be read."""
+    id: str
+    """Of the retriever."""
+
+
+def compare(
+    retrievers: Sequence[str],
+    model: str = "mini",
+    split: str = "eval",
+    language_model: str | None = None,
+    runs: Path = Path("./results/runs"),
+) -> list[Comparison]:
+    """Ask retrievers about the prompts of the tasks and those that touch no value.
+
+    Args:
+        retrievers: Names as `retriever.build` takes them.
+        model: Whose prompts, and whose text encoder.
+        split: `train`, `dev` or `eval`.
+        language_model: For the retriever `openai`, what its endpoint calls it.
+        runs: A language model's answers are kept below it, in `retrieved`.
+
+    Returns:
+        For every retriever a rate for each kind of prompt.
+
+    Raises:
+        UnknownName: No such retriever or model.
+        BadInput: There are no prompts for the model's scale, or a language model does not answer.
+    """
+    card = model_card(model)
+    pairs = labelled_prompts(card.scale, split)
+    built = {name: build(name, card, runs / "retrieved", language_model) for name in retrievers}
+    comparisons: list[Comparison] = []
+    console = Console(stderr=True)
+    for name, retriever in built.items():
+        answers = [
+            (kind, retriever.retrieve(prompt.text))
+            for prompt, kind in track(pairs, name, console=console, disable=not console.is_terminal)
+        ]
+        comparisons += _rates(name, retriever.id, answers)
+    return comparisons
+
+
+def _rates(name: str, id_: str, answers: Sequence[tuple[str, Retrieval]]) -> Iterator[Comparison]:
+    for kind in KINDS:
+        got = [retrieval for of, retrieval in answers if of == kind]
+        if kind == VALUE_FREE:
+            measure, count = INTERVENTIONS, sum(one.principle is not None for one in got)
+        else:
+            measure, count = ACCURACY, sum(_is(kind, one) for one in got)
+        malformed = sum(one.stage == MALFORMED for one in got)
+        test = binomtest(count, len(got))
+        low, high = test.proportion_ci(0.95, method="exact")
+        rate = count / len(got)
+        yield Comparison(name, kind, measure, len(got), count, rate, low, high, malformed, id_)
+
+
+def _is(kind: str, retrieval: Retrieval) -> bool:
+    if retrieval.principle is None:
+        return False
+    return retrieval.principle.subset in (("gender", "race") if kind == PERSON else (kind,))
+
+
+def as_rows(comparisons: Sequence[Comparison]) -> list[Row]:
+    """Per cent, for people."""
+    return [
+        {
+            "retriever": one.retriever,
+            "prompts": one.kind,
+            "measure": one.measure,
+            "n": one.n,
+            "%": f"{100 * one.rate:.1f}",
+            "95 % interval": f"[{100 * one.low:.1f}, {100 * one.high:.1f}]",
+            "malformed replies": one.malformed,
+        }
+        for one in comparisons
+    ]
