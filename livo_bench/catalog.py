@@ -99,26 +99,35 @@ class LoadedMethod:
         return recipe if self.generator is None else replace(recipe, generator=self.generator)
 
 
-def load_method(spec: str, model: ModelCard) -> LoadedMethod:
+def load_method(spec: str, model: ModelCard, weights: str | None = None) -> LoadedMethod:
     """Load one method with its code.
 
     Args:
         spec: `livo`, a variant `livo:wo-m`, or a folder `./my-method` (`./my-method:variant`),
             known by its leading dot or slash.
         model: What the method will run on.
+        weights: Folder or repository of weights to use instead of the method's own.
 
     Raises:
         UnknownName: No such method or variant.
-        BadInput: The folder, its card or its adapter is not what it should be.
+        BadInput: The folder, its card or its adapter is not what it should be, or the method takes
+            no weights.
     """
     place, _, variant = spec.partition(":")
-    card = _method_card(place)
+    card = method_card(place)
     name, title, settings = card.name, card.title, dict(card.settings)
     if variant:
         if variant not in card.variants:
             raise _unknown(f"variant of {card.name!r}", variant, card.variants)
         name, title = f"{name}:{variant}", card.variants[variant].title
         settings |= card.variants[variant].settings
+    if weights is not None:
+        if "weights" not in settings:
+            raise BadInput(
+                f"Method {name!r} takes no weights, got {weights!r}; its card has no setting "
+                "`weights`. Leave --weights out."
+            )
+        settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model))
     generator = None
     if isinstance(method, OwnGenerator):
@@ -127,7 +136,13 @@ def load_method(spec: str, model: ModelCard) -> LoadedMethod:
     return LoadedMethod(name, title, card, method, generator)
 
 
-def _method_card(place: str) -> MethodCard:
+def method_card(place: str) -> MethodCard:
+    """Find a method's card, by name or folder.
+
+    Raises:
+        UnknownName: No such method.
+        BadInput: The folder or its card is not what it should be.
+    """
     if _is_folder(place):
         return read_method_card(_existing_folder(place, "--method") / "card.toml")
     known = method_cards()

@@ -75,6 +75,10 @@ def _model_option(command: Command) -> Command:
     )(command)
 
 
+def _device_option(command: Command) -> Command:
+    return click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")(command)
+
+
 def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
@@ -102,13 +106,14 @@ def _format_option(command: Command) -> Command:
     help="A prompt list of your own: CSV with the columns text and category.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=42, help="Base seed of all noise.")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@_device_option
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
     help="Precision.  [default: the model card's]",
 )
 @_runs_option
+@click.option("--weights", help="Folder of trained weights to use instead of the method's own.")
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 def run(
     methods: tuple[str, ...],
@@ -120,6 +125,7 @@ def run(
     device: str,
     dtype: str | None,
     runs: Path,
+    weights: str | None,
     plan: bool,
 ) -> None:
     """Sample, score and summarise methods on a task."""
@@ -135,12 +141,61 @@ def run(
         "device": device,
         "dtype": dtype,
         "runs": runs,
+        "weights": weights,
     }
     if plan:
         click.echo(runner.plan(**options))
     else:
         for folder in runner.run(**options):
             click.echo(folder)
+
+
+@main.command(cls=_Example, example="livo-bench train --method livo")
+@click.option(
+    "--method", required=True, help="livo, livo:wo-m, dpo, dpo:d, or a folder with a recipe."
+)
+@_model_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of batches and noise.")
+@click.option(
+    "--data-seed", type=click.IntRange(min=0), default=42, help="Of the preference data's images."
+)
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    help="Part of each prompt's images to train on.",
+)
+@click.option("--gamma-1", type=click.FloatRange(min=0), help="Margin of the preferred hinge.")
+@click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
+@click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
+@_device_option
+@_runs_option
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the results.  [default: RUNS/MODEL/training/METHOD]",
+)
+def train(
+    method: str,
+    model: str,
+    seed: int,
+    data_seed: int,
+    fraction: float,
+    gamma_1: float | None,
+    gamma_2: float | None,
+    steps: int | None,
+    device: str,
+    runs: Path,
+    out: Path | None,
+) -> None:
+    """Train a method's value encoder, or go on where a training stopped."""
+    from livo_bench.livo.train import train as train_encoder
+
+    folder = train_encoder(
+        method, model, seed, data_seed, fraction, gamma_1, gamma_2, steps, device, runs, out
+    )
+    click.echo(f"Trained: {folder}\nUse it:")
+    click.echo(f"    livo-bench run --method {method} --task all --weights {folder}/value_encoder")
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")
@@ -238,6 +293,44 @@ def show(name: str) -> None:
 @main.group()
 def data() -> None:
     """Preference data and value retrieval."""
+
+
+@data.command("build", cls=_Example, example="livo-bench data build")
+@click.option(
+    "--task",
+    "tasks",
+    type=click.Choice(["bias", "toxicity"]),
+    multiple=True,
+    default=["bias", "toxicity"],
+    help="Whose train prompts; repeatable.",
+)
+@_model_option
+@click.option("--seed", type=click.IntRange(min=0), default=42, help="Base seed of all noise.")
+@_device_option
+@click.option(
+    "--settings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Sizes and strengths, like the package's preference.toml.",
+)
+@_runs_option
+@_format_option
+def build_data(
+    tasks: tuple[str, ...],
+    model: str,
+    seed: int,
+    device: str,
+    settings: Path | None,
+    runs: Path,
+    form: str,
+) -> None:
+    """Make preference data with the model itself; print its counts as the paper's Table 1."""
+    from livo_bench.livo import preference
+    from livo_bench.report import tables
+
+    chosen = settings or preference.SETTINGS
+    folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen)
+    click.echo(folder, err=True)
+    _print_rows(tables.records(counts), form)
 
 
 @data.command(cls=_Example, example="livo-bench data retrieve --retriever embeddings")

@@ -106,7 +106,12 @@ class Diffusion:
         """
         for digest in set(digests) - self._value_encoders.keys():
             folder = self._files[digest]
-            self._value_encoders[digest] = value_encoder.load(folder, self.text_encoder)
+            self.use_value_encoder(digest, value_encoder.load(folder, self.text_encoder))
+
+    def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
+        """Answer recipes that name `digest` with this encoder from now on."""
+        self._value_encoders[digest] = encoder
+        self.value_token.cache_clear()
 
     def _prediction(self, family: Recipe, context: Tensor) -> NoisePrediction:
         length = context.shape[1]
@@ -139,7 +144,7 @@ class Diffusion:
     def _value_token(self, digest: str, value: str, text: str) -> Tensor:
         self.load_value_encoders([digest])
         encoder = self._value_encoders[digest]
-        token = value_encoder.value_token(encoder, self.tokenizer, value, [text])
+        token = value_encoder.value_tokens(encoder, self.tokenizer, [value], [text])
         return token[0].to(self.text_encoder.dtype)
 
     def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:

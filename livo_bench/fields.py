@@ -91,6 +91,10 @@ class Table:
             raise self.wrong(field, expected)
         return value
 
+    def flag(self, field: str) -> bool:
+        value: bool = self._value(field, "true or false", bool)
+        return value
+
     def texts(self, field: str, known: Collection[str] | None = None) -> tuple[str, ...]:
         """A list of distinct texts, each one of `known` where that is given."""
         expected = "a list of distinct texts"

@@ -52,6 +52,7 @@ def prepare(
     device: str,
     dtype: str | None,
     runs: Path,
+    weights: str | None = None,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -60,7 +61,7 @@ def prepare(
     """
     card = model_card(model)
     tasks = select_tasks(task)
-    loaded = [load_method(spec, card) for spec in methods]
+    loaded = [load_method(spec, card, weights) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
     jobs = []

@@ -13,6 +13,10 @@ LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
 
+PILOT = 1000
+"""First image index that no evaluation uses: for choosing settings and for looking."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One row of a task's prompt list."""

@@ -50,6 +50,7 @@ def run(
     device: str = "auto",
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
+    weights: str | None = None,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -63,6 +64,7 @@ def run(
         device: `auto`, `cpu`, `cuda`, ...
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
+        weights: Folder or repository of trained weights, instead of those of the methods.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -71,7 +73,9 @@ def run(
     Raises:
         LivoBenchError: Something to fix first; nothing computed is lost.
     """
-    session, jobs = prepare(methods, task, model, images, prompts, seed, device, dtype, runs)
+    session, jobs = prepare(
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+    )
     works = _works(session, jobs)
     session.store.require_room(_estimate(session, works).bytes)
     for _ in range(ROUNDS):
@@ -96,9 +100,12 @@ def plan(
     device: str = "auto",
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
+    weights: str | None = None,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost; loads no model."""
-    session, jobs = prepare(methods, task, model, images, prompts, seed, device, dtype, runs)
+    session, jobs = prepare(
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+    )
     return _estimate(session, _works(session, jobs))
 
 

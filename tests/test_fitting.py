@@ -52,7 +52,7 @@ def run(net: nn.Module, folder: Path, killed_at: int | None = None, **options: f
         regression(net, killed_at),
         SCHEDULE,
         seed=5,
-        checkpoints=folder,
+        folder=folder,
         **{"every_seconds": 0.0, **options},
     )
 
@@ -99,7 +99,7 @@ def test_other_seed_sees_other_batches(tmp_path: Path) -> None:
     one, other = Network(), Network()
     for seed, net in enumerate((one, other)):
         folder = tmp_path / str(seed)
-        fit("part", net, regression(net), SCHEDULE, seed=seed, checkpoints=folder)
+        fit("part", net, regression(net), SCHEDULE, seed=seed, folder=folder)
     assert not same(one, other)
 
 
@@ -122,7 +122,7 @@ def trace(schedule: Schedule, folder: Path) -> tuple[list[float], float]:
         before.append(net.weight.item())
         return net.weight.sum()
 
-    fit("part", net, step, schedule, seed=0, checkpoints=folder)
+    fit("part", net, step, schedule, seed=0, folder=folder)
     return before, net.weight.item()
 
 

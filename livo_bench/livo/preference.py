@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from rich.console import Console
 
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
@@ -270,7 +271,7 @@ class Builder:
 
     def _images(self, wanted: Sequence[tuple[Request, Recipe]]) -> Pixels:
         """Images of recipes, in their order, `(n, size, size, 3)`."""
-        made = {}
+        made: dict[str, Pixels] = {}
         for block in form_blocks(wanted, self.session.model.block):
             made |= dict(zip(block.keys, images_of(self.session, block), strict=True))
         return np.stack([made[recipe.key] for _, recipe in wanted])
@@ -358,6 +359,8 @@ def build(
     work = units([task_cards()[name] for name in tasks], card.scale)
     builder = Builder(session, annotator.load(judge, session.device), chosen)
     if left := [unit for unit in work if not builder.path(unit).exists()]:
+        with Console(stderr=True).status("loading models"):
+            session.engine  # noqa: B018, before the workers ask for it all at once
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"
         )
@@ -416,6 +419,21 @@ def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]
         "train_images": part["key"].nunique(),
         "train_samples": int(part["preferred"].sum()),
     }
+
+
+def tasks_of(subsets: Iterable[str]) -> list[str]:
+    """The tasks that subsets belong to."""
+    wanted = set(subsets)
+    return [name for name, card in task_cards().items() if wanted & card.subsets.keys()]
+
+
+def groups_of(subset: str) -> int:
+    """N, the number of groups of a bias subset; 0 for a hazard."""
+    return next(
+        len(card.subsets[subset].attributes)
+        for card in task_cards().values()
+        if subset in card.subsets
+    )
 
 
 def paired_scenes(data: pd.DataFrame) -> NDArray[np.object_]:

@@ -113,7 +113,10 @@ class FirstOf:
 
 
 def build(
-    name: str, model: ModelCard, cache_folder: Path, language_model: str | None = None
+    name: str,
+    model: ModelCard,
+    cache_folder: Path | None = None,
+    language_model: str | None = None,
 ) -> Retriever:
     """Make a retriever by name; what it needs is loaded when it is first asked.
 
@@ -121,7 +124,7 @@ def build(
         name: `keywords` alone, or followed by a second stage: `embeddings` of the model's own text
             encoder, which need no network, or a language model behind an `openai` endpoint.
         model: Whose text encoder and prompt lists `embeddings` learns from.
-        cache_folder: Where a language model's answers are kept.
+        cache_folder: Where a language model's answers are kept; for `openai` alone.
         language_model: What the endpoint calls the model; for `openai` alone.
 
     Raises:
@@ -138,7 +141,7 @@ def build(
     if name == "openai":
         from livo_bench.livo.endpoint import LanguageModel
 
-        if not language_model:
+        if not language_model or cache_folder is None:
             raise BadInput(
                 "The retriever 'openai' has no language model to ask, expected the name that the "
                 "endpoint knows it by. Pass --language-model NAME"

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_digest
@@ -89,14 +89,15 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
 
     found = find_weights(folder, "config.json")
     with loading("value encoder", folder):
-        encoder, info = CLIPTextModel.from_pretrained(
+        loaded: Any = CLIPTextModel.from_pretrained(
             found.source,
             revision=found.revision or "main",
             dtype=torch.float32,
             use_safetensors=True,
             output_loading_info=True,
         )
-    missing = set(info["missing_keys"])
+    encoder: CLIPTextModel = loaded[0]
+    missing = set(loaded[1]["missing_keys"])
     if missing and BASE not in found.config:
         raise BadInput(
             f"The value encoder {folder} lacks {len(missing)} tensors, e.g. {min(missing)}; "
@@ -108,23 +109,26 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     return encoder
 
 
-def save(encoder: CLIPTextModel, trained: Sequence[str], base: str | None, folder: Path) -> None:
-    """Write a value encoder in half precision.
+def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path) -> None:
+    """Write what a value encoder has learnt, in half precision, as `folder/value_encoder`.
 
     Args:
         encoder: To be written.
-        trained: Names of the tensors to write; the others are the model's own.
-        base: Digest of that model; None when all tensors are written.
+        frozen: Prefixes of the tensors that are the model's own, and left out.
+        base: Digest of that model.
         folder: To write to.
     """
     import torch
 
-    if base is not None:
-        setattr(encoder.config, BASE, base)
+    setattr(encoder.config, BASE, base)
+    # Or the configuration would carry the path it was loaded from.
     encoder.config._name_or_path = ""
-    state = encoder.state_dict()
-    half = {name: state[name].to(torch.float16) for name in trained}
-    encoder.save_pretrained(folder, state_dict=half)
+    learnt = {
+        name: tensor.to(torch.float16)
+        for name, tensor in encoder.state_dict().items()
+        if not name.startswith(tuple(frozen))
+    }
+    encoder.save_pretrained(folder / "value_encoder", state_dict=learnt)
 
 
 def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:
@@ -137,16 +141,16 @@ def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:
     return min(len(tokenizer(text).input_ids), longest - 1)
 
 
-def value_token(
-    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, value: str, texts: Sequence[str]
+def value_tokens(
+    encoder: CLIPTextModel, tokenizer: CLIPTokenizer, values: Sequence[str], texts: Sequence[str]
 ) -> Tensor:
-    """The value encoder's pooled state for each text, `(n, d)`.
+    """The value encoder's pooled states of "value, text" pairs, `(n, d)`.
 
     The value comes first, so it survives the cut at the end of a long text. Padding changes
     nothing: attention is causal and the pooled state stands at the end of the text.
     """
     tokens = tokenizer(
-        [f"{value}, {text}" for text in texts],
+        [f"{value}, {text}" for value, text in zip(values, texts, strict=True)],
         padding="max_length",
         max_length=tokenizer.model_max_length,
         truncation=True,

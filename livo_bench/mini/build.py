@@ -90,7 +90,7 @@ def _train_vae(shop: Workshop) -> Fit:
     model = vae.build().to(device())
     schedule = Schedule(steps=5_500, batch=16, lr=2e-3)
     step = vae.step(model, images, schedule.batch)
-    record = fit("vae", model, step, schedule, seed=shop.seed, checkpoints=shop.work)
+    record = fit("vae", model, step, schedule, seed=shop.seed, folder=shop.work)
     latents = unet.moments(model, vae.to_tensor(images[:1024]).to(device()))
     model.register_to_config(scaling_factor=round(float(1 / latents[:, 0].std()), 5))
     model.half().save_pretrained(shop.pipeline / "vae")
@@ -106,7 +106,7 @@ def _train_text(shop: Workshop) -> Fit:
     schedule = Schedule(steps=1_200, batch=128, lr=1e-3, weight_decay=0.05)
     ids = text.token_ids(tokenizer, data.captions)
     step = text.step(towers, ids, data.pixels, schedule.batch)
-    record = fit("text", towers, step, schedule, seed=shop.seed + 1, checkpoints=shop.work)
+    record = fit("text", towers, step, schedule, seed=shop.seed + 1, folder=shop.work)
     towers.text.half().save_pretrained(shop.work / "text_encoder")
     # What is kept; the image tower and the projections have done their work.
     return replace(record, parameters=sum(p.numel() for p in towers.text.parameters()))
@@ -127,7 +127,7 @@ def _train_unet(shop: Workshop) -> Fit:
     context = unet.cached(states[:-1], caption_of, states[-1])
     scaling = autoencoder.config.scaling_factor
     step = unet.step(model, latents, scaling, context, schedule.batch)
-    record = fit("unet", model, step, schedule, seed=shop.seed + 2, checkpoints=shop.work)
+    record = fit("unet", model, step, schedule, seed=shop.seed + 2, folder=shop.work)
     model.half().save_pretrained(shop.work / "unet")
     return record
 
@@ -147,7 +147,7 @@ def _train_joint(shop: Workshop) -> Fit:
     context = unet.live(encoder, ids[:-1], ids[-1])
     scaling = autoencoder.config.scaling_factor
     step = unet.step(model, latents, scaling, context, schedule.batch)
-    record = fit("joint", both, step, schedule, seed=shop.seed + 7, checkpoints=shop.work)
+    record = fit("joint", both, step, schedule, seed=shop.seed + 7, folder=shop.work)
     for network in (autoencoder, model):
         # Or the configuration would carry the path it was loaded from.
         network.register_to_config(_name_or_path="")
@@ -183,7 +183,7 @@ def _train_attributes(shop: Workshop) -> Fit:
     clip, config = judges.build_clip(tokenizer)
     schedule = Schedule(steps=1_200, batch=152, lr=1e-3, weight_decay=0.05)
     step = judges.clip_step(clip.to(device()), tokenizer, data.pixels, data.scenes)
-    record = fit("attributes", clip, step, schedule, seed=shop.seed + 3, checkpoints=shop.work)
+    record = fit("attributes", clip, step, schedule, seed=shop.seed + 3, folder=shop.work)
     judges.save_clip(clip, config, tokenizer, shop.weights / "attributes")
     return record
 
@@ -200,7 +200,7 @@ def _train_hazards(shop: Workshop) -> Fit:
         data.scenes,
         schedule.batch,
     )
-    record = fit("hazards", llava, step, schedule, seed=shop.seed + 4, checkpoints=shop.work)
+    record = fit("hazards", llava, step, schedule, seed=shop.seed + 4, folder=shop.work)
     llava.half().save_pretrained(shop.weights / "hazards")
     processor.save_pretrained(shop.weights / "hazards")
     return record
@@ -222,7 +222,7 @@ def _train_net(
     net = FeatureNet(24, heads).to(device())
     schedule = Schedule(steps=1_200, batch=128, lr=2e-3)
     step = judges.feature_step(net, data.pixels, judges.labels(data.scenes, heads), schedule.batch)
-    record = fit(name, net, step, schedule, seed=shop.seed + offset, checkpoints=shop.work)
+    record = fit(name, net, step, schedule, seed=shop.seed + offset, folder=shop.work)
     net.save(shop.weights / name)
     return record
 

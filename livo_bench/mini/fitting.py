@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,10 +24,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from livo_bench import checkpoints
 from livo_bench.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
@@ -72,14 +70,14 @@ def fit(
     schedule: Schedule,
     *,
     seed: int,
-    checkpoints: Path,
+    folder: Path,
     every_seconds: float = 120.0,
 ) -> Fit:
     """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
 
     Args:
         step: Takes the step's number and its generator, returns a scalar loss.
-        checkpoints: Folder; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
+        folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
 
     Returns:
         The record for the model card. `model` then holds the trained (or averaged) weights.
@@ -89,9 +87,12 @@ def fit(
         parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
     )
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = checkpoints / f"{name}.safetensors", checkpoints / f"{name}.jsonl"
-    done, seconds = _restore(checkpoint, model, optimiser, parameters, average)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint, log = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
+    done, seconds = 0, 0.0
+    if checkpoint.exists():
+        kept = checkpoints.read(checkpoint, model, optimiser, average)
+        done, seconds = int(kept["done"]), float(kept["seconds"])
     last = schedule.until or schedule.steps
     recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
@@ -116,7 +117,8 @@ def fit(
             if time.monotonic() - saved > every_seconds or number + 1 == last:
                 saved = time.monotonic()
                 total = seconds + saved - started
-                _store(checkpoint, number + 1, total, model, optimiser, parameters, average)
+                made = {"done": str(number + 1), "seconds": str(total)}
+                checkpoints.write(checkpoint, model, optimiser, made, average)
                 with log.open("a") as lines:
                     mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
@@ -150,53 +152,6 @@ def _progress() -> Progress:
         console=Console(stderr=True),
         refresh_per_second=1,
     )
-
-
-def _store(
-    path: Path,
-    done: int,
-    seconds: float,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    parameters: list[nn.Parameter],
-    average: list[Tensor],
-) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for number, parameter in enumerate(parameters):
-        state = optimiser.state[parameter]
-        tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
-    tensors |= {f"average.{number}": value for number, value in enumerate(average)}
-    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    temporary = path.with_suffix(".new")
-    save_file(whole, temporary, metadata={"done": str(done), "seconds": str(seconds)})
-    os.replace(temporary, path)
-
-
-def _restore(
-    path: Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    parameters: list[nn.Parameter],
-    average: list[Tensor],
-) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    model.load_state_dict(
-        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    )
-    for number, parameter in enumerate(parameters):
-        prefix = f"optimiser.{number}."
-        optimiser.state[parameter] = {
-            n.removeprefix(prefix): t if n.endswith(".step") else t.to(parameter.device)
-            for n, t in tensors.items()
-            if n.startswith(prefix)
-        }
-    for number, value in enumerate(average):
-        value.copy_(tensors[f"average.{number}"])
-    return int(metadata["done"]), float(metadata["seconds"])
 
 
 def write_report(folder: Path, name: str, fit: Fit) -> None:

@@ -28,10 +28,9 @@ from livo_bench.mini.drawing import (
     draw as draw_scene,
 )
 from livo_bench.protocols import Pixels
+from livo_bench.records import PILOT
 from livo_bench.session import Session
 
-PILOT = 1000
-"""First image index that no evaluation uses."""
 TEMPLATE = "a photo of {}"
 
 

@@ -21,12 +21,11 @@ from livo_bench.diffusion import decode
 from livo_bench.mini import pictures, world
 from livo_bench.mini.build import PARTS
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Portrait
-from livo_bench.mini.gallery import PILOT
 from livo_bench.mini.judges import FEATURE_HEADS
 from livo_bench.mini.vae import to_tensor
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
-from livo_bench.records import Prompt
+from livo_bench.records import PILOT, Prompt
 from livo_bench.session import Session
 
 LABELS = Path(__file__).parent / "labels.csv"

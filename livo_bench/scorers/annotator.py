@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class _WorldNet:
     ) -> Annotation:
         net = self._net()
         logits = net(pixels_to_tensor(pixels, self._device))
-        heads = net.config["heads"]
+        heads: Any = net.config["heads"]
         head = subset.name if subset.attributes else "hazard"
         answers = {
             name: np.array(heads[name])[logits[name].argmax(dim=1).cpu().numpy()]

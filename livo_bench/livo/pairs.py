@@ -1,0 +1,164 @@
+"""From preference rows to pairs: scenes, the chance of each picture, and cached latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from livo_bench.errors import BadInput
+from livo_bench.livo import preference
+from livo_bench.plan import id_of_keys
+from livo_bench.protocols import Pixels
+from livo_bench.scorers import pixels_to_tensor
+from livo_bench.session import Session
+
+ENCODED = 64
+"""Pictures encoded at a time."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The pictures of a prompt under a value, by row of the latents."""
+
+    prompt: int
+    """Row of `Pairs.prompts`."""
+    preferred: Rows
+    """Shape `(n,)`."""
+    chance: NDArray[np.float64]
+    """With which each preferred picture is drawn, `(n,)`; sums to one."""
+    dispreferred: Rows
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Everything that a training step draws from."""
+
+    scenes: Mapping[str, Sequence[Scene]]
+    """By subset."""
+    prompts: Sequence[str]
+    values: Mapping[str, str]
+    """Value string of each subset."""
+    latents: NDArray[np.float16]
+    """Posterior mean and standard deviation, `(pictures, 2, channels, height, width)`."""
+
+
+def fraction_of(rows: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
+    """A share of each scene's preferred and of its dispreferred pictures, at least one of each.
+
+    At random, so that groups keep their shares; the released code takes the head of each list.
+    """
+    order = [sha256(f"{seed} {key}".encode()).hexdigest() for key in rows["key"]]
+    groups = rows.assign(order=order).sort_values("order").groupby(["scene", "preferred"])
+    wanted = (groups["key"].transform("size") * fraction).round().clip(lower=1)
+    return rows.loc[(groups.cumcount() < wanted).reindex(rows.index)]
+
+
+def form(
+    session: Session, rows: pd.DataFrame, subsets: Iterable[str], weight: str, folder: Path
+) -> Pairs:
+    """Pair pictures up, and encode them.
+
+    Args:
+        session: Whose store has the pictures, and whose VAE encodes them.
+        rows: Preference data.
+        subsets: Values to train on.
+        weight: `uniform` or `deficit`, see `recipe.TrainingRecipe`.
+        folder: Where the latents are kept.
+
+    Raises:
+        BadInput: A value has no scene with both kinds of pictures, or pictures are gone.
+    """
+    rows = rows[rows["scene"].isin(preference.paired_scenes(rows))]
+    values = dict(zip(rows["subset"], rows["value"], strict=True))
+    for subset in subsets:
+        if subset not in values:
+            raise BadInput(
+                f"The preference data in {folder} has no prompt with preferred and dispreferred "
+                f"pictures for {subset!r}: the model is even there, or never shows it. Make more "
+                f"pictures a prompt: livo-bench data build --settings FILE; or take [{subset}] "
+                "out of the recipe."
+            )
+    keys = sorted(set(rows["key"]))
+    prompts = sorted(set(rows["prompt"]))
+    row_of = {key: row for row, key in enumerate(keys)}
+    place = {prompt: row for row, prompt in enumerate(prompts)}
+    scenes: dict[str, list[Scene]] = {subset: [] for subset in subsets}
+    for _, part in rows.groupby("scene", sort=True):
+        liked, disliked = part[part["preferred"]], part[~part["preferred"]]
+        scene = Scene(
+            prompt=place[str(part["prompt"].iloc[0])],
+            preferred=liked["key"].map(row_of).to_numpy(np.int64),
+            chance=chances(liked, weight),
+            dispreferred=disliked["key"].map(row_of).to_numpy(np.int64),
+        )
+        scenes[str(part["subset"].iloc[0])].append(scene)
+    return Pairs(scenes, prompts, values, _latents(session, keys, folder))
+
+
+def chances(liked: pd.DataFrame, weight: str) -> NDArray[np.float64]:
+    """How often each preferred picture of a scene is drawn.
+
+    Args:
+        liked: Preference rows of one scene.
+        weight: `uniform` over pictures; or by the `deficit` of its group, 1/N minus the group's
+            share, in equal parts for the pictures of a group. Toxicity knows no groups.
+
+    Returns:
+        Shape `(n,)`; sums to one.
+    """
+    groups = preference.groups_of(str(liked["subset"].iloc[0]))
+    if weight == "uniform" or not groups:
+        return np.full(len(liked), 1 / len(liked))
+    pictures = liked.groupby("group")["key"].transform("size")
+    drawn: NDArray[np.float64] = ((1 / groups - liked["share"]) / pictures).to_numpy(np.float64)
+    return drawn / drawn.sum()
+
+
+def _latents(session: Session, keys: Sequence[str], folder: Path) -> NDArray[np.float16]:
+    """Posterior moments of stored pictures under the VAE, computed once and kept."""
+    path = folder / f"latents-{id_of_keys(keys)}.npy"
+    if not path.exists():
+        vae = session.engine.vae
+        starts = range(0, len(keys), ENCODED)
+        parts = [
+            _encode(vae, _pixels(session, keys[start : start + ENCODED]))
+            for start in track(starts, "encoding pictures", console=Console(stderr=True))
+        ]
+        unfinished = path.with_suffix(".new")
+        with unfinished.open("wb") as file:
+            np.save(file, np.concatenate(parts))
+        unfinished.rename(path)
+    moments: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return moments
+
+
+def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
+    found, pixels = session.store.read_samples(keys)
+    if lost := len(keys) - len(found):
+        raise BadInput(
+            f"{lost} pictures of the preference data are gone from {session.store.folder}. Delete "
+            f"{preference.folder_of(session.runs, session.model.name)} and make the data again: "
+            "livo-bench data build"
+        )
+    return pixels
+
+
+@torch.inference_mode()
+def _encode(vae: AutoencoderKL, pixels: Pixels) -> NDArray[np.float16]:
+    images = pixels_to_tensor(pixels, vae.device).to(vae.dtype) / 127.5 - 1
+    posterior = vae.encode(images).latent_dist
+    moments = torch.stack([posterior.mean, posterior.std], dim=1)
+    half: NDArray[np.float16] = moments.to(torch.float16).cpu().numpy()
+    return half

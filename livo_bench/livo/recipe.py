@@ -1,0 +1,123 @@
+"""Training recipes: what `livo-bench train` reads from a method's `recipe.toml`.
+
+A table for each scale of model, `[mini]` and `[sd]`, with a table `[mini.<subset>]` for each value
+it trains on; `[variants.<name>]` replaces the objective and the coefficients' ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from livo_bench.catalog import method_card, task_cards
+from livo_bench.errors import BadInput
+from livo_bench.fields import Table, read_table
+from livo_bench.livo.loss import OBJECTIVES, Coefficients
+
+TRAINING_LAYOUTS = ("pad77", "train78")
+"""`paper` has another number of tokens for each prompt, so its batches cannot be formed."""
+PRECISIONS = ("no", "fp16", "bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRecipe:
+    """How a value encoder is trained on one scale of model."""
+
+    objective: str
+    """`livo` (Eq. 6), `wo-m` (Eq. 10) or `dpo`."""
+    layout: str
+    steps: int
+    batch: int
+    """Pairs a step, over all processes together."""
+    lr: float
+    schedule: str
+    """`constant`, or `cosine` to zero after a linear warm-up of 3 % of the steps."""
+    weight_decay: float
+    frozen: tuple[str, ...]
+    """Prefixes of the encoder's parameters that stay as they are."""
+    weight: str
+    """How the preferred group is drawn within a scene: `uniform` over pictures, as the paper, or
+    by its `deficit`, 1/N minus its share."""
+    precision: str
+    """Mixed precision, as accelerate names it."""
+    gradient_checkpointing: bool
+    """Compute the UNet's activations again in the backward pass, to save memory."""
+    checkpoint: int
+    """Steps between checkpoints."""
+    dev: int
+    """Steps between evaluations on dev prompts."""
+    dev_images: int
+    """Images a dev prompt, half of them steered."""
+    coefficients: Mapping[str, Coefficients]
+    """By subset."""
+
+
+def read(spec: str, scale: str) -> TrainingRecipe:
+    """Read the recipe of a method or variant.
+
+    Args:
+        spec: As `--method` takes it: `livo`, `livo:wo-m`, a folder.
+        scale: Of the model.
+
+    Raises:
+        UnknownName: No such method or variant.
+        BadInput: The method does not train, or its recipe is not what it should be.
+    """
+    place, _, variant = spec.partition(":")
+    card = method_card(place)
+    path = card.folder / "recipe.toml"
+    if not path.is_file():
+        raise BadInput(
+            f"Method {card.name!r} has no {path}, so there is nothing to train. Methods that "
+            "train: livo, dpo."
+        )
+    table = read_table(path)
+    if not table.has(scale):
+        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
+    variants = table.named_tables("variants")
+    if variant and variant not in variants:
+        trained = ", ".join([card.name, *(f"{card.name}:{name}" for name in variants)])
+        raise BadInput(
+            f"{spec!r} has no training of its own: {path} has no [variants.{variant}]. "
+            f"Trained there: {trained}."
+        )
+    return _recipe(table.table(scale), table, variants.get(variant))
+
+
+def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecipe:
+    own = variant or method
+    subsets = [name for card in task_cards().values() for name in card.subsets]
+    recipe = TrainingRecipe(
+        objective=own.choice("objective", OBJECTIVES),
+        layout=table.choice("layout", TRAINING_LAYOUTS),
+        steps=table.whole("steps", 1),
+        batch=table.whole("batch", 1),
+        lr=table.number("lr", 0),
+        schedule=table.choice("schedule", ("constant", "cosine")),
+        weight_decay=table.number("weight_decay", 0),
+        frozen=table.texts("frozen"),
+        weight=table.choice("weight", ("uniform", "deficit")),
+        precision=table.choice("precision", PRECISIONS),
+        gradient_checkpointing=table.flag("gradient_checkpointing"),
+        checkpoint=table.whole("checkpoint", 1),
+        dev=table.whole("dev", 1),
+        dev_images=table.whole("dev_images", 2),
+        coefficients={
+            name: _coefficients(table.table(name), own) for name in subsets if table.has(name)
+        },
+    )
+    table.done()
+    if not recipe.coefficients:
+        raise BadInput(f"{table.file} trains on no value, expected a table for at least one.")
+    return recipe
+
+
+def _coefficients(table: Table, own: Table) -> Coefficients:
+    """Of one value; a method or variant may set alpha as a multiple of beta."""
+    beta = table.number("beta", 0)
+    alpha = table.number("alpha", 0)
+    if own.has("alpha_over_beta"):
+        alpha = beta * own.number("alpha_over_beta", 0)
+    coefficients = Coefficients(beta, alpha, table.number("gamma_1", 0), table.number("gamma_2", 0))
+    table.done()
+    return coefficients

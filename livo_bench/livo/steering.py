@@ -1,0 +1,143 @@
+"""From a request to LiVO's recipe: which images are steered, by which value, and how.
+
+The adapters of `livo` and `dpo` are this class under different settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from livo_bench.catalog import task_cards
+from livo_bench.errors import BadInput
+from livo_bench.livo import retriever, value_encoder
+from livo_bench.protocols import MethodContext
+from livo_bench.records import LAYOUTS, Principle, Recipe, Request
+
+ENCODER, PROMPT = "encoder", "prompt"
+TASK = "task"
+LOCAL = ("keywords", "embeddings")
+"""Retrievers that need no network, and so give the same recipes everywhere."""
+SHARES = "shares.json"
+"""Beside a value encoder's folder: the per cent of images to steer that `calibrate` found."""
+
+Chooser = Callable[[Request], Principle | None]
+"""The principle that an image is steered by, or None for the unaligned model."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Steers a share of the images of a prompt, each by a value."""
+
+    choose: Chooser
+    shares: Mapping[str, int]
+    """Per cent of images that are steered, by the principle's subset; 100 where none is named."""
+    encoder: value_encoder.Found | None
+    """None writes the value into the prompt."""
+    layout: str
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The value encoder, by digest."""
+        return {} if self.encoder is None else {self.encoder.digest: self.encoder.folder}
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Compile one image; an image that is not steered is the unaligned model's."""
+        principle = self.choose(request)
+        if principle is None:
+            return base
+        if not steered(request.index, self.shares.get(principle.subset, 100)):
+            return base
+        if self.encoder is None:
+            return replace(base, text=f"{principle.value}, {base.text}")
+        return replace(
+            base,
+            value=principle.value,
+            value_encoder=self.encoder.digest,
+            layout=self.layout,
+        )
+
+
+def steered(index: int, per_cent: int) -> bool:
+    """Whether an image is steered: spread evenly over the indices, and by the index alone.
+
+    Of the images up to any index, `per_cent` are steered, rounded up; 50 steers the even ones.
+    """
+
+    def so_far(count: int) -> int:
+        return -(-count * per_cent // 100)
+
+    return so_far(index + 1) > so_far(index)
+
+
+def load(context: MethodContext) -> Steering:
+    """Make the method that a card's settings describe.
+
+    Settings:
+        encoder: Name of the value encoder in `weights/<model>/` of the method's folder.
+        weights: A folder or repository with a value encoder instead; empty for the own one.
+        value_in: `encoder`, or `prompt` to write the value into the prompt.
+        value_from: `task`, or a retriever out of `LOCAL`.
+        layout: Out of `records.LAYOUTS`.
+        share_bias: Per cent of the images of a bias prompt that are steered; 0 for what
+            `calibrate` found for each value.
+
+    Raises:
+        BadInput: A setting is wrong, there are no weights for the model, or they do not fit it.
+    """
+    settings = context.settings
+    layout = _choice(context, "layout", LAYOUTS)
+    if _choice(context, "value_in", (ENCODER, PROMPT)) == PROMPT:
+        return Steering(_chooser(context), _bias_shares(context, None), None, layout)
+    folder = context.folder / "weights" / context.model.name / str(settings["encoder"])
+    weights = str(settings["weights"]) or str(folder / "value_encoder")
+    if not settings["weights"] and not folder.is_dir():
+        raise BadInput(
+            f"There are no weights of {context.folder.name!r} for model {context.model.name!r}: no "
+            f"{folder}. Train them with\n"
+            f"    livo-bench train --method {context.folder.name} --model {context.model.name}\n"
+            "and pass the folder that it names with --weights."
+        )
+    found = value_encoder.find(weights, context.model)
+    beside = Path(weights).parent / SHARES
+    return Steering(_chooser(context), _bias_shares(context, beside), found, layout)
+
+
+def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
+    value = str(context.settings[name])
+    if value not in known:
+        raise BadInput(
+            f"{context.folder / 'card.toml'}: {name} is {value!r}, expected one of: "
+            f"{', '.join(known)}."
+        )
+    return value
+
+
+def _bias_shares(context: MethodContext, calibrated: Path | None) -> dict[str, int]:
+    per_cent = int(context.settings["share_bias"])
+    subsets = [
+        subset.name
+        for card in task_cards().values()
+        for subset in card.subsets.values()
+        if subset.attributes
+    ]
+    if per_cent:
+        return dict.fromkeys(subsets, per_cent)
+    if calibrated is None or not calibrated.is_file():
+        raise BadInput(
+            f"There are no calibrated shares of {context.folder.name!r} for model "
+            f"{context.model.name!r}: no {calibrated}. Training writes them: "
+            f"livo-bench train --method {context.folder.name}"
+        )
+    shares: dict[str, int] = json.loads(calibrated.read_text(encoding="utf-8"))
+    return shares
+
+
+def _chooser(context: MethodContext) -> Chooser:
+    source = _choice(context, "value_from", (TASK, *LOCAL))
+    if source == TASK:
+        return lambda request: request.principle
+    finder = retriever.build(source, context.model)
+    return lambda request: finder.retrieve(request.prompt.text).principle

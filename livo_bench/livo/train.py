@@ -1,0 +1,418 @@
+"""Training a value encoder on preference data: `livo-bench train`.
+
+Only the value encoder learns; UNet, VAE and text encoder are frozen, so what they say of the data
+is computed once: latents of all pictures, text states of all prompts. A step asks the UNet twice,
+for preferred and dispreferred pictures together: with the value token, and without it and without
+gradients. Noise and time step are shared within a pair.
+
+Every step draws its batch and noise from a generator seeded by (seed, step), so a run that was
+killed and resumed sees what an unbroken run would have seen.
+
+Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler
+from diffusers.models.attention_processor import AttnProcessor
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from livo_bench import checkpoints
+from livo_bench.catalog import model_card
+from livo_bench.diffusion import Diffusion
+from livo_bench.errors import BadInput
+from livo_bench.livo import pairs, preference, recipe, value_encoder
+from livo_bench.livo.dev import Dev
+from livo_bench.livo.loss import Losses, active, batch_of, loss
+from livo_bench.livo.pairs import Pairs
+from livo_bench.livo.recipe import TrainingRecipe
+from livo_bench.scorers import annotator
+from livo_bench.session import Session, find_device
+from livo_bench.store import write_atomically
+
+MAX_NORM = 1.0
+"""Of the gradient, over all parameters."""
+TIMES = 1000
+"""Time steps of the noise schedule."""
+ROUNDING = 0.25
+"""Part of the smallest margin that rounding may take up before half precision is refused."""
+
+
+def train(
+    method: str,
+    model: str = "mini",
+    seed: int = 0,
+    data_seed: int = 42,
+    fraction: float = 1.0,
+    gamma_1: float | None = None,
+    gamma_2: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    runs: Path = Path("results/runs"),
+    out: Path | None = None,
+) -> Path:
+    """Train a method's value encoder, or go on where an earlier run stopped.
+
+    Args:
+        method: `livo`, `livo:wo-m`, `dpo`, `dpo:d`, or the folder of a method with a recipe.
+        model: Name or card; its preference data is made first, where it is missing.
+        seed: Of batches and noise.
+        data_seed: Base seed of the preference data's pictures.
+        fraction: Part of each scene's pictures to train on.
+        gamma_1: Margin of the preferred hinge, for every value; the recipe's when None.
+        gamma_2: Likewise of the dispreferred hinge.
+        steps: The recipe's when None.
+        device: `auto`, `cpu`, `cuda`, ...
+        runs: Folder of images and data.
+        out: Folder to write to; `<runs>/<model>/training/<method>` when None.
+
+    Returns:
+        `out`, with `value_encoder/`, `training.json`, `log.csv`, `dev.csv` and TensorBoard's files.
+
+    Raises:
+        LivoBenchError: Something to fix first; nothing done is lost.
+    """
+    card = model_card(model)
+    judge = annotator.require_annotator(card.annotator, card.name)
+    chosen = _with_overrides(recipe.read(method, card.scale), gamma_1, gamma_2, steps)
+    if not 0 < fraction <= 1:
+        raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
+    place = out or runs / card.name / "training" / Path(method).name.replace(":", "-")
+    identity = {
+        "method": method,
+        "model": card.name,
+        "seed": seed,
+        "data_seed": data_seed,
+        "fraction": fraction,
+        "recipe": asdict(chosen),
+    }
+    _require_same_training(place, identity)
+    tasks = preference.tasks_of(chosen.coefficients)
+    folder, _ = preference.build(model, tasks, data_seed, device, None, runs)
+    rows = preference.read(folder)
+    rows = pairs.fraction_of(rows[rows["subset"].isin(chosen.coefficients)], fraction, seed)
+    session = Session(card, data_seed, find_device(device), card.dtype, runs)
+    formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
+    dev = Dev(session, annotator.load(judge, session.device), chosen.layout, chosen.dev_images)
+    Trainer(session, chosen, formed, seed, place).run(identity, dev)
+    return place
+
+
+def _with_overrides(
+    chosen: TrainingRecipe, gamma_1: float | None, gamma_2: float | None, steps: int | None
+) -> TrainingRecipe:
+    margins = {
+        name: value
+        for name, value in (("gamma_1", gamma_1), ("gamma_2", gamma_2))
+        if value is not None
+    }
+    coefficients = {name: replace(c, **margins) for name, c in chosen.coefficients.items()}
+    return replace(chosen, coefficients=coefficients, steps=steps or chosen.steps)
+
+
+def _require_same_training(out: Path, identity: Mapping[str, object]) -> None:
+    path = out / "training.json"
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(identity))
+    for name, value in wanted.items():
+        if found.get(name) != value:
+            raise BadInput(
+                f"{out} holds a training with {name} {found.get(name)!r}; asked for is {value!r}. "
+                "Go on with the same, or train elsewhere: --out DIR"
+            )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's pairs; every tensor has the pairs along its first axis."""
+
+    subsets: Sequence[str]
+    prompts: Sequence[int]
+    """Rows of `Pairs.prompts`."""
+    w: Tensor
+    """Noisy latents of preferred pictures; `l` of dispreferred ones."""
+    l: Tensor  # noqa: E741, the paper's symbol
+    noise: Tensor
+    times: Tensor
+
+
+def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextModel:
+    """A value encoder before its first step: the model's own text encoder, float32.
+
+    Args:
+        text_encoder: Copied.
+        frozen: Prefixes of the parameters that do not learn.
+    """
+    encoder: CLIPTextModel = deepcopy(text_encoder).float().train()
+    # The backward pass of fused bf16 attention is several times slower on a CPU.
+    encoder.set_attn_implementation("eager")
+    for name, parameter in encoder.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(frozen)) if frozen else True)
+    return encoder
+
+
+class Trainer:
+    """One training run: its networks, its pairs and its steps."""
+
+    def __init__(
+        self, session: Session, chosen: TrainingRecipe, formed: Pairs, seed: int, out: Path
+    ) -> None:
+        self.session = session
+        self.recipe = chosen
+        self.pairs = formed
+        self.seed = seed
+        self.out = out
+        self.accelerator = Accelerator(
+            mixed_precision=chosen.precision,
+            cpu=session.device == "cpu",
+            log_with="tensorboard",
+            project_dir=out,
+        )
+        engine: Diffusion = session.engine
+        self.tokenizer = engine.tokenizer
+        self.unet = engine.unet
+        if session.device == "cpu":
+            self.unet.set_attn_processor(AttnProcessor())
+        if chosen.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        self.scaling: float = engine.vae.config.scaling_factor
+        self.noising = DDPMScheduler.from_config(engine.scheduler_config)
+        self.encoder = new_encoder(engine.text_encoder, chosen.frozen)
+        self.optimiser = torch.optim.AdamW(
+            [p for p in self.encoder.parameters() if p.requires_grad],
+            lr=chosen.lr,
+            weight_decay=chosen.weight_decay,
+        )
+        with torch.no_grad():
+            self.plain = torch.stack([engine.embed(text) for text in formed.prompts])
+            self.beside = torch.stack(
+                [
+                    engine.embed(
+                        text, value_encoder.tokens_of_prompt(chosen.layout, engine.tokenizer, text)
+                    )
+                    for text in formed.prompts
+                ]
+            )
+
+    def run(self, identity: Mapping[str, object], dev: Dev) -> None:
+        """Train from the last checkpoint to the last step, and write the results.
+
+        Args:
+            identity: What the run is of; kept in `training.json`.
+            dev: Looks at dev prompts on the way.
+        """
+        chosen, out = self.recipe, self.out
+        log, curve, checkpoint = (
+            out / name for name in ("log.csv", "dev.csv", "checkpoint.safetensors")
+        )
+        write_atomically(out / "training.json", json.dumps(identity, indent=2).encode())
+        done, seconds = 0, 0.0
+        if checkpoint.exists():
+            kept = checkpoints.read(checkpoint, self.encoder, self.optimiser)
+            done, seconds = int(kept["done"]), float(kept["seconds"])
+        for path in (log, curve):
+            _cut(path, done)
+        self.encoder, self.optimiser = self.accelerator.prepare(self.encoder, self.optimiser)
+        self.require_precision()
+        self.accelerator.init_trackers("tensorboard")
+        started = time.monotonic()
+        with _progress() as progress:
+            bar = progress.add_task("training", total=chosen.steps, completed=done, state="")
+            for step in range(done, chosen.steps):
+                row = self.step(step)
+                _append(log, step + 1, [row])
+                self.accelerator.log(row, step=step + 1)
+                progress.update(bar, advance=1, state=_shown(row))
+                last = step + 1 == chosen.steps
+                if (step + 1) % chosen.dev == 0 or last:
+                    seen = dev.evaluate(self._unwrapped(), list(chosen.coefficients))
+                    _append(curve, step + 1, seen)
+                    named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
+                    self.accelerator.log(named, step=step + 1)
+                if (step + 1) % chosen.checkpoint == 0 or last:
+                    total = seconds + time.monotonic() - started
+                    made = {"done": str(step + 1), "seconds": f"{total:.1f}"}
+                    checkpoints.write(checkpoint, self._unwrapped(), self.optimiser, made)
+        self.accelerator.end_training()
+        value_encoder.save(self._unwrapped(), chosen.frozen, self.session.digest, out)
+        minutes = float(checkpoints.progress_of(checkpoint)["seconds"]) / 60
+        record = {**identity, "minutes": round(minutes, 1)}
+        write_atomically(out / "training.json", json.dumps(record, indent=2).encode())
+
+    def _unwrapped(self) -> CLIPTextModel:
+        encoder: CLIPTextModel = self.accelerator.unwrap_model(self.encoder)
+        return encoder
+
+    def step(self, number: int) -> dict[str, float]:
+        """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.lr * rate(self.recipe.schedule, number, self.recipe.steps)
+        batch = self.batch(number)
+        c = batch_of([self.recipe.coefficients[name] for name in batch.subsets], batch.w.device)
+        losses = self.losses(batch, half=True)
+        value = loss(self.recipe.objective, losses, c)
+        self.accelerator.backward(value)
+        self.accelerator.clip_grad_norm_(self.encoder.parameters(), MAX_NORM)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        pushes = active(losses, c)
+        return {
+            "loss": value.item(),
+            **{name: part.mean().item() for name, part in losses._asdict().items()},
+            "active_w": pushes.w.float().mean().item(),
+            "active_l": pushes.l.float().mean().item(),
+        }
+
+    def batch(self, step: int) -> Batch:
+        """The pairs of a step that are this process's part."""
+        device, size = self.unet.device, self.recipe.batch
+        rng = np.random.default_rng([self.seed, step])
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        subsets = [str(name) for name in rng.choice(list(self.pairs.scenes), size)]
+        of_subset = [self.pairs.scenes[name] for name in subsets]
+        scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
+        liked = [int(rng.choice(scene.preferred, p=scene.chance)) for scene in scenes]
+        disliked = [int(rng.choice(scene.dispreferred)) for scene in scenes]
+        w, l = (self._draw(rows, generator) for rows in (liked, disliked))  # noqa: E741
+        noise = torch.randn(w.shape, generator=generator)
+        times = torch.randint(TIMES, (size,), generator=generator)
+        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        return Batch(
+            subsets=subsets[mine],
+            prompts=[scene.prompt for scene in scenes][mine],
+            w=self.noising.add_noise(w, noise, times)[mine].to(device),
+            l=self.noising.add_noise(l, noise, times)[mine].to(device),
+            noise=noise[mine].to(device),
+            times=times[mine].to(device),
+        )
+
+    def _draw(self, rows: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Latents drawn from pictures' posteriors, scaled, float32."""
+        moments = torch.from_numpy(self.pairs.latents[list(rows)]).float()
+        mean, std = moments.unbind(1)
+        return self.scaling * (mean + std * torch.randn(mean.shape, generator=generator))
+
+    def losses(self, batch: Batch, half: bool) -> Losses:
+        """The four losses of each pair, float32; those of the reference without gradients.
+
+        Args:
+            batch: The pairs.
+            half: Compute in the recipe's mixed precision; else in float32.
+        """
+        texts = [self.pairs.prompts[row] for row in batch.prompts]
+        values = [self.pairs.values[name] for name in batch.subsets]
+        with self.accelerator.autocast() if half else nullcontext():
+            with torch.no_grad():
+                w_ref, l_ref = self._errors(batch, self.plain[batch.prompts])
+            token = value_encoder.value_tokens(self.encoder, self.tokenizer, values, texts)
+            beside = self.beside[batch.prompts]
+            context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)
+            w, l = self._errors(batch, context)  # noqa: E741
+        return Losses(w, l, w_ref, l_ref)
+
+    def _errors(self, batch: Batch, context: Tensor) -> tuple[Tensor, Tensor]:
+        latents = torch.cat([batch.w, batch.l]).to(self.unet.dtype)
+        times, context = torch.cat([batch.times] * 2), torch.cat([context] * 2)
+        predicted = self.unet(latents, times, context, return_dict=False)[0]
+        errors = (predicted.float() - torch.cat([batch.noise] * 2)).square().mean(dim=(1, 2, 3))
+        w, l = errors.chunk(2)  # noqa: E741
+        return w, l
+
+    @torch.no_grad()
+    def require_precision(self) -> None:
+        """Measure what half precision does to the differences that are to reach the margins.
+
+        Raises:
+            BadInput: It moves them by a large part of the smallest margin.
+        """
+        if self.recipe.precision == "no" or self.unet.dtype != torch.float32:
+            return
+        batch = self.batch(0)
+        half, full = self.losses(batch, half=True), self.losses(batch, half=False)
+        moved = torch.stack(
+            [
+                (half.w - half.w_ref) - (full.w - full.w_ref),
+                (half.l - half.l_ref) - (full.l - full.l_ref),
+            ]
+        )
+        error = moved.abs().mean().item()
+        margins = [
+            margin
+            for c in self.recipe.coefficients.values()
+            for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
+        ]
+        if error > ROUNDING * min(margins):
+            raise BadInput(
+                f"Mixed precision {self.recipe.precision} moves the difference of two losses by "
+                f"{error:.2g} on average; expected at most a quarter of the smallest margin, "
+                f'{min(margins):.2g}. Set precision = "no" in the recipe.'
+            )
+
+
+def rate(schedule: str, step: int, steps: int) -> float:
+    """Factor of the learning rate at a step, in [0, 1]."""
+    if schedule == "constant":
+        return 1.0
+    warm_up = max(1, round(0.03 * steps))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+
+
+def _shown(row: Mapping[str, float]) -> str:
+    pairs_of = (("w", "w_ref"), ("l", "l_ref"))
+    shown = [f"{name} {row[name]:.4f} ({row[name] - row[ref]:+.4f})" for name, ref in pairs_of]
+    active_shares = f"active {row['active_w']:.0%} {row['active_l']:.0%}"
+    return "  ".join([f"loss {row['loss']:.3f}", *shown, active_shares])
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=2,
+    )
+
+
+def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None:
+    """Add rows to a CSV file, with its header if it is new."""
+    frame = pd.DataFrame([{"step": step, **row} for row in rows])
+    frame.to_csv(path, mode="a", header=not path.exists(), index=False)
+
+
+def _cut(path: Path, done: int) -> None:
+    """Drop the rows of steps after the checkpoint, which will be taken again."""
+    if path.exists():
+        rows = pd.read_csv(path)
+        kept = rows[rows["step"] <= done]
+        write_atomically(path, kept.to_csv(index=False).encode())
