@@ -124,6 +124,15 @@ def test_images_equal_those_of_the_stock_pipeline_given_the_embeddings(
     np.testing.assert_array_equal(engine.render(recipes), expected)
 
 
+def test_embeds_for_ones_own_pipeline_are_the_engines_context(
+    engine: Diffusion, encoder: CLIPTextModel, tiny_weights: Path
+) -> None:
+    engine.use_value_encoder("digest", encoder)
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_weights / "sd")
+    embeds = value_encoder.prompt_embeds(pipeline, encoder, VALUE, TEXT)
+    torch.testing.assert_close(embeds[0], engine.context(with_value("pad77")))
+
+
 def test_at_initialisation_the_token_changes_the_image(engine: Diffusion) -> None:
     engine.use_value_encoder("digest", new_encoder(engine.text_encoder, ()).eval())
     steered, plain = engine.render([with_value("pad77")]), engine.render([BASE])

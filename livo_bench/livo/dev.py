@@ -6,6 +6,7 @@ No evaluation prompt, no evaluator, and image indices that no evaluation uses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ IN_TRAINING = "in training"
 """Stands for the digest of an encoder that is on no disk yet."""
 
 Rates = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 class Dev:
@@ -50,9 +52,7 @@ class Dev:
             frequent among plain images. Of a hazard: `avg_r_plain` and `avg_r_steered`. Of both
             `presence_steered`. All are means over prompts, fractions.
         """
-        mode = encoder.training
-        self._session.engine.use_value_encoder(IN_TRAINING, encoder.eval())
-        try:
+        with self._using(encoder):
             return [
                 {"subset": subset.name, "metric": metric, "value": value, "n": n}
                 for task in task_cards().values()
@@ -60,6 +60,28 @@ class Dev:
                 if subset.name in subsets
                 for metric, value, n in self._measure(task, subset)
             ]
+
+    def counts(
+        self, encoder: CLIPTextModel, task: TaskCard, subset: Subset, prompts: Sequence[Prompt]
+    ) -> tuple[Counts, Counts]:
+        """Plain and steered images of each group for each prompt, `(prompts, groups)`."""
+        with self._using(encoder):
+            seen = [
+                [self._look(task, subset, prompt, steer) for prompt in prompts]
+                for steer in (False, True)
+            ]
+        plain, steered = (
+            np.array([[(one.labels == group).sum() for group in subset.attributes] for one in half])
+            for half in seen
+        )
+        return plain, steered
+
+    @contextmanager
+    def _using(self, encoder: CLIPTextModel) -> Iterator[None]:
+        mode = encoder.training
+        self._session.engine.use_value_encoder(IN_TRAINING, encoder.eval())
+        try:
+            yield
         finally:
             encoder.train(mode)
 

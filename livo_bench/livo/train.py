@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from rich.console import Console
@@ -45,10 +46,12 @@ from livo_bench.catalog import model_card
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import pairs, preference, recipe, value_encoder
+from livo_bench.livo.calibration import calibrate
 from livo_bench.livo.dev import Dev
 from livo_bench.livo.loss import Losses, active, batch_of, loss
 from livo_bench.livo.pairs import Pairs
 from livo_bench.livo.recipe import TrainingRecipe
+from livo_bench.livo.steering import SHARES
 from livo_bench.scorers import annotator
 from livo_bench.session import Session, find_device
 from livo_bench.store import write_atomically
@@ -90,7 +93,8 @@ def train(
         out: Folder to write to; `<runs>/<model>/training/<method>` when None.
 
     Returns:
-        `out`, with `value_encoder/`, `training.json`, `log.csv`, `dev.csv` and TensorBoard's files.
+        `out`, with `value_encoder/`, `shares.json`, `training.json`, `log.csv`, `dev.csv` and
+        TensorBoard's files.
 
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
@@ -187,6 +191,8 @@ class Trainer:
         self.pairs = formed
         self.seed = seed
         self.out = out
+        # A process keeps the precision of its first accelerator unless told to forget it.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision=chosen.precision,
             cpu=session.device == "cpu",
@@ -260,6 +266,8 @@ class Trainer:
                     checkpoints.write(checkpoint, self._unwrapped(), self.optimiser, made)
         self.accelerator.end_training()
         value_encoder.save(self._unwrapped(), chosen.frozen, self.session.digest, out)
+        shares = calibrate(self.session, dev, self._unwrapped(), list(chosen.coefficients))
+        write_atomically(out / SHARES, json.dumps(shares).encode())
         minutes = float(checkpoints.progress_of(checkpoint)["seconds"]) / 60
         record = {**identity, "minutes": round(minutes, 1)}
         write_atomically(out / "training.json", json.dumps(record, indent=2).encode())

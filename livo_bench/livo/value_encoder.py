@@ -30,6 +30,7 @@ from livo_bench.errors import BadInput
 from livo_bench.weights import find_weights, loading
 
 if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -139,6 +140,36 @@ def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:
     if layout == "pad77":
         return longest - 1
     return min(len(tokenizer(text).input_ids), longest - 1)
+
+
+def prompt_embeds(
+    pipeline: StableDiffusionPipeline, encoder: CLIPTextModel, value: str, text: str
+) -> Tensor:
+    """What one's own diffusers pipeline takes as `prompt_embeds`, in the layout `pad77`.
+
+    Args:
+        pipeline: Stable Diffusion 1.x or 2.x.
+        encoder: As `load` gives it, for this pipeline's text encoder.
+        value: The short value string, e.g. `gender equality`.
+        text: The prompt.
+
+    Returns:
+        Shape `(1, 77, d)`, of the pipeline's dtype and on its device.
+    """
+    import torch
+
+    tokenizer, text_encoder = pipeline.tokenizer, pipeline.text_encoder
+    ids = tokenizer(
+        text,
+        padding="max_length",
+        max_length=tokens_of_prompt("pad77", tokenizer, text),
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    with torch.no_grad():
+        states: Tensor = text_encoder(ids.to(text_encoder.device)).last_hidden_state
+        token = value_tokens(encoder, tokenizer, [value], [text]).to(states)
+    return torch.cat([token[:, None], states], dim=1)
 
 
 def value_tokens(

@@ -1,0 +1,85 @@
+"""Which share of a prompt's images to steer, so that groups come out most even.
+
+LiVO learns to push towards rare groups, not to balance, so its images balance the model's own only
+in the right mixture. The paper steers half. Here the share is chosen for each value, on train
+prompts, from a pilot at image indices that no evaluation uses, by the annotator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import CLIPTextModel
+
+from livo_bench.catalog import task_cards
+from livo_bench.livo.dev import Dev
+from livo_bench.prompts import read_task_prompts
+from livo_bench.session import Session
+
+CONCEPTS = 24
+"""Train concepts looked at, one prompt each, evenly spread over the list."""
+SHARES = range(0, 101, 5)
+"""Per cent of images that may be steered."""
+
+
+def best_share(plain: NDArray[np.integer], steered: NDArray[np.integer]) -> int:
+    """The share whose mixture is nearest to even on average over prompts.
+
+    For rates p of the plain images and q of the steered ones, a share s mixes to p + s (q - p). Its
+    squared distance from even is read without the bias that counting few images brings: within each
+    half, `r (1 - r) / (n - 1)` estimates the variance of r, which enters with the square of the
+    half's weight.
+
+    Args:
+        plain: Images of each group for each prompt, `(prompts, groups)`.
+        steered: Likewise of the steered images.
+
+    Returns:
+        Per cent, out of `SHARES`; the smallest of equals.
+    """
+    p, p_variance = _rates(plain)
+    q, q_variance = _rates(steered)
+    even = 1 / plain.shape[1]
+
+    def distance(share: float) -> float:
+        mixture = (1 - share) * p + share * q
+        noise = (1 - share) ** 2 * p_variance + share**2 * q_variance
+        return float((((mixture - even) ** 2).sum(axis=1) - noise).mean())
+
+    return min(SHARES, key=lambda per_cent: distance(per_cent / 100))
+
+
+def _rates(counts: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rates `(prompts, groups)`, and the sum over groups of their estimated variance."""
+    n = counts.sum(axis=1, keepdims=True)
+    rates = counts / n
+    variance: NDArray[np.float64] = (rates * (1 - rates) / (n - 1)).sum(axis=1)
+    return rates, variance
+
+
+def calibrate(
+    session: Session, dev: Dev, encoder: CLIPTextModel, subsets: Sequence[str]
+) -> dict[str, int]:
+    """Choose the share of each bias subset.
+
+    Args:
+        session: Of the model.
+        dev: Samples and annotates.
+        encoder: The value encoder.
+        subsets: Values it was trained on; hazards are passed over.
+
+    Returns:
+        Per cent of images to steer, by subset.
+    """
+    shares = {}
+    for task in task_cards().values():
+        prompts = read_task_prompts(task, session.model.scale, split="train")
+        one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
+        chosen = one_each[:: max(1, len(one_each) // CONCEPTS)][:CONCEPTS]
+        for subset in task.subsets.values():
+            if subset.attributes and subset.name in subsets:
+                counts = dev.counts(encoder, task, subset, chosen)
+                shares[subset.name] = best_share(*counts)
+    return shares

@@ -1,0 +1,331 @@
+"""Training: its batches, its gradients, its checkpoints, and the refusals before a model loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from livo_bench import catalog
+from livo_bench.cards import Subset, TaskCard
+from livo_bench.catalog import model_card, task_cards
+from livo_bench.errors import BadInput
+from livo_bench.livo import pairs, preference, recipe, train, value_encoder
+from livo_bench.livo.preference import Settings, read_settings
+from livo_bench.livo.train import Trainer, new_encoder, rate
+from livo_bench.prompts import read_task_prompts
+from livo_bench.protocols import Pixels
+from livo_bench.records import Prompt
+from livo_bench.scorers import annotator
+from livo_bench.scorers.annotator import Annotation
+from livo_bench.session import Session
+
+RECIPE = """\
+objective = "livo"
+[variants.wo-m]
+objective = "wo-m"
+[mini]
+layout = "pad77"
+steps = 4
+batch = 4
+lr = 1e-3
+schedule = "cosine"
+weight_decay = 0.01
+frozen = ["embeddings."]
+weight = "deficit"
+precision = "no"
+gradient_checkpointing = false
+checkpoint = 2
+dev = 2
+dev_images = 4
+[mini.race]
+beta = 1000
+alpha = 500
+gamma_1 = 1.0
+gamma_2 = 0.5
+"""
+
+
+class FirstGroup:
+    """Sees the group that was written, and the first group in plain pictures."""
+
+    id = "first-group-1"
+
+    def annotate(
+        self, task: TaskCard, subset: Subset, pixels: Pixels, prompts: Sequence[Prompt]
+    ) -> Annotation:
+        n, groups = len(pixels), subset.attributes
+        written = n == 10  # each gender with each race, gender after gender
+        place = [(index // 5, index % 5)[len(groups) == 5] * written for index in range(n)]
+        labels = [groups[which] for which in place]
+        return Annotation(np.array(labels), np.full(n, True))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model whose card names an annotator."""
+    folder = tmp_path_factory.mktemp("trained")
+    text = tiny_model.read_text(encoding="utf-8").replace('"./', f'"{tiny_weights}/')
+    annotated = f'{text}\n[annotator]\nweights = "{tiny_weights}/features"\ndtype = "float32"\n'
+    (folder / "tiny.toml").write_text(annotated, encoding="utf-8")
+    return folder / "tiny.toml"
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Three concepts, one prompt each, a scripted annotator, and a method that trains on them."""
+    monkeypatch.setattr(annotator, "load", lambda judge, device: FirstGroup())
+    everything = preference.units
+
+    def few(tasks: Sequence[TaskCard], scale: str) -> list[preference.Unit]:
+        return [preference.Unit(u.task, u.prompts[:1]) for u in everything(tasks, scale)[:3]]
+
+    monkeypatch.setattr(preference, "units", few)
+    small = Settings(6, 10, 2, read_settings("mini").safety, read_settings("mini").strengths)
+    monkeypatch.setattr(preference, "read_settings", lambda scale, path: small)
+    dev = read_task_prompts(task_cards()["bias"], "mini", "dev")[:2]
+    monkeypatch.setattr("livo_bench.livo.dev.read_task_prompts", lambda task, scale, split: dev)
+    folder = tmp_path / "learner"
+    shutil.copytree(catalog.DATA / "methods" / "dpo", folder)
+    card = (folder / "card.toml").read_text().replace('name = "dpo"', 'name = "learner"')
+    (folder / "card.toml").write_text(card)
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder
+
+
+def trained(method: Path, model: Path, runs: Path, **options: object) -> Path:
+    return train.train(str(method), str(model), device="cpu", runs=runs, **options)  # type: ignore[arg-type]
+
+
+def test_a_training_writes_an_encoder_that_a_run_takes(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path)
+    log, curve = pd.read_csv(out / "log.csv"), pd.read_csv(out / "dev.csv")
+    assert list(log["step"]) == [1, 2, 3, 4]
+    assert {"loss", "w", "l", "w_ref", "l_ref", "active_w", "active_l"} <= set(log)
+    assert set(curve["step"]) == {2, 4}
+    assert set(curve["metric"]) == {
+        "D1",
+        "D1_plain",
+        "D1_steered",
+        "majority_plain",
+        "majority_steered",
+        "presence_steered",
+    }
+    assert list((out / "tensorboard").glob("events*"))
+    record = json.loads((out / "training.json").read_text())
+    assert record["minutes"] >= 0
+    assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
+    found = value_encoder.find(out / "value_encoder", model_card(str(model)))
+    method = catalog.load_method(str(small_world), model_card(str(model)), found.folder)
+    assert method.files == {found.digest: found.folder}
+
+
+def test_only_the_encoders_own_parameters_learn(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path)
+    learnt = load_file(out / "value_encoder" / "model.safetensors")
+    engine = Session(model_card(str(model)), 0, "cpu", "float32", tmp_path).engine
+    own = engine.text_encoder.state_dict()
+    assert learnt.keys() == {name for name in own if not name.startswith("embeddings.")}
+    assert any((learnt[name] != own[name].half()).any() for name in learnt)
+
+
+def test_a_stopped_training_goes_on_to_the_same_encoder(
+    small_world: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(small_world, model, tmp_path, out=tmp_path / "whole")
+    step = Trainer.step
+
+    def stopped(self: Trainer, number: int) -> dict[str, float]:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        trained(small_world, model, tmp_path, out=tmp_path / "parts")
+    monkeypatch.setattr(Trainer, "step", step)
+    parts = trained(small_world, model, tmp_path, out=tmp_path / "parts")
+    first, second = (load_file(f / "value_encoder" / "model.safetensors") for f in (whole, parts))
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=0)
+    for file in ("log.csv", "dev.csv"):
+        assert (whole / file).read_text() == (parts / file).read_text()
+
+
+@pytest.fixture
+def trainer(small_world: Path, model: Path, tmp_path: Path) -> Trainer:
+    return make_trainer(small_world, model, tmp_path)
+
+
+def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
+    card = model_card(str(model))
+    folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=runs)
+    rows = preference.read(folder)
+    session = Session(card, 42, "cpu", "float32", runs)
+    chosen = recipe.read(str(method), "mini")
+    formed = pairs.form(session, rows[rows["subset"] == "race"], ["race"], "deficit", folder)
+    return Trainer(session, chosen, formed, 0, runs / "out")
+
+
+def test_the_pair_shares_noise_and_time_and_both_sides_share_them_too(trainer: Trainer) -> None:
+    batch = trainer.batch(0)
+    again, other = trainer.batch(0), trainer.batch(1)
+    torch.testing.assert_close(batch.w, again.w, rtol=0, atol=0)
+    assert not torch.equal(batch.noise, other.noise)
+    # What was added to both latents is the same noise at the same time.
+    a = trainer.noising.alphas_cumprod[batch.times] ** 0.5
+    s = (1 - trainer.noising.alphas_cumprod[batch.times]) ** 0.5
+    w, l = ((z - s[:, None, None, None] * batch.noise) for z in (batch.w, batch.l))  # noqa: E741
+    scale = a[:, None, None, None]
+    assert (w / scale).abs().max() < 50
+    assert not torch.allclose(w, l)
+
+
+def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
+    batch = trainer.batch(0)
+    losses = trainer.losses(batch, half=False)
+    with torch.no_grad():
+        context = torch.stack(
+            [trainer.session.engine.embed(trainer.pairs.prompts[row]) for row in batch.prompts]
+        )
+        predicted = trainer.unet(batch.w, batch.times, context).sample
+    expected = (predicted - batch.noise).square().mean(dim=(1, 2, 3))
+    # A batch of four instead of eight: last bits.
+    torch.testing.assert_close(losses.w_ref, expected, rtol=1e-4, atol=1e-6)
+    assert not losses.w_ref.requires_grad
+    assert losses.w.requires_grad
+    assert not torch.equal(losses.w, losses.w_ref)
+
+
+def test_only_the_value_encoder_has_gradients(trainer: Trainer) -> None:
+    losses = trainer.losses(trainer.batch(0), half=False)
+    (losses.w.mean() - losses.l.mean()).backward()
+    touched = {n for n, p in trainer.encoder.named_parameters() if p.grad is not None}
+    assert touched == {
+        n for n, _ in trainer.encoder.named_parameters() if not n.startswith("embeddings.")
+    }
+    assert all(p.grad is None for p in trainer.unet.parameters())
+    assert all(p.grad is None for p in trainer.session.engine.text_encoder.parameters())
+
+
+def test_half_precision_is_refused_where_rounding_swallows_the_margin(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    text = RECIPE.replace('precision = "no"', 'precision = "bf16"')
+    path = small_world / "recipe.toml"
+    path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e-6"))
+    with pytest.raises(BadInput, match=r"bf16 moves .* smallest margin, 1e-09.*precision = \"no\""):
+        make_trainer(small_world, model, tmp_path).require_precision()
+    path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e6").replace("0.5", "1e6"))
+    make_trainer(small_world, model, tmp_path).require_precision()
+
+
+def test_groups_are_drawn_by_their_deficit() -> None:
+    liked = pd.DataFrame(
+        {
+            "subset": "race",
+            "key": list("abcd"),
+            "group": ["asian", "asian", "latino", "black"],
+            "share": [0.1, 0.1, 0.15, 0.0],
+        }
+    )
+    drawn = pairs.chances(liked, "deficit")
+    # Deficits of 0.1, 0.05 and 0.2; the first is shared by two pictures.
+    np.testing.assert_allclose(drawn, np.array([0.05, 0.05, 0.05, 0.2]) / 0.35)
+    np.testing.assert_allclose(pairs.chances(liked, "uniform"), np.full(4, 0.25))
+    hazards = liked.assign(subset="nudity", share=float("nan"))
+    np.testing.assert_allclose(pairs.chances(hazards, "deficit"), np.full(4, 0.25))
+
+
+def test_a_fraction_keeps_both_kinds_of_every_scene() -> None:
+    rows = pd.DataFrame(
+        {
+            "scene": ["a"] * 20 + ["b"] * 4,
+            "key": [str(n) for n in range(24)],
+            "preferred": ([True] * 10 + [False] * 10) + [True, True, False, False],
+        }
+    )
+    kept = pairs.fraction_of(rows, 0.2, seed=0)
+    counts = kept.groupby(["scene", "preferred"]).size().to_dict()
+    assert counts == {("a", False): 2, ("a", True): 2, ("b", False): 1, ("b", True): 1}
+    assert set(pairs.fraction_of(rows, 0.2, seed=1)["key"]) != set(kept["key"])
+    assert pairs.fraction_of(rows, 1.0, seed=0).equals(rows)
+
+
+def test_a_value_without_pairs_names_the_way_out(
+    small_world: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Nobody(FirstGroup):
+        def annotate(
+            self, task: TaskCard, subset: Subset, pixels: Pixels, prompts: Sequence[Prompt]
+        ) -> Annotation:
+            seen = super().annotate(task, subset, pixels, prompts)
+            return Annotation(seen.labels, np.full(len(pixels), False))
+
+    monkeypatch.setattr(annotator, "load", lambda judge, device: Nobody())
+    with pytest.raises(BadInput, match=r"no prompt with preferred and dispreferred .* 'race'"):
+        trained(small_world, model, tmp_path)
+
+
+def test_another_recipe_does_not_go_on_from_a_checkpoint(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path, steps=2)
+    with pytest.raises(BadInput, match=r"holds a training with seed 0; asked for is 1.*--out DIR"):
+        trained(small_world, model, tmp_path, steps=2, seed=1)
+    with pytest.raises(BadInput, match=r"holds a training with recipe"):
+        trained(small_world, model, tmp_path, steps=2, gamma_1=0.1)
+    assert trained(small_world, model, tmp_path, steps=2) == out
+
+
+def test_wrong_options_are_refused_before_anything_is_made(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"fraction is 0\.0; expected it above 0"):
+        trained(small_world, model, tmp_path / "runs", fraction=0.0)
+    with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*livo, dpo"):
+        recipe.read("sd", "mini")
+    with pytest.raises(BadInput, match=r"'livo:all' has no training.*Trained there: livo, livo:wo"):
+        recipe.read("livo:all", "mini")
+    text = RECIPE.replace('layout = "pad77"', 'layout = "paper"')
+    (small_world / "recipe.toml").write_text(text)
+    with pytest.raises(BadInput, match=r"layout is 'paper', expected one of: pad77, train78"):
+        recipe.read(str(small_world), "mini")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_variants_set_objective_and_ratio() -> None:
+    livo, unbounded = recipe.read("livo", "mini"), recipe.read("livo:wo-m", "mini")
+    assert (livo.objective, unbounded.objective) == ("livo", "wo-m")
+    assert livo.coefficients == unbounded.coefficients
+    for scale in ("mini", "sd"):
+        equal, apart = recipe.read("dpo", scale), recipe.read("dpo:d", scale)
+        assert all(c.alpha == c.beta for c in equal.coefficients.values())
+        assert all(c.alpha == c.beta / 2 for c in apart.coefficients.values())
+
+
+def test_learning_rates_warm_up_and_fall() -> None:
+    assert rate("constant", 0, 100) == rate("constant", 99, 100) == 1
+    assert rate("cosine", 0, 100) == pytest.approx(1 / 3)
+    assert rate("cosine", 3, 100) == 1
+    assert rate("cosine", 99, 100) < 0.01
+
+
+def test_a_new_encoder_is_a_copy_whose_embeddings_stay(model: Path, tmp_path: Path) -> None:
+    engine = Session(model_card(str(model)), 0, "cpu", "float32", tmp_path).engine
+    encoder = new_encoder(engine.text_encoder, ["embeddings."])
+    assert encoder is not engine.text_encoder
+    assert all(p.requires_grad for p in new_encoder(engine.text_encoder, ()).parameters())
+    frozen = {n for n, p in encoder.named_parameters() if not p.requires_grad}
+    assert frozen == {n for n, _ in encoder.named_parameters() if n.startswith("embeddings.")}
