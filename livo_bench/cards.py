@@ -55,6 +55,8 @@ class MethodCard:
     """Where it was published; empty for a control."""
     differences: tuple[str, ...]
     """Where this implementation departs from the paper or its released code, a sentence each."""
+    tried: tuple[str, ...]
+    """Configurations looked at on dev prompts before this one was taken, a line each."""
     settings: Mapping[str, Scalar]
     """Handed to the adapter; a variant replaces some of them."""
     variants: Mapping[str, Variant]
@@ -209,6 +211,7 @@ def read_method_card(path: Path) -> MethodCard:
         summary=card.text("summary"),
         paper=card.text("paper", empty=True),
         differences=card.texts("differences"),
+        tried=card.texts("tried") if card.has("tried") else (),
         settings=settings,
         variants={
             name: _variant(name, table, settings)

@@ -173,7 +173,7 @@ def run(
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the results.  [default: RUNS/MODEL/training/METHOD]",
+    help="Folder for the results.  [default: RUNS/training/MODEL/METHOD]",
 )
 def train(
     method: str,

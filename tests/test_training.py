@@ -46,6 +46,7 @@ checkpoint = 2
 dev = 2
 dev_images = 4
 [mini.race]
+draw = 1
 beta = 1000
 alpha = 500
 gamma_1 = 1.0

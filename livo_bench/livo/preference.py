@@ -7,7 +7,7 @@ is preferred. The annotator looks at every picture; the evaluators do not.
 
 Only prompts of the train split are read. On disk, beside the images in the model's store:
 
-    DIR/<model>/preferences/<digest>/<id>.parquet     one row an image, a file a concept
+    DIR/preferences/<model>/<digest>/<id>.parquet     one row an image, a file a concept
 
 where the digest is that of everything the rows depend on. A build that was stopped goes on.
 
@@ -321,7 +321,7 @@ def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 def folder_of(runs: Path, model: str) -> Path:
     """Where the preference data of a model lies, a folder for each way in which it was made."""
-    return runs / model / "preferences"
+    return runs / "preferences" / model
 
 
 def build(

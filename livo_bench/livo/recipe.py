@@ -50,6 +50,8 @@ class TrainingRecipe:
     """Images a dev prompt, half of them steered."""
     coefficients: Mapping[str, Coefficients]
     """By subset."""
+    draws: Mapping[str, float]
+    """How often a pair is of a subset, relative to the others; by subset."""
 
 
 def read(spec: str, scale: str) -> TrainingRecipe:
@@ -87,6 +89,7 @@ def read(spec: str, scale: str) -> TrainingRecipe:
 def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecipe:
     own = variant or method
     subsets = [name for card in task_cards().values() for name in card.subsets]
+    values = {name: table.table(name) for name in subsets if table.has(name)}
     recipe = TrainingRecipe(
         objective=own.choice("objective", OBJECTIVES),
         layout=table.choice("layout", TRAINING_LAYOUTS),
@@ -102,9 +105,8 @@ def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecip
         checkpoint=table.whole("checkpoint", 1),
         dev=table.whole("dev", 1),
         dev_images=table.whole("dev_images", 2),
-        coefficients={
-            name: _coefficients(table.table(name), own) for name in subsets if table.has(name)
-        },
+        draws={name: value.number("draw", 0) for name, value in values.items()},
+        coefficients={name: _coefficients(value, own) for name, value in values.items()},
     )
     table.done()
     if not recipe.coefficients:

@@ -90,7 +90,7 @@ def train(
         steps: The recipe's when None.
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images and data.
-        out: Folder to write to; `<runs>/<model>/training/<method>` when None.
+        out: Folder to write to; `<runs>/training/<model>/<method>` when None.
 
     Returns:
         `out`, with `value_encoder/`, `shares.json`, `training.json`, `log.csv`, `dev.csv` and
@@ -104,7 +104,7 @@ def train(
     chosen = _with_overrides(recipe.read(method, card.scale), gamma_1, gamma_2, steps)
     if not 0 < fraction <= 1:
         raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
-    place = out or runs / card.name / "training" / Path(method).name.replace(":", "-")
+    place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
     identity = {
         "method": method,
         "model": card.name,
@@ -301,7 +301,9 @@ class Trainer:
         device, size = self.unet.device, self.recipe.batch
         rng = np.random.default_rng([self.seed, step])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        subsets = [str(name) for name in rng.choice(list(self.pairs.scenes), size)]
+        draws = np.array([self.recipe.draws[name] for name in self.pairs.scenes])
+        drawn = rng.choice(list(self.pairs.scenes), size, p=draws / draws.sum())
+        subsets = [str(name) for name in drawn]
         of_subset = [self.pairs.scenes[name] for name in subsets]
         scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
         liked = [int(rng.choice(scene.preferred, p=scene.chance)) for scene in scenes]
@@ -373,6 +375,7 @@ class Trainer:
             margin
             for c in self.recipe.coefficients.values()
             for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
+            if margin > 0
         ]
         if error > ROUNDING * min(margins):
             raise BadInput(

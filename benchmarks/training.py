@@ -1,0 +1,119 @@
+"""Training steps per second on the miniature world, against a plain loop.
+
+    python benchmarks/training.py --runs results/runs
+
+Both sides take the same batches in the same precision on all cores, in turn, after a warm-up. The
+plain loop is the released code's: each step it encodes pictures and texts anew and runs four passes
+of the UNet, those of the reference with gradients. Needs preference data, which it makes where it
+is missing. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+
+from livo_bench.catalog import model_card
+from livo_bench.livo import pairs, preference, recipe, value_encoder
+from livo_bench.livo.loss import Losses, batch_of, loss
+from livo_bench.livo.train import MAX_NORM, Batch, Trainer
+from livo_bench.scorers import pixels_to_tensor
+from livo_bench.session import Session
+
+
+class PlainLoop:
+    """One step of the released loop, on the trainer's networks and batches."""
+
+    def __init__(self, trainer: Trainer, keys: list[str]) -> None:
+        self.trainer = trainer
+        self.engine = trainer.session.engine
+        _, self.pictures = trainer.session.store.read_samples(keys[: 2 * trainer.recipe.batch])
+
+    def step(self, number: int) -> None:
+        trainer, batch = self.trainer, self.trainer.batch(number)
+        size = len(batch.subsets)
+        with trainer.accelerator.autocast():
+            latents = []
+            for side in (slice(0, size), slice(size, 2 * size)):
+                images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
+                with torch.no_grad():
+                    encoded = self.engine.vae.encode(images).latent_dist.sample()
+                noisy = trainer.noising.add_noise(
+                    encoded.float() * trainer.scaling, batch.noise, batch.times
+                )
+                latents.append(noisy)
+            texts = [trainer.pairs.prompts[row] for row in batch.prompts]
+            values = [trainer.pairs.values[name] for name in batch.subsets]
+            token = value_encoder.value_tokens(
+                trainer.encoder, trainer.tokenizer, values, texts
+            ).requires_grad_(True)
+            plain = self._states(texts, trainer.tokenizer.model_max_length)
+            beside = self._states(texts, trainer.tokenizer.model_max_length - 1)
+            context = torch.cat([token[:, None], beside], dim=1)
+            errors = [
+                self._error(noisy, batch, states)
+                for states in (context, plain)
+                for noisy in latents
+            ]
+        losses = Losses(*errors)
+        c = batch_of([trainer.recipe.coefficients[name] for name in batch.subsets], token.device)
+        loss(trainer.recipe.objective, losses, c).backward()
+        torch.nn.utils.clip_grad_norm_(trainer.encoder.parameters(), MAX_NORM)
+        trainer.optimiser.step()
+        trainer.optimiser.zero_grad(set_to_none=True)
+
+    def _states(self, texts: list[str], length: int) -> torch.Tensor:
+        ids = self.trainer.tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        with torch.no_grad():
+            states: torch.Tensor = self.engine.text_encoder(ids).last_hidden_state
+        # The released loop does not tell the UNet that the reference needs no gradients.
+        return states.requires_grad_(True)
+
+    def _error(self, noisy: torch.Tensor, batch: Batch, states: torch.Tensor) -> torch.Tensor:
+        predicted = self.trainer.unet(noisy, batch.times, states).sample
+        return (predicted.float() - batch.noise).square().mean(dim=(1, 2, 3))
+
+
+def timed(step: Callable[[int], object], numbers: range) -> float:
+    start = time.perf_counter()
+    for number in numbers:
+        step(number)
+    return (time.perf_counter() - start) / len(numbers)
+
+
+@click.command()
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("results/runs"))
+@click.option("--steps", default=20, show_default=True, help="Steps a round.")
+@click.option("--rounds", default=3, show_default=True, help="Rounds of each side, in turn.")
+def main(runs: Path, steps: int, rounds: int) -> None:
+    """Measure both sides in turn and print a Markdown table."""
+    card = model_card("mini")
+    folder, _ = preference.build("mini", runs=runs, device="cpu")
+    rows = preference.read(folder)
+    chosen = recipe.read("livo", card.scale)
+    session = Session(card, 42, "cpu", card.dtype, runs)
+    formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
+    with tempfile.TemporaryDirectory() as out:
+        trainer = Trainer(session, chosen, formed, 0, Path(out))
+        plain = PlainLoop(trainer, sorted(set(rows["key"])))
+        sides: tuple[Callable[[int], object], ...] = (plain.step, trainer.step)
+        for side in sides:
+            timed(side, range(2))
+        pairs_of = [[timed(side, range(steps)) for side in sides] for _ in range(rounds)]
+    theirs, ours = (statistics.median(side) for side in zip(*pairs_of, strict=True))
+    ratio = statistics.median(a / b for a, b in pairs_of)
+    print(f"| batch {chosen.batch}, {chosen.precision} | steps/s | ratio |\n| --- | --- | --- |")
+    print(f"| plain loop | {1 / theirs:.2f} | 1 |")
+    print(f"| livo-bench train | {1 / ours:.2f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
