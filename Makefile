@@ -1,4 +1,4 @@
-# make demo   sample, judge and tabulate Stable Diffusion's miniature on the bias task
+# make demo   sample, judge and tabulate SD and LiVO on the bias task of the miniature world
 # make test   lint, type check and tests
 # make results   remake the committed reference in results/mini
 # Each installs .venv first when it is missing or older than what it is made from.
@@ -6,11 +6,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+METHODS := sd livo livo:retrieved livo:wo-v livo:wo-m livo:all livo:calibrated dpo dpo:d noise
 
 .PHONY: demo test lint results
 
 demo: $(INSTALLED)
-	$(BIN)/livo-bench run --method sd --task bias
+	$(BIN)/livo-bench run --method sd --method livo --task bias
 	$(BIN)/livo-bench report --table 2
 
 test: lint
@@ -22,7 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 results: $(INSTALLED)
-	$(BIN)/livo-bench run --method sd --method noise --task all
+	$(BIN)/livo-bench run $(foreach name,$(METHODS),--method $(name)) --task all
 	cp -r results/runs/mini/. results/mini/
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -67,7 +67,7 @@ def quality() -> str:
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"demo": demo, "reference": reference},
+    "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
 }
 """By file, what stands between `<!-- name -->` and `<!-- /name -->`."""

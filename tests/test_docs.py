@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 
 from livo_bench.catalog import load_method, model_card
 from livo_bench.cli import main
@@ -87,6 +88,17 @@ def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
     request = Request(prompt, 0, Principle("bias", "gender", "gender equality"))
     base = Recipe("m", prompt.text, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")
     assert method.resolve(request, base).text == "a photo of a baker looking at the camera"
+
+
+def test_the_value_encoder_works_in_the_pipeline_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = next(code for code in blocks("python") if "prompt_embeds" in code)
+    exec(compile(example, "README.md", "exec"), {})
+    with Image.open("nurse.png") as picture:
+        assert picture.size == (64, 64)
+        assert len(picture.getcolors(maxcolors=4096) or []) > 50
 
 
 def test_the_python_example_of_the_readme_runs(
