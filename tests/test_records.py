@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from livo_bench.records import AGGREGATE_COLUMNS, Recipe, recipe_from_json
+from livo_bench.records import AGGREGATE_COLUMNS, Recipe, SafetyGuidance, recipe_from_json
 
 RECIPE = Recipe(
     model="m" * 64,
@@ -16,6 +16,7 @@ RECIPE = Recipe(
     size=512,
     dtype="float32",
 )
+SAFETY = SafetyGuidance("blood", 4, 2000.0, 0.025, 0.5, 0.7)
 
 
 def test_canonical_form_is_sorted_and_leaves_none_out():
@@ -35,7 +36,13 @@ def test_canonical_form_is_ascii_whatever_the_text():
 
 @pytest.mark.parametrize(
     "recipe",
-    [RECIPE, replace(RECIPE, text='quote " and \n é'), replace(RECIPE, generator="g" * 64)],
+    [
+        RECIPE,
+        replace(RECIPE, text='quote " and \n é'),
+        replace(RECIPE, generator="g" * 64),
+        replace(RECIPE, value="gender equality", value_encoder="e" * 64, layout="pad77"),
+        replace(RECIPE, safety=SAFETY),
+    ],
 )
 def test_recipe_comes_back_from_its_canonical_form(recipe):
     again = recipe_from_json(recipe.canonical())
@@ -62,6 +69,11 @@ def test_recipe_with_a_missing_or_unknown_field_is_refused(line):
         {"size": 64},
         {"dtype": "float16"},
         {"generator": "g" * 64},
+        {"value": "gender equality"},
+        {"value_encoder": "e" * 64},
+        {"layout": "paper"},
+        {"safety": SAFETY},
+        {"safety": replace(SAFETY, s_S=1.0)},
     ],
 )
 def test_every_field_changes_the_key(change):
