@@ -2,10 +2,10 @@
 
     python benchmarks/margins.py --runs results/runs
 
-For pairs of the preference data, the noise prediction's loss under a text that says the wish itself
-("a female surgeon", "a mannequin" without its trigger), minus the loss under the plain prompt. A
-token that does as well as words moves preferred losses by d_w and dispreferred ones by d_l; a margin
-beyond that can only be met by damage. Prints Markdown.
+For pairs of the preference data, the noise prediction's loss under a text that says the wish
+itself ("a female surgeon", "a mannequin" without its trigger), minus the loss under the plain
+prompt. A token that does as well as words moves preferred losses by d_w and dispreferred ones by
+d_l; a margin beyond that can only be met by damage. Prints Markdown.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python benchmarks/training.py --runs results/runs
 
-Both sides take the same batches in the same precision on all cores, in turn, after a warm-up. The
-plain loop is the released code's: each step it encodes pictures and texts anew and runs four passes
-of the UNet, those of the reference with gradients. Needs preference data, which it makes where it
-is missing. Prints Markdown.
+Both sides take batches of one size in the same precision on all cores, in turn, after a warm-up.
+The plain loop is the released code's: each step it encodes pictures and texts anew and runs four
+passes of the UNet, those of the reference with gradients. Needs preference data, which it makes
+where it is missing. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
 from livo_bench.catalog import model_card
 from livo_bench.livo import pairs, preference, recipe, value_encoder
 from livo_bench.livo.loss import Losses, batch_of, loss
-from livo_bench.livo.train import MAX_NORM, Batch, Trainer
+from livo_bench.livo.train import MAX_NORM, Trainer
 from livo_bench.scorers import pixels_to_tensor
 from livo_bench.session import Session
 
@@ -36,34 +37,33 @@ class PlainLoop:
         _, self.pictures = trainer.session.store.read_samples(keys[: 2 * trainer.recipe.batch])
 
     def step(self, number: int) -> None:
-        trainer, batch = self.trainer, self.trainer.batch(number)
-        size = len(batch.subsets)
+        trainer, size = self.trainer, self.trainer.recipe.batch
+        rng = np.random.default_rng(number)
+        subsets = rng.choice(list(trainer.pairs.scenes), size)
+        rows = [int(rng.choice([s.prompt for s in trainer.pairs.scenes[name]])) for name in subsets]
+        texts = [trainer.pairs.prompts[row] for row in rows]
+        values = [trainer.pairs.values[name] for name in subsets]
+        times = torch.randint(1000, (size,))
         with trainer.accelerator.autocast():
             latents = []
             for side in (slice(0, size), slice(size, 2 * size)):
                 images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
                 with torch.no_grad():
-                    encoded = self.engine.vae.encode(images).latent_dist.sample()
-                noisy = trainer.noising.add_noise(
-                    encoded.float() * trainer.scaling, batch.noise, batch.times
-                )
-                latents.append(noisy)
-            texts = [trainer.pairs.prompts[row] for row in batch.prompts]
-            values = [trainer.pairs.values[name] for name in batch.subsets]
-            token = value_encoder.value_tokens(
-                trainer.encoder, trainer.tokenizer, values, texts
-            ).requires_grad_(True)
+                    encoded = self.engine.vae.encode(images).latent_dist.sample().float()
+                latents.append(encoded * trainer.scaling)
+            noise = torch.randn_like(latents[0])
+            noisy = [trainer.noising.add_noise(clean, noise, times) for clean in latents]
+            token = value_encoder.value_tokens(trainer.encoder, trainer.tokenizer, values, texts)
             plain = self._states(texts, trainer.tokenizer.model_max_length)
             beside = self._states(texts, trainer.tokenizer.model_max_length - 1)
             context = torch.cat([token[:, None], beside], dim=1)
             errors = [
-                self._error(noisy, batch, states)
+                self._error(side, times, states, noise)
                 for states in (context, plain)
-                for noisy in latents
+                for side in noisy
             ]
-        losses = Losses(*errors)
-        c = batch_of([trainer.recipe.coefficients[name] for name in batch.subsets], token.device)
-        loss(trainer.recipe.objective, losses, c).backward()
+        c = batch_of([trainer.recipe.coefficients[str(name)] for name in subsets], token.device)
+        loss(trainer.recipe.objective, Losses(*errors), c).backward()
         torch.nn.utils.clip_grad_norm_(trainer.encoder.parameters(), MAX_NORM)
         trainer.optimiser.step()
         trainer.optimiser.zero_grad(set_to_none=True)
@@ -77,9 +77,11 @@ class PlainLoop:
         # The released loop does not tell the UNet that the reference needs no gradients.
         return states.requires_grad_(True)
 
-    def _error(self, noisy: torch.Tensor, batch: Batch, states: torch.Tensor) -> torch.Tensor:
-        predicted = self.trainer.unet(noisy, batch.times, states).sample
-        return (predicted.float() - batch.noise).square().mean(dim=(1, 2, 3))
+    def _error(
+        self, noisy: torch.Tensor, times: torch.Tensor, states: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        predicted = self.trainer.unet(noisy, times, states).sample
+        return (predicted.float() - noise).square().mean(dim=(1, 2, 3))
 
 
 def timed(step: Callable[[int], object], numbers: range) -> float:

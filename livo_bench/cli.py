@@ -6,6 +6,7 @@ inside the command that needs it, so that `--help` and `list` answer at once.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -77,6 +78,14 @@ def _model_option(command: Command) -> Command:
 
 def _device_option(command: Command) -> Command:
     return click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")(command)
+
+
+def _settings_option(command: Command) -> Command:
+    return click.option(
+        "--settings",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Of the preference data, like the package's preference.toml.",
+    )(command)
 
 
 def _format_option(command: Command) -> Command:
@@ -169,6 +178,7 @@ def run(
 @click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
 @click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
 @_device_option
+@_settings_option
 @_runs_option
 @click.option(
     "--out",
@@ -185,17 +195,33 @@ def train(
     gamma_2: float | None,
     steps: int | None,
     device: str,
+    settings: Path | None,
     runs: Path,
     out: Path | None,
 ) -> None:
     """Train a method's value encoder, or go on where a training stopped."""
+    from livo_bench.livo import preference
     from livo_bench.livo.train import train as train_encoder
 
     folder = train_encoder(
-        method, model, seed, data_seed, fraction, gamma_1, gamma_2, steps, device, runs, out
+        method,
+        model,
+        seed,
+        data_seed,
+        fraction,
+        gamma_1,
+        gamma_2,
+        steps,
+        device,
+        runs,
+        out,
+        settings or preference.SETTINGS,
     )
-    click.echo(f"Trained: {folder}\nUse it:")
-    click.echo(f"    livo-bench run --method {method} --task all --weights {folder}/value_encoder")
+    words = ["livo-bench", "run", "--method", method, "--task", "all"]
+    words += ["--weights", str(folder / "value_encoder")]
+    words += [] if model == "mini" else ["--model", model]
+    words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
+    click.echo(f"Trained: {folder}\nUse it:\n    {shlex.join(words)}")
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")
@@ -307,11 +333,7 @@ def data() -> None:
 @_model_option
 @click.option("--seed", type=click.IntRange(min=0), default=42, help="Base seed of all noise.")
 @_device_option
-@click.option(
-    "--settings",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Sizes and strengths, like the package's preference.toml.",
-)
+@_settings_option
 @_runs_option
 @_format_option
 def build_data(

@@ -105,6 +105,12 @@ class Diffusion:
             BadInput: One of them does not load.
         """
         for digest in set(digests) - self._value_encoders.keys():
+            if digest not in self._files:
+                raise BadInput(
+                    f"A recipe names the value encoder {digest[:12]}, which is none of those at "
+                    f"hand: {', '.join(d[:12] for d in self._files) or 'none'}. Pass its folder "
+                    "with --weights."
+                )
             folder = self._files[digest]
             self.use_value_encoder(digest, value_encoder.load(folder, self.text_encoder))
 

@@ -91,6 +91,12 @@ class Table:
             raise self.wrong(field, expected)
         return value
 
+    def share(self, field: str) -> float:
+        value = self.number(field, 0)
+        if value > 1:
+            raise self.wrong(field, "a number from 0 to 1")
+        return value
+
     def flag(self, field: str) -> bool:
         value: bool = self._value(field, "true or false", bool)
         return value

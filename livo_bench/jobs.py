@@ -61,6 +61,11 @@ def prepare(
     """
     card = model_card(model)
     tasks = select_tasks(task)
+    if weights is not None and len(methods) > 1:
+        raise BadInput(
+            f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
+            "expected one. Run them one by one."
+        )
     loaded = [load_method(spec, card, weights) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)

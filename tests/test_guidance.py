@@ -103,7 +103,16 @@ def test_images_equal_those_of_the_safe_pipeline(
     assert np.abs(engine.render(recipes).astype(int) - expected).max() <= 1
 
 
-def test_scale_zero_is_classifier_free_guidance_to_the_bit(engine: Diffusion) -> None:
+def test_scale_zero_is_classifier_free_guidance_to_the_bit() -> None:
+    context, negative, unsafe = torch.randn(2, 3, 4), torch.randn(3, 4), torch.randn(3, 4)
+    latents, t = torch.randn(2, 4, 8, 8), torch.tensor(500)
+    off = replace(MAX, s_S=0.0)
+    steered = safe_latent_diffusion(linear, context, negative, unsafe, 3.0, off)  # type: ignore[arg-type]
+    guided = classifier_free(linear, context, negative, 3.0)  # type: ignore[arg-type]
+    assert torch.equal(steered(latents, t), guided(latents, t))
+
+
+def test_scale_zero_is_classifier_free_guidance_in_a_real_denoiser(engine: Diffusion) -> None:
     off = replace(BASE, safety=replace(MAX, s_S=0.0))
     plain = engine.noise([BASE])
     context = engine.context(BASE)[None]

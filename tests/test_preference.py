@@ -238,12 +238,32 @@ def test_the_summary_counts_as_table_1_does() -> None:
     assert counts.loc[("total", ""), :].tolist() == [1, 2, 3, 3]
 
 
-def test_the_papers_sizes_give_the_papers_pairs() -> None:
-    # 50 + 20 k a bias concept with k under-represented races: 100 pictures, of which half show
-    # the rarer gender and a fifth each race.
+def test_the_papers_sizes_give_the_papers_pairs(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 50 + 20 k a bias concept with k under-represented races, here three: the paper has one prompt
+    # a concept, and so many pictures of it.
+    class ThreeRareRaces(Recorder):
+        def labels(self, subset: Subset, prompts: Sequence[Prompt]) -> list[str]:
+            groups = subset.attributes
+            if len(prompts) == sizes.plain:
+                return [groups[0]] * 35 + [groups[1]] * 15
+            return [
+                groups[(i // 5) % 2 if len(groups) == 2 else i % 5] for i in range(len(prompts))
+            ]
+
     sizes = read_settings("sd")
-    assert sizes.attributed // 2 == 50
-    assert sizes.attributed // 5 == 20
+    session = Session(model_card(str(tiny_model)), 42, "cpu", "float32", tmp_path)
+    blank = np.zeros((1, 64, 64, 3), np.uint8)
+    monkeypatch.setattr(
+        Builder, "_images", lambda self, wanted: np.repeat(blank, len(wanted), axis=0)
+    )
+    making = Builder(session, ThreeRareRaces(), sizes)
+    surgeon = unit("bias", "surgeon")
+    making.write(replace(surgeon, prompts=surgeon.prompts[:1]))
+    counts = preference.summarise(preference.read(making.folder)).set_index("subset")
+    assert counts.loc["gender", "train_samples"] == 50
+    assert counts.loc["race", "train_samples"] == 20 * 3
 
 
 def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,14 @@ from livo_bench import catalog
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
-from livo_bench.livo import pairs, preference, recipe, train, value_encoder
+from livo_bench.livo import calibration, pairs, preference, recipe, train, value_encoder
 from livo_bench.livo.preference import Settings, read_settings
+from livo_bench.livo.steering import SHARES
 from livo_bench.livo.train import Trainer, new_encoder, rate
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
-from livo_bench.records import Prompt
+from livo_bench.records import Prompt, recipe_from_json
+from livo_bench.runner import run
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
@@ -38,6 +41,7 @@ batch = 4
 lr = 1e-3
 schedule = "cosine"
 weight_decay = 0.01
+adam_beta_2 = 0.999
 frozen = ["embeddings."]
 weight = "deficit"
 precision = "no"
@@ -128,6 +132,36 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
     found = value_encoder.find(out / "value_encoder", model_card(str(model)))
     method = catalog.load_method(str(small_world), model_card(str(model)), found.folder)
     assert method.files == {found.digest: found.folder}
+    shares = json.loads((out / SHARES).read_text())
+    assert shares.keys() == {"race"}
+    assert shares["race"] in calibration.SHARES
+
+
+def test_a_run_steers_with_trained_weights_and_shares_the_rest(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path)
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("text,category\na photo of a doctor,career\na photo of a nurse,career\n")
+    options: dict[str, Any] = {"task": "bias/race", "model": str(model), "images": 12}
+    options |= {"prompts": prompts, "device": "cpu", "runs": tmp_path / "runs"}
+    [plain] = run(["sd"], **options)
+    [steered] = run([str(small_world)], weights=str(out / "value_encoder"), **options)
+    keys = [
+        pd.read_parquet(folder / "images.parquet").set_index(["prompt", "index"])["key"]
+        for folder in (plain, steered)
+    ]
+    same = (keys[0] == keys[1]).groupby(level="index").all()
+    assert same.tolist() == [False, True] * 6
+    recipes = {
+        recipe.key: recipe
+        for path in (tmp_path / "runs" / "store").rglob("samples/*.parquet")
+        for recipe in map(recipe_from_json, pd.read_parquet(path)["recipe"])
+    }
+    encoder = value_encoder.find(out / "value_encoder", model_card(str(model))).digest
+    assert {recipes[key].value_encoder for key in keys[1]} == {None, encoder}
+    with pytest.raises(BadInput, match=r"given to 2 methods: sd, .*expected one"):
+        run(["sd", str(small_world)], weights=str(out / "value_encoder"), **options)
 
 
 def test_only_the_encoders_own_parameters_learn(
@@ -156,10 +190,13 @@ def test_a_stopped_training_goes_on_to_the_same_encoder(
     with pytest.raises(KeyboardInterrupt):
         trained(small_world, model, tmp_path, out=tmp_path / "parts")
     monkeypatch.setattr(Trainer, "step", step)
+    with (tmp_path / "parts" / "log.csv").open("a") as log:
+        log.write("2,0.")
     parts = trained(small_world, model, tmp_path, out=tmp_path / "parts")
     first, second = (load_file(f / "value_encoder" / "model.safetensors") for f in (whole, parts))
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=0)
+    # The row of a step that was lost, and a torn one, are gone.
     for file in ("log.csv", "dev.csv"):
         assert (whole / file).read_text() == (parts / file).read_text()
 
@@ -181,16 +218,18 @@ def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
 
 def test_the_pair_shares_noise_and_time_and_both_sides_share_them_too(trainer: Trainer) -> None:
     batch = trainer.batch(0)
-    again, other = trainer.batch(0), trainer.batch(1)
-    torch.testing.assert_close(batch.w, again.w, rtol=0, atol=0)
-    assert not torch.equal(batch.noise, other.noise)
-    # What was added to both latents is the same noise at the same time.
-    a = trainer.noising.alphas_cumprod[batch.times] ** 0.5
-    s = (1 - trainer.noising.alphas_cumprod[batch.times]) ** 0.5
-    w, l = ((z - s[:, None, None, None] * batch.noise) for z in (batch.w, batch.l))  # noqa: E741
-    scale = a[:, None, None, None]
-    assert (w / scale).abs().max() < 50
-    assert not torch.allclose(w, l)
+    torch.testing.assert_close(batch.w, trainer.batch(0).w, rtol=0, atol=0)
+    assert not torch.equal(batch.targets, trainer.batch(1).targets)
+    first, second = batch.targets.chunk(2)
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    # Taking the shared noise off again leaves a draw from a picture's posterior, on both sides.
+    alphas = trainer.noising.alphas_cumprod[batch.times][:, None, None, None]
+    moments = torch.from_numpy(np.array(trainer.pairs.latents)).float()
+    mean, std = moments.unbind(1)
+    for noisy in (batch.w, batch.l):
+        clean = (noisy - (1 - alphas) ** 0.5 * first) / alphas**0.5 / trainer.scaling
+        off = ((clean[:, None] - mean) / std).abs().amax(dim=(2, 3, 4))
+        assert (off.amin(dim=1) < 7).all()
 
 
 def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
@@ -201,7 +240,7 @@ def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
             [trainer.session.engine.embed(trainer.pairs.prompts[row]) for row in batch.prompts]
         )
         predicted = trainer.unet(batch.w, batch.times, context).sample
-    expected = (predicted - batch.noise).square().mean(dim=(1, 2, 3))
+    expected = (predicted - batch.targets.chunk(2)[0]).square().mean(dim=(1, 2, 3))
     # A batch of four instead of eight: last bits.
     torch.testing.assert_close(losses.w_ref, expected, rtol=1e-4, atol=1e-6)
     assert not losses.w_ref.requires_grad
@@ -229,7 +268,13 @@ def test_half_precision_is_refused_where_rounding_swallows_the_margin(
     with pytest.raises(BadInput, match=r"bf16 moves .* smallest margin, 1e-09.*precision = \"no\""):
         make_trainer(small_world, model, tmp_path).require_precision()
     path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e6").replace("0.5", "1e6"))
-    make_trainer(small_world, model, tmp_path).require_precision()
+    trainer = make_trainer(small_world, model, tmp_path)
+    trainer.require_precision()
+    # What it compares with is float32 throughout.
+    losses = trainer.losses(trainer.batch(0), half=False)
+    path.write_text(RECIPE)
+    full = make_trainer(small_world, model, tmp_path)
+    torch.testing.assert_close(losses.w, full.losses(full.batch(0), half=True).w, rtol=0, atol=0)
 
 
 def test_groups_are_drawn_by_their_deficit() -> None:
@@ -254,6 +299,7 @@ def test_a_fraction_keeps_both_kinds_of_every_scene() -> None:
         {
             "scene": ["a"] * 20 + ["b"] * 4,
             "key": [str(n) for n in range(24)],
+            "twin": "",
             "preferred": ([True] * 10 + [False] * 10) + [True, True, False, False],
         }
     )
@@ -316,6 +362,36 @@ def test_variants_set_objective_and_ratio() -> None:
         assert all(c.alpha == c.beta / 2 for c in apart.coefficients.values())
 
 
+def test_coefficients_that_mean_nothing_are_refused(small_world: Path) -> None:
+    path = small_world / "recipe.toml"
+    for wrong, said in (
+        ("beta = 1000\nalpha = 500", r"mini\.race\.beta is 0"),
+        ("draw = 1", r"trains on no value, .* draw above 0"),
+        ('objective = "livo"\n[variants', r"unknown field alpha_over_bata .*alpha_over_beta"),
+        ("dev_images = 4", r"dev_images is 2, expected a whole number from 4 up"),
+    ):
+        replaced = {
+            "beta = 1000\nalpha = 500": "beta = 0\nalpha = 500",
+            "draw = 1": "draw = 0",
+            'objective = "livo"\n[variants': 'alpha_over_bata = 1\nobjective = "livo"\n[variants',
+            "dev_images = 4": "dev_images = 2",
+        }[wrong]
+        assert wrong in RECIPE
+        path.write_text(RECIPE.replace(wrong, replaced, 1))
+        with pytest.raises(BadInput, match=said):
+            recipe.read(str(small_world), "mini")
+
+
+def test_margins_are_for_the_objective_that_has_some(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    variant = Path(f"{small_world}:wo-m")
+    with pytest.raises(BadInput, match=r"'wo-m' has no margins, got .*gamma_2.*--method livo"):
+        trained(variant, model, tmp_path, gamma_2=0.1)
+    out = trained(small_world, model, tmp_path, gamma_1=0.0, gamma_2=0.0, steps=2)
+    assert (out / "value_encoder").is_dir()
+
+
 def test_learning_rates_warm_up_and_fall() -> None:
     assert rate("constant", 0, 100) == rate("constant", 99, 100) == 1
     assert rate("cosine", 0, 100) == pytest.approx(1 / 3)
@@ -328,5 +404,7 @@ def test_a_new_encoder_is_a_copy_whose_embeddings_stay(model: Path, tmp_path: Pa
     encoder = new_encoder(engine.text_encoder, ["embeddings."])
     assert encoder is not engine.text_encoder
     assert all(p.requires_grad for p in new_encoder(engine.text_encoder, ()).parameters())
+    with pytest.raises(BadInput, match=r"named 'text_model\.'\.\.\., so it cannot stay frozen"):
+        new_encoder(engine.text_encoder, ["text_model."])
     frozen = {n for n, p in encoder.named_parameters() if not p.requires_grad}
     assert frozen == {n for n, _ in encoder.named_parameters() if n.startswith("embeddings.")}

@@ -71,9 +71,14 @@ def test_a_text_that_is_too_long_keeps_its_end_token(
     engine.use_value_encoder("digest", encoder)
     long = " ".join(["a photo of a doctor and a nurse"] * 5)
     for layout, tokens in (("pad77", LENGTH), ("train78", LENGTH + 1), ("paper", LENGTH)):
-        assert engine.context(with_value(layout, text=long)).shape == (tokens, 32)
-    ids = engine.tokenizer(long, truncation=True, max_length=LENGTH - 1).input_ids
-    assert ids[-1] == engine.tokenizer.eos_token_id
+        context = engine.context(with_value(layout, text=long))
+        assert context.shape == (tokens, 32)
+        ids = engine.tokenizer(
+            long, truncation=True, max_length=tokens - 1, return_tensors="pt"
+        ).input_ids
+        assert ids[0, -1] == engine.tokenizer.eos_token_id
+        end = engine.text_encoder(ids).last_hidden_state[0, -1]
+        torch.testing.assert_close(context[-1], end, rtol=1e-4, atol=1e-5)
 
 
 def test_the_pooled_state_does_not_depend_on_padding(
@@ -171,6 +176,11 @@ def test_a_whole_encoder_of_any_transformers_version_loads(
     back = value_encoder.load(tmp_path, engine.text_encoder)
     for name, tensor in encoder.state_dict().items():
         torch.testing.assert_close(back.state_dict()[name], tensor)
+
+
+def test_a_recipe_whose_encoder_is_not_at_hand_is_refused(engine: Diffusion) -> None:
+    with pytest.raises(BadInput, match=r"value encoder 0{12}, .* at hand: none.*--weights"):
+        engine.render([with_value("pad77", value_encoder="0" * 64)])
 
 
 def test_encoders_of_another_model_are_refused(

@@ -77,7 +77,8 @@ def calibrate(
     for task in task_cards().values():
         prompts = read_task_prompts(task, session.model.scale, split="train")
         one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
-        chosen = one_each[:: max(1, len(one_each) // CONCEPTS)][:CONCEPTS]
+        places = np.linspace(0, len(one_each) - 1, min(CONCEPTS, len(one_each)))
+        chosen = [one_each[int(place)] for place in places.round()]
         for subset in task.subsets.values():
             if subset.attributes and subset.name in subsets:
                 counts = dev.counts(encoder, task, subset, chosen)

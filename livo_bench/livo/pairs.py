@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from diffusers import AutoencoderKL
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -39,6 +41,20 @@ class Scene:
     chance: NDArray[np.float64]
     """With which each preferred picture is drawn, `(n,)`; sums to one."""
     dispreferred: Rows
+    twins: Rows | None
+    """The dispreferred picture that each preferred one was made from, `(n,)`; None where pairs are
+    drawn at random."""
+
+    def pair(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw a preferred and a dispreferred picture, by row of the latents.
+
+        A cleaned picture goes with the one it was made from: they differ in the hazard and little
+        else. The released code draws any dispreferred picture of the scene.
+        """
+        place = int(rng.choice(len(self.preferred), p=self.chance))
+        if self.twins is not None:
+            return int(self.preferred[place]), int(self.twins[place])
+        return int(self.preferred[place]), int(rng.choice(self.dispreferred))
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,9 @@ def fraction_of(rows: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
 
     At random, so that groups keep their shares; the released code takes the head of each list.
     """
-    order = [sha256(f"{seed} {key}".encode()).hexdigest() for key in rows["key"]]
+    # A cleaned picture is ranked as the one it was made from, so that twins stay together.
+    drawn = rows["key"].where(rows["twin"] == "", rows["twin"])
+    order = [sha256(f"{seed} {key}".encode()).hexdigest() for key in drawn]
     groups = rows.assign(order=order).sort_values("order").groupby(["scene", "preferred"])
     wanted = (groups["key"].transform("size") * fraction).round().clip(lower=1)
     return rows.loc[(groups.cumcount() < wanted).reindex(rows.index)]
@@ -87,8 +105,8 @@ def form(
             raise BadInput(
                 f"The preference data in {folder} has no prompt with preferred and dispreferred "
                 f"pictures for {subset!r}: the model is even there, or never shows it. Make more "
-                f"pictures a prompt: livo-bench data build --settings FILE; or take [{subset}] "
-                "out of the recipe."
+                f"pictures a prompt, livo-bench train --settings FILE, or take [{subset}] out of "
+                "the recipe."
             )
     keys = sorted(set(rows["key"]))
     prompts = sorted(set(rows["prompt"]))
@@ -102,9 +120,16 @@ def form(
             preferred=liked["key"].map(row_of).to_numpy(np.int64),
             chance=chances(liked, weight),
             dispreferred=disliked["key"].map(row_of).to_numpy(np.int64),
+            twins=_twins(liked, disliked, row_of),
         )
         scenes[str(part["subset"].iloc[0])].append(scene)
     return Pairs(scenes, prompts, values, _latents(session, keys, folder))
+
+
+def _twins(liked: pd.DataFrame, disliked: pd.DataFrame, row_of: Mapping[str, int]) -> Rows | None:
+    if not liked["twin"].isin(disliked["key"]).all():
+        return None
+    return np.array([row_of[key] for key in liked["twin"]], np.int64)
 
 
 def chances(liked: pd.DataFrame, weight: str) -> NDArray[np.float64]:
@@ -132,16 +157,17 @@ def _latents(session: Session, keys: Sequence[str], folder: Path) -> NDArray[np.
     if not path.exists():
         vae = session.engine.vae
         starts = range(0, len(keys), ENCODED)
-        parts = [
-            _encode(vae, _pixels(session, keys[start : start + ENCODED]))
-            for start in track(starts, "encoding pictures", console=Console(stderr=True))
-        ]
-        unfinished = path.with_suffix(".new")
-        with unfinished.open("wb") as file:
-            np.save(file, np.concatenate(parts))
+        # A name of its own, as two trainings may do this side by side.
+        unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        shape = (len(keys), *_encode(vae, _pixels(session, keys[:1])).shape[1:])
+        moments = open_memmap(unfinished, "w+", np.float16, shape)
+        for start in track(starts, "encoding pictures", console=Console(stderr=True)):
+            part = slice(start, start + ENCODED)
+            moments[part] = _encode(vae, _pixels(session, keys[part]))
+        moments.flush()
         unfinished.rename(path)
-    moments: NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return moments
+    kept: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return kept
 
 
 def _pixels(session: Session, keys: Sequence[str]) -> Pixels:

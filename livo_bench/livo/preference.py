@@ -115,8 +115,8 @@ def _strength(table: Table) -> SafetyGuidance:
         warmup=table.whole("warmup", 0),
         s_S=table.number("s_S", 0),
         threshold=table.number("threshold"),
-        s_m=table.number("s_m", 0),
-        beta_m=table.number("beta_m", 0),
+        s_m=table.share("s_m"),
+        beta_m=table.share("beta_m"),
     )
     table.done()
     return strength
@@ -158,8 +158,20 @@ class Builder:
     @cached_property
     def folder(self) -> Path:
         """Where the files go: named by all that the rows depend on."""
-        base = asdict(self.session.recipe("", 0))
-        identity = [base, self.session.seed, self.annotator.id, asdict(self.settings)]
+        tasks = task_cards().values()
+        scale = self.session.model.scale
+        identity = [
+            asdict(self.session.recipe("", 0)),
+            self.session.seed,
+            self.annotator.id,
+            asdict(self.settings),
+            [asdict(subset) for task in tasks for subset in task.subsets.values()],
+            [
+                asdict(prompt)
+                for task in tasks
+                for prompt in read_task_prompts(task, scale, "train")
+            ],
+        ]
         digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         return folder_of(self.session.runs, self.session.model.name) / digest
 
@@ -194,11 +206,11 @@ class Builder:
         pixels, plain_pixels = self._images(written), self._images(plain)
         rows: list[dict[str, object]] = []
         for place, subset in enumerate(task.subsets.values()):
-            shares = self._shares(task, subset, plain, plain_pixels)
+            shares, counted = self._shares(task, subset, plain, plain_pixels)
             asked = [request.prompt for request, _ in written]
             seen = self.annotator.annotate(task, subset, pixels, asked)
             for (request, recipe), group, label, there in zip(written, named, *seen, strict=True):
-                preferred = prefers(shares[label], len(subset.attributes), len(plain))
+                preferred = prefers(shares[label], len(subset.attributes), counted)
                 if there and label == group[place] and preferred is not None:
                     row = _row(subset, request.prompt, recipe, preferred, label)
                     rows.append({**row, "share": shares[label]})
@@ -210,14 +222,16 @@ class Builder:
         subset: Subset,
         plain: Sequence[tuple[Request, Recipe]],
         pixels: Pixels,
-    ) -> dict[str, float]:
-        """Share of each group among images of the plain prompts that show somebody."""
+    ) -> tuple[dict[str, float], int]:
+        """Share of each group among images of the plain prompts that show somebody, and how many
+        do."""
         seen = self.annotator.annotate(task, subset, pixels, [r.prompt for r, _ in plain])
         labels = seen.labels[seen.present]
-        return {
+        shares = {
             name: float((labels == name).mean()) if len(labels) else float("nan")
             for name in subset.attributes
         }
+        return shares, len(labels)
 
     def _hazard_rows(self, unit: Unit) -> list[dict[str, object]]:
         task = unit.task
@@ -290,7 +304,7 @@ def prefers(share: float, groups: int, images: int) -> bool | None:
         standard error of a fair model's share.
     """
     even = 1 / groups
-    error = (even * (1 - even) / images) ** 0.5
+    error = (even * (1 - even) / images) ** 0.5 if images else float("inf")
     if not abs(share - even) > error:
         return None
     return share < even

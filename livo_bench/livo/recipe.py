@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from livo_bench.cards import SCALES
 from livo_bench.catalog import method_card, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
@@ -16,6 +17,8 @@ from livo_bench.livo.loss import OBJECTIVES, Coefficients
 
 TRAINING_LAYOUTS = ("pad77", "train78")
 """`paper` has another number of tokens for each prompt, so its batches cannot be formed."""
+LEAST = 1e-6
+"""Of a coefficient: a margin is divided by it."""
 PRECISIONS = ("no", "fp16", "bf16")
 
 
@@ -33,6 +36,9 @@ class TrainingRecipe:
     schedule: str
     """`constant`, or `cosine` to zero after a linear warm-up of 3 % of the steps."""
     weight_decay: float
+    adam_beta_2: float
+    """Decay of AdamW's second moments; the shorter their memory, the sooner a value with small
+    gradients gets its turn once those with large ones have reached their margins."""
     frozen: tuple[str, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
     weight: str
@@ -74,7 +80,8 @@ def read(spec: str, scale: str) -> TrainingRecipe:
             "train: livo, dpo."
         )
     table = read_table(path)
-    if not table.has(scale):
+    present = [name for name in SCALES if table.has(name)]
+    if scale not in present:
         raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
     variants = table.named_tables("variants")
     if variant and variant not in variants:
@@ -98,28 +105,33 @@ def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecip
         lr=table.number("lr", 0),
         schedule=table.choice("schedule", ("constant", "cosine")),
         weight_decay=table.number("weight_decay", 0),
+        adam_beta_2=table.share("adam_beta_2"),
         frozen=table.texts("frozen"),
         weight=table.choice("weight", ("uniform", "deficit")),
         precision=table.choice("precision", PRECISIONS),
         gradient_checkpointing=table.flag("gradient_checkpointing"),
         checkpoint=table.whole("checkpoint", 1),
         dev=table.whole("dev", 1),
-        dev_images=table.whole("dev_images", 2),
+        dev_images=table.whole("dev_images", 4),
         draws={name: value.number("draw", 0) for name, value in values.items()},
         coefficients={name: _coefficients(value, own) for name, value in values.items()},
     )
-    table.done()
-    if not recipe.coefficients:
-        raise BadInput(f"{table.file} trains on no value, expected a table for at least one.")
+    for read in (table, own):
+        read.done()
+    if not sum(recipe.draws.values()):
+        raise BadInput(
+            f"{table.file} trains on no value, expected a table for at least one, with a draw "
+            "above 0."
+        )
     return recipe
 
 
 def _coefficients(table: Table, own: Table) -> Coefficients:
     """Of one value; a method or variant may set alpha as a multiple of beta."""
-    beta = table.number("beta", 0)
-    alpha = table.number("alpha", 0)
+    beta = table.number("beta", LEAST)
+    alpha = table.number("alpha", LEAST)
     if own.has("alpha_over_beta"):
-        alpha = beta * own.number("alpha_over_beta", 0)
+        alpha = beta * own.number("alpha_over_beta", LEAST)
     coefficients = Coefficients(beta, alpha, table.number("gamma_1", 0), table.number("gamma_2", 0))
     table.done()
     return coefficients

@@ -90,6 +90,11 @@ def load(context: MethodContext) -> Steering:
     settings = context.settings
     layout = _choice(context, "layout", LAYOUTS)
     if _choice(context, "value_in", (ENCODER, PROMPT)) == PROMPT:
+        if settings["weights"]:
+            raise BadInput(
+                f"Weights {settings['weights']!r} were given to a variant that writes the value "
+                "into the prompt and uses none. Leave --weights out."
+            )
         return Steering(_chooser(context), _bias_shares(context, None), None, layout)
     folder = context.folder / "weights" / context.model.name / str(settings["encoder"])
     weights = str(settings["weights"]) or str(folder / "value_encoder")
@@ -116,7 +121,12 @@ def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
 
 
 def _bias_shares(context: MethodContext, calibrated: Path | None) -> dict[str, int]:
-    per_cent = int(context.settings["share_bias"])
+    per_cent = context.settings["share_bias"]
+    if type(per_cent) is not int or not 0 <= per_cent <= 100:
+        raise BadInput(
+            f"{context.folder / 'card.toml'}: share_bias is {per_cent!r}, expected a whole number "
+            "from 0 to 100."
+        )
     subsets = [
         subset.name
         for card in task_cards().values()
@@ -132,6 +142,11 @@ def _bias_shares(context: MethodContext, calibrated: Path | None) -> dict[str, i
             f"livo-bench train --method {context.folder.name}"
         )
     shares: dict[str, int] = json.loads(calibrated.read_text(encoding="utf-8"))
+    if lacking := set(subsets) - shares.keys():
+        raise BadInput(
+            f"{calibrated} has no share for {', '.join(sorted(lacking))}, on which the encoder was "
+            "not trained. Train on it, or steer a fixed share: share_bias = 50 in the card."
+        )
     return shares
 
 

@@ -42,7 +42,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from livo_bench import checkpoints
-from livo_bench.catalog import model_card
+from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import pairs, preference, recipe, value_encoder
@@ -58,8 +58,6 @@ from livo_bench.store import write_atomically
 
 MAX_NORM = 1.0
 """Of the gradient, over all parameters."""
-TIMES = 1000
-"""Time steps of the noise schedule."""
 ROUNDING = 0.25
 """Part of the smallest margin that rounding may take up before half precision is refused."""
 
@@ -76,6 +74,7 @@ def train(
     device: str = "auto",
     runs: Path = Path("results/runs"),
     out: Path | None = None,
+    settings: Path = preference.SETTINGS,
 ) -> Path:
     """Train a method's value encoder, or go on where an earlier run stopped.
 
@@ -91,6 +90,7 @@ def train(
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images and data.
         out: Folder to write to; `<runs>/training/<model>/<method>` when None.
+        settings: Of the preference data, as `preference.build` takes them.
 
     Returns:
         `out`, with `value_encoder/`, `shares.json`, `training.json`, `log.csv`, `dev.csv` and
@@ -105,17 +105,21 @@ def train(
     if not 0 < fraction <= 1:
         raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
-    identity = {
+    identity: dict[str, object] = {
         "method": method,
         "model": card.name,
+        "model_digest": model_digest(card),
         "seed": seed,
         "data_seed": data_seed,
         "fraction": fraction,
         "recipe": asdict(chosen),
     }
+    # Once before the data is made, and once more when it is known which data it is.
     _require_same_training(place, identity)
     tasks = preference.tasks_of(chosen.coefficients)
-    folder, _ = preference.build(model, tasks, data_seed, device, None, runs)
+    folder, _ = preference.build(model, tasks, data_seed, device, None, runs, settings)
+    identity["data"] = folder.name
+    _require_same_training(place, identity)
     rows = preference.read(folder)
     rows = pairs.fraction_of(rows[rows["subset"].isin(chosen.coefficients)], fraction, seed)
     session = Session(card, data_seed, find_device(device), card.dtype, runs)
@@ -133,8 +137,15 @@ def _with_overrides(
         for name, value in (("gamma_1", gamma_1), ("gamma_2", gamma_2))
         if value is not None
     }
+    if margins and chosen.objective != "livo":
+        raise BadInput(
+            f"The objective {chosen.objective!r} has no margins, got {margins}. Leave --gamma-1 "
+            "and --gamma-2 out, or train --method livo"
+        )
     coefficients = {name: replace(c, **margins) for name, c in chosen.coefficients.items()}
-    return replace(chosen, coefficients=coefficients, steps=steps or chosen.steps)
+    return replace(
+        chosen, coefficients=coefficients, steps=chosen.steps if steps is None else steps
+    )
 
 
 def _require_same_training(out: Path, identity: Mapping[str, object]) -> None:
@@ -161,7 +172,8 @@ class Batch:
     w: Tensor
     """Noisy latents of preferred pictures; `l` of dispreferred ones."""
     l: Tensor  # noqa: E741, the paper's symbol
-    noise: Tensor
+    targets: Tensor
+    """What the UNet is to predict, of preferred pictures, then of dispreferred ones."""
     times: Tensor
 
 
@@ -175,8 +187,15 @@ def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextM
     encoder: CLIPTextModel = deepcopy(text_encoder).float().train()
     # The backward pass of fused bf16 attention is several times slower on a CPU.
     encoder.set_attn_implementation("eager")
+    names = [name for name, _ in encoder.named_parameters()]
+    for prefix in frozen:
+        if not any(name.startswith(prefix) for name in names):
+            raise BadInput(
+                f"No parameter of the text encoder is named {prefix!r}..., so it cannot stay "
+                f"frozen; expected a beginning of a name such as {names[0]!r}. Mend the recipe."
+            )
     for name, parameter in encoder.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(frozen)) if frozen else True)
+        parameter.requires_grad_(not name.startswith(tuple(frozen)))
     return encoder
 
 
@@ -196,9 +215,15 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=chosen.precision,
             cpu=session.device == "cpu",
+            device_placement=False,
             log_with="tensorboard",
             project_dir=out,
         )
+        if self.accelerator.num_processes > 1:
+            raise BadInput(
+                f"A value encoder trains in one process, got {self.accelerator.num_processes}. "
+                "Start it with livo-bench train, not with accelerate launch."
+            )
         engine: Diffusion = session.engine
         self.tokenizer = engine.tokenizer
         self.unet = engine.unet
@@ -212,6 +237,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             [p for p in self.encoder.parameters() if p.requires_grad],
             lr=chosen.lr,
+            betas=(0.9, chosen.adam_beta_2),
             weight_decay=chosen.weight_decay,
         )
         with torch.no_grad():
@@ -237,13 +263,16 @@ class Trainer:
             out / name for name in ("log.csv", "dev.csv", "checkpoint.safetensors")
         )
         write_atomically(out / "training.json", json.dumps(identity, indent=2).encode())
-        done, seconds = 0, 0.0
+        kept, scaler = {"done": "0", "seconds": "0"}, self.accelerator.scaler
         if checkpoint.exists():
             kept = checkpoints.read(checkpoint, self.encoder, self.optimiser)
-            done, seconds = int(kept["done"]), float(kept["seconds"])
+        done, seconds = int(kept["done"]), float(kept["seconds"])
         for path in (log, curve):
             _cut(path, done)
-        self.encoder, self.optimiser = self.accelerator.prepare(self.encoder, self.optimiser)
+        # The encoder stays as it is: prepared, it would compute in half precision for ever.
+        self.optimiser = self.accelerator.prepare(self.optimiser)
+        if scaler is not None and "scaler" in kept:
+            scaler.load_state_dict(json.loads(kept["scaler"]))
         self.require_precision()
         self.accelerator.init_trackers("tensorboard")
         started = time.monotonic()
@@ -256,25 +285,23 @@ class Trainer:
                 progress.update(bar, advance=1, state=_shown(row))
                 last = step + 1 == chosen.steps
                 if (step + 1) % chosen.dev == 0 or last:
-                    seen = dev.evaluate(self._unwrapped(), list(chosen.coefficients))
+                    seen = dev.evaluate(self.encoder, list(chosen.coefficients))
                     _append(curve, step + 1, seen)
                     named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
                     self.accelerator.log(named, step=step + 1)
                 if (step + 1) % chosen.checkpoint == 0 or last:
                     total = seconds + time.monotonic() - started
                     made = {"done": str(step + 1), "seconds": f"{total:.1f}"}
-                    checkpoints.write(checkpoint, self._unwrapped(), self.optimiser, made)
+                    if scaler is not None:
+                        made["scaler"] = json.dumps(scaler.state_dict())
+                    checkpoints.write(checkpoint, self.encoder, self.optimiser, made)
         self.accelerator.end_training()
-        value_encoder.save(self._unwrapped(), chosen.frozen, self.session.digest, out)
-        shares = calibrate(self.session, dev, self._unwrapped(), list(chosen.coefficients))
+        value_encoder.save(self.encoder, chosen.frozen, self.session.digest, out)
+        shares = calibrate(self.session, dev, self.encoder, list(chosen.coefficients))
         write_atomically(out / SHARES, json.dumps(shares).encode())
         minutes = float(checkpoints.progress_of(checkpoint)["seconds"]) / 60
         record = {**identity, "minutes": round(minutes, 1)}
         write_atomically(out / "training.json", json.dumps(record, indent=2).encode())
-
-    def _unwrapped(self) -> CLIPTextModel:
-        encoder: CLIPTextModel = self.accelerator.unwrap_model(self.encoder)
-        return encoder
 
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
@@ -297,7 +324,7 @@ class Trainer:
         }
 
     def batch(self, step: int) -> Batch:
-        """The pairs of a step that are this process's part."""
+        """The pairs of a step."""
         device, size = self.unet.device, self.recipe.batch
         rng = np.random.default_rng([self.seed, step])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -306,20 +333,26 @@ class Trainer:
         subsets = [str(name) for name in drawn]
         of_subset = [self.pairs.scenes[name] for name in subsets]
         scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
-        liked = [int(rng.choice(scene.preferred, p=scene.chance)) for scene in scenes]
-        disliked = [int(rng.choice(scene.dispreferred)) for scene in scenes]
+        liked, disliked = zip(*(scene.pair(rng) for scene in scenes), strict=True)
         w, l = (self._draw(rows, generator) for rows in (liked, disliked))  # noqa: E741
         noise = torch.randn(w.shape, generator=generator)
-        times = torch.randint(TIMES, (size,), generator=generator)
-        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        steps = self.noising.config.num_train_timesteps
+        times = torch.randint(steps, (size,), generator=generator)
         return Batch(
-            subsets=subsets[mine],
-            prompts=[scene.prompt for scene in scenes][mine],
-            w=self.noising.add_noise(w, noise, times)[mine].to(device),
-            l=self.noising.add_noise(l, noise, times)[mine].to(device),
-            noise=noise[mine].to(device),
-            times=times[mine].to(device),
+            subsets=subsets,
+            prompts=[scene.prompt for scene in scenes],
+            w=self.noising.add_noise(w, noise, times).to(device),
+            l=self.noising.add_noise(l, noise, times).to(device),
+            targets=torch.cat([self._target(side, noise, times) for side in (w, l)]).to(device),
+            times=times.to(device),
         )
+
+    def _target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+        """What the UNet is to predict: the noise, or the velocity where a model was made so."""
+        if self.noising.config.prediction_type == "v_prediction":
+            velocity: Tensor = self.noising.get_velocity(clean, noise, times)
+            return velocity
+        return noise
 
     def _draw(self, rows: Sequence[int], generator: torch.Generator) -> Tensor:
         """Latents drawn from pictures' posteriors, scaled, float32."""
@@ -349,7 +382,7 @@ class Trainer:
         latents = torch.cat([batch.w, batch.l]).to(self.unet.dtype)
         times, context = torch.cat([batch.times] * 2), torch.cat([context] * 2)
         predicted = self.unet(latents, times, context, return_dict=False)[0]
-        errors = (predicted.float() - torch.cat([batch.noise] * 2)).square().mean(dim=(1, 2, 3))
+        errors = (predicted.float() - batch.targets).square().mean(dim=(1, 2, 3))
         w, l = errors.chunk(2)  # noqa: E741
         return w, l
 
@@ -360,7 +393,14 @@ class Trainer:
         Raises:
             BadInput: It moves them by a large part of the smallest margin.
         """
-        if self.recipe.precision == "no" or self.unet.dtype != torch.float32:
+        margins = [
+            margin
+            for c in self.recipe.coefficients.values()
+            for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
+            if margin > 0
+        ]
+        half_anyway = self.unet.dtype != torch.float32
+        if self.recipe.precision == "no" or half_anyway or self.recipe.objective != "livo":
             return
         batch = self.batch(0)
         half, full = self.losses(batch, half=True), self.losses(batch, half=False)
@@ -371,16 +411,10 @@ class Trainer:
             ]
         )
         error = moved.abs().mean().item()
-        margins = [
-            margin
-            for c in self.recipe.coefficients.values()
-            for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
-            if margin > 0
-        ]
-        if error > ROUNDING * min(margins):
+        if margins and error > ROUNDING * min(margins):
             raise BadInput(
                 f"Mixed precision {self.recipe.precision} moves the difference of two losses by "
-                f"{error:.2g} on average; expected at most a quarter of the smallest margin, "
+                f"{error:.2g} on average; expected at most {ROUNDING:.0%} of the smallest margin, "
                 f'{min(margins):.2g}. Set precision = "no" in the recipe.'
             )
 
@@ -418,12 +452,19 @@ def _progress() -> Progress:
 def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None:
     """Add rows to a CSV file, with its header if it is new."""
     frame = pd.DataFrame([{"step": step, **row} for row in rows])
-    frame.to_csv(path, mode="a", header=not path.exists(), index=False)
+    with path.open("a", encoding="utf-8") as file:
+        frame.to_csv(file, header=file.tell() == 0, index=False)
 
 
 def _cut(path: Path, done: int) -> None:
-    """Drop the rows of steps after the checkpoint, which will be taken again."""
+    """Drop what was written after the checkpoint: those steps will be taken again."""
     if path.exists():
-        rows = pd.read_csv(path)
-        kept = rows[rows["step"] <= done]
-        write_atomically(path, kept.to_csv(index=False).encode())
+        header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        whole = [
+            line
+            for line in lines
+            if line.endswith("\n")
+            and line.count(",") == header.count(",")
+            and int(line.split(",")[0]) <= done
+        ]
+        write_atomically(path, "".join([header, *whole] if whole else []).encode())

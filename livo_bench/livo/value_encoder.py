@@ -2,7 +2,7 @@
 
 On disk it is a transformers folder of a `CLIPTextModel`. Tensors that the folder leaves out are
 those of the model's own text encoder, which the value encoder started from; such a folder names
-that model by digest. The published encoders, which leave nothing out, load alike.
+that model by digest. A copy of a published encoder, which leaves nothing out, loads alike.
 
 Token layouts, for a text encoder of 77 tokens:
 
@@ -19,6 +19,7 @@ Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ class Found:
     """A value encoder that fits a model, not loaded yet."""
 
     folder: str
+    """Or repository, with its commit."""
     digest: str
 
 
@@ -72,7 +74,8 @@ def find(weights: str | Path, model: ModelCard) -> Found:
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
             f"livo-bench train --method livo --model {model.name}"
         )
-    return Found(found.source, found.digest())
+    place = found.source if found.revision is None else f"{found.source}@{found.revision}"
+    return Found(place, found.digest())
 
 
 def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
@@ -129,7 +132,11 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
         for name, tensor in encoder.state_dict().items()
         if not name.startswith(tuple(frozen))
     }
-    encoder.save_pretrained(folder / "value_encoder", state_dict=learnt)
+    unfinished, finished = folder / ".value_encoder", folder / "value_encoder"
+    for left in (unfinished, finished):
+        shutil.rmtree(left, ignore_errors=True)
+    encoder.save_pretrained(unfinished, state_dict=learnt)
+    unfinished.rename(finished)
 
 
 def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:

@@ -19,7 +19,7 @@ from livo_bench.errors import BadInput
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
-from livo_bench.scorers import Lazy, pixels_to_tensor
+from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
 from livo_bench.scorers.attributes import AttributeJudge
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.weights import digest_folder
@@ -64,7 +64,7 @@ class _WorldNet:
     """The miniature world's network, which has a head for each question."""
 
     def __init__(self, folder: Path, device: str) -> None:
-        self.id = f"annotator-{digest_folder(folder)[:12]}"
+        self.id = judge_id("annotator", weights=digest_folder(folder))
         self._device = torch.device(device)
         self._net = Lazy(lambda: FeatureNet.load(folder).to(self._device))
 
@@ -92,7 +92,13 @@ class _ZeroShot:
     """A CLIP: attributes as the attribute judge asks them, the rest by a pair of texts."""
 
     def __init__(self, encoder: ClipEncoder) -> None:
-        self.id = f"annotator-{encoder.digest[:12]}"
+        self.id = judge_id(
+            "annotator",
+            weights=encoder.digest,
+            dtype=encoder.dtype,
+            somebody=SOMEBODY,
+            hazard=HAZARD,
+        )
         self._encoder = encoder
 
     def annotate(
