@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd livo livo:retrieved livo:wo-v livo:wo-m livo:all livo:calibrated dpo dpo:d noise
+METHODS := sd livo livo:retrieved livo:wo-v livo:all livo:calibrated noise
 
 .PHONY: demo test lint results
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import goals
 from click.testing import CliRunner
 
 from livo_bench.catalog import model_card
@@ -42,6 +43,11 @@ def ablation() -> str:
     return _output("report", folder, "--table", "3", "--format", "markdown")
 
 
+def reached() -> str:
+    """What LiVO reaches, goal by goal."""
+    return goals.goals(ROOT / "results" / "mini").strip("\n")
+
+
 def parts() -> str:
     """What it took to train each network."""
     return as_markdown(
@@ -69,6 +75,7 @@ def quality() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
+    "docs/livo.md": {"goals": reached},
 }
 """By file, what stands between `<!-- name -->` and `<!-- /name -->`."""
 
