@@ -83,7 +83,7 @@ def _device_option(command: Command) -> Command:
 def _settings_option(command: Command) -> Command:
     return click.option(
         "--settings",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, path_type=Path),
         help="Of the preference data, like the package's preference.toml.",
     )(command)
 
@@ -345,7 +345,7 @@ def build_data(
     runs: Path,
     form: str,
 ) -> None:
-    """Make preference data with the model itself; print its counts as the paper's Table 1."""
+    """Make preference data with the model itself and count it as Table 1 does."""
     from livo_bench.livo import preference
     from livo_bench.report import tables
 

@@ -92,10 +92,18 @@ def test_every_card_of_the_package_parses_and_names_are_unique():
     assert {task for card in methods.values() for task in card.tasks} <= set(tasks)
 
 
-def test_every_method_of_the_package_loads(mini):
+UNTRAINED = {"dpo", "dpo:d", "livo:wo-m"}
+"""Their recipes are there, their weights for the miniature world are not yet."""
+
+
+def test_every_method_of_the_package_loads_or_says_how_to_train_it(mini):
     for name, card in catalog.method_cards().items():
         for spec in [name, *(f"{name}:{variant}" for variant in card.variants)]:
-            assert catalog.load_method(spec, mini).name == spec
+            if spec in UNTRAINED:
+                with pytest.raises(BadInput, match=f"livo-bench train --method {name}"):
+                    catalog.load_method(spec, mini)
+            else:
+                assert catalog.load_method(spec, mini).name == spec
 
 
 def test_task_cards_hold_the_released_values_and_questions():
