@@ -90,8 +90,12 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     """
     import torch
     from transformers import CLIPTextModel
+    from transformers.utils import logging
 
     found = find_weights(folder, "config.json")
+    # Tensors that are left out on purpose would be reported as missing.
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
     with loading("value encoder", folder):
         loaded: Any = CLIPTextModel.from_pretrained(
             found.source,
@@ -100,6 +104,7 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
             use_safetensors=True,
             output_loading_info=True,
         )
+    logging.set_verbosity(verbosity)
     encoder: CLIPTextModel = loaded[0]
     missing = set(loaded[1]["missing_keys"])
     if missing and BASE not in found.config:
