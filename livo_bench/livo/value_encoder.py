@@ -96,15 +96,17 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     # Tensors that are left out on purpose would be reported as missing.
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    with loading("value encoder", folder):
-        loaded: Any = CLIPTextModel.from_pretrained(
-            found.source,
-            revision=found.revision or "main",
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    logging.set_verbosity(verbosity)
+    try:
+        with loading("value encoder", folder):
+            loaded: Any = CLIPTextModel.from_pretrained(
+                found.source,
+                revision=found.revision or "main",
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    finally:
+        logging.set_verbosity(verbosity)
     encoder: CLIPTextModel = loaded[0]
     missing = set(loaded[1]["missing_keys"])
     if missing and BASE not in found.config:
