@@ -37,8 +37,7 @@ class TrainingRecipe:
     """`constant`, or `cosine` to zero after a linear warm-up of 3 % of the steps."""
     weight_decay: float
     adam_beta_2: float
-    """Decay of AdamW's second moments; the shorter their memory, the sooner a value with small
-    gradients gets its turn once those with large ones have reached their margins."""
+    """Decay of AdamW's second moments."""
     frozen: tuple[str, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
     weight: str
