@@ -1,0 +1,1 @@
+"""The methods that LiVO is compared with; `methods/` joins them to the protocol."""
