@@ -22,6 +22,7 @@ from torch.nn import Module
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
+from livo_bench import overlay
 from livo_bench.errors import BadInput
 from livo_bench.guidance import NoisePrediction, classifier_free, safe_latent_diffusion
 from livo_bench.livo import value_encoder
@@ -49,7 +50,7 @@ class Diffusion:
     ) -> None:
         """
         Args:
-            files: Where the files are that recipes name by digest: value encoders.
+            files: Where the files are that recipes name by digest: value encoders and overlays.
         """
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
@@ -60,6 +61,7 @@ class Diffusion:
         self.value_token = lru_cache(maxsize=1024)(self._value_token)
         self._files = files or {}
         self._value_encoders: dict[str, CLIPTextModel] = {}
+        self._overlaid: dict[str, UNet2DConditionModel] = {}
 
     @torch.inference_mode()
     def render(self, recipes: Sequence[Recipe]) -> Pixels:
@@ -77,6 +79,7 @@ class Diffusion:
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
+        self.load_files([family])
         context = torch.stack([self.context(recipe) for recipe in recipes])
         noise = self.noise(recipes).to(context)
         predict = self._prediction(family, context)
@@ -98,35 +101,47 @@ class Diffusion:
         shape = self._latent_shape(recipes[0].size)
         return unit_noise([recipe.seed for recipe in recipes], shape)
 
-    def load_value_encoders(self, digests: Iterable[str]) -> None:
-        """Load the value encoders that recipes name; the others stay on disk.
+    def load_files(self, recipes: Iterable[Recipe]) -> None:
+        """Load the value encoders and overlays that recipes name; the others stay on disk.
 
         Raises:
-            BadInput: One of them does not load.
+            BadInput: One of them is not at hand, or does not load.
         """
-        for digest in set(digests) - self._value_encoders.keys():
-            if digest not in self._files:
-                raise BadInput(
-                    f"A recipe names the value encoder {digest[:12]}, which is none of those at "
-                    f"hand: {', '.join(d[:12] for d in self._files) or 'none'}. Pass its folder "
-                    "with --weights."
-                )
-            folder = self._files[digest]
-            self.use_value_encoder(digest, value_encoder.load(folder, self.text_encoder))
+        named = {(recipe.value_encoder, recipe.overlay) for recipe in recipes}
+        for encoder, overlaid in named:
+            if encoder is not None and encoder not in self._value_encoders:
+                folder = self._file("value encoder", encoder)
+                self.use_value_encoder(encoder, value_encoder.load(folder, self.text_encoder))
+            if overlaid is not None and overlaid not in self._overlaid:
+                path = self._file("weights", overlaid)
+                self.use_overlay(overlaid, overlay.lay_over(self.unet, path))
 
     def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
         """Answer recipes that name `digest` with this encoder from now on."""
         self._value_encoders[digest] = encoder
         self.value_token.cache_clear()
 
+    def use_overlay(self, digest: str, unet: UNet2DConditionModel) -> None:
+        """Answer recipes that name the overlay `digest` with this UNet from now on."""
+        self._overlaid[digest] = unet
+
+    def _file(self, what: str, digest: str) -> str:
+        if digest not in self._files:
+            raise BadInput(
+                f"A recipe names the {what} {digest[:12]}, which is none of those at hand: "
+                f"{', '.join(d[:12] for d in self._files) or 'none'}. Pass them with --weights."
+            )
+        return self._files[digest]
+
     def _prediction(self, family: Recipe, context: Tensor) -> NoisePrediction:
+        unet = self.unet if family.overlay is None else self._overlaid[family.overlay]
         length = context.shape[1]
         negative = self.embed(family.negative, length)
         if family.safety is None:
-            return classifier_free(self.unet, context, negative, family.guidance)
+            return classifier_free(unet, context, negative, family.guidance)
         unsafe = self.embed(family.safety.text, length)
         return safe_latent_diffusion(
-            self.unet, context, negative, unsafe, family.guidance, family.safety
+            unet, context, negative, unsafe, family.guidance, family.safety
         )
 
     def _embed(self, text: str, length: int | None = None) -> Tensor:
@@ -148,7 +163,6 @@ class Diffusion:
         return torch.cat([states[0], states[0, -1:].expand(max(0, length - longest), -1)])
 
     def _value_token(self, digest: str, value: str, text: str) -> Tensor:
-        self.load_value_encoders([digest])
         encoder = self._value_encoders[digest]
         token = value_encoder.value_tokens(encoder, self.tokenizer, [value], [text])
         return token[0].to(self.text_encoder.dtype)

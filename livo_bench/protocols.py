@@ -94,7 +94,8 @@ class WithFiles(Method, Protocol):
     """A method whose recipes name files by digest."""
 
     files: Mapping[str, str]
-    """Folders or repositories of value encoders, by the digest that recipes carry."""
+    """Value encoders (folders or repositories) and overlays (files), by the digest that recipes
+    carry."""
 
 
 class Scorer(Protocol):

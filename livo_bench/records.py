@@ -115,6 +115,8 @@ class Recipe:
     """How value token and text tokens are laid out, out of `LAYOUTS`."""
     safety: SafetyGuidance | None = None
     """Steering away from a text; None for plain classifier-free guidance."""
+    overlay: str | None = None
+    """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""

@@ -185,8 +185,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        recipes = (recipe for work in works for recipe in work.block.recipes)
-        session.engine.load_value_encoders(r.value_encoder for r in recipes if r.value_encoder)
+        session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 

@@ -1,0 +1,71 @@
+"""The adapter of every method that changes the UNet's weights and nothing else: CA, UCE, DAPT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from livo_bench import overlay
+from livo_bench.errors import BadInput
+from livo_bench.protocols import MethodContext
+from livo_bench.records import Recipe, Request
+
+CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class Overlaid:
+    """Draws every image with an overlay, chosen by the prompt's category or one for all."""
+
+    edit: str
+    """Name of the overlay for all prompts, or `category`."""
+    overlays: Mapping[str, overlay.Found]
+    """By name."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The overlays, by digest."""
+        return {found.digest: found.path for found in self.overlays.values()}
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Lay the overlay over the model.
+
+        Raises:
+            BadInput: There is none for the prompt's category.
+        """
+        name = request.prompt.category if self.edit == CATEGORY else self.edit
+        if name not in self.overlays:
+            raise BadInput(
+                f"There are no weights for category {name!r}; there are some for: "
+                f"{', '.join(sorted(self.overlays))}. Choose one edit for all prompts in the card, "
+                "or leave such prompts out."
+            )
+        return replace(base, overlay=self.overlays[name].digest)
+
+
+def load(context: MethodContext) -> Overlaid:
+    """Make the method that a card's settings describe.
+
+    Settings:
+        edit: Name of the overlay, or `category` for the one that is named like the prompt's
+            category.
+        weights: Folder with the overlays `<name>.safetensors`; empty for the own one,
+            `weights/<model>/` in the method's folder.
+
+    Raises:
+        BadInput: There are no weights for the model, or they do not fit it.
+    """
+    name, edit = context.folder.name, str(context.settings["edit"])
+    given = str(context.settings["weights"])
+    folder = Path(given) if given else context.folder / "weights" / context.model.name
+    wanted = "*" if edit == CATEGORY else edit
+    paths = sorted(folder.glob(f"{wanted}.safetensors"))
+    if not paths:
+        raise BadInput(
+            f"There are no weights of {name!r} for model {context.model.name!r}: no "
+            f"{folder / f'{wanted}.safetensors'}. Make them with\n"
+            f"    livo-bench train --method {name} --model {context.model.name}\n"
+            "and pass the folder that it names with --weights."
+        )
+    return Overlaid(edit, {path.stem: overlay.find(path, context.model) for path in paths})

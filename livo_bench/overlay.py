@@ -1,0 +1,102 @@
+"""Weight overlays: the tensors of a UNet that a method changed, laid over the model's own.
+
+On disk an overlay is one safetensors file in half precision, which names the model it belongs to
+by digest in its metadata. Recipes name it by the digest of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from livo_bench.cards import ModelCard
+from livo_bench.catalog import model_digest
+from livo_bench.errors import BadInput
+from livo_bench.store import write_atomically
+from livo_bench.weights import loading
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor
+
+BASE = "base"
+"""Field of the metadata: digest of the model whose other tensors stay as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An overlay that fits a model, not loaded yet."""
+
+    path: str
+    digest: str
+
+
+def find(path: Path, model: ModelCard) -> Found:
+    """Look an overlay up and see that it belongs to a model; loads no tensor.
+
+    Raises:
+        BadInput: There is no such file, it is no overlay, or it belongs to another model.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            base = (file.metadata() or {}).get(BASE)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"Cannot read the weights {path}: {error}. Expected a safetensors file as "
+            "livo-bench train writes it."
+        ) from error
+    if base != model_digest(model):
+        raise BadInput(
+            f"The weights {path} were made for a model with digest {str(base)[:12]}, and "
+            f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
+            f"livo-bench train --model {model.name}"
+        )
+    with path.open("rb") as file:
+        return Found(str(path), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:
+    """Write changed tensors in half precision, whole or not at all.
+
+    Args:
+        changed: By their name in the UNet.
+        base: Digest of the model they belong to.
+        path: Of the file.
+    """
+    import torch
+    from safetensors.torch import save as as_bytes
+
+    half = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in changed.items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in half.items()}
+    write_atomically(path, as_bytes(contiguous, metadata={BASE: base}))
+
+
+def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionModel:
+    """A UNet with an overlay's tensors, which shares all others with the one it is laid over.
+
+    Raises:
+        BadInput: The file does not load, or a tensor is not one of the UNet's.
+    """
+    from safetensors.torch import load_file
+
+    with loading("weights", path):
+        changed = load_file(path)
+    own = unet.state_dict(keep_vars=True)
+    for name, tensor in changed.items():
+        if name not in own or own[name].shape != tensor.shape:
+            shape = "none of that name" if name not in own else f"it in {tuple(own[name].shape)}"
+            raise BadInput(
+                f"{path} has a tensor {name} {tuple(tensor.shape)}; the UNet has {shape}. Make the "
+                "weights again for this model: livo-bench train"
+            )
+    # What the memo already knows is not copied, and changed tensors get their values right after.
+    shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
+    laid_over: UNet2DConditionModel = deepcopy(unet, shared)
+    laid_over.load_state_dict(changed, strict=False)
+    return laid_over

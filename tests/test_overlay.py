@@ -1,0 +1,140 @@
+"""Overlays: what is written, shared and refused, and that the engine draws with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from livo_bench import diffusion, overlay
+from livo_bench.baselines import overlaid
+from livo_bench.baselines.parameters import names_in
+from livo_bench.cards import ModelCard
+from livo_bench.catalog import model_card, model_digest
+from livo_bench.diffusion import Diffusion
+from livo_bench.errors import BadInput
+from livo_bench.protocols import MethodContext
+from livo_bench.records import Principle, Prompt, Recipe, Request
+
+BASE = Recipe(
+    model="tiny",
+    text="a photo of a doctor",
+    seed=3,
+    negative="",
+    guidance=3.0,
+    sampler="dpmsolver++",
+    steps=3,
+    size=64,
+    dtype="float32",
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights: Path) -> Diffusion:
+    return diffusion.load(tiny_weights / "sd", "cpu", "float32")
+
+
+@pytest.fixture
+def card(tiny_model: Path) -> ModelCard:
+    return model_card(str(tiny_model))
+
+
+@pytest.fixture
+def doubled(engine: Diffusion, card: ModelCard, tmp_path: Path) -> Path:
+    """Keys and values of cross-attention times two."""
+    own = engine.unet.state_dict()
+    path = tmp_path / "career.safetensors"
+    names = names_in("cross-attn", own)
+    overlay.save({name: 2 * own[name] for name in names}, model_digest(card), path)
+    return path
+
+
+def test_an_overlay_replaces_its_tensors_and_shares_the_others(
+    engine: Diffusion, doubled: Path
+) -> None:
+    own = engine.unet.state_dict()
+    names = names_in("cross-attn", own)
+    laid_over = overlay.lay_over(engine.unet, doubled).state_dict()
+    for name in own:
+        if name in names:
+            expected = (2 * own[name]).half().float()
+            assert torch.equal(laid_over[name], expected)
+        else:
+            assert laid_over[name].data_ptr() == own[name].data_ptr()
+    assert load_file(doubled)[names[0]].dtype == torch.float16
+
+
+def test_the_engine_draws_with_the_overlay_that_a_recipe_names(
+    engine: Diffusion, doubled: Path, card: ModelCard
+) -> None:
+    found = overlay.find(doubled, card)
+    with_files = Diffusion(
+        engine.tokenizer,
+        engine.text_encoder,
+        engine.unet,
+        engine.vae,
+        engine.scheduler_config,
+        {found.digest: found.path},
+    )
+    plain = engine.render([BASE])
+    changed = with_files.render([replace(BASE, overlay=found.digest)])
+    assert not np.array_equal(plain, changed)
+    assert np.array_equal(with_files.render([BASE]), plain)
+    with pytest.raises(BadInput, match="names the weights 000000"):
+        engine.render([replace(BASE, overlay="0" * 64)])
+
+
+def test_weights_of_another_model_or_another_shape_are_refused(
+    engine: Diffusion, card: ModelCard, tmp_path: Path
+) -> None:
+    name = names_in("cross-attn", engine.unet.state_dict())[0]
+    path = tmp_path / "x.safetensors"
+    overlay.save({name: torch.zeros(2, 3)}, "f" * 64, path)
+    with pytest.raises(BadInput, match=r"digest ffffffffffff.*livo-bench train --model tiny"):
+        overlay.find(path, card)
+    with pytest.raises(BadInput, match=r"tensor .*attn2\S+ \(2, 3\); the UNet has it in"):
+        overlay.lay_over(engine.unet, path)
+    overlay.save({"conv_9": torch.zeros(2)}, model_digest(card), path)
+    with pytest.raises(BadInput, match="the UNet has none of that name"):
+        overlay.lay_over(engine.unet, path)
+    path.write_bytes(b"no tensors")
+    with pytest.raises(BadInput, match="Cannot read the weights"):
+        overlay.find(path, card)
+    save_file({"conv_in.bias": torch.zeros(2)}, path)  # no metadata
+    with pytest.raises(BadInput, match="digest None"):
+        overlay.find(path, card)
+
+
+def test_groups_of_parameters_have_the_sizes_of_stable_diffusion(engine: Diffusion) -> None:
+    names = list(engine.unet.state_dict())
+    blocks = sum(name.endswith("attn2.to_k.weight") for name in names)
+    assert len(names_in("cross-attn", names)) == 2 * blocks
+    # q, k, v and the output with its bias, of two attentions
+    assert len(names_in("attn", names)) == 10 * blocks
+    assert names_in("full-weight", names) == names
+    with pytest.raises(BadInput, match="'heads'; expected one of: cross-attn, attn, full-weight"):
+        names_in("heads", names)
+
+
+def request(category: str) -> Request:
+    prompt = Prompt("p-1", "a photo of a doctor", "doctor", category, "", "eval")
+    return Request(prompt, 0, Principle("bias", "gender", "gender equality", ("male", "female")))
+
+
+def test_the_adapter_takes_the_overlay_of_the_category_or_one_for_all(
+    doubled: Path, card: ModelCard, tmp_path: Path
+) -> None:
+    def method(edit: str, weights: str) -> overlaid.Overlaid:
+        return overlaid.load(MethodContext(tmp_path, {"edit": edit, "weights": weights}, card))
+
+    digest = overlay.find(doubled, card).digest
+    by_category = method("category", str(doubled.parent))
+    assert by_category.resolve(request("career"), BASE) == replace(BASE, overlay=digest)
+    assert by_category.files == {digest: str(doubled)}
+    with pytest.raises(BadInput, match=r"no weights for category .positive.*some for: career"):
+        by_category.resolve(request("positive"), BASE)
+    assert method("career", str(doubled.parent)).resolve(request("x"), BASE).overlay == digest
+    with pytest.raises(BadInput, match=r"no weights of .*joint\.safetensors(?s:.)*-bench train"):
+        method("joint", "")
