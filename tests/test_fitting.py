@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from livo_bench.mini.fitting import Fit, Schedule, Step, device, fit, write_report
+from livo_bench.fitting import Fit, Schedule, Step, device, fit, write_report
 
 SCHEDULE = Schedule(steps=12, batch=8, lr=0.05, ema=0.7)
 

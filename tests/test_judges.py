@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from livo_bench.catalog import task_cards
+from livo_bench.fitting import Step
 from livo_bench.mini import judges, vae, world
 from livo_bench.mini.drawing import (
     CONCEPTS,
@@ -33,7 +34,6 @@ from livo_bench.mini.drawing import (
     draw,
 )
 from livo_bench.mini.featurenet import FeatureNet
-from livo_bench.mini.fitting import Step
 from livo_bench.mini.text import contrastive, token_ids
 from livo_bench.mini.vocabulary import build_tokenizer
 from livo_bench.scorers.hazards import ANSWERS, CONVERSATION

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,22 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from diffusers import AutoencoderKL
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from livo_bench.errors import BadInput
+from livo_bench.latents import Moments, moments_of
 from livo_bench.livo import preference
-from livo_bench.plan import id_of_keys
-from livo_bench.protocols import Pixels
-from livo_bench.scorers import pixels_to_tensor
 from livo_bench.session import Session
-
-ENCODED = 64
-"""Pictures encoded at a time."""
 
 Rows = NDArray[np.int64]
 
@@ -66,8 +55,7 @@ class Pairs:
     prompts: Sequence[str]
     values: Mapping[str, str]
     """Value string of each subset."""
-    latents: NDArray[np.float16]
-    """Posterior mean and standard deviation, `(pictures, 2, channels, height, width)`."""
+    latents: Moments
 
 
 def fraction_of(rows: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
@@ -123,7 +111,7 @@ def form(
             twins=_twins(liked, disliked, row_of),
         )
         scenes[str(part["subset"].iloc[0])].append(scene)
-    return Pairs(scenes, prompts, values, _latents(session, keys, folder))
+    return Pairs(scenes, prompts, values, moments_of(session, keys, folder))
 
 
 def _twins(liked: pd.DataFrame, disliked: pd.DataFrame, row_of: Mapping[str, int]) -> Rows | None:
@@ -149,42 +137,3 @@ def chances(liked: pd.DataFrame, weight: str) -> NDArray[np.float64]:
     pictures = liked.groupby("group")["key"].transform("size")
     drawn: NDArray[np.float64] = ((1 / groups - liked["share"]) / pictures).to_numpy(np.float64)
     return drawn / drawn.sum()
-
-
-def _latents(session: Session, keys: Sequence[str], folder: Path) -> NDArray[np.float16]:
-    """Posterior moments of stored pictures under the VAE, computed once and kept."""
-    path = folder / f"latents-{id_of_keys(keys)}.npy"
-    if not path.exists():
-        vae = session.engine.vae
-        starts = range(0, len(keys), ENCODED)
-        # A name of its own, as two trainings may do this side by side.
-        unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
-        shape = (len(keys), *_encode(vae, _pixels(session, keys[:1])).shape[1:])
-        moments = open_memmap(unfinished, "w+", np.float16, shape)
-        for start in track(starts, "encoding pictures", console=Console(stderr=True)):
-            part = slice(start, start + ENCODED)
-            moments[part] = _encode(vae, _pixels(session, keys[part]))
-        moments.flush()
-        unfinished.rename(path)
-    kept: NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return kept
-
-
-def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
-    found, pixels = session.store.read_samples(keys)
-    if lost := len(keys) - len(found):
-        raise BadInput(
-            f"{lost} pictures of the preference data are gone from {session.store.folder}. Delete "
-            f"{preference.folder_of(session.runs, session.model.name)} and make the data again: "
-            "livo-bench data build"
-        )
-    return pixels
-
-
-@torch.inference_mode()
-def _encode(vae: AutoencoderKL, pixels: Pixels) -> NDArray[np.float16]:
-    images = pixels_to_tensor(pixels, vae.device).to(vae.dtype) / 127.5 - 1
-    posterior = vae.encode(images).latent_dist
-    moments = torch.stack([posterior.mean, posterior.std], dim=1)
-    half: NDArray[np.float16] = moments.to(torch.float16).cpu().numpy()
-    return half

@@ -41,7 +41,7 @@ from rich.progress import (
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench import checkpoints
+from livo_bench import checkpoints, latents
 from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
@@ -115,11 +115,11 @@ def train(
         "recipe": asdict(chosen),
     }
     # Once before the data is made, and once more when it is known which data it is.
-    _require_same_training(place, identity)
+    checkpoints.require_same_training(place, identity)
     tasks = preference.tasks_of(chosen.coefficients)
     folder, _ = preference.build(model, tasks, data_seed, device, None, runs, settings)
     identity["data"] = folder.name
-    _require_same_training(place, identity)
+    checkpoints.require_same_training(place, identity)
     rows = preference.read(folder)
     rows = pairs.fraction_of(rows[rows["subset"].isin(chosen.coefficients)], fraction, seed)
     session = Session(card, data_seed, find_device(device), card.dtype, runs)
@@ -146,20 +146,6 @@ def _with_overrides(
     return replace(
         chosen, coefficients=coefficients, steps=chosen.steps if steps is None else steps
     )
-
-
-def _require_same_training(out: Path, identity: Mapping[str, object]) -> None:
-    path = out / "training.json"
-    if not path.exists():
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    wanted = json.loads(json.dumps(identity))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise BadInput(
-                f"{out} holds a training with {name} {found.get(name)!r}; asked for is {value!r}. "
-                "Go on with the same, or train elsewhere: --out DIR"
-            )
 
 
 @dataclass(frozen=True)
@@ -334,7 +320,10 @@ class Trainer:
         of_subset = [self.pairs.scenes[name] for name in subsets]
         scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
         liked, disliked = zip(*(scene.pair(rng) for scene in scenes), strict=True)
-        w, l = (self._draw(rows, generator) for rows in (liked, disliked))  # noqa: E741
+        w, l = (  # noqa: E741
+            latents.draw(self.pairs.latents, rows, self.scaling, generator)
+            for rows in (liked, disliked)
+        )
         noise = torch.randn(w.shape, generator=generator)
         steps = self.noising.config.num_train_timesteps
         times = torch.randint(steps, (size,), generator=generator)
@@ -343,22 +332,11 @@ class Trainer:
             prompts=[scene.prompt for scene in scenes],
             w=self.noising.add_noise(w, noise, times).to(device),
             l=self.noising.add_noise(l, noise, times).to(device),
-            targets=torch.cat([self._target(side, noise, times) for side in (w, l)]).to(device),
+            targets=torch.cat(
+                [latents.target(self.noising, side, noise, times) for side in (w, l)]
+            ).to(device),
             times=times.to(device),
         )
-
-    def _target(self, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """What the UNet is to predict: the noise, or the velocity where a model was made so."""
-        if self.noising.config.prediction_type == "v_prediction":
-            velocity: Tensor = self.noising.get_velocity(clean, noise, times)
-            return velocity
-        return noise
-
-    def _draw(self, rows: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Latents drawn from pictures' posteriors, scaled, float32."""
-        moments = torch.from_numpy(self.pairs.latents[list(rows)]).float()
-        mean, std = moments.unbind(1)
-        return self.scaling * (mean + std * torch.randn(mean.shape, generator=generator))
 
     def losses(self, batch: Batch, half: bool) -> Losses:
         """The four losses of each pair, float32; those of the reference without gradients.
@@ -379,9 +357,9 @@ class Trainer:
         return Losses(w, l, w_ref, l_ref)
 
     def _errors(self, batch: Batch, context: Tensor) -> tuple[Tensor, Tensor]:
-        latents = torch.cat([batch.w, batch.l]).to(self.unet.dtype)
+        noisy = torch.cat([batch.w, batch.l]).to(self.unet.dtype)
         times, context = torch.cat([batch.times] * 2), torch.cat([context] * 2)
-        predicted = self.unet(latents, times, context, return_dict=False)[0]
+        predicted = self.unet(noisy, times, context, return_dict=False)[0]
         errors = (predicted.float() - batch.targets).square().mean(dim=(1, 2, 3))
         w, l = errors.chunk(2)  # noqa: E741
         return w, l

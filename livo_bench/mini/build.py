@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from livo_bench.errors import BadInput, UnknownName
+from livo_bench.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini import judges, pictures, text, unet, vae, world
 from livo_bench.mini.featurenet import FeatureNet
-from livo_bench.mini.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini.vocabulary import build_tokenizer
 
 GENERATOR_RENDERS = 48_000

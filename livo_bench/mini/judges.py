@@ -37,6 +37,7 @@ from transformers import (
 
 from livo_bench.catalog import task_cards
 from livo_bench.diffusion import to_uint8
+from livo_bench.fitting import Step
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     CONCEPTS,
@@ -50,7 +51,6 @@ from livo_bench.mini.drawing import (
     Still,
 )
 from livo_bench.mini.featurenet import FeatureNet
-from livo_bench.mini.fitting import Step
 from livo_bench.mini.text import contrastive, token_ids
 from livo_bench.mini.vae import to_tensor
 from livo_bench.scorers.hazards import ANSWERS, CONVERSATION

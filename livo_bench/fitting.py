@@ -1,4 +1,4 @@
-"""The one training loop of the miniature world: resumable, seeded step by step.
+"""The training loop of networks that learn alone: resumable, seeded step by step.
 
 Every step draws its batch and noise from a generator seeded by (seed, step), so a run that was
 killed and resumed sees what an unbroken run would have seen.
@@ -39,12 +39,15 @@ class Schedule:
     steps: int
     batch: int
     lr: float
-    """Peak of a cosine that falls to 2 % after a linear warm-up of 3 % of the steps."""
+    """Peak of a cosine that falls to 2 % after a linear warm-up of 3 % of the steps; or, where
+    constant, the rate of every step."""
     until: int | None = None
     """Step at which to hand on to the next part, before the cosine has ended."""
     weight_decay: float = 0.01
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is what is kept."""
+    constant: bool = False
+    adam_beta_2: float = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,10 @@ def fit(
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
-        parameters, lr=schedule.lr, weight_decay=schedule.weight_decay, betas=(0.9, 0.99)
+        parameters,
+        lr=schedule.lr,
+        weight_decay=schedule.weight_decay,
+        betas=(0.9, schedule.adam_beta_2),
     )
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +107,9 @@ def fit(
         for number in range(done, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             for group in optimiser.param_groups:
-                group["lr"] = schedule.lr * _rate(number, schedule.steps)
+                group["lr"] = schedule.lr * (
+                    1 if schedule.constant else _rate(number, schedule.steps)
+                )
             loss = step(number, generator)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)

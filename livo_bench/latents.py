@@ -1,0 +1,100 @@
+"""Stored pictures as noisy latents: what every training of this project starts from."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from livo_bench.errors import BadInput
+from livo_bench.plan import id_of_keys
+from livo_bench.protocols import Pixels
+from livo_bench.scorers import pixels_to_tensor
+from livo_bench.session import Session
+
+ENCODED = 64
+"""Pictures encoded at a time."""
+
+Moments = NDArray[np.float16]
+"""Posterior mean and standard deviation of pictures, `(n, 2, channels, height, width)`."""
+
+
+def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
+    """Posterior moments of stored pictures under the VAE, computed once and kept.
+
+    Args:
+        session: Whose store has the pictures, and whose VAE encodes them.
+        keys: Of distinct pictures, in the order of the rows.
+        folder: Where the moments are kept.
+
+    Raises:
+        BadInput: Pictures are gone.
+    """
+    path = folder / f"latents-{id_of_keys(keys)}.npy"
+    if not path.exists():
+        vae = session.engine.vae
+        starts = range(0, len(keys), ENCODED)
+        folder.mkdir(parents=True, exist_ok=True)
+        # A name of its own, as two trainings may do this side by side.
+        unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
+        shape = (len(keys), *_encode(vae, _pixels(session, keys[:1])).shape[1:])
+        moments = open_memmap(unfinished, "w+", np.float16, shape)
+        for start in track(starts, "encoding pictures", console=Console(stderr=True)):
+            part = slice(start, start + ENCODED)
+            moments[part] = _encode(vae, _pixels(session, keys[part]))
+        moments.flush()
+        unfinished.rename(path)
+    kept: Moments = np.load(path, mmap_mode="r")
+    return kept
+
+
+def draw(
+    moments: Moments, rows: Sequence[int], scaling: float, generator: torch.Generator
+) -> Tensor:
+    """Latents drawn from pictures' posteriors and scaled, float32, `(n, channels, height, width)`.
+
+    Args:
+        moments: Of all pictures.
+        rows: Of those to draw.
+        scaling: The VAE's scaling factor.
+        generator: Of the draw.
+    """
+    mean, std = torch.from_numpy(moments[list(rows)]).float().unbind(1)
+    return scaling * (mean + std * torch.randn(mean.shape, generator=generator))
+
+
+def target(noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """What the UNet is to predict: the noise, or the velocity where a model was made so."""
+    if noising.config.prediction_type == "v_prediction":
+        velocity: Tensor = noising.get_velocity(clean, noise, times)
+        return velocity
+    return noise
+
+
+def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
+    found, pixels = session.store.read_samples(keys)
+    if lost := len(keys) - len(found):
+        raise BadInput(
+            f"{lost} pictures to train on are gone from {session.store.folder}. Delete the data "
+            f"that names them, {session.runs / 'preferences'}, and make it again: "
+            "livo-bench data build"
+        )
+    return pixels
+
+
+@torch.inference_mode()
+def _encode(vae: AutoencoderKL, pixels: Pixels) -> Moments:
+    images = pixels_to_tensor(pixels, vae.device).to(vae.dtype) / 127.5 - 1
+    posterior = vae.encode(images).latent_dist
+    moments = torch.stack([posterior.mean, posterior.std], dim=1)
+    half: Moments = moments.to(torch.float16).cpu().numpy()
+    return half
