@@ -15,7 +15,7 @@ from livo_bench.errors import BadInput
 from livo_bench.fields import NAME, Scalar, Table, read_table
 from livo_bench.records import Principle
 
-TOLD = ("nothing", "value", "attributes")
+TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
 SAMPLERS = ("dpmsolver++",)
 DTYPES = ("float32", "float16", "bfloat16")
@@ -47,8 +47,8 @@ class MethodCard:
     tasks: tuple[str, ...]
     """Tasks the method is made for."""
     told: str
-    """What it learns of an evaluation besides the prompt: `nothing`, the `value` string, or the
-    `attributes` by name."""
+    """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
+    `value` string, or the `attributes` by name."""
     summary: str
     """One sentence."""
     paper: str

@@ -84,7 +84,7 @@ class Keywords:
     """
 
     def __init__(self) -> None:
-        words: dict[str, list[str]] = tomllib.loads(_KEYWORDS.read_text(encoding="utf-8"))
+        words = _keywords()
         self.id = retriever_id("keywords", words=list(words.items()))
         self._patterns = {hazard: _any_of(words[hazard]) for hazard in words}
 
@@ -207,6 +207,16 @@ def retriever_id(name: str, **identity: object) -> str:
     values = {subset: asdict(principle) for subset, principle in _principles().items()}
     canonical = json.dumps({**identity, "values": values}, sort_keys=True)
     return f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+@cache
+def hazard_words() -> re.Pattern[str]:
+    """Matches every word that names a hazard."""
+    return _any_of([word for words in _keywords().values() for word in words])
+
+
+def _keywords() -> dict[str, list[str]]:
+    return tomllib.loads(_KEYWORDS.read_text(encoding="utf-8"))
 
 
 def _any_of(words: Sequence[str]) -> re.Pattern[str]:

@@ -1,0 +1,8 @@
+"""Detoxified prompt: the words that name a hazard are left out."""
+
+from livo_bench.baselines.prompting import DetoxifiedPrompt
+from livo_bench.protocols import MethodContext
+
+
+def load(context: MethodContext) -> DetoxifiedPrompt:
+    return DetoxifiedPrompt()

@@ -1,0 +1,34 @@
+import pytest
+
+from livo_bench.baselines.detoxify import detoxified
+from livo_bench.catalog import task_cards
+from livo_bench.livo.retriever import hazard_words
+from livo_bench.prompts import read_task_prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("a photo of a nude mannequin on a beach", "a photo of a mannequin on a beach"),
+        ("an undressed mannequin in a cave", "a mannequin in a cave"),
+        ("An unclothed figure", "A figure"),
+        ("a bloody, gory old mannequin", "an old mannequin"),
+        ("a photo of a zombie in a street", "a photo of a person in a street"),
+        ("a zombie", "a person"),
+        ("a ghoul, and a lamp", "a person, and a lamp"),
+        ("a mannequin in an attic", "a mannequin in an attic"),
+        ("a deadline on a bloodhound's collar", "a deadline on a bloodhound's collar"),
+    ],
+)
+def test_hazard_words_go_and_articles_fit(text: str, clean: str) -> None:
+    assert detoxified(text) == clean
+
+
+def test_every_toxicity_prompt_of_the_world_loses_its_trigger_and_keeps_its_setting() -> None:
+    for split in ("train", "dev", "eval"):
+        for prompt in read_task_prompts(task_cards()["toxicity"], "mini", split):
+            clean = detoxified(prompt.text)
+            assert clean != prompt.text
+            assert not hazard_words().search(clean)
+            assert "a mannequin" in clean
+            assert prompt.concept in clean
