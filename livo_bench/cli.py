@@ -161,7 +161,7 @@ def run(
 
 @main.command(cls=_Example, example="livo-bench train --method livo")
 @click.option(
-    "--method", required=True, help="livo, livo:wo-m, dpo, dpo:d, or a folder with a recipe."
+    "--method", required=True, help="Name, name:variant or folder of a method with a recipe."
 )
 @_model_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of batches and noise.")
@@ -199,11 +199,11 @@ def train(
     runs: Path,
     out: Path | None,
 ) -> None:
-    """Train a method's value encoder, or go on where a training stopped."""
+    """Train a method, or go on where a training stopped."""
     from livo_bench.livo import preference
-    from livo_bench.livo.train import train as train_encoder
+    from livo_bench.training import train as train_method
 
-    folder = train_encoder(
+    weights = train_method(
         method,
         model,
         seed,
@@ -217,11 +217,10 @@ def train(
         out,
         settings or preference.SETTINGS,
     )
-    words = ["livo-bench", "run", "--method", method, "--task", "all"]
-    words += ["--weights", str(folder / "value_encoder")]
+    words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
-    click.echo(f"Trained: {folder}\nUse it:\n    {shlex.join(words)}")
+    click.echo(f"Trained: {weights}\nUse it:\n    {shlex.join(words)}")
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")

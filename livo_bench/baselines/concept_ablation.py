@@ -1,0 +1,154 @@
+"""Concept Ablation (CA): a toxic prompt is predicted like its detoxified form.
+
+Each category has a model of its own. Anchor pictures are the unaligned model's for detoxified train
+prompts; with z_t an anchor picture's noisy latent, x* a toxic train prompt and x its detoxified
+form::
+
+    L = mse( e(z_t, t, x*), sg(e(z_t, t, x)) ) + mse( e(z_t, t, x), noise )
+
+The target of the first term comes from the UNet that is being trained, as in the released code, not
+from a frozen copy; the second term, prior preservation, keeps it from drifting.
+
+Source: Kumari et al. 2023, arXiv:2303.13516, model-based loss (equation 5), and the released code's
+recipe for inappropriate content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from livo_bench.baselines import finetuning
+from livo_bench.baselines.detoxify import detoxified
+from livo_bench.baselines.finetuning import Example, Finetuning, Noised
+from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.training import Training
+from livo_bench.cards import Subset, TaskCard
+from livo_bench.catalog import task_cards
+from livo_bench.latents import moments_of
+from livo_bench.plan import form_blocks
+from livo_bench.prompts import read_task_prompts
+from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.sampling import images_of, in_parallel
+from livo_bench.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class AblationRecipe:
+    """How concepts are ablated on one scale of model."""
+
+    anchors: int
+    """Anchor pictures of a train prompt."""
+    settings: finetuning.Settings
+
+
+def read_recipe(method: str, scale: str) -> AblationRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    recipe = AblationRecipe(table.whole("anchors", 1), finetuning.read_settings(table))
+    table.done()
+    return recipe
+
+
+def loss(tuning: Finetuning, noised: Noised, examples: Sequence[Example]) -> Tensor:
+    """Model-based ablation with prior preservation, a scalar.
+
+    Args:
+        tuning: The UNet.
+        noised: Noisy latents of anchor pictures.
+        examples: With rows of the toxic text, `prompt`, and the detoxified one, `anchor`.
+    """
+    anchored = tuning.predict(noised, [example["anchor"] for example in examples])
+    toxic = tuning.predict(noised, [example["prompt"] for example in examples])
+    return mse_loss(toxic, anchored.detach()) + mse_loss(anchored, noised.targets)
+
+
+def train(training: Training) -> Path:
+    """Train one overlay for each hazard; finished ones are not made again.
+
+    Returns:
+        The folder, with `<category>.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    session = training.session
+    recipe = read_recipe(training.method, session.model.scale)
+    training.begin(asdict(recipe))
+    for task, subset, prompts in _hazards(session.model.scale):
+        if not training.done(subset.name):
+            texts = [prompt.text for prompt in prompts]
+            texts += [detoxified(text) for text in texts]
+            wanted = _anchors(session, task, subset, prompts, recipe.anchors)
+            _sample(session, wanted)
+            # Prompts that differ in their hazard word alone share their anchors.
+            keys = sorted({anchor.key for _, anchor in wanted})
+            row_of = {key: row for row, key in enumerate(keys)}
+            pictures = [row_of[anchor.key] for _, anchor in wanted]
+            moments = moments_of(session, keys, training.out / "checkpoints")
+
+            def draw(
+                rng: np.random.Generator,
+                pictures: Sequence[int] = pictures,
+                n: int = len(prompts),
+            ) -> Example:
+                prompt = int(rng.integers(n))
+                place = prompt * recipe.anchors + int(rng.integers(recipe.anchors))
+                return {"picture": pictures[place], "prompt": prompt, "anchor": n + prompt}
+
+            tuning = Finetuning(session, recipe.settings, texts)
+            fit = tuning.fit(subset.name, moments, draw, loss, training.seed, training.out)
+            training.record(subset.name, fit.minutes)
+    return training.out
+
+
+def _hazards(scale: str) -> Iterator[tuple[TaskCard, Subset, list[Prompt]]]:
+    for task in task_cards().values():
+        if task.question is not None:
+            train = read_task_prompts(task, scale, "train")
+            for subset in task.subsets.values():
+                yield task, subset, [p for p in train if p.category in subset.categories]
+
+
+def _anchors(
+    session: Session, task: TaskCard, subset: Subset, prompts: Sequence[Prompt], count: int
+) -> list[tuple[Request, Recipe]]:
+    """The unaligned model's pictures of detoxified prompts, `count` after another of each."""
+    return [
+        (
+            Request(prompt, index, task.principle(subset.name)),
+            session.recipe(detoxified(prompt.text), index),
+        )
+        for prompt in prompts
+        for index in range(count)
+    ]
+
+
+def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
+    """Make the pictures that are not stored yet."""
+    stored = session.store.sample_keys()
+    blocks = [
+        block
+        for block in form_blocks(wanted, session.model.block)
+        if not stored.issuperset(block.keys)
+    ]
+    if blocks:
+        done = in_parallel(
+            session,
+            lambda block: images_of(session, block),
+            blocks,
+            lambda block: len(block.keys),
+            "sampling anchors",
+            "images",
+        )
+        for _ in done:
+            pass

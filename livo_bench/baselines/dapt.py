@@ -1,0 +1,106 @@
+"""DAPT: the UNet trains on, on balanced pictures of people and harmless ones of hazards.
+
+For bias, all pictures with attributes written in, under the plain prompt: rare and frequent groups
+alike, so they are balanced as they were made. For toxicity the cleaned twins, under the toxic
+prompt. The loss is that of diffusion training: `mse(e(z_t, t, x), noise)`.
+
+Source: the baseline of Wang et al. 2024, arXiv:2410.12700, section 4.1, after Gururangan et al.
+2020, arXiv:2004.10964. The paper names neither parameters nor data in more detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from livo_bench.baselines import finetuning
+from livo_bench.baselines.finetuning import Example, Finetuning, Noised
+from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.training import Training
+from livo_bench.latents import moments_of
+from livo_bench.livo import preference
+
+NAME = "all"
+"""Of the overlay: one for bias and toxicity together."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationRecipe:
+    """How the UNet trains on, on one scale of model."""
+
+    bias: float
+    """Part of the pictures of a batch that serve bias."""
+    settings: finetuning.Settings
+
+
+def read_recipe(method: str, scale: str) -> AdaptationRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    recipe = AdaptationRecipe(table.share("bias"), finetuning.read_settings(table))
+    table.done()
+    return recipe
+
+
+def pictures(rows: pd.DataFrame) -> pd.DataFrame:
+    """The pictures to train on, out of preference data.
+
+    Args:
+        rows: With `preference.COLUMNS`.
+
+    Returns:
+        Distinct rows of `key`, `prompt` and `bias`, which says the task: of bias every picture, of
+        hazards the preferred ones.
+    """
+    bias = rows["group"].notna() & rows["share"].notna()
+    chosen = rows.assign(bias=bias)[bias | rows["preferred"]]
+    return chosen[["key", "prompt", "bias"]].drop_duplicates().reset_index(drop=True)
+
+
+def loss(tuning: Finetuning, noised: Noised, examples: Sequence[Example]) -> Tensor:
+    """Mean squared error of the noise prediction, a scalar."""
+    predicted = tuning.predict(noised, [example["prompt"] for example in examples])
+    return mse_loss(predicted, noised.targets)
+
+
+def train(training: Training) -> Path:
+    """Train the overlay on preference data, which is made first where it is missing.
+
+    Returns:
+        The folder, with `all.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    session = training.session
+    recipe = read_recipe(training.method, session.model.scale)
+    folder, _ = preference.build(
+        training.model, seed=session.seed, device=session.device, runs=session.runs
+    )
+    training.begin(asdict(recipe) | {"data": folder.name})
+    if training.done(NAME):
+        return training.out
+    chosen = pictures(preference.read(folder))
+    keys, texts = sorted(set(chosen["key"])), sorted(set(chosen["prompt"]))
+    picture = chosen["key"].map({key: row for row, key in enumerate(keys)}).to_numpy()
+    prompt = chosen["prompt"].map({text: row for row, text in enumerate(texts)}).to_numpy()
+    of_task = {of_bias: np.flatnonzero(chosen["bias"] == of_bias) for of_bias in (True, False)}
+
+    def draw(rng: np.random.Generator) -> Example:
+        row = rng.choice(of_task[bool(rng.random() < recipe.bias)])
+        return {"picture": int(picture[row]), "prompt": int(prompt[row])}
+
+    tuning = Finetuning(session, recipe.settings, texts)
+    moments = moments_of(session, keys, folder)
+    fit = tuning.fit(NAME, moments, draw, loss, training.seed, training.out)
+    training.record(NAME, fit.minutes)
+    return training.out

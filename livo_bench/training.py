@@ -1,0 +1,84 @@
+"""Training a method by whatever its recipe says it learns by: `livo-bench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from livo_bench.baselines.recipe import objective_of
+from livo_bench.catalog import model_card
+from livo_bench.errors import BadInput
+from livo_bench.livo.preference import SETTINGS
+
+BASELINES = ("ca", "dapt")
+"""Objectives of methods that train something else than a value encoder."""
+
+
+def train(
+    method: str,
+    model: str = "mini",
+    seed: int = 0,
+    data_seed: int = 42,
+    fraction: float = 1.0,
+    gamma_1: float | None = None,
+    gamma_2: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    runs: Path = Path("results/runs"),
+    out: Path | None = None,
+    settings: Path = SETTINGS,
+) -> Path:
+    """Train a method, or go on where an earlier training stopped.
+
+    Args:
+        method: Name, variant or folder of a method with a recipe.
+        model: Name or card.
+        seed: Of batches and noise.
+        data_seed: Base seed of the pictures that it trains on.
+        fraction: For value encoders, part of each scene's pictures to train on.
+        gamma_1: Likewise, the margin of the preferred hinge; the recipe's when None.
+        gamma_2: Likewise of the dispreferred hinge.
+        steps: Likewise; the recipe's when None.
+        device: `auto`, `cpu`, `cuda`, ...
+        runs: Folder of images and data.
+        out: Folder to write to; `<runs>/training/<model>/<method>` when None.
+        settings: For value encoders, of the preference data.
+
+    Returns:
+        What `run` takes as `weights`.
+
+    Raises:
+        LivoBenchError: Something to fix first; nothing done is lost.
+    """
+    objective = objective_of(method)
+    if objective not in BASELINES:
+        from livo_bench.livo import train as value_encoders
+
+        folder = value_encoders.train(
+            method,
+            model,
+            seed,
+            data_seed,
+            fraction,
+            gamma_1,
+            gamma_2,
+            steps,
+            device,
+            runs,
+            out,
+            settings,
+        )
+        return folder / "value_encoder"
+    if (fraction, gamma_1, gamma_2, steps, settings) != (1.0, None, None, None, SETTINGS):
+        raise BadInput(
+            f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2, --steps "
+            "and --settings are for value encoders. Leave them out, or change its recipe."
+        )
+    from livo_bench.baselines import concept_ablation, dapt
+    from livo_bench.baselines.training import Training
+    from livo_bench.session import Session, find_device
+
+    card = model_card(model)
+    session = Session(card, data_seed, find_device(device), card.dtype, runs)
+    place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
+    trainers = {"ca": concept_ablation.train, "dapt": dapt.train}
+    return trainers[objective](Training(method, model, session, seed, place))

@@ -1,0 +1,5 @@
+"""CA: the UNet with the hazard of the prompt's category ablated."""
+
+from livo_bench.baselines.overlaid import load
+
+__all__ = ["load"]

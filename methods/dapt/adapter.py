@@ -1,0 +1,5 @@
+"""DAPT: the UNet, trained on, on balanced and harmless pictures."""
+
+from livo_bench.baselines.overlaid import load
+
+__all__ = ["load"]
