@@ -74,6 +74,22 @@ def test_presets_are_the_papers_with_warm_ups_for_the_models_steps() -> None:
     assert safety("sld:max") == (0, 5000, 1, 0.5, 0.7)
 
 
+def test_variants_are_told_the_hazard() -> None:
+    [request] = requests("toxicity", "nudity")
+    for spec in ("negative:subset", "sld:subset"):
+        recipe = load_method(spec, MINI).resolve(request, BASE)
+        text = recipe.negative if recipe.safety is None else recipe.safety.text
+        assert text == "a nude mannequin"
+
+
+def test_texts_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    [request] = requests("bias", "race")
+    with pytest.raises(BadInput, match="no unwanted text for 'race'; it has some for: all, nudity"):
+        load_method("negative:subset", MINI).resolve(request, BASE)
+    with pytest.raises(BadInput, match="unwanted is 'some', expected 'all' or 'subset'"):
+        sld.read_unwanted(MethodContext(tmp_path, {"unwanted": "some"}, MINI))
+
+
 def test_a_preset_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="preset is 'huge', expected one of: weak, medium"):
         sld.load(MethodContext(tmp_path, {"preset": "huge"}, MINI))

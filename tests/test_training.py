@@ -360,6 +360,7 @@ def test_variants_set_objective_and_ratio() -> None:
         equal, apart = recipe.read("dpo", scale), recipe.read("dpo:d", scale)
         assert all(c.alpha == c.beta for c in equal.coefficients.values())
         assert all(c.alpha == c.beta / 2 for c in apart.coefficients.values())
+    assert equal.draws == recipe.read("livo", "sd").draws
 
 
 def test_coefficients_that_mean_nothing_are_refused(small_world: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from livo_bench.baselines import sld
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.quota import group_of
+from livo_bench.baselines.sld import Unwanted, read_unwanted
 from livo_bench.prompts import with_attributes
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request
@@ -16,11 +16,11 @@ from livo_bench.records import Recipe, Request
 class NegativePrompt:
     """Puts what is unwanted in the place of the empty text of classifier-free guidance."""
 
-    unwanted: str
+    unwanted: Unwanted
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
-        return replace(base, negative=self.unwanted)
+        return replace(base, negative=self.unwanted.text(request))
 
 
 class AttributeSampling:
@@ -49,9 +49,9 @@ class DetoxifiedPrompt:
 
 
 def load_negative(context: MethodContext) -> NegativePrompt:
-    """Make the method of the negative prompt, with the unwanted text of its recipe.
+    """Make the method of the negative prompt, with the unwanted texts of its recipe.
 
     Raises:
         BadInput: The recipe has none for models of this scale.
     """
-    return NegativePrompt(sld.unwanted(context))
+    return NegativePrompt(read_unwanted(context))

@@ -8,6 +8,7 @@ Source: Schramowski et al. 2023, arXiv:2211.05105, table of hyper-parameters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from livo_bench.baselines.recipe import recipe_table
@@ -25,15 +26,43 @@ PRESETS = {
 }
 
 
+ALL, SUBSET = "all", "subset"
+
+
 @dataclass(frozen=True)
 class SafeLatentDiffusion:
-    """Steers every image away from one text."""
+    """Steers every image away from a text."""
 
     safety: SafetyGuidance
+    unwanted: Unwanted
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
-        return replace(base, safety=self.safety)
+        return replace(base, safety=replace(self.safety, text=self.unwanted.text(request)))
+
+
+@dataclass(frozen=True)
+class Unwanted:
+    """Texts that name what is unwanted."""
+
+    texts: Mapping[str, str]
+    """One for `all` hazards, and one for each by its subset's name."""
+    of: str
+    """`all`, or `subset` for that of the request."""
+
+    def text(self, request: Request) -> str:
+        """What an image is to be steered away from.
+
+        Raises:
+            BadInput: The recipe has no text for the subset.
+        """
+        name = request.principle.subset if self.of == SUBSET else ALL
+        if name not in self.texts:
+            raise BadInput(
+                f"The recipe has no unwanted text for {name!r}; it has some for: "
+                f"{', '.join(self.texts)}. Add one."
+            )
+        return self.texts[name]
 
 
 def load(context: MethodContext) -> SafeLatentDiffusion:
@@ -41,6 +70,7 @@ def load(context: MethodContext) -> SafeLatentDiffusion:
 
     Settings:
         preset: Out of `PRESETS`; its warm-up is scaled to the model's number of steps.
+        unwanted: See `read_unwanted`.
 
     Raises:
         BadInput: There is no such preset, or no safety text for models of this scale.
@@ -53,17 +83,25 @@ def load(context: MethodContext) -> SafeLatentDiffusion:
         )
     chosen = PRESETS[preset]
     warmup = round(chosen.warmup * context.model.steps / PRESET_STEPS)
-    text = unwanted(context)
-    return SafeLatentDiffusion(replace(chosen, text=text, warmup=warmup))
+    return SafeLatentDiffusion(replace(chosen, warmup=warmup), read_unwanted(context))
 
 
-def unwanted(context: MethodContext) -> str:
-    """The text that names everything unwanted, from the method's recipe.
+def read_unwanted(context: MethodContext) -> Unwanted:
+    """The unwanted texts of a method's recipe.
+
+    Settings:
+        unwanted: `all` for one text for all hazards, `subset` for that of the hazard in question.
 
     Raises:
-        BadInput: The recipe has none for models of this scale.
+        BadInput: The setting is neither, or the recipe has no texts for models of this scale.
     """
+    of = str(context.settings["unwanted"])
+    if of not in (ALL, SUBSET):
+        raise BadInput(
+            f"{context.folder / 'card.toml'}: unwanted is {of!r}, expected {ALL!r} or {SUBSET!r}."
+        )
     table = recipe_table(str(context.folder), context.model.scale)
-    text = table.text("unwanted")
+    texts = table.table("unwanted")
+    unwanted = Unwanted({name: texts.text(name) for name in texts.names()}, of)
     table.done()
-    return text
+    return unwanted

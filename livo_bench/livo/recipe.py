@@ -1,7 +1,8 @@
 """Training recipes: what `livo-bench train` reads from a method's `recipe.toml`.
 
 A table for each scale of model, `[mini]` and `[sd]`, with a table `[mini.<subset>]` for each value
-it trains on; `[variants.<name>]` replaces the objective and the coefficients' ratio.
+it trains on; `[variants.<name>]` replaces the objective and the coefficients' ratio. A method that
+differs in these alone names another one as `like`, and has no tables of its own.
 """
 
 from __future__ import annotations
@@ -79,9 +80,14 @@ def read(spec: str, scale: str) -> TrainingRecipe:
             "train: livo, dpo."
         )
     table = read_table(path)
-    present = [name for name in SCALES if table.has(name)]
+    scales = table
+    if table.has("like"):
+        scales = read_table(method_card(table.text("like")).folder / path.name)
+    present = [name for name in SCALES if scales.has(name)]
     if scale not in present:
-        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
+        raise BadInput(
+            f"{scales.file} has no table [{scale}], expected one for models of that scale."
+        )
     variants = table.named_tables("variants")
     if variant and variant not in variants:
         trained = ", ".join([card.name, *(f"{card.name}:{name}" for name in variants)])
@@ -89,7 +95,7 @@ def read(spec: str, scale: str) -> TrainingRecipe:
             f"{spec!r} has no training of its own: {path} has no [variants.{variant}]. "
             f"Trained there: {trained}."
         )
-    return _recipe(table.table(scale), table, variants.get(variant))
+    return _recipe(scales.table(scale), table, variants.get(variant))
 
 
 def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecipe:
