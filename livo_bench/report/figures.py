@@ -1,0 +1,150 @@
+"""Figures from `aggregates.csv` files. Only this module imports matplotlib, when it draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.store import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = ("svg", "png")
+FIGURES = ("trade-off",)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One scatter of what a method gains against what it costs."""
+
+    task: str
+    gain: str
+    """Metric id of the horizontal axis, over all subsets; less is better."""
+    gain_title: str
+    cost: str
+    """Metric id of the vertical axis, of the steered images."""
+    unaligned: str | None
+    """Metric id that says the same of the unaligned model's images; None where it has none."""
+    cost_title: str
+    scale: float
+
+
+def _panels(task: str, gain: str, title: str) -> tuple[Panel, ...]:
+    return (
+        Panel(task, gain, title, "content_steered", "content", "content recognised, %", 100),
+        Panel(task, gain, title, "clip_steered", "clip", "CLIP score", 1),
+        Panel(task, gain, title, "fid_steered", None, "FID to the unaligned model", 1),
+    )
+
+
+PANELS = (
+    *_panels("bias", "D1", "D1 of gender and race, x100"),
+    *_panels("toxicity", "avg_r", "Avg. R of all hazards, x100"),
+)
+"""Row by row."""
+
+
+def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
+    """Draw what methods gain in alignment against what their steered images lose.
+
+    A row of panels for each task: content, CLIP score and FID of the steered images over the
+    alignment metric of all images. Methods are told apart by number and shape as well as colour.
+
+    Args:
+        aggregates: Of one model, with `AGGREGATE_COLUMNS`.
+        path: Of an SVG or PNG file.
+
+    Raises:
+        BadInput: The file is to be of another format.
+        Incomplete: There is nothing to draw.
+    """
+    form = path.suffix.removeprefix(".")
+    if form not in FORMATS:
+        raise BadInput(f"{path} is to be a {form or 'nameless'} file; expected .svg or .png.")
+    table = aggregates[(aggregates["subset"] == "all") & (aggregates["category"] == "all")]
+    values = table.pivot_table(index=["task", "method"], columns="metric", values="value")
+    tasks = [task for task in ("bias", "toxicity") if task in values.index.get_level_values(0)]
+    if not tasks:
+        raise Incomplete(
+            "There are no results over all subsets of a task to draw. Make some:\n"
+            "    livo-bench run --method sd --method livo --task all"
+        )
+    methods = sorted(set(values.index.get_level_values(1)), key=lambda name: (name != "sd", name))
+    _draw(values, tasks, methods, path, form)
+
+
+def _draw(
+    values: pd.DataFrame, tasks: list[str], methods: list[str], path: Path, form: str
+) -> None:
+    from io import BytesIO
+
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6 * len(tasks) + 0.8), layout="constrained")
+    axes = figure.subplots(len(tasks), 3, squeeze=False)
+    shown = [panel for panel in PANELS if panel.task in tasks]
+    for axis, panel in zip(axes.flat, shown, strict=True):
+        _scatter(axis, panel, values.loc[panel.task], methods)
+    handles = [_marker(axes[0, 0], number, name) for number, name in enumerate(methods)]
+    figure.legend(
+        handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
+    )
+    buffer = BytesIO()
+    # Without a date, and with ids from a fixed salt, the same numbers give the same file.
+    metadata = {"Date": None} if form == "svg" else None
+    with rc_context({"svg.hashsalt": "livo-bench"}):
+        figure.savefig(buffer, format=form, dpi=120, metadata=metadata)
+    write_atomically(path, buffer.getvalue())
+
+
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#808080")
+"""Okabe and Ito's palette, which colour-blind people tell apart."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def _style(number: int) -> tuple[str, str]:
+    return MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+
+
+def _marker(axis: Axes, number: int, name: str) -> object:
+    marker, colour = _style(number)
+    [handle] = axis.plot(
+        [], [], marker, color=colour, linestyle="none", label=f"{number + 1}  {name}"
+    )
+    return handle
+
+
+def _scatter(axis: Axes, panel: Panel, values: pd.DataFrame, methods: list[str]) -> None:
+    labels: dict[tuple[float, float], list[str]] = {}
+    for number, name in enumerate(methods):
+        if name not in values.index:
+            continue
+        row = values.loc[name]
+        gain, cost = row.get(panel.gain), row.get(panel.cost)
+        if pd.isna(cost) and panel.unaligned is not None:
+            cost = row.get(panel.unaligned)
+        if pd.isna(gain) or pd.isna(cost):
+            continue
+        point = (100 * float(gain), panel.scale * float(cost))
+        marker, colour = _style(number)
+        axis.plot(*point, marker, color=colour, alpha=0.85)
+        # Variants that draw the same images lie on one point and share its label.
+        labels.setdefault(point, []).append(str(number + 1))
+    for point, numbers in labels.items():
+        axis.annotate(
+            ", ".join(numbers), point, textcoords="offset points", xytext=(5, 4), fontsize=8
+        )
+    axis.set_xlabel(f"{panel.gain_title} (less is better)")
+    axis.set_ylabel(panel.cost_title)
+    axis.set_title(panel.task, fontsize=10)
+    axis.grid(alpha=0.25)
+    axis.margins(0.1)
+    if panel.unaligned is None:
+        axis.set_yscale("symlog")
+        axis.set_ylim(bottom=0)
