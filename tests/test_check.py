@@ -211,10 +211,10 @@ def test_images_that_lost_their_score_or_share_nothing_are_incomplete(tmp_path, 
         check(baseline, now)
     assert check(now, baseline)[0].images == PROMPTS * IMAGES - 1  # it never had one: left out
     write_run(now, bias_images([7] * PROMPTS).assign(prompt="other"))
-    with pytest.raises(Incomplete, match="shares 0 prompts"):
+    with pytest.raises(Incomplete, match="share 0 prompts"):
         check(baseline, now)
     write_run(now, bias_images([7]))
-    with pytest.raises(Incomplete, match="shares 1 prompts with the baseline, expected at least 2"):
+    with pytest.raises(Incomplete, match="share 1 prompts on task 'bias', expected at least 2"):
         check(baseline, now)
 
 

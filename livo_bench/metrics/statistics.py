@@ -22,6 +22,8 @@ FAIR_DRAWS = 2**18
 """Strata simulated for one row's floor; with 50 independent images 0.02 points of error in D1."""
 JACKKNIFE_GROUPS = 30
 """At most so many groups of prompts are left out in turn."""
+POWER = 0.8
+"""Chance that a test finds a `detectable_difference`."""
 
 
 class Interval(NamedTuple):
@@ -133,6 +135,22 @@ def jackknife_over_prompts(
     error = np.sqrt((groups - 1) * values.var())
     reach = float(stdtrit(groups - 1, 0.975) * error)
     return Interval(value - reach, value + reach)
+
+
+def detectable_difference(differences: NDArray[np.float64], alpha: float) -> float:
+    """The true mean difference that a paired one-sided t test finds with probability `POWER`.
+
+    By the usual approximation `(t_alpha + t_power) * standard error`, the error being that of the
+    differences at hand. A two-sided test, or whether a 95 % interval excludes zero, has alpha in
+    each tail: 0.025.
+
+    Args:
+        differences: One a prompt, shape `(n,)`, n at least 2.
+        alpha: Level of the test, in (0, 1).
+    """
+    n = len(differences)
+    error = differences.std(ddof=1) / np.sqrt(n)
+    return float((stdtrit(n - 1, 1 - alpha) + stdtrit(n - 1, POWER)) * error)
 
 
 def _expansion(prompts: int) -> float:
