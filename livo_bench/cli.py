@@ -296,6 +296,52 @@ def check(
     sys.exit(1 if regressions else 0)
 
 
+@main.command(cls=_Example, example="livo-bench compare sd livo --task bias --runs results/mini")
+@click.argument("methods", nargs=-1, required=True)
+@click.option("--task", default="all", help="Name, name/subset, or all that they have in common.")
+@click.option("--model", default="mini", help="Whose results.")
+@_runs_option
+@click.option(
+    "--prompts", type=click.IntRange(min=0), default=10, help="How many to list, worst first."
+)
+@click.option(
+    "--grid",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="PNG file for pictures: a prompt and seed a row, a method a column.",
+)
+@click.option("--rows", type=click.IntRange(min=1), default=8, help="Of the grid, at most.")
+@click.option("--show", is_flag=True, help="Do not blur the hazards that a real model drew.")
+@_format_option
+def compare(
+    methods: tuple[str, ...],
+    task: str,
+    model: str,
+    runs: Path,
+    prompts: int,
+    grid: Path | None,
+    rows: int,
+    show: bool,
+    form: str,
+) -> None:
+    """Hold methods against the first one, image by image."""
+    from livo_bench import compare as comparing
+
+    metrics, per_prompt = comparing.compare(methods, task, model, runs)
+    worst = per_prompt[:prompts]
+    if form in ("table", "markdown"):
+        _print_rows(comparing.metric_rows(metrics), form)
+        if worst:
+            click.echo()
+            _print_rows(comparing.prompt_rows(worst), form)
+    else:
+        _print_rows(list(map(asdict, [*metrics, *worst])), form)
+    if grid:
+        from livo_bench.report.grid import draw as draw_grid
+
+        draw_grid(grid, methods, task, model, runs, rows, show)
+        click.echo(grid, err=True)
+
+
 @main.command("list", cls=_Example, example="livo-bench list methods")
 @click.argument("kind", type=click.Choice(["methods", "tasks", "models"]), required=False)
 @_format_option

@@ -47,7 +47,7 @@ from rich.filesize import decimal
 from livo_bench.errors import BadInput
 from livo_bench.plan import id_of_keys
 from livo_bench.protocols import Columns, Pixels
-from livo_bench.records import Recipe
+from livo_bench.records import Recipe, recipe_from_json
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +153,14 @@ class Store:
             return {}, np.empty((0, 0, 0, 3), np.uint8)
         pixels = np.stack([images.pop(key) for key in found])
         return {key: row for row, key in enumerate(found)}, pixels
+
+    def read_recipes(self, keys: Iterable[str]) -> dict[str, Recipe]:
+        """Read how images were made, by key; a key that is not found is not in the answer."""
+        return {
+            key: recipe_from_json(line)
+            for table in self._samples.read(keys, ["key", "recipe"])
+            for key, line in zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
+        }
 
     def score_keys(self, scorer_id: str) -> set[str]:
         """Keys of the images this scorer has judged, the unscored ones included."""

@@ -1,82 +1,13 @@
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from written_results import IMAGES, PROMPTS, TOXIC, bias_images, toxic_images, write_run
 
 from livo_bench.check import as_rows, check, paired_test
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.records import AGGREGATE_COLUMNS
-
-PROMPTS = 8
-IMAGES = 10
-TOXIC = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
-SCORERS = {"gender": "clip-gender-1", "race": "clip-race-1", "nudity": "llava-1"}
-
-
-def bias_images(males: list[int], subset: str = "gender") -> pd.DataFrame:
-    """One prompt for each entry, which says how many of its 10 images are labelled male."""
-    rows = [
-        {
-            "subset": subset,
-            "prompt": f"p{number}",
-            "category": "career",
-            "index": index,
-            "key": f"{number}-{index}",
-            "stratum": "s",
-            "label": "male" if index < count else "female",
-            "p_male": float(index < count),
-            "p_female": float(index >= count),
-            "unscored": None,
-        }
-        for number, count in enumerate(males)
-        for index in range(IMAGES)
-    ]
-    return pd.DataFrame(rows).astype({"unscored": object})
-
-
-def toxic_images(scores: np.ndarray) -> pd.DataFrame:
-    """P(yes) of each image, shape `(prompts, images)`."""
-    rows = [
-        {
-            "subset": "nudity",
-            "prompt": f"p{number}",
-            "category": "nudity",
-            "index": index,
-            "key": f"{number}-{index}",
-            "stratum": "s",
-            "label": "yes" if score > 0.5 else "no",
-            "p_yes": score,
-            "p_no": 1 - score,
-            "unscored": None,
-        }
-        for number, of_prompt in enumerate(scores)
-        for index, score in enumerate(of_prompt)
-    ]
-    return pd.DataFrame(rows).astype({"unscored": object})
-
-
-def write_run(
-    folder: Path,
-    images: pd.DataFrame,
-    method: str = "sd",
-    task: str = "bias",
-    metrics: tuple[str, ...] = ("D1", "D2"),
-    scorers: dict[str, str] = SCORERS,
-) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    images.to_parquet(folder / "images.parquet")
-    rows = [
-        dict.fromkeys(AGGREGATE_COLUMNS, 0)
-        | {"model": "mini", "method": method, "task": task, "subset": subset, "category": "all"}
-        | {"metric": metric, "scorer": scorers[subset]}
-        for subset in images["subset"].unique()
-        for metric in metrics
-    ]
-    pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
-    return folder
 
 
 @pytest.fixture
@@ -187,6 +118,16 @@ def test_other_scorers_are_not_comparable(tmp_path, baseline):
         check(baseline, now)
     for part in ("D1", "'sd'", "bias/gender", "scorer 'clip-gender-2'", "'clip-gender-1'"):
         assert part in str(error.value)
+
+
+def test_subsets_that_were_run_one_by_one_are_one_run(tmp_path):
+    write_run(tmp_path / "bias.gender", bias_images([7] * 4))
+    write_run(tmp_path / "bias.race", bias_images([6] * 4, subset="race"))
+    found = [(c.subset, c.metric, c.now) for c in check(tmp_path, tmp_path)]
+    assert [(subset, metric) for subset, metric, _ in found] == [
+        ("gender", "D1"), ("gender", "D2"), ("race", "D1"), ("race", "D2"),
+    ]  # fmt: skip
+    assert [found[0][2], found[2][2]] == pytest.approx([0.4, 0.2])
 
 
 def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):

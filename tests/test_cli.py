@@ -15,6 +15,8 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 
 RESULTS = str(Path(__file__).parents[1] / "results" / "mini")
 
+COMPARE = ["compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, "--grid", "a.png"]
+
 
 def invoke(*arguments: str):
     return CliRunner().invoke(main, arguments, catch_exceptions=False)
@@ -190,6 +192,44 @@ def test_check_of_a_baseline_that_is_not_there_is_wrong_use(tmp_path):
     assert "nowhere" in result.stderr
 
 
+def test_compare_prints_metrics_and_the_worst_prompts_in_every_form():
+    def compare(*arguments):
+        return invoke("compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, *arguments)
+
+    for form in ("table", "markdown"):
+        text = compare("--prompts", "3", "--format", form).stdout
+        assert text.count("lower") == 2
+        assert text.count("bias/race") == 2 + 3
+    assert "career-" not in compare("--prompts", "0").stdout
+    rows = json.loads(compare("--prompts", "1", "--format", "json").stdout)
+    assert [(row["prompt"] == "all", row["metric"]) for row in rows] == [
+        (True, "D1"),
+        (True, "D2"),
+        (False, "D1"),
+    ]
+    assert rows[0]["high"] < 0
+    assert rows[2]["high"] is None
+
+
+def test_compare_hands_its_options_to_the_grid(monkeypatch, tmp_path):
+    from livo_bench.report import grid
+
+    calls = []
+    monkeypatch.setattr(grid, "draw", lambda *arguments: calls.append(arguments))
+    picture = str(tmp_path / "grid.png")
+    words = ["--task", "bias/race", "--runs", RESULTS, "--grid", picture, "--rows", "3", "--show"]
+    result = invoke("compare", "sd", "livo", *words)
+    assert result.stderr == f"{picture}\n"
+    methods = ("sd", "livo")
+    assert calls == [(Path(picture), methods, "bias/race", "mini", Path(RESULTS), 3, True)]
+
+
+def test_compare_without_results_says_what_to_run(tmp_path):
+    result = invoke("compare", "sd", "livo", "--task", "bias", "--runs", str(tmp_path))
+    assert result.exit_code == 2
+    assert "livo-bench run --method sd --method livo --task bias" in result.stderr
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
 def test_list_prints_every_row_in_every_form(form):
     text = invoke("list", "--format", form).stdout
@@ -211,7 +251,9 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE]
+)
 def test_torch_stays_unloaded(arguments, tmp_path):
     code = (
         "import sys\nfrom livo_bench.cli import main\n"

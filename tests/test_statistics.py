@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binom
 
 from livo_bench.metrics.discrepancy import discrepancies
@@ -11,6 +12,7 @@ from livo_bench.metrics.statistics import (
     Design,
     bootstrap_over_prompts,
     bootstrap_pooled_distance,
+    detectable_difference,
     expected_scores,
     fair_rates,
     jackknife_over_prompts,
@@ -246,3 +248,11 @@ def test_floors_of_the_largest_task_are_quick():
     noise_floor(prompts)
     # Measured: 0.3 s; the rest is room for a busy machine.
     assert time.process_time() - start < 2
+
+
+def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
+    differences = np.array([1.0, -1.0, 2.0, 0.0])
+    expected = (stats.t.isf(0.025, 3) + stats.t.ppf(0.8, 3)) * stats.sem(differences)
+    assert detectable_difference(differences, alpha=0.025) == pytest.approx(expected)
+    assert detectable_difference(np.full(5, 0.3), alpha=0.025) == pytest.approx(0)
+    assert np.isnan(detectable_difference(np.array([0.3]), alpha=0.025))

@@ -78,6 +78,12 @@ def store(tmp_path):
 # Round trip
 
 
+def test_recipes_come_back_by_key(store):
+    write(store, 0, 3)
+    asked = recipes(1, 3)
+    assert store.read_recipes([*keys_of(asked), "unknown"]) == {r.key: r for r in asked}
+
+
 def test_pixels_come_back_bit_for_bit(store):
     some = recipes(0, 5)
     store.write_samples(some, draw(some))

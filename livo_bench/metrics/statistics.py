@@ -145,10 +145,15 @@ def detectable_difference(differences: NDArray[np.float64], alpha: float) -> flo
     each tail: 0.025.
 
     Args:
-        differences: One a prompt, shape `(n,)`, n at least 2.
+        differences: One a prompt, shape `(n,)`.
         alpha: Level of the test, in (0, 1).
+
+    Returns:
+        Its size, at least 0; NaN for fewer than two differences.
     """
     n = len(differences)
+    if n < 2:
+        return float("nan")
     error = differences.std(ddof=1) / np.sqrt(n)
     return float((stdtrit(n - 1, 1 - alpha) + stdtrit(n - 1, POWER)) * error)
 

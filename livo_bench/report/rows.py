@@ -12,18 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 Row = Mapping[str, object]
 """Texts and numbers by column; all rows of a table have the same columns."""
 
 
 def as_rich(rows: Sequence[Row]) -> Table:
-    """A table for a terminal."""
+    """A table for a terminal; square brackets are text, not markup."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in rows[0] if rows else ():
         table.add_column(column)
     for row in rows:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(Text(str(value)) for value in row.values()))
     return table
 
 

@@ -36,6 +36,9 @@ TABLE_3_METHODS = {
     "livo": "LiVO",
 }
 
+METHOD_TITLES = TABLE_2_METHODS | TABLE_3_METHODS
+"""What the paper calls its methods; others are called by their names."""
+
 ALL = "all"
 """The subset over all subsets, and the category over all categories."""
 ABSENT = "-"

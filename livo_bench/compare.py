@@ -1,0 +1,252 @@
+"""Methods against a baseline method: paired differences per metric and per prompt.
+
+All methods start an image from the same noise, so a method is held against the baseline on the
+images that both have, prompt by prompt: what a prompt is like, and what its noise happens to be,
+cancels in the difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from livo_bench import paired
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.metrics.rows import ALL
+from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
+from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Pair, Results
+from livo_bench.records import Run
+
+TAIL = 0.025
+"""Beyond either end of a 95 % interval."""
+
+CONDITIONS = {"model": ("digest",), "settings": ("seed", "steps", "guidance", "sampler")}
+"""What two methods must have in common to be the only difference, by section of `run.json`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric under a method and under the baseline; lower is better for all of them."""
+
+    method: str
+    task: str
+    subset: str
+    prompt: str
+    """Its id; `all` for the mean over prompts."""
+    metric: str
+    prompts: int
+    """That both have scored images of; likewise the images."""
+    images: int
+    before: float
+    """The baseline's mean over prompts, as a fraction; likewise all that follow."""
+    now: float
+    """The method's."""
+    difference: float
+    """Now minus before."""
+    low: float
+    """Lower end of the 95 % interval of the difference over the population of prompts; of a single
+    prompt, which has none, this and the next two are NaN."""
+    high: float
+    detectable: float
+    """Size of the true difference whose interval would exclude zero 4 times out of 5."""
+    verdict: str
+    """`lower` or `higher` where the interval excludes zero, else `unclear`."""
+
+
+class Comparison(NamedTuple):
+    """Methods held against a baseline."""
+
+    metrics: list[Difference]
+    """Means over prompts, by method in the order asked, task, subset and metric."""
+    prompts: list[Difference]
+    """All prompts by D1 (bias) and the share of toxic images, worst first: largest increase."""
+
+
+def compare(
+    methods: Sequence[str],
+    task: str = "all",
+    model: str = "mini",
+    runs: Path = Path("results/runs"),
+) -> Comparison:
+    """Hold methods against the first of them, on exactly the images that both have scored.
+
+    Each interval speaks for itself: of twenty differences that are truly zero, one is expected to
+    exclude zero. The differences are those of alignment alone; what it costs in fidelity says
+    `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
+
+    Args:
+        methods: Two or more, as results name them: `sd`, `livo:wo-v`. The first is the baseline.
+        task: Name, `name/subset`, or `all`: every task that a method has in common with the
+            baseline.
+        model: Name of the model card.
+        runs: Folder of results, see `paired.read_results`.
+
+    Raises:
+        Incomplete: A method has no results, or shares fewer than two prompts with the baseline.
+        NotComparable: Two methods were judged by different scorers, or were run with different
+            models, seeds or sampling settings.
+        BadInput: A method is named twice or alone, or a file is not what it should be.
+    """
+    pairs = [
+        pair
+        for baseline, *others in select(methods, task, model, runs)
+        for other in others
+        for pair in _pairs(baseline, other)
+    ]
+    pairs.sort(key=lambda pair: methods.index(pair.run.method))
+    headline = (BIAS_METRICS[0], TOXICITY_METRICS[0])
+    prompts = [
+        _difference(pair, slice(place, place + 1), prompt)
+        for pair in pairs
+        if pair.metric in headline
+        for place, prompt in enumerate(pair.prompts)
+    ]
+    prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
+    return Comparison([_difference(pair, slice(None), ALL) for pair in pairs], prompts)
+
+
+def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
+    """Find the results to compare; arguments and errors as in `compare`.
+
+    Returns:
+        For each task the baseline's results and, in the order asked, those of the other methods
+        that have some; every method is in one of the tasks.
+    """
+    if len(methods) < 2 or len(set(methods)) < len(methods):
+        raise BadInput(
+            f"Methods to compare are {', '.join(methods) or 'none'}; expected two or more "
+            "different ones, the baseline first: livo-bench compare sd livo"
+        )
+    results = paired.read_results(runs, model)
+    name, _, subset = task.partition("/")
+    names = sorted({run.task for run in results}) if task == "all" else [name]
+    found = []
+    for each in names:
+        of_task = [results.get(Run(model, method, each)) for method in methods]
+        with_images = [_only(side, subset) for side in of_task if side is not None]
+        sides = [side for side in with_images if not side.images.empty]
+        if len(sides) > 1 and sides[0].run.method == methods[0]:
+            found.append(sides)
+    if {side.run.method for sides in found for side in sides} != set(methods):
+        raise Incomplete(_what_lacks(methods, task, model, runs, results))
+    for sides in found:
+        _refuse_other_conditions(sides)
+    return found
+
+
+def _only(side: Results, subset: str) -> Results:
+    if not subset:
+        return side
+    return replace(side, images=side.images[side.images["subset"] == subset])
+
+
+def _what_lacks(
+    methods: Sequence[str], task: str, model: str, runs: Path, results: Iterable[Run]
+) -> str:
+    there = ", ".join(f"{run.method} on {run.task}" for run in results) or "nothing"
+    words = " ".join(f"--method {method}" for method in methods)
+    return (
+        f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
+        f"on task {task!r}; of model {model!r} it has {there}. Make what is missing with\n"
+        f"    livo-bench run {words} --task {task} --model {model} --runs {runs}"
+    )
+
+
+def _refuse_other_conditions(sides: Sequence[Results]) -> None:
+    """Compare what the runs recorded of themselves; a reference in one file recorded nothing."""
+    paths = [folder / "run.json" for side in sides for folder in side.folders]
+    records = {path: _read_record(path) for path in paths if path.is_file()}
+    for section, fields in CONDITIONS.items():
+        for field in fields:
+            values = {str(record[section][field]): path for path, record in records.items()}
+            if len(values) > 1:
+                found = ", ".join(f"{value} in {path}" for value, path in values.items())
+                raise NotComparable(
+                    f"The methods were run with different {section} {field}: {found}. Expected "
+                    "the method to be the only difference. Run them with one livo-bench run."
+                )
+
+
+def _read_record(path: Path) -> dict[str, dict[str, object]]:
+    try:
+        record: dict[str, dict[str, object]] = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"Cannot read {path}: {error}. Make it again with livo-bench run."
+        ) from error
+    return record
+
+
+def _pairs(baseline: Results, other: Results) -> list[Pair]:
+    shared = paired.shared_images(baseline, other)
+    answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
+    return paired.pair(baseline, other, shared[answered])
+
+
+def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
+    """The mean over the chosen prompts."""
+    differences = pair.differences[chosen]
+    low, high = bootstrap_over_prompts(differences)
+    return Difference(
+        method=pair.run.method,
+        task=pair.run.task,
+        subset=pair.subset,
+        prompt=prompt,
+        metric=pair.metric,
+        prompts=len(differences),
+        images=int(pair.images[chosen].sum()),
+        before=float(pair.before[chosen].mean()),
+        now=float(pair.now[chosen].mean()),
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        detectable=detectable_difference(differences, TAIL),
+        verdict="lower" if high < 0 else "higher" if low > 0 else "unclear",
+    )
+
+
+# Printing ----------------------------------------------------------------------------------------
+
+
+def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
+    """One row a method, subset and metric, as people read them: per cent, rounded."""
+    return [
+        {
+            "method": d.method,
+            "subset": f"{d.task}/{d.subset}",
+            "metric": d.metric,
+            "prompts": d.prompts,
+            "images": d.images,
+            **_values(d),
+            "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
+            "detectable": f"{100 * d.detectable:.1f}",
+            "verdict": d.verdict,
+        }
+        for d in metrics
+    ]
+
+
+def prompt_rows(prompts: Sequence[Difference]) -> list[dict[str, object]]:
+    """One row a method, subset and prompt, likewise."""
+    return [
+        {
+            "method": d.method,
+            "subset": f"{d.task}/{d.subset}",
+            "prompt": d.prompt,
+            "metric": d.metric,
+            "images": d.images,
+            **_values(d),
+        }
+        for d in prompts
+    ]
+
+
+def _values(d: Difference) -> dict[str, object]:
+    return {
+        "before": f"{100 * d.before:.1f}",
+        "now": f"{100 * d.now:.1f}",
+        "difference": f"{100 * d.difference:+.1f}",
+    }

@@ -1,0 +1,190 @@
+"""A grid of pictures: a prompt and seed a row, a method a column, as in Figure 5 of the paper."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from livo_bench.catalog import model_cards
+from livo_bench.compare import select
+from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.paired import IMAGE, Results
+from livo_bench.protocols import Pixels
+from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.store import Store, write_atomically
+
+SIDE = 192
+"""Smaller pictures are enlarged, by the largest whole factor that keeps them within so many pixels;
+larger ones are shown as they are."""
+LINES = 12
+"""Letters are as high as a picture divided by this."""
+BLUR = 16
+"""Radius of the blur: the height of a picture divided by this."""
+
+
+def draw(
+    path: Path,
+    methods: Sequence[str],
+    task: str = "all",
+    model: str = "mini",
+    runs: Path = Path("results/runs"),
+    rows: int = 8,
+    show: bool = False,
+) -> None:
+    """Draw what methods make of the same prompts from the same noise.
+
+    The prompts are evenly spaced in the list of those that all methods have images of, subset by
+    subset; nothing that the pictures show decides. Row r shows the r-th image of its prompt, from
+    the first again where there are fewer, since a method may steer some indices and not others.
+    Beside the row stands what the first method was asked.
+
+    Args:
+        path: Of the PNG file; one that is there is replaced.
+        methods: As for `compare.compare`; likewise task and model.
+        runs: Likewise, but a folder of runs: images lie in its store.
+        rows: At most, and no more than there are prompts.
+        show: Show images of toxicity as they are. Otherwise they are blurred, unless the model is
+            a built-in one of scale `mini`, which makes cartoons.
+
+    Raises:
+        Incomplete: Results or images are not in this folder.
+        NotComparable: The images of a row did not start from the same noise.
+        BadInput: As for `compare.compare`, or the file cannot be written.
+    """
+    tasks = [sides for sides in select(methods, task, model, runs) if len(sides) == len(methods)]
+    prompts = [images for sides in tasks for images in _prompts(sides)]
+    if not prompts:
+        raise Incomplete(
+            f"{runs} has no image of task {task!r} that all of {', '.join(methods)} have made. "
+            "Compare fewer methods, or name a task that all of them were run on: --task bias"
+        )
+    chosen = _choose(prompts, rows)
+    keys = [key for row in chosen for key in row.keys]
+    store = Store(runs, model)
+    recipes = store.read_recipes(keys)
+    places, pixels = store.read_samples(keys)
+    if lost := set(keys) - (recipes.keys() & places.keys()):
+        words = " ".join(f"--method {method}" for method in methods)
+        raise Incomplete(
+            f"{len(lost)} of the grid's {len(set(keys))} images are not in {store.folder}; results "
+            "that were committed or copied come without them. Make them on this machine with\n"
+            f"    livo-bench run {words} --task {task} --model {model} --runs results/runs\n"
+            "and compare with --runs results/runs"
+        )
+    cards = model_cards()
+    harmless = model in cards and cards[model].scale == "mini"
+    pictures = []
+    for row in chosen:
+        seeds = [recipes[key].seed for key in row.keys]
+        if len(set(seeds)) > 1:
+            raise NotComparable(
+                f"Image {row.index} of prompt {row.prompt!r} has the seeds "
+                f"{', '.join(map(str, seeds))} for {', '.join(methods)}; expected one, so that all "
+                "start from the same noise. Run them with one livo-bench run."
+            )
+        made = pixels[[places[key] for key in row.keys]]
+        pictures.append(_blur(made) if row.hazard and not harmless and not show else made)
+    sheet = picture_grid(
+        [METHOD_TITLES.get(method, method) for method in methods],
+        [f"{recipes[row.keys[0]].text}\n{row.subset}, image {row.index}" for row in chosen],
+        pictures,
+    )
+    png = io.BytesIO()
+    sheet.save(png, "png")
+    write_atomically(path, png.getvalue())
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One image of a prompt, as each method made it."""
+
+    hazard: bool
+    """Whether the task is about hazards."""
+    subset: str
+    prompt: str
+    index: int
+    keys: tuple[str, ...]
+    """Of the images, method by method."""
+
+
+def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
+    """For each prompt of each subset of a task, the images that all methods have, by index."""
+    frames = [side.images.set_index(IMAGE)["key"] for side in sides]
+    shared = pd.concat(frames, axis="columns", join="inner").sort_index()
+    prompts: dict[tuple[str, str], list[_Row]] = {}
+    for (subset, prompt, index), *keys in shared.itertuples():
+        row = _Row(not sides[0].is_bias, subset, prompt, index, tuple(keys))
+        prompts.setdefault((subset, prompt), []).append(row)
+    return list(prompts.values())
+
+
+def _choose(prompts: Sequence[Sequence[_Row]], rows: int) -> list[_Row]:
+    places = np.linspace(0, len(prompts) - 1, min(rows, len(prompts))).round().astype(int)
+    chosen = [prompts[place] for place in places]
+    return [images[number % len(images)] for number, images in enumerate(chosen)]
+
+
+def _blur(pixels: Pixels) -> Pixels:
+    blur = ImageFilter.GaussianBlur(pixels.shape[1] / BLUR)
+    return np.stack([np.asarray(Image.fromarray(picture).filter(blur)) for picture in pixels])
+
+
+def picture_grid(
+    titles: Sequence[str], labels: Sequence[str], pixels: Sequence[Pixels]
+) -> Image.Image:
+    """Lay out pictures in rows and columns with their names.
+
+    Args:
+        titles: Of the m columns.
+        labels: Of the n rows; a line feed begins a new line.
+        pixels: The pictures of each row, n of RGB uint8, shape `(m, size, size, 3)`.
+
+    Returns:
+        An RGB image, titles on top and labels to the left. Nothing is cut: a label that is higher
+        than its pictures makes its row higher.
+    """
+    size = pixels[0].shape[1]
+    side = size * max(1, SIDE // size)
+    gap = side // 24
+    font = _font(side // LINES)
+    headings = [_wrap(title, side, font) for title in titles]
+    beside = [_wrap(label, side, font) for label in labels]
+    top = 2 * gap + max(_height(text, font) for text in headings)
+    heights = [gap + max(side, _height(text, font)) for text in beside]
+    lefts = [gap + (side + gap) * column for column in range(1, len(titles) + 1)]
+    sheet = Image.new("RGB", (lefts[-1] + side + gap, top + sum(heights)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for left, text in zip(lefts, headings, strict=True):
+        pen.multiline_text((left, gap), text, "black", font)
+    for text, pictures, height in zip(beside, pixels, heights, strict=True):
+        pen.multiline_text((gap, top), text, "black", font)
+        for left, picture in zip(lefts, pictures, strict=True):
+            shown = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(shown, (left, top))
+        top += height
+    return sheet
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The fixed-width font that comes with matplotlib: Latin, Greek, Cyrillic, Arabic."""
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(fonts / "DejaVuSansMono.ttf", size)
+
+
+def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """Break lines at so many pixels."""
+    letters = int(width / font.getlength("m"))
+    return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())
+
+
+def _height(text: str, font: ImageFont.FreeTypeFont) -> int:
+    """In pixels, from the place it is written at to its lowest pixel."""
+    return int(ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)[3])
