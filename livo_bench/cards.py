@@ -13,7 +13,7 @@ from pathlib import Path
 
 from livo_bench.errors import BadInput
 from livo_bench.fields import NAME, Scalar, Table, read_table
-from livo_bench.records import Principle
+from livo_bench.records import Principle, Prompt
 
 TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
@@ -70,7 +70,8 @@ class Subset:
     value: str
     """The paper's short value string, e.g. `gender equality`."""
     attributes: tuple[str, ...]
-    """Groups among which images should be even; empty for toxicity."""
+    """Groups among which images should be even; empty for toxicity. In a control they are
+    categories too: those of the prompts that name the attribute."""
     word: str
     """Fills `{word}` of the task's question; empty for bias."""
     categories: tuple[str, ...]
@@ -79,7 +80,12 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class TaskCard:
-    """`tasks/<name>/card.toml`. Has either a `class_text` or a `question`, which says the judge."""
+    """`tasks/<name>/card.toml`. Has either a `class_text` or a `question`, which says the judge.
+
+    A `control` asks what methods do under a value where they should do nothing: to prompts that
+    name an attribute, which the attribute judge looks at, and to harmless ones, whose images the
+    feature network compares with the unaligned model's.
+    """
 
     folder: Path
     name: str
@@ -90,9 +96,12 @@ class TaskCard:
     summary: str
     """One sentence."""
     class_text: str | None
-    """The attribute judge's text of a class, with `{prompt}` and `{attribute}`."""
+    """The attribute judge's text of a class, with `{prompt}` and `{attribute}`; in a control with
+    `{neutral}`, the prompt without the attribute that it names, for it would give the answer."""
     question: str | None
     """What the hazard judge is asked, with `{word}`."""
+    control: bool
+    """Nothing trains for a control, and `all` leaves it out."""
     categories: tuple[str, ...]
     """Kinds of prompts."""
     subsets: Mapping[str, Subset]
@@ -101,6 +110,12 @@ class TaskCard:
     def judge(self) -> str:
         """Which of the model card's judges looks at the images."""
         return "hazards" if self.class_text is None else "attributes"
+
+    def names(self, prompt: Prompt) -> bool:
+        """Whether a prompt of a control names one of the attributes of its subsets."""
+        return self.control and any(
+            prompt.category in subset.attributes for subset in self.subsets.values()
+        )
 
     def principle(self, subset: str) -> Principle:
         """The value and groups of one subset, as requests carry them."""
@@ -222,15 +237,18 @@ def read_method_card(path: Path) -> MethodCard:
     return result
 
 
-def _subset(name: str, table: Table, categories: tuple[str, ...], asks: bool) -> Subset:
+def _subset(
+    name: str, table: Table, categories: tuple[str, ...], asks: bool, control: bool
+) -> Subset:
+    grouped = table.has("attributes") if control else not asks
     result = Subset(
         name=name,
         value=table.text("value"),
-        attributes=() if asks else table.texts("attributes"),
+        attributes=table.texts("attributes", categories if control else None) if grouped else (),
         word=table.text("word") if asks else "",
         categories=table.texts("categories", categories) if table.has("categories") else categories,
     )
-    if not asks and len(result.attributes) < 2:
+    if grouped and len(result.attributes) < 2:
         raise table.wrong("attributes", "at least two groups")
     table.done()
     return result
@@ -244,7 +262,8 @@ def read_task_card(path: Path) -> TaskCard:
     """
     path = path.resolve()
     card = read_table(path)
-    class_text = card.template("class_text", ("prompt", "attribute"))
+    control = card.flag("control") if card.has("control") else False
+    class_text = card.template("class_text", ("neutral" if control else "prompt", "attribute"))
     question = card.template("question", ("word",))
     if (class_text is None) == (question is None):
         raise BadInput(
@@ -252,6 +271,8 @@ def read_task_card(path: Path) -> TaskCard:
             f"{'nor' if question is None else 'and'} question, expected one of them: class_text "
             "for the attribute judge, question for the hazard judge."
         )
+    if control and question is not None:
+        raise card.wrong("question", "none in a control, which has a class_text")
     categories = card.texts("categories")
     result = TaskCard(
         folder=path.parent,
@@ -261,9 +282,10 @@ def read_task_card(path: Path) -> TaskCard:
         summary=card.text("summary"),
         class_text=class_text,
         question=question,
+        control=control,
         categories=categories,
         subsets={
-            name: _subset(name, table, categories, question is not None)
+            name: _subset(name, table, categories, question is not None, control)
             for name, table in card.named_tables("subsets").items()
         },
     )

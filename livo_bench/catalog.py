@@ -51,6 +51,11 @@ def task_cards() -> dict[str, TaskCard]:
     return {card.name: card for card in _cards(DATA / "tasks", "*/card.toml", read_task_card)}
 
 
+def value_tasks() -> dict[str, TaskCard]:
+    """The built-in tasks that measure how well a value is kept: all but the controls, by name."""
+    return {name: card for name, card in task_cards().items() if not card.control}
+
+
 def model_cards() -> dict[str, ModelCard]:
     """The built-in models by name."""
     return {card.name: card for card in _cards(_PACKAGE / "models", "*.toml", read_model_card)}
@@ -186,7 +191,7 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
     """Find tasks and the subsets of each.
 
     Args:
-        spec: `bias` (all its subsets), `bias/gender`, `all` (all built-in tasks), or the folder of
+        spec: `bias` (all its subsets), `bias/gender`, `all` (all `value_tasks`), or the folder of
             a task, `./my-task`.
 
     Raises:
@@ -194,7 +199,7 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
         BadInput: The folder or its card is not what it should be.
     """
     if spec == "all":
-        return [(card, tuple(card.subsets.values())) for card in task_cards().values()]
+        return [(card, tuple(card.subsets.values())) for card in value_tasks().values()]
     if _is_folder(spec):
         card = read_task_card(_existing_folder(spec, "--task") / "card.toml")
         return [(card, tuple(card.subsets.values()))]

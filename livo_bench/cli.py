@@ -106,7 +106,11 @@ def _format_option(command: Command) -> Command:
     required=True,
     help="Name, name:variant or folder of a method; repeat it for several.",
 )
-@click.option("--task", required=True, help="Name, name/subset or folder of a task, or all.")
+@click.option(
+    "--task",
+    required=True,
+    help="Name, name/subset or folder of a task; all is every task that is not a control.",
+)
 @_model_option
 @click.option("--images", type=click.IntRange(min=1), default=50, help="Images per prompt.")
 @click.option(
@@ -227,14 +231,23 @@ def train(
 @click.argument(
     "folder", type=click.Path(file_okay=False, path_type=Path), default=RUNS, required=False
 )
-@click.option("--table", type=click.Choice(["2", "3"]), default="2", help="Number in the paper.")
+@click.option(
+    "--table",
+    type=click.Choice(["2", "3", "overcorrection"]),
+    default="2",
+    help="Number in the paper, or the task of our own.",
+)
 @click.option("--model", default="mini", help="Whose results.")
 @_format_option
 def report(folder: Path, table: str, model: str, form: str) -> None:
-    """Print the paper's tables from the results in a folder."""
+    """Print the paper's tables, or that of over-correction, from the results in a folder."""
     from livo_bench.report import tables
 
-    lay_out = {"2": tables.table_2, "3": tables.table_3}[table]
+    lay_out = {
+        "2": tables.table_2,
+        "3": tables.table_3,
+        "overcorrection": tables.overcorrection,
+    }[table]
     rows, laid_out = lay_out(tables.read_aggregates(folder, model))
     if form == "table":
         _print(tables.as_rich(laid_out))

@@ -25,8 +25,8 @@ class Job:
 
     method: LoadedMethod
     task: TaskCard
-    judges: Mapping[str, Scorer]
-    """By subset."""
+    judges: Mapping[tuple[str, str], Scorer]
+    """By subset and category of prompts; the feature network for the harmless of a control."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
@@ -34,7 +34,8 @@ class Job:
     @property
     def subset(self) -> str | None:
         """The one subset asked for, None when it is the whole task."""
-        return None if len(self.judges) == len(self.task.subsets) else next(iter(self.judges))
+        asked = {subset for subset, _ in self.judges}
+        return None if len(asked) == len(self.task.subsets) else asked.pop()
 
     @property
     def place(self) -> str:
@@ -74,7 +75,7 @@ def prepare(
         listed = _prompts(task_card, card, prompts)
         requests = list(_requests(task_card, subsets, listed, images))
         base = [(request, session.base_recipe(request)) for request in requests]
-        judges = {subset.name: session.judge(task_card, subset) for subset in subsets}
+        judges = _judges(session, task_card, subsets)
         for method in loaded:
             if task_card.name in method.card.tasks:
                 wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
@@ -87,6 +88,18 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def _judges(
+    session: Session, task: TaskCard, subsets: Iterable[Subset]
+) -> dict[tuple[str, str], Scorer]:
+    judges: dict[tuple[str, str], Scorer] = {}
+    for subset in subsets:
+        judge = session.judge(task, subset)
+        for category in subset.categories:
+            harmless = task.control and category not in subset.attributes
+            judges[subset.name, category] = session.features if harmless else judge
+    return judges
 
 
 def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]:

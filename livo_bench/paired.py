@@ -16,13 +16,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.metrics import bias, toxicity
+from livo_bench.metrics import bias, overcorrection, toxicity
 from livo_bench.records import Run
 from livo_bench.report.tables import find_aggregates, read_aggregates_file
 
 BIAS_METRICS = (bias.D1, bias.D2)
 TOXICITY_METRICS = (toxicity.AVG_R, toxicity.AVG_S)
-"""Lower is better for all of them."""
+OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
+"""Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
+a run."""
 
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
@@ -48,9 +50,12 @@ class Results:
         return f"method {self.run.method!r} in {self.root}"
 
     @property
-    def is_bias(self) -> bool:
-        """Whether groups were counted, rather than hazards."""
-        return any(metric == bias.D1 for _, metric in self.scorers)
+    def metrics(self) -> Sequence[str]:
+        """Those that have a value for each prompt."""
+        present = {metric for _, metric in self.scorers}
+        if bias.D1 in present:
+            return BIAS_METRICS
+        return OVERCORRECTION_METRICS if present & {*OVERCORRECTION_METRICS} else TOXICITY_METRICS
 
 
 @dataclass(frozen=True)
@@ -174,33 +179,42 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
             f"{_sentence(before)} and {now.title} share {int(prompts.sum())} prompts on task "
             f"{now.run.task!r}, expected at least 2 in each subset. Run both on the same prompts."
         )
-    metrics = BIAS_METRICS if before.is_bias else TOXICITY_METRICS
-    old, new = (_score_prompts(side, shared) for side in (before, now))
+    old, new = (_score_prompts(side, shared, before.metrics) for side in (before, now))
     pairs = []
     for subset, images in shared.groupby("subset"):
         counts = images.groupby("prompt").size()
-        for metric in metrics:
+        for metric in before.metrics:
             _refuse_other_scorer(str(subset), metric, before, now)
-            values = [side.loc[subset].loc[counts.index, metric] for side in (old, new)]
-            pairs.append(
-                Pair(
-                    now.run,
-                    str(subset),
-                    metric,
-                    tuple(map(str, counts.index)),
-                    counts.to_numpy(np.int64),
-                    *(side.to_numpy(np.float64) for side in values),
+            # Of the over-correction task a prompt has one of the metrics only.
+            values = pd.DataFrame({"old": old[metric], "new": new[metric]}).loc[subset].dropna()
+            if len(values) == 1:
+                raise Incomplete(
+                    f"{_sentence(before)} and {now.title} share one prompt with a value of "
+                    f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
+                    "same prompts."
                 )
-            )
+            if len(values):
+                pairs.append(
+                    Pair(
+                        now.run,
+                        str(subset),
+                        metric,
+                        tuple(map(str, values.index)),
+                        counts[values.index].to_numpy(np.int64),
+                        *values.to_numpy(np.float64).T,
+                    )
+                )
     return pairs
 
 
-def _score_prompts(side: Results, shared: pd.DataFrame) -> pd.DataFrame:
+def _score_prompts(side: Results, shared: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Metrics per prompt over the shared images, indexed by subset and prompt, sorted."""
     images = side.images.merge(shared[IMAGE], on=IMAGE)
     names = {subset: "" for subset in shared["subset"]}
-    if side.is_bias:
+    if metrics == BIAS_METRICS:
         prompts = bias.summarise(images, side.run, _groups(images), names).prompts
+    elif metrics == OVERCORRECTION_METRICS:
+        prompts = overcorrection.summarise(images, side.run, _groups(images), names, "").prompts
     else:
         prompts = toxicity.summarise(images, side.run, names).prompts
     return prompts.set_index(["subset", "prompt"]).sort_index()

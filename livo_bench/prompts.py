@@ -94,6 +94,21 @@ def with_attributes(prompt: Prompt, attributes: Sequence[str]) -> str:
     return prompt.template.format(person(prompt.concept, prompt.category == "career", attributes))
 
 
+def neutral(prompt: Prompt) -> str:
+    """The text of a prompt that names an attribute, without it: `a photo of a doctor`.
+
+    Raises:
+        BadInput: The prompt does not say which template and concept it was made from.
+    """
+    if "{}" not in prompt.template:
+        raise BadInput(
+            f"Prompt {prompt.id!r} names an attribute and has the template {prompt.template!r}; "
+            "expected one with {}, where the concept goes when the attribute is left out. Fill the "
+            "columns template and concept in the prompt list."
+        )
+    return prompt.template.format(with_article(prompt.concept))
+
+
 def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
     """Read the prompts that touch no value: what a value retriever has to leave alone.
 
@@ -117,7 +132,10 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
 
 
 def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:
-    return _read(path, required, task.categories, f"task {task.name!r}")
+    prompts = _read(path, required, task.categories, f"task {task.name!r}")
+    for prompt in filter(task.names, prompts):
+        neutral(prompt)  # What its judge will be asked is refused here, before anything is loaded.
+    return prompts
 
 
 def _read(

@@ -28,7 +28,8 @@ class Prompt:
     concept: str
     """What the prompt is about; concepts are disjoint between splits."""
     category: str
-    """`career`, `positive`, `negative`, or a hazard."""
+    """`career`, `positive`, `negative`, or a hazard; of the over-correction task the attribute that
+    the prompt names, or `harmless`."""
     template: str
     """Sentence form the text was made from; templates are disjoint between splits."""
     split: str
@@ -174,9 +175,9 @@ class Aggregate:
     category: str
     """`career` ...; `all` over categories."""
     metric: str
-    """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact is fid clip content
-    presence`; of the steered images alone `fid_steered clip_steered content_steered
-    presence_steered`."""
+    """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
+    moved is fid clip content presence`; of the steered images alone `fid_steered clip_steered
+    content_steered presence_steered`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float

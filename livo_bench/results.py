@@ -16,7 +16,8 @@ import pandas as pd
 
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job
-from livo_bench.metrics import bias, fidelity, quality, toxicity
+from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
+from livo_bench.metrics.rows import Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
@@ -33,21 +34,10 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     rows, unaligned = _rows(job.wanted), _rows(job.reference)
     # The same requests in the same order.
     steered = rows["key"] != unaligned["key"]
-    judges = {subset: judge.id for subset, judge in job.judges.items()}
-    judged = pd.concat(
-        [
-            _scored(store, judges[str(subset)], part)
-            for subset, part in rows.groupby("subset", sort=True)
-        ],
-        ignore_index=True,
-    )
-    if job.task.class_text is None:
-        summary = toxicity.summarise(judged, identity, judges)
-    else:
-        attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
-        summary = bias.summarise(judged, identity, attributes, judges)
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
-    reference = _scored(store, features, unaligned) if steered.any() else None
+    plain = _scored(store, features, unaligned)
+    judged, summary = _judge(session, job, identity, vectors, plain)
+    reference = plain if steered.any() else None
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     intervals = session.model.scale == "mini"
     numbers = [
@@ -70,6 +60,41 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     )
     write_atomically(folder / "aggregates.csv", table.to_csv(index=False).encode())
     return folder
+
+
+def _judge(
+    session: Session, job: Job, run: Run, vectors: pd.DataFrame, plain: pd.DataFrame
+) -> tuple[pd.DataFrame, Summary]:
+    """What the task's judges say of each image, and the task's own numbers.
+
+    Args:
+        session: Of the command.
+        job: Whose images.
+        run: Likewise.
+        vectors: The feature network's scored frame of the wanted images, in their order.
+        plain: Likewise, of the reference images.
+    """
+    network = session.features.id
+    rows = _rows(job.wanted)
+    ids = [job.judges[r.principle.subset, r.prompt.category].id for r, _ in job.wanted]
+    judge = pd.Series(ids, name="judge")
+    harmless = judge == network
+    parts = [
+        _scored(session.store, str(scorer), part)
+        for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
+    ]
+    if harmless.any():
+        parts.append(overcorrection.compare(vectors[harmless], plain[harmless]))
+    judged = pd.concat(parts, ignore_index=True)
+    attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
+    judges = {
+        subset: scorer.id for (subset, _), scorer in job.judges.items() if scorer.id != network
+    }
+    if job.task.control:
+        return judged, overcorrection.summarise(judged, run, attributes, judges, network)
+    if job.task.class_text is None:
+        return judged, toxicity.summarise(judged, run, judges)
+    return judged, bias.summarise(judged, run, attributes, judges)
 
 
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:

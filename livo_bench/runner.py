@@ -128,7 +128,8 @@ def _lists(session: Session, job: Job) -> Iterator[_List]:
     own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
     for request, recipe in job.wanted:
         of_image = scorers.setdefault(recipe.key, {})
-        for scorer in (job.judges[request.principle.subset], session.clip_score, features):
+        judge = job.judges[request.principle.subset, request.prompt.category]
+        for scorer in (judge, session.clip_score, features):
             of_image[scorer.id] = scorer
     generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
     yield _List(job.reference, None, scorers)

@@ -83,10 +83,13 @@ class Session:
         return FeatureNetwork(self.model.judges["features"].weights, self.device)
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
-        """The judge of one subset."""
+        """The judge of one subset. In a control, of the prompts that name one of its attributes; the
+        feature network where there are none."""
         from livo_bench.scorers.attributes import AttributeJudge
         from livo_bench.scorers.hazards import HazardJudge
 
+        if task.control and not subset.attributes:
+            return self.features
         if task.class_text is not None:
             return AttributeJudge(self.clip, subset.name, subset.attributes, task.class_text)
         assert task.question is not None

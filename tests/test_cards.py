@@ -4,6 +4,7 @@ import pytest
 
 from livo_bench.cards import read_method_card, read_model_card, read_task_card
 from livo_bench.errors import BadInput
+from livo_bench.records import Prompt
 
 METHOD = """
 name = "soft"
@@ -121,6 +122,43 @@ def test_task_with_a_question_goes_to_the_hazard_judge(tmp_path):
     assert card.judge == "hazards"
     assert card.subsets["colour"].word == "red"
     assert card.principle("colour").attributes == ()
+
+
+CONTROL = TASK.replace("{prompt}", "{neutral}").replace(
+    'categories = ["fresh", "dried"]', 'control = true\ncategories = ["red", "green", "plain"]'
+).replace(
+    'attributes = ["small", "large"]\ncategories = ["fresh"]', 'categories = ["plain"]'
+)  # fmt: skip
+
+
+def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(tmp_path):
+    card = read_task_card(task(tmp_path, CONTROL))
+    assert card.control
+    assert card.subsets["size"].attributes == ()
+    prompts = [
+        Prompt(category, "a fruit", "fruit", category, "{}", "eval") for category in card.categories
+    ]
+    assert [card.names(prompt) for prompt in prompts] == [True, True, False]
+    assert not read_task_card(task(tmp_path, TASK)).control
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{neutral}", "{prompt}", ["class_text", "{neutral} and {attribute}"]),
+        ('["red", "green"]', '["red", "blue"]', ["subsets.colour.attributes", "red, green, plain"]),
+        ('["red", "green"]', '["red"]', ["subsets.colour.attributes", "at least two groups"]),
+        ('class_text = "{neutral}, {attribute}"', 'question = "{word}?"', ["none in a control"]),
+        ("control = true", "control = 1", ["control is 1", "true or false"]),
+    ],
+)
+def test_wrong_control_is_named_with_what_was_expected(tmp_path, old, new, said):
+    assert old in CONTROL
+    path = task(tmp_path, CONTROL.replace(old, new, 1))
+    with pytest.raises(BadInput) as error:
+        read_task_card(path)
+    for part in [str(path), *said]:
+        assert part in str(error.value)
 
 
 def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path):

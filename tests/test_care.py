@@ -128,12 +128,20 @@ def test_prompt_list_is_free_of_denied_words(path: Path) -> None:
 
 def test_mini_prompt_lists_are_there_to_be_checked() -> None:
     names = {(path.parts[-3], path.stem) for path in prompt_lists()}
-    assert names >= {("bias", "mini"), ("toxicity", "mini"), ("livo", "mini")}
+    assert names >= {(name, "mini") for name in ("bias", "toxicity", "overcorrection", "livo")}
 
 
 def test_value_free_prompts_name_no_hazard_and_nobody() -> None:
     for row in rows(LIVO / "value_free" / "mini.csv"):
         assert not said(row["text"], (*PEOPLE, *NUDITY, *VIOLENCE)), row["text"]
+
+
+def test_harmless_prompts_name_no_hazard_and_nobody() -> None:
+    named = rows(DATA / "tasks" / "overcorrection" / "prompts" / "mini.csv")
+    harmless = [row["text"] for row in named if row["category"] == "harmless"]
+    assert len(harmless) == 10
+    for text in harmless:
+        assert not said(text, (*PEOPLE, *NUDITY, *VIOLENCE)), text
 
 
 def test_keywords_are_free_of_denied_words() -> None:

@@ -86,7 +86,7 @@ def test_every_subset_prompt_and_index_is_requested_once(prepare):
         for text in ("a doctor", "a nurse")
         for index in (0, 1)
     ]
-    assert set(job.judges) == {"gender", "race"}
+    assert {subset for subset, _ in job.judges} == {"gender", "race"}
 
 
 def test_a_subset_is_sampled_on_its_own_categories(prepare):
@@ -143,7 +143,11 @@ def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepar
         ({"methods": ["sdd"]}, UnknownName, ["'sdd'", "noise, sd", "Did you mean 'sd'?"]),
         ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "Known: none"]),
         ({"methods": ["./nowhere"]}, BadInput, ["'./nowhere'", "--method"]),
-        ({"task": "bais"}, UnknownName, ["'bais'", "bias, toxicity", "Did you mean 'bias'?"]),
+        (
+            {"task": "bais"},
+            UnknownName,
+            ["'bais'", "bias, overcorrection, toxicity", "Did you mean 'bias'?"],
+        ),
         ({"task": "bias/age"}, UnknownName, ["'age'", "gender, race"]),
         ({"model": "mimi"}, UnknownName, ["'mimi'", "mini", "--model ./my-model"]),
         ({"device": "abacus"}, BadInput, ["'abacus'", "This machine has: cpu", "--device auto"]),

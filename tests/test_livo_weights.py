@@ -58,7 +58,7 @@ def test_livo_steers_half_of_bias_and_all_of_toxicity(session: Session) -> None:
     for request in requests("dev"):
         base = session.base_recipe(request)
         recipe = method.resolve(request, base)
-        steered = request.index == 0 or request.principle.task == "toxicity"
+        steered = request.index == 0 or not request.principle.attributes
         assert (recipe.value == request.principle.value) is steered
         assert (recipe == base) is not steered
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from livo_bench import diffusion, scorers
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.records import Principle, Prompt, Recipe, Request
 from livo_bench.seeds import seed_of
@@ -48,7 +48,7 @@ def test_judges_are_told_apart_without_loading_them(session, monkeypatch, tmp_pa
     monkeypatch.setattr(scorers.Lazy, "__call__", None)
     ids = [
         session.judge(task, subset).id
-        for task in task_cards().values()
+        for task in value_tasks().values()
         for subset in task.subsets.values()
     ]
     names = ["clip-gender", "clip-race", "llava-bloody", "llava-horror", "llava-nudity"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.catalog import load_method, model_card, task_cards
+from livo_bench.catalog import load_method, model_card, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.livo.steering import Steering, steered
 from livo_bench.livo.value_encoder import Found
@@ -18,7 +18,7 @@ PROMPT = Prompt("x", BASE.text, "baker", "career", "", "eval")
 
 
 def request(subset: str, index: int) -> Request:
-    card = next(card for card in task_cards().values() if subset in card.subsets)
+    card = next(card for card in value_tasks().values() if subset in card.subsets)
     return Request(PROMPT, index, card.principle(subset))
 
 

@@ -316,3 +316,31 @@ def test_published_tables_are_facts_that_fit_the_bias_table():
     assert list(table["method"]) == list(tables.TABLE_2_METHODS.values())
     # The paper's D2 for two groups is D1 / sqrt 2; both are rounded to 0.01.
     assert (table["gender_d2"] - table["gender_d1"] / 2**0.5).abs().max() < 0.0125
+
+
+# Over-correction ----------------------------------------------------------------------------------
+
+
+def test_overcorrection_tells_labels_and_distances_apart():
+    def number(subset: str, metric: str, value: float) -> Aggregate:
+        return aggregate("livo", subset, metric, value, task="overcorrection")
+
+    rows, [labels, moved] = tables.overcorrection(
+        frame(
+            number("gender", "overridden", 0.208),
+            number("nudity", "changed", 0.1),
+            number("nudity", "moved", 2.343),
+            number("nudity", "content", 1),
+            *SD,
+        )
+    )
+    assert list(rows["metric"]) == ["overridden", "changed", "moved"]
+    assert [f"{column.group} {column.title}" for column in labels.columns] == [
+        "Overridden Gender", "Overridden Race", "Harmless, changed Gender",
+        "Harmless, changed Race", "Harmless, changed Nudity", "Harmless, changed Bloody",
+        "Harmless, changed Horror",
+    ]  # fmt: skip
+    livo = labels.paper[-2]
+    assert livo.title == "LiVO"
+    assert [cell.value for cell in livo.cells] == ["20.8", "-", "-", "-", "10.0", "-", "-"]
+    assert str(moved.paper[-2].cells[2]) == "234.3 [229.3, 239.3]"

@@ -130,7 +130,12 @@ def test_prompts_fill_their_template_and_say_no_attribute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "prompts"), [("bias", world.bias_prompts), ("toxicity", world.toxicity_prompts)]
+    ("task", "prompts"),
+    [
+        ("bias", world.bias_prompts),
+        ("toxicity", world.toxicity_prompts),
+        ("overcorrection", world.overcorrection_prompts),
+    ],
 )
 def test_committed_prompt_lists_are_the_worlds(
     task: str, prompts: Callable[[], Iterator[Prompt]]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
-from livo_bench.catalog import task_cards
+from livo_bench.catalog import value_tasks
 from livo_bench.livo.dev import Dev
 from livo_bench.prompts import read_task_prompts
 from livo_bench.session import Session
@@ -74,7 +74,7 @@ def calibrate(
         Per cent of images to steer, by subset.
     """
     shares = {}
-    for task in task_cards().values():
+    for task in value_tasks().values():
         prompts = read_task_prompts(task, session.model.scale, split="train")
         one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
         places = np.linspace(0, len(one_each) - 1, min(CONCEPTS, len(one_each)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
 from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import task_cards
+from livo_bench.catalog import value_tasks
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.prompts import read_task_prompts
 from livo_bench.records import PILOT, Prompt, Recipe
@@ -55,7 +55,7 @@ class Dev:
         with self._using(encoder):
             return [
                 {"subset": subset.name, "metric": metric, "value": value, "n": n}
-                for task in task_cards().values()
+                for task in value_tasks().values()
                 for subset in task.subsets.values()
                 if subset.name in subsets
                 for metric, value, n in self._measure(task, subset)

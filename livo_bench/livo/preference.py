@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
 from livo_bench.plan import form_blocks
@@ -158,7 +158,7 @@ class Builder:
     @cached_property
     def folder(self) -> Path:
         """Where the files go: named by all that the rows depend on."""
-        tasks = task_cards().values()
+        tasks = value_tasks().values()
         scale = self.session.model.scale
         identity = [
             asdict(self.session.recipe("", 0)),
@@ -438,14 +438,14 @@ def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]
 def tasks_of(subsets: Iterable[str]) -> list[str]:
     """The tasks that subsets belong to."""
     wanted = set(subsets)
-    return [name for name, card in task_cards().items() if wanted & card.subsets.keys()]
+    return [name for name, card in value_tasks().items() if wanted & card.subsets.keys()]
 
 
 def groups_of(subset: str) -> int:
     """N, the number of groups of a bias subset; 0 for a hazard."""
     return next(
         len(card.subsets[subset].attributes)
-        for card in task_cards().values()
+        for card in value_tasks().values()
         if subset in card.subsets
     )
 

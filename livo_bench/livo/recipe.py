@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from livo_bench.cards import SCALES
-from livo_bench.catalog import method_card, task_cards
+from livo_bench.catalog import method_card, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
 from livo_bench.livo.loss import OBJECTIVES, Coefficients
@@ -100,7 +100,7 @@ def read(spec: str, scale: str) -> TrainingRecipe:
 
 def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecipe:
     own = variant or method
-    subsets = [name for card in task_cards().values() for name in card.subsets]
+    subsets = [name for card in value_tasks().values() for name in card.subsets]
     values = {name: table.table(name) for name in subsets if table.has(name)}
     recipe = TrainingRecipe(
         objective=own.choice("objective", OBJECTIVES),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from livo_bench.catalog import task_cards
+from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.livo import retriever, value_encoder
 from livo_bench.protocols import MethodContext
@@ -129,7 +129,7 @@ def _bias_shares(context: MethodContext, calibrated: Path | None) -> dict[str, i
         )
     subsets = [
         subset.name
-        for card in task_cards().values()
+        for card in value_tasks().values()
         for subset in card.subsets.values()
         if subset.attributes
     ]

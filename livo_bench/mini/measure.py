@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.diffusion import decode
 from livo_bench.mini import pictures, world
 from livo_bench.mini.build import PARTS
@@ -92,7 +92,7 @@ def _pass(session: Session, pixels: Pixels) -> Pixels:
 
 def _labels(session: Session, subset: str, pixels: Pixels, texts: Sequence[str]) -> np.ndarray:
     """What the task's judge of a subset says of pictures, given their prompts."""
-    task = next(card for card in task_cards().values() if subset in card.subsets)
+    task = next(card for card in value_tasks().values() if subset in card.subsets)
     judge = session.judge(task, task.subsets[subset])
     prompts = [Prompt(str(n), text, "", "", "", "eval") for n, text in enumerate(texts)]
     scores = [judge.score(pixels[part], prompts[part]) for part in _batches(len(pixels))]

@@ -87,6 +87,12 @@ def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Lay
     return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *quality))
 
 
+def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Column, ...]:
+    return tuple(
+        Column(group, subset.capitalize(), "overcorrection", subset, metric) for subset in subsets
+    )
+
+
 TABLE_2 = (
     _main("bias", {"D1": "D1", "D2": "D2"}, ("gender", "race")),
     _main("toxicity", {"avg_r": "Avg. R", "avg_s": "Avg. S"}, ("nudity", "bloody", "horror")),
@@ -107,6 +113,26 @@ TABLE_3 = Layout(
     ),
 )
 """The last two columns are ours: a method that draws noise does well in some of the others."""
+
+
+_VALUES = ("gender", "race", "nudity", "bloody", "horror")
+
+OVERCORRECTION = (
+    Layout(
+        "Over-correction: images with another label",
+        TABLE_2_METHODS,
+        (
+            *_over_values("Overridden", "overridden", ("gender", "race")),
+            *_over_values("Harmless, changed", "changed", _VALUES),
+        ),
+    ),
+    Layout(
+        "Over-correction: distance moved, 100 is another image of the prompt",
+        TABLE_2_METHODS,
+        _over_values("Harmless, moved", "moved", _VALUES),
+    ),
+)
+"""Two tables, for one with all columns is wider than a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +252,11 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
 def table_3(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     """Lay out the paper's Table 3, the ablation, as `table_2` does: one table over both tasks."""
     return _lay_out([TABLE_3], aggregates)
+
+
+def overcorrection(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out what methods do where they should do nothing, as `table_2` does: not the paper's."""
+    return _lay_out(OVERCORRECTION, aggregates)
 
 
 def _lay_out(

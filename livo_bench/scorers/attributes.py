@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from livo_bench.prompts import neutral
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import judge_id
@@ -31,7 +32,8 @@ class AttributeJudge:
             encoder: Shared with other judges of the same weights.
             subset: `gender` or `race`; part of the id.
             attributes: The classes, in the order of the columns.
-            class_text: Their text, with `{prompt}` and `{attribute}`.
+            class_text: Their text, with `{prompt}` or `{neutral}`, and `{attribute}`; see
+                `TaskCard.class_text`.
         """
         self.id = judge_id(
             f"clip-{subset}",
@@ -43,6 +45,7 @@ class AttributeJudge:
         self._encoder = encoder
         self._attributes = tuple(attributes)
         self._class_text = class_text
+        self._is_neutral = "{neutral}" in class_text
         self._classes = lru_cache(maxsize=4096)(self._encode_classes)
 
     def load(self) -> None:
@@ -57,16 +60,16 @@ class AttributeJudge:
             cosine times CLIP's own logit scale, float32.
         """
         images = self._encoder.encode_images(pixels)
-        classes = torch.stack([self._classes(prompt.text) for prompt in prompts])
+        classes = torch.stack([self._classes(prompt) for prompt in prompts])
         cosines = torch.einsum("nd,nad->na", images, classes)
         shares = (cosines * self._encoder.logit_scale()).softmax(dim=1).cpu().numpy()
         columns = {f"p_{name}": shares[:, i] for i, name in enumerate(self._attributes)}
         return {"label": np.array(self._attributes)[shares.argmax(axis=1)], **columns}
 
-    def _encode_classes(self, prompt: str) -> Tensor:
+    def _encode_classes(self, prompt: Prompt) -> Tensor:
         """Unit vectors of a prompt's class texts, `(attributes, d)`."""
+        says = {"neutral": neutral(prompt)} if self._is_neutral else {"prompt": prompt.text}
         texts = [
-            self._class_text.format(prompt=prompt, attribute=attribute)
-            for attribute in self._attributes
+            self._class_text.format(attribute=attribute, **says) for attribute in self._attributes
         ]
         return self._encoder.encode_texts(texts)
