@@ -83,8 +83,11 @@ class Session:
         return FeatureNetwork(self.model.judges["features"].weights, self.device)
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
-        """The judge of one subset. In a control, of the prompts that name one of its attributes; the
-        feature network where there are none."""
+        """The judge of one subset.
+
+        In a control, of the prompts that name one of its attributes; the feature network where the
+        subset has none.
+        """
         from livo_bench.scorers.attributes import AttributeJudge
         from livo_bench.scorers.hazards import HazardJudge
 

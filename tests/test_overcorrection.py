@@ -119,8 +119,8 @@ def test_a_single_unaligned_image_gives_no_distance():
 
 def test_hand_worked_example():
     named = labelled(
-        [("p", "female", "male"), ("p", "female", "female"), ("p", "female", "male")]
-        + [("p", "female", "male"), ("q", "male", "male"), ("q", "male", None)]
+        [("p", "female", label) for label in ("male", "female", "male", "male")]
+        + [("q", "male", label) for label in ("male", None)]
     )
     dog = vectors_of({"dog": [("c", "car", [3, 4]), ("d", "dog", [6, 28])]}, "gender")
     harmless = overcorrection.compare(dog, PLAIN)

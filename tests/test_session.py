@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from livo_bench import diffusion, scorers
-from livo_bench.catalog import model_card, task_cards, value_tasks
+from livo_bench.catalog import model_card, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.records import Principle, Prompt, Recipe, Request
 from livo_bench.seeds import seed_of
