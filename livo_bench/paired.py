@@ -8,6 +8,7 @@ and CLIP score have no value of their own for a prompt and are left out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
