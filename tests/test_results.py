@@ -213,5 +213,5 @@ def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(prepared):
 def test_a_score_that_is_gone_is_not_left_out_silently(prepared):
     session, [sd, _] = prepared
     more = replace(sd, wanted=[(r, replace(c, seed=1)) for r, c in sd.wanted[:1]] + sd.wanted[1:])
-    with pytest.raises(Incomplete, match=r"1 scores of clip-gender-\w+ are missing"):
+    with pytest.raises(Incomplete, match=r"1 scores of clip-score-\w+ are missing"):
         summarise(session, more, IMAGES)
