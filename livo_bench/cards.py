@@ -29,6 +29,8 @@ class Variant:
     name: str
     title: str
     """As tables print it."""
+    told: str
+    """As of the method, unless the variant says otherwise."""
     settings: Mapping[str, Scalar]
     """The settings that differ from the method's own."""
 
@@ -195,8 +197,9 @@ def _folder_name(table: Table, folder: Path) -> str:
     return table.name("name", folder.name)
 
 
-def _variant(name: str, table: Table, settings: Mapping[str, Scalar]) -> Variant:
+def _variant(name: str, table: Table, told: str, settings: Mapping[str, Scalar]) -> Variant:
     title = table.text("title")
+    told = table.choice("told", TOLD) if table.has("told") else told
     changed = table.scalars()
     for field, value in changed.items():
         if field not in settings:
@@ -204,7 +207,7 @@ def _variant(name: str, table: Table, settings: Mapping[str, Scalar]) -> Variant
             raise table.wrong(field, f"a setting of the method; [settings] has: {known}")
         if type(value) is not type(settings[field]):
             raise table.wrong(field, f"the type it has in [settings], like {settings[field]!r}")
-    return Variant(name, title, changed)
+    return Variant(name, title, told, changed)
 
 
 def read_method_card(path: Path) -> MethodCard:
@@ -216,20 +219,21 @@ def read_method_card(path: Path) -> MethodCard:
     path = path.resolve()
     card = read_table(path)
     settings = card.table("settings").scalars()
+    told = card.choice("told", TOLD)
     result = MethodCard(
         folder=path.parent,
         name=_folder_name(card, path.parent),
         title=card.text("title"),
         version=card.whole("version", 1),
         tasks=card.texts("tasks"),
-        told=card.choice("told", TOLD),
+        told=told,
         summary=card.text("summary"),
         paper=card.text("paper", empty=True),
         differences=card.texts("differences"),
         tried=card.texts("tried") if card.has("tried") else (),
         settings=settings,
         variants={
-            name: _variant(name, table, settings)
+            name: _variant(name, table, told, settings)
             for name, table in card.named_tables("variants").items()
         },
     )

@@ -46,6 +46,18 @@ def method_cards() -> dict[str, MethodCard]:
     return {card.name: card for card in _cards(DATA / "methods", "*/card.toml", read_method_card)}
 
 
+def told() -> dict[str, str]:
+    """What each built-in method and variant is told, by its name as in `--method`."""
+    return {
+        name: what
+        for card in method_cards().values()
+        for name, what in (
+            (card.name, card.told),
+            *((f"{card.name}:{variant.name}", variant.told) for variant in card.variants.values()),
+        )
+    }
+
+
 def task_cards() -> dict[str, TaskCard]:
     """The built-in tasks by name."""
     return {card.name: card for card in _cards(DATA / "tasks", "*/card.toml", read_task_card)}

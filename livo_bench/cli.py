@@ -233,22 +233,36 @@ def train(
 )
 @click.option(
     "--table",
-    type=click.Choice(["2", "3", "overcorrection"]),
+    type=click.Choice(["2", "3", "trade-off", "overcorrection"]),
     default="2",
-    help="Number in the paper, or the task of our own.",
+    help="Number in the paper, or one of our own.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw the trade-off into an .svg or .png file instead.",
 )
 @click.option("--model", default="mini", help="Whose results.")
 @_format_option
-def report(folder: Path, table: str, model: str, form: str) -> None:
-    """Print the paper's tables, or that of over-correction, from the results in a folder."""
+def report(folder: Path, table: str, figure: Path | None, model: str, form: str) -> None:
+    """Print tables or draw the trade-off from the results in a folder."""
     from livo_bench.report import tables
 
+    aggregates = tables.read_aggregates(folder, model)
+    if figure is not None:
+        from livo_bench.report.figures import trade_off
+
+        trade_off(aggregates, figure)
+        click.echo(figure)
+        return
     lay_out = {
         "2": tables.table_2,
         "3": tables.table_3,
+        "trade-off": tables.trade_off,
         "overcorrection": tables.overcorrection,
     }[table]
-    rows, laid_out = lay_out(tables.read_aggregates(folder, model))
+    rows, laid_out = lay_out(aggregates)
     if form == "table":
         _print(tables.as_rich(laid_out))
     elif form == "markdown":

@@ -140,6 +140,13 @@ def test_report_without_results_says_what_to_run(tmp_path):
     assert "livo-bench run --method sd --task bias" in result.stderr
 
 
+def test_report_draws_a_figure_instead_of_a_table(tmp_path):
+    path = tmp_path / "trade_off.svg"
+    result = invoke("report", RESULTS, "--figure", str(path))
+    assert result.stdout == f"{path}\n"
+    assert path.read_text().startswith("<?xml")
+
+
 def test_report_prints_table_3_in_every_form():
     for form in ("table", "markdown", "csv", "json"):
         text = invoke("report", RESULTS, "--table", "3", "--format", form).stdout

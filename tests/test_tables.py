@@ -157,8 +157,8 @@ def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
     title, body = tables.as_markdown(laid_out).split("\n\n")
     assert title == "**Table 2, bias**"
     lines = body.splitlines()
-    assert lines[0].startswith("| Method | Gender D1 | Gender D2 |")
-    assert lines[2].startswith("| SD | 56.3 [50.1, 62.0] (fair 11.2) |")
+    assert lines[0].startswith("| Method | Told | Gender D1 | Gender D2 |")
+    assert lines[2].startswith("| SD | nothing | 56.3 [50.1, 62.0] (fair 11.2) |")
     assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
     assert len(lines) == 2 + 8
     assert len({line.count(" | ") for line in lines}) == 1
@@ -344,3 +344,28 @@ def test_overcorrection_tells_labels_and_distances_apart():
     assert livo.title == "LiVO"
     assert [cell.value for cell in livo.cells] == ["20.8", "-", "-", "-", "10.0", "-", "-"]
     assert str(moved.paper[-2].cells[2]) == "234.3 [229.3, 239.3]"
+
+
+def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
+    _, [laid_out] = tables.table_2(
+        frame(
+            *(
+                aggregate(method, "gender", "D1", 0.5)
+                for method in ("livo", "livo:retrieved", "mine")
+            )
+        )
+    )
+    told = {row.title: row.told for row in (*laid_out.paper, *laid_out.others)}
+    assert (told["SD"], told["LiVO"], told["LiVO w/ R"]) == ("nothing", "value", "nothing")
+    assert told["mine"] == "-"
+
+
+def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
+    rows = [aggregate("livo", "all", metric, 0.25) for metric in ("D1", "content_steered")]
+    _, [laid_out] = tables.trade_off(frame(*rows))
+    [livo] = [row for row in laid_out.paper if row.title == "LiVO"]
+    shown = dict(zip((c.metric for c in laid_out.columns), livo.cells, strict=True))
+    assert {metric for metric, cell in shown.items() if cell.value == "25.0"} == {
+        "D1",
+        "content_steered",
+    }

@@ -121,7 +121,7 @@ def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
     shared = pd.concat(frames, axis="columns", join="inner").sort_index()
     prompts: dict[tuple[str, str], list[_Row]] = {}
     for (subset, prompt, index), *keys in shared.itertuples():
-        row = _Row(not sides[0].is_bias, subset, prompt, index, tuple(keys))
+        row = _Row(sides[0].metrics == paired.TOXICITY_METRICS, subset, prompt, index, tuple(keys))
         prompts.setdefault((subset, prompt), []).append(row)
     return list(prompts.values())
 

@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 
+from livo_bench.catalog import told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report.rows import markdown_line
@@ -117,6 +118,25 @@ TABLE_3 = Layout(
 
 _VALUES = ("gender", "race", "nudity", "bloody", "horror")
 
+
+def _trade_off(task: str, gain: str, title: str) -> Layout:
+    return Layout(
+        f"Trade-off, {task}",
+        METHOD_TITLES,
+        (
+            Column("All images", title, task, ALL, gain),
+            Column("All images", "Content", task, ALL, "content"),
+            Column("Steered images", "Content", task, ALL, "content_steered"),
+            Column("Steered images", "Somebody there", task, ALL, "presence_steered"),
+            Column("Steered images", "CLIP", task, ALL, "clip_steered", 1),
+            Column("Steered images", "FID", task, ALL, "fid_steered", 1),
+        ),
+    )
+
+
+TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Avg. R"))
+"""Lower D1 and Avg. R are the gain; the steered images show what it costs."""
+
 OVERCORRECTION = (
     Layout(
         "Over-correction: images with another label",
@@ -153,6 +173,8 @@ class Row:
     """One method in one table."""
 
     title: str
+    told: str
+    """What the method is told at sampling time besides the prompt."""
     cells: tuple[Cell, ...]
     n: str = ABSENT
     """Scored images behind a number, `low-high` where numbers differ; likewise the next two. Where
@@ -259,6 +281,11 @@ def overcorrection(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]
     return _lay_out(OVERCORRECTION, aggregates)
 
 
+def trade_off(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out what methods gain and what their steered images lose, as `table_2` does: ours."""
+    return _lay_out(TRADE_OFF, aggregates)
+
+
 def _lay_out(
     layouts: Sequence[Layout], aggregates: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Table]]:
@@ -297,23 +324,30 @@ def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
     if present.empty:
         return None
     others = sorted(set(present["method"]) - set(methods))
+    known = told()
     return Table(
         title=layout.title,
         columns=columns,
-        paper=tuple(_row(present, name, title, columns) for name, title in methods.items()),
-        others=tuple(_row(present, name, name, columns) for name in others),
+        paper=tuple(
+            _row(present, name, title, known.get(name, ABSENT), columns)
+            for name, title in methods.items()
+        ),
+        others=tuple(
+            _row(present, name, name, known.get(name, ABSENT), columns) for name in others
+        ),
     )
 
 
-def _row(rows: pd.DataFrame, method: str, title: str, columns: Sequence[Column]) -> Row:
+def _row(rows: pd.DataFrame, method: str, title: str, known: str, columns: Sequence[Column]) -> Row:
     of_method = rows[rows["method"] == method]
     numbers = [Aggregate(**record) for record in records(of_method)]
     if not numbers:
-        return Row(title, tuple(Cell() for _ in columns))
+        return Row(title, known, tuple(Cell() for _ in columns))
     at = {(number.task, number.subset, number.metric): number for number in numbers}
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
     return Row(
         title=title,
+        told=known,
         cells=tuple(_cell(at.get(column.place), column.scale) for column in columns),
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
@@ -351,6 +385,7 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
 def _rich(table: Table) -> RichTable:
     rich = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     rich.add_column("Method", overflow="fold")
+    rich.add_column("Told", overflow="fold")
     groups = [column.group for column in table.columns]
     for place, column in enumerate(table.columns):
         shown = column.group if groups.index(column.group) == place else ""
@@ -366,9 +401,9 @@ def _rich(table: Table) -> RichTable:
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
     if row.n == ABSENT:
-        return [row.title, *cells]
+        return [row.title, row.told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", *cells]
+    return [f"{row.title}\n{counts}", row.told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
@@ -384,6 +419,7 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     heads = [
         "Method",
+        "Told",
         *(f"{column.group} {column.title}" for column in table.columns),
         "n",
         "distinct",
@@ -392,5 +428,5 @@ def _markdown(table: Table) -> str:
     lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
     for row in (*table.paper, *table.others):
         counts = (row.n, row.n_distinct, row.unscored)
-        lines.append(markdown_line([row.title, *map(str, row.cells), *counts]))
+        lines.append(markdown_line([row.title, row.told, *map(str, row.cells), *counts]))
     return "\n".join(lines)
