@@ -201,7 +201,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
                         str(subset),
                         metric,
                         tuple(map(str, values.index)),
-                        counts[values.index].to_numpy(np.int64),
+                        np.asarray(counts[values.index], np.int64),
                         *values.to_numpy(np.float64).T,
                     )
                 )
