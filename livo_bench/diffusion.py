@@ -24,7 +24,12 @@ from transformers.utils import logging
 
 from livo_bench import overlay
 from livo_bench.errors import BadInput
-from livo_bench.guidance import NoisePrediction, classifier_free, safe_latent_diffusion
+from livo_bench.guidance import (
+    NoisePrediction,
+    classifier_free,
+    safe_latent_diffusion,
+    semantic_guidance,
+)
 from livo_bench.livo import value_encoder
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
@@ -82,7 +87,7 @@ class Diffusion:
         self.load_files([family])
         context = torch.stack([self.context(recipe) for recipe in recipes])
         noise = self.noise(recipes).to(context)
-        predict = self._prediction(family, context)
+        predict = self._prediction(family, recipes, context)
         return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps)))
 
     def context(self, recipe: Recipe) -> Tensor:
@@ -133,16 +138,28 @@ class Diffusion:
             )
         return self._files[digest]
 
-    def _prediction(self, family: Recipe, context: Tensor) -> NoisePrediction:
+    def _prediction(
+        self, family: Recipe, recipes: Sequence[Recipe], context: Tensor
+    ) -> NoisePrediction:
         unet = self.unet if family.overlay is None else self._overlaid[family.overlay]
         length = context.shape[1]
         negative = self.embed(family.negative, length)
-        if family.safety is None:
-            return classifier_free(unet, context, negative, family.guidance)
-        unsafe = self.embed(family.safety.text, length)
-        return safe_latent_diffusion(
-            unet, context, negative, unsafe, family.guidance, family.safety
-        )
+        if family.edit is not None:
+            edits = [recipe.edit for recipe in recipes if recipe.edit is not None]
+            # A text that is empty edits nothing, and what predicts so is the negative.
+            removed, added = (
+                torch.stack([self.embed(text or family.negative, length) for text in texts])
+                for texts in ([edit.remove for edit in edits], [edit.add for edit in edits])
+            )
+            return semantic_guidance(
+                unet, context, negative, removed, added, family.guidance, family.edit
+            )
+        if family.safety is not None:
+            unsafe = self.embed(family.safety.text, length)
+            return safe_latent_diffusion(
+                unet, context, negative, unsafe, family.guidance, family.safety
+            )
+        return classifier_free(unet, context, negative, family.guidance)
 
     def _embed(self, text: str, length: int | None = None) -> Tensor:
         """The text encoder's states, `(length, d)`: padded or cut, no mask.
@@ -187,6 +204,8 @@ class Diffusion:
         if len(families) != 1:
             raise ValueError(f"A batch holds recipes of one family, got {len(families)}.")
         family = families.pop()
+        if family.safety is not None and family.edit is not None:
+            raise ValueError("A recipe is steered by its safety or its edit, got both.")
         dtype = str(self.unet.dtype).removeprefix("torch.")
         if family.sampler != "dpmsolver++" or family.dtype != dtype:
             raise ValueError(

@@ -82,6 +82,30 @@ class SafetyGuidance:
 
 
 @dataclass(frozen=True, slots=True)
+class SemanticGuidance:
+    """How far an image is steered from one text to another.
+
+    Source: Brack et al. 2023, arXiv:2301.12247, for two concepts of one warm-up; the symbols are
+    theirs.
+    """
+
+    remove: str
+    """What to steer away from; empty for nothing."""
+    add: str
+    """What to steer towards; empty for nothing."""
+    warmup: int
+    """Steps at the start that are not steered."""
+    s_e: float
+    """Scale of the edit; the guidance scale does not multiply it."""
+    threshold: float
+    """Lambda, in [0, 1]: quantile below which an edit's differences are left out."""
+    s_m: float
+    """Scale of the momentum, in [0, 1]."""
+    beta_m: float
+    """Decay of the momentum, in [0, 1)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
 
@@ -118,6 +142,8 @@ class Recipe:
     """Steering away from a text; None for plain classifier-free guidance."""
     overlay: str | None = None
     """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
+    edit: SemanticGuidance | None = None
+    """Steering from one text to another; None for plain classifier-free guidance."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
@@ -137,8 +163,10 @@ class Recipe:
 
     @property
     def family(self) -> Recipe:
-        """The recipe without text and seed: what must agree within one batch."""
-        return replace(self, text="", seed=0)
+        """The recipe without seed and the texts that each image has its own of: what must agree
+        within one batch."""
+        edit = None if self.edit is None else replace(self.edit, remove="", add="")
+        return replace(self, text="", seed=0, edit=edit)
 
 
 def recipe_from_json(line: str) -> Recipe:
@@ -150,6 +178,8 @@ def recipe_from_json(line: str) -> Recipe:
     values = json.loads(line)
     if "safety" in values:
         values["safety"] = SafetyGuidance(**values["safety"])
+    if "edit" in values:
+        values["edit"] = SemanticGuidance(**values["edit"])
     return Recipe(**values)
 
 

@@ -3,7 +3,13 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from livo_bench.records import AGGREGATE_COLUMNS, Recipe, SafetyGuidance, recipe_from_json
+from livo_bench.records import (
+    AGGREGATE_COLUMNS,
+    Recipe,
+    SafetyGuidance,
+    SemanticGuidance,
+    recipe_from_json,
+)
 
 RECIPE = Recipe(
     model="m" * 64,
@@ -17,6 +23,7 @@ RECIPE = Recipe(
     dtype="float32",
 )
 SAFETY = SafetyGuidance("blood", 4, 2000.0, 0.025, 0.5, 0.7)
+EDIT = SemanticGuidance("male person", "female person", 5, 4.0, 0.95, 0.3, 0.6)
 
 
 def test_canonical_form_is_sorted_and_leaves_none_out():
@@ -42,6 +49,8 @@ def test_canonical_form_is_ascii_whatever_the_text():
         replace(RECIPE, generator="g" * 64),
         replace(RECIPE, value="gender equality", value_encoder="e" * 64, layout="pad77"),
         replace(RECIPE, safety=SAFETY),
+        replace(RECIPE, edit=EDIT),
+        replace(RECIPE, edit=replace(EDIT, remove="")),
     ],
 )
 def test_recipe_comes_back_from_its_canonical_form(recipe):
@@ -74,6 +83,8 @@ def test_recipe_with_a_missing_or_unknown_field_is_refused(line):
         {"layout": "paper"},
         {"safety": SAFETY},
         {"safety": replace(SAFETY, s_S=1.0)},
+        {"edit": EDIT},
+        {"edit": replace(EDIT, s_e=1.0)},
     ],
 )
 def test_every_field_changes_the_key(change):
@@ -88,6 +99,15 @@ def test_a_stratum_is_all_but_the_seed():
 def test_a_family_is_all_but_text_and_seed():
     assert replace(RECIPE, seed=8, text="a photo of a cook").family == RECIPE.family
     assert replace(RECIPE, steps=26).family != RECIPE.family
+
+
+def test_images_that_are_edited_apart_share_a_family_but_no_stratum():
+    edited = replace(RECIPE, edit=EDIT)
+    other = replace(RECIPE, edit=replace(EDIT, remove="female person", add="male person"))
+    assert other.family == edited.family
+    assert other.stratum != edited.stratum
+    assert replace(edited, edit=replace(EDIT, threshold=0.9)).family != edited.family
+    assert edited.family != RECIPE.family
 
 
 def test_recipes_cannot_be_changed():
