@@ -1,0 +1,260 @@
+"""Fair Diffusion: each image is edited, while it is sampled, towards the group it is made for.
+
+With two groups the other one is steered away from, as published. With more, it is the one that is
+most frequent among the unaligned model's images of the prompt: `detect` looks once, with the
+annotator and at image indices that no evaluation uses, and resolving reads what it found.
+
+Source: Friedrich et al. 2023, arXiv:2302.10893, and the released code, for gender; more than two
+groups are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from livo_bench.baselines.quota import group_of
+from livo_bench.cards import TaskCard
+from livo_bench.catalog import model_card, model_digest, task_cards
+from livo_bench.errors import BadInput
+from livo_bench.fields import read_table
+from livo_bench.livo.preference import prefers
+from livo_bench.plan import form_blocks
+from livo_bench.prompts import read_task_prompts
+from livo_bench.protocols import MethodContext
+from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
+from livo_bench.sampling import images_of, in_parallel
+from livo_bench.session import Session, find_device
+from livo_bench.store import write_atomically
+
+if TYPE_CHECKING:
+    from livo_bench.scorers.annotator import Annotator
+
+MAJORITIES = "majorities.csv"
+"""In a folder of weights: what `detect` found."""
+COLUMNS = {"prompt": "str", "subset": "str", "group": "str", "share": "float64", "images": "int64"}
+"""Of that file: a prompt's text, a bias subset, the most frequent group, its share of the images
+that show somebody, and how many do."""
+PILOTS = 16
+"""Images a prompt that `detect` looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Majority:
+    """The most frequent group among the unaligned model's images of a prompt."""
+
+    group: str
+    share: float
+    """Of the images, in [0, 1]."""
+    images: int
+
+
+Majorities = Mapping[tuple[str, str], Majority]
+"""By prompt text and subset."""
+
+
+@dataclass(frozen=True)
+class FairDiffusion:
+    """Edits every image of a prompt, or those of prompts that were found uneven."""
+
+    settings: SemanticGuidance
+    """Without its texts."""
+    majorities: Majorities
+    only_uneven: bool
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Compile one image; a prompt that was found even may stay the unaligned model's."""
+        text, subset = request.prompt.text, request.principle.subset
+        groups = request.principle.attributes
+        found = self.majorities.get((text, subset))
+        if self.only_uneven and found and prefers(found.share, len(groups), found.images) is None:
+            return base
+        target = group_of(text, request.index, groups)
+        if len(groups) == 2:
+            other = groups[1 - groups.index(target)]
+        else:
+            other = found.group if found else groups[0]
+        remove = "" if other == target else _person(other)
+        return replace(base, edit=replace(self.settings, remove=remove, add=_person(target)))
+
+
+def _person(group: str) -> str:
+    return f"{group} person"
+
+
+def load(context: MethodContext) -> FairDiffusion:
+    """Make the method that a card's settings describe.
+
+    Settings:
+        weights: A folder with the majorities instead of the own one; empty for the own one.
+        detect: Whether prompts that were found even stay the unaligned model's.
+
+    Raises:
+        BadInput: The recipe or the majorities are not what they should be, or there are none for
+            the model.
+    """
+    settings, name = context.settings, context.folder.name
+    folder = Path(str(settings["weights"]) or context.folder / "weights" / context.model.name)
+    path = folder / MAJORITIES
+    if not path.is_file():
+        raise BadInput(
+            f"There are no majorities of {name!r} for model {context.model.name!r}: no {path}. "
+            f"Find them with\n    livo-bench train --method {name} --model {context.model.name}\n"
+            "and pass the folder that it names with --weights."
+        )
+    guidance = read_settings(context.folder / "recipe.toml", context.model.scale)
+    return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]))
+
+
+def read_settings(path: Path, scale: str) -> SemanticGuidance:
+    """Read how strongly images are edited on models of a scale, without the texts.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
+    recipe = read_table(path)
+    if not recipe.has(scale):
+        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
+    table = recipe.table(scale)
+    settings = SemanticGuidance(
+        remove="",
+        add="",
+        warmup=table.whole("warmup", 0),
+        s_e=table.number("s_e", 0),
+        threshold=table.share("threshold"),
+        s_m=table.share("s_m"),
+        beta_m=table.share("beta_m"),
+    )
+    table.done()
+    return settings
+
+
+def read_majorities(path: Path) -> Majorities:
+    """Read what `detect` found.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
+    try:
+        rows = pd.read_csv(path, keep_default_na=False)
+        if list(rows.columns) != list(COLUMNS):
+            raise ValueError(f"its columns are {', '.join(rows.columns)}")
+        rows = rows.astype(COLUMNS)
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"Cannot read {path}: {error}. Expected a CSV file with the columns "
+            f"{', '.join(COLUMNS)}. Make it again: livo-bench train --method fd"
+        ) from error
+    return {
+        (row["prompt"], row["subset"]): Majority(row["group"], row["share"], row["images"])
+        for row in rows.to_dict("records")
+    }
+
+
+def train(
+    model: str = "mini",
+    seed: int = 42,
+    device: str = "auto",
+    runs: Path = Path("results/runs"),
+    out: Path | None = None,
+) -> Path:
+    """Find the majorities of a model's dev and evaluation prompts, all the training there is.
+
+    Args:
+        model: Name or card; it names an annotator.
+        seed: Base seed of the images that are looked at.
+        device: `auto`, `cpu`, `cuda`, ...
+        runs: Folder of images.
+        out: Folder to write to; `<runs>/training/<model>/fd` when None.
+
+    Returns:
+        `out`, with `majorities.csv` and `training.json`.
+
+    Raises:
+        LivoBenchError: Something to fix first; no image made is lost.
+    """
+    from livo_bench.scorers import annotator
+
+    card = model_card(model)
+    judge = annotator.require_annotator(card.annotator, card.name)
+    session = Session(card, seed, find_device(device), card.dtype, runs)
+    looking = annotator.load(judge, session.device)
+    found = detect(session, looking)
+    place = out or runs / "training" / card.name / "fd"
+    text = found.to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_atomically(place / MAJORITIES, text.encode())
+    record = {
+        "method": "fd",
+        "model": card.name,
+        "model_digest": model_digest(card),
+        "annotator": looking.id,
+        "seed": seed,
+        "images": PILOTS,
+    }
+    write_atomically(place / "training.json", json.dumps(record, indent=2).encode())
+    return place
+
+
+def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
+    """Find the most frequent group of each dev and evaluation prompt, for each bias subset.
+
+    The images are the unaligned model's, at indices from `records.PILOT` up; those that show nobody
+    are not counted.
+
+    Args:
+        session: Of the model.
+        annotator: Looks at the images.
+
+    Returns:
+        `COLUMNS`, in the order of tasks, splits, prompts and subsets; of groups that are equally
+        frequent the first. A prompt whose images all show nobody has no row.
+    """
+    work = [
+        (task, prompt)
+        for task in task_cards().values()
+        if task.class_text is not None
+        for split in ("dev", "eval")
+        for prompt in read_task_prompts(task, session.model.scale, split)
+    ]
+
+    def look(item: tuple[TaskCard, Prompt]) -> tuple[str, list[dict[str, object]]]:
+        return item[1].text, list(_majorities(session, annotator, *item))
+
+    with Console(stderr=True).status("loading models"):
+        session.engine  # noqa: B018, before the workers ask for it all at once
+    done = in_parallel(session, look, work, lambda _: 1, "finding majorities", "prompts")
+    found = dict(done)
+    rows = [row for _, prompt in work for row in found[prompt.text]]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _majorities(
+    session: Session, annotator: Annotator, task: TaskCard, prompt: Prompt
+) -> Iterator[dict[str, object]]:
+    subsets = [subset for subset in task.subsets.values() if prompt.category in subset.categories]
+    requests = [
+        Request(prompt, index, task.principle(subsets[0].name))
+        for index in range(PILOT, PILOT + PILOTS)
+    ]
+    wanted = [(request, session.base_recipe(request)) for request in requests]
+    blocks = form_blocks(wanted, session.model.block)
+    pixels = np.concatenate([images_of(session, block) for block in blocks])
+    for subset in subsets:
+        seen = annotator.annotate(task, subset, pixels, [prompt] * len(pixels))
+        labels = seen.labels[seen.present]
+        if len(labels):
+            group = max(subset.attributes, key=lambda name: (labels == name).sum())
+            yield {
+                "prompt": prompt.text,
+                "subset": subset.name,
+                "group": group,
+                "share": float((labels == group).mean()),
+                "images": len(labels),
+            }
