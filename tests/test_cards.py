@@ -180,7 +180,11 @@ def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path)
         ("version = 2", "version = true", ["version is True", "expected a whole number"]),
         ("version = 2", "version = 0", ["version is 0", "from 1 up"]),
         ("version = 2", "version = 2.0", ["version is 2.0", "expected a whole number"]),
-        ('told = "value"', 'told = "all"', ["told is 'all'", "nothing, category, value, attributes"]),
+        (
+            'told = "value"',
+            'told = "all"',
+            ["told is 'all'", "nothing, category, value, attributes"],
+        ),
         ('summary = "Asks softly."', 'summary = " "', ["summary is ' '", "expected a text"]),
         ('tasks = ["bias"]', 'tasks = "bias"', ["tasks is 'bias'", "a list of distinct texts"]),
         ('tasks = ["bias"]', 'tasks = ["a", "a"]', ["tasks is ['a', 'a']", "distinct"]),

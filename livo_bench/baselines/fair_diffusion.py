@@ -10,7 +10,7 @@ groups are ours.
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +21,18 @@ import pandas as pd
 from rich.console import Console
 
 from livo_bench.baselines.quota import group_of
+from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.training import Training
 from livo_bench.cards import TaskCard
-from livo_bench.catalog import model_card, model_digest, task_cards
+from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
-from livo_bench.fields import read_table
 from livo_bench.livo.preference import prefers
 from livo_bench.plan import form_blocks
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import MethodContext
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.sampling import images_of, in_parallel
-from livo_bench.session import Session, find_device
+from livo_bench.session import Session
 from livo_bench.store import write_atomically
 
 if TYPE_CHECKING:
@@ -109,20 +110,17 @@ def load(context: MethodContext) -> FairDiffusion:
             f"Find them with\n    livo-bench train --method {name} --model {context.model.name}\n"
             "and pass the folder that it names with --weights."
         )
-    guidance = read_settings(context.folder / "recipe.toml", context.model.scale)
+    guidance = read_settings(str(context.folder), context.model.scale)
     return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]))
 
 
-def read_settings(path: Path, scale: str) -> SemanticGuidance:
+def read_settings(method: str, scale: str) -> SemanticGuidance:
     """Read how strongly images are edited on models of a scale, without the texts.
 
     Raises:
-        BadInput: The file is not what it should be.
+        BadInput: The recipe is not what it should be.
     """
-    recipe = read_table(path)
-    if not recipe.has(scale):
-        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
-    table = recipe.table(scale)
+    table = recipe_table(method, scale)
     settings = SemanticGuidance(
         remove="",
         add="",
@@ -158,48 +156,26 @@ def read_majorities(path: Path) -> Majorities:
     }
 
 
-def train(
-    model: str = "mini",
-    seed: int = 42,
-    device: str = "auto",
-    runs: Path = Path("results/runs"),
-    out: Path | None = None,
-) -> Path:
+def train(training: Training) -> Path:
     """Find the majorities of a model's dev and evaluation prompts, all the training there is.
 
-    Args:
-        model: Name or card; it names an annotator.
-        seed: Base seed of the images that are looked at.
-        device: `auto`, `cpu`, `cuda`, ...
-        runs: Folder of images.
-        out: Folder to write to; `<runs>/training/<model>/fd` when None.
-
     Returns:
-        `out`, with `majorities.csv` and `training.json`.
+        The folder, with `majorities.csv` and `training.json`.
 
     Raises:
-        LivoBenchError: Something to fix first; no image made is lost.
+        BadInput: The model's card names no annotator, or the folder holds another training.
     """
     from livo_bench.scorers import annotator
 
-    card = model_card(model)
-    judge = annotator.require_annotator(card.annotator, card.name)
-    session = Session(card, seed, find_device(device), card.dtype, runs)
-    looking = annotator.load(judge, session.device)
-    found = detect(session, looking)
-    place = out or runs / "training" / card.name / "fd"
-    text = found.to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    write_atomically(place / MAJORITIES, text.encode())
-    record = {
-        "method": "fd",
-        "model": card.name,
-        "model_digest": model_digest(card),
-        "annotator": looking.id,
-        "seed": seed,
-        "images": PILOTS,
-    }
-    write_atomically(place / "training.json", json.dumps(record, indent=2).encode())
-    return place
+    session = training.session
+    card = session.model
+    looking = annotator.load(annotator.require_annotator(card.annotator, card.name), session.device)
+    training.begin({"images": PILOTS, "annotator": looking.id})
+    started = time.monotonic()
+    text = detect(session, looking).to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    write_atomically(training.out / MAJORITIES, text.encode())
+    training.record(MAJORITIES, round((time.monotonic() - started) / 60, 1))
+    return training.out
 
 
 def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
@@ -218,7 +194,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
     """
     work = [
         (task, prompt)
-        for task in task_cards().values()
+        for task in value_tasks().values()
         if task.class_text is not None
         for split in ("dev", "eval")
         for prompt in read_task_prompts(task, session.model.scale, split)

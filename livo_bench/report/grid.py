@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from livo_bench.catalog import model_cards
 from livo_bench.compare import select
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.paired import IMAGE, Results
+from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
 from livo_bench.protocols import Pixels
 from livo_bench.report.tables import METHOD_TITLES
 from livo_bench.store import Store, write_atomically
@@ -121,7 +121,7 @@ def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
     shared = pd.concat(frames, axis="columns", join="inner").sort_index()
     prompts: dict[tuple[str, str], list[_Row]] = {}
     for (subset, prompt, index), *keys in shared.itertuples():
-        row = _Row(sides[0].metrics == paired.TOXICITY_METRICS, subset, prompt, index, tuple(keys))
+        row = _Row(sides[0].metrics == TOXICITY_METRICS, subset, prompt, index, tuple(keys))
         prompts.setdefault((subset, prompt), []).append(row)
     return list(prompts.values())
 
