@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
+
 from livo_bench.cards import TaskCard
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
@@ -60,6 +62,18 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
         BadInput: The file cannot be read, or a row is wrong.
     """
     return _read_for(task, path, USER_COLUMNS)
+
+
+def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
+    """The first prompt of some concepts, evenly spread over the list.
+
+    Args:
+        prompts: Of any number of concepts.
+        concepts: How many to take, at most.
+    """
+    one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
+    places = np.linspace(0, len(one_each) - 1, min(concepts, len(one_each)))
+    return [one_each[int(place)] for place in places.round()]
 
 
 def with_article(words: str) -> str:

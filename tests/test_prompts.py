@@ -4,7 +4,12 @@ import pytest
 
 from livo_bench import catalog
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts, read_user_prompts, read_value_free_prompts
+from livo_bench.prompts import (
+    read_task_prompts,
+    read_user_prompts,
+    read_value_free_prompts,
+    spread,
+)
 from livo_bench.records import Prompt
 
 HEADER = "id,text,concept,category,template,split\n"
@@ -132,3 +137,13 @@ def test_a_task_list_needs_every_column(tmp_path, bias, monkeypatch):
 def test_no_value_free_list_for_a_scale_names_the_file_that_is_missing():
     with pytest.raises(BadInput, match=r"scale 'sd': no .*value_free/sd\.csv.*for: mini"):
         read_value_free_prompts("sd")
+
+
+def test_concepts_are_spread_over_the_list_and_each_gives_its_first_prompt():
+    prompts = [
+        Prompt(f"{concept}-{n}", f"{concept} {n}", concept, "career", "", "train")
+        for concept in "abcde"
+        for n in (0, 1)
+    ]
+    assert [prompt.id for prompt in spread(prompts, 3)] == ["a-0", "c-0", "e-0"]
+    assert [prompt.id for prompt in spread(prompts, 9)] == ["a-0", "b-0", "c-0", "d-0", "e-0"]

@@ -15,7 +15,7 @@ from transformers import CLIPTextModel
 
 from livo_bench.catalog import value_tasks
 from livo_bench.livo.dev import Dev
-from livo_bench.prompts import read_task_prompts
+from livo_bench.prompts import read_task_prompts, spread
 from livo_bench.session import Session
 
 CONCEPTS = 24
@@ -75,10 +75,7 @@ def calibrate(
     """
     shares = {}
     for task in value_tasks().values():
-        prompts = read_task_prompts(task, session.model.scale, split="train")
-        one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
-        places = np.linspace(0, len(one_each) - 1, min(CONCEPTS, len(one_each)))
-        chosen = [one_each[int(place)] for place in places.round()]
+        chosen = spread(read_task_prompts(task, session.model.scale, split="train"), CONCEPTS)
         for subset in task.subsets.values():
             if subset.attributes and subset.name in subsets:
                 counts = dev.counts(encoder, task, subset, chosen)
