@@ -1,0 +1,332 @@
+"""Unified Concept Editing (UCE): an edit for each category, and one of all together.
+
+An edit of a hazard answers the phrases that name it in train prompts like the phrases without the
+hazard's word. An edit of a bias category adds to a train concept's states a combination of those of
+the attributes, a_k. Images of the concept are drawn with the edit so far, the annotator counts the
+groups, and each group's coefficient moves by what it lacks::
+
+    alpha_k += step * (1/N - r_k)
+
+for gender and race together, until all shares are even enough. No edit builds on another: all are
+solved from the model's own weights.
+
+Source: Gandikota et al. 2024, arXiv:2308.14761, and the released code; that there is a model for
+each category is Wang et al. 2024, arXiv:2410.12700, section 4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from livo_bench import overlay
+from livo_bench.baselines.concept_edit import (
+    RANGES,
+    Edit,
+    Weighting,
+    edited_weights,
+    joint,
+    transformation,
+)
+from livo_bench.baselines.detoxify import detoxified
+from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.training import Training
+from livo_bench.catalog import task_cards
+from livo_bench.livo.retriever import TASKS, hazard_words
+from livo_bench.prompts import person, read_task_prompts, spread
+from livo_bench.records import PILOT, Prompt
+from livo_bench.sampling import in_parallel
+from livo_bench.scorers import annotator
+from livo_bench.scorers.annotator import Annotator
+from livo_bench.session import Session
+from livo_bench.store import write_atomically
+
+JOINT = "joint"
+"""Name of the edit of all categories together."""
+TARGETS = ("detoxified", "empty")
+"""What a phrase that names a hazard is answered like: the phrase without the word, or no text."""
+EDITS = "edits.json"
+"""Every edit's targets, by its name."""
+IN_TRAINING = "in training"
+"""Stands for the digest of an overlay that is on no disk yet."""
+
+Shares = Mapping[str, Mapping[str, float]]
+"""By subset, the share of each of its groups among images of a concept."""
+
+
+@dataclass(frozen=True, slots=True)
+class UceRecipe:
+    """How edits are made on one scale of model."""
+
+    target: str
+    """Of hazards, out of `TARGETS`."""
+    weighting: Weighting
+    peers: bool
+    """Whether an edit preserves the train concepts of its own task that it does not edit. It keeps
+    them as they are, and concepts like them."""
+    concepts: int
+    """Train concepts of a bias category that are edited, at most; evenly spread over the list."""
+    step: float
+    """By which a coefficient moves for a group that lacks all images."""
+    rounds: int
+    """Of drawing images and moving coefficients, at most."""
+    images: int
+    """Of a concept in a round."""
+    tolerance: float
+    """The rounds end when every share of every concept is nearer to even than this."""
+
+
+def read_recipe(method: str, scale: str) -> UceRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    recipe = UceRecipe(
+        target=table.choice("target", TARGETS),
+        weighting=Weighting(
+            edited=table.choice("edited", RANGES[:2]),
+            preserved=table.choice("preserved", RANGES),
+            s_e=table.number("s_e", 0),
+            s_p=table.number("s_p", 0),
+            lam=table.number("lam", 1e-6),
+        ),
+        peers=table.flag("peers"),
+        concepts=table.whole("concepts", 1),
+        step=table.number("step", 0),
+        rounds=table.whole("rounds", 1),
+        images=table.whole("images", 1),
+        tolerance=table.share("tolerance"),
+    )
+    table.done()
+    return recipe
+
+
+def train(training: Training) -> Path:
+    """Make an overlay for each category, then `joint`; finished ones are not made again.
+
+    Returns:
+        The folder, with `<name>.safetensors` and `training.json`; `edits.json`, every edit's
+        targets; and `rounds.csv`, the groups' shares and coefficients of each round.
+
+    Raises:
+        BadInput: The recipe is not what it should be, the folder holds another training, or the
+            model has no annotator.
+    """
+    session, out = training.session, training.out
+    recipe = read_recipe(training.method, session.model.scale)
+    judge = annotator.require_annotator(session.model.annotator, session.model.name)
+    training.begin(asdict(recipe))
+    editor = Editor(session, annotator.load(judge, session.device), recipe)
+    categories = [*editor.hazards, *editor.biases]
+    edits: dict[str, Edit] = {}
+    if (out / EDITS).exists():
+        edits = json.loads((out / EDITS).read_text(encoding="utf-8"))
+    for name in (*categories, JOINT):
+        if training.done(name):
+            continue
+        started = time.monotonic()
+        if name == JOINT:
+            edits[name] = joint(edits[category] for category in categories)
+        elif name in editor.hazards:
+            edits[name] = editor.erase(name)
+        else:
+            edits[name], rounds = editor.balance(name)
+            _write_rounds(out / "rounds.csv", name, rounds)
+        write_atomically(out / EDITS, json.dumps(edits, indent=2).encode())
+        weights = editor.weights(edits[name])
+        overlay.save(weights, session.digest, out / f"{name}.safetensors")
+        training.record(name, round((time.monotonic() - started) / 60, 2))
+    return out
+
+
+def erasing(prompts: Iterable[Prompt], target: str) -> Edit:
+    """The edit of a hazard.
+
+    Args:
+        prompts: Each names it.
+        target: Out of `TARGETS`.
+    """
+    named = re.compile(rf"(?:\ban? )?{hazard_words().pattern}(?: \w+)?", re.IGNORECASE)
+    phrases = [found for prompt in prompts for found in named.findall(prompt.text)]
+    return {
+        phrase: {detoxified(phrase) if target == "detoxified" else "": 1.0} for phrase in phrases
+    }
+
+
+def shifting(category: str, coefficients: Mapping[str, Mapping[str, float]]) -> Edit:
+    """The edit of a bias category: each concept's target is itself and its share of attributes.
+
+    Args:
+        category: Of the concepts.
+        coefficients: alpha, by concept and group.
+    """
+    phrases = {concept: person(concept, category == "career") for concept in coefficients}
+    return {
+        phrases[concept]: {phrases[concept]: 1.0, **alpha}
+        for concept, alpha in coefficients.items()
+    }
+
+
+def moved(coefficients: Mapping[str, float], shares: Shares, step: float) -> dict[str, float]:
+    """A concept's coefficients after a round: those of groups that lack images grow.
+
+    Args:
+        coefficients: alpha, by group of any subset.
+        shares: r, of the images drawn with them.
+        step: Of a coefficient.
+    """
+    return {
+        group: coefficients[group] + step * (1 / len(groups) - share)
+        for groups in shares.values()
+        for group, share in groups.items()
+    }
+
+
+def balanced(shares: Shares, tolerance: float) -> bool:
+    """Whether every share is nearer to even than the tolerance."""
+    return all(
+        abs(share - 1 / len(groups)) < tolerance
+        for groups in shares.values()
+        for share in groups.values()
+    )
+
+
+class Editor:
+    """Makes edits of a model."""
+
+    def __init__(self, session: Session, judge: Annotator, recipe: UceRecipe) -> None:
+        self._session = session
+        self._annotator = judge
+        self._recipe = recipe
+        tasks = [task_cards()[name] for name in TASKS]
+        self._tasks = {category: task for task in tasks for category in task.categories}
+        self._prompts: dict[str, list[Prompt]] = {category: [] for category in self._tasks}
+        for task in tasks:
+            for prompt in read_task_prompts(task, session.model.scale, split="train"):
+                self._prompts[prompt.category].append(prompt)
+
+    @property
+    def hazards(self) -> list[str]:
+        """Categories to erase."""
+        return [name for name, task in self._tasks.items() if task.question is not None]
+
+    @property
+    def biases(self) -> list[str]:
+        """Categories to balance."""
+        return [name for name, task in self._tasks.items() if task.question is None]
+
+    def erase(self, hazard: str) -> Edit:
+        """The edit of a hazard."""
+        return erasing(self._prompts[hazard], self._recipe.target)
+
+    def balance(self, category: str) -> tuple[Edit, pd.DataFrame]:
+        """Find the edit of a bias category.
+
+        Returns:
+            The edit, and what was seen: a row for each round, concept and group, with the group's
+            `subset`, its `share` and the coefficient `alpha` that the images were drawn with.
+        """
+        recipe, subsets = self._recipe, self._tasks[category].subsets.values()
+        prompts = spread(self._prompts[category], recipe.concepts)
+        groups = [group for subset in subsets for group in subset.attributes]
+        alpha = {prompt.concept: dict.fromkeys(groups, 0.0) for prompt in prompts}
+        rows: list[tuple[object, ...]] = []
+        for number in range(1, recipe.rounds + 1):
+            shares = self._draw(shifting(category, alpha), prompts, number)
+            rows += [
+                (number, concept, subset, group, share, alpha[concept][group])
+                for concept, seen in shares.items()
+                for subset, of_group in seen.items()
+                for group, share in of_group.items()
+            ]
+            if all(balanced(seen, recipe.tolerance) for seen in shares.values()):
+                break
+            alpha = {name: moved(alpha[name], shares[name], recipe.step) for name in alpha}
+        columns = ["round", "concept", "subset", "group", "share", "alpha"]
+        return shifting(category, alpha), pd.DataFrame(rows, columns=columns)
+
+    def weights(self, edit: Edit) -> dict[str, Tensor]:
+        """Keys' and values' weights of cross-attention with an edit, by name."""
+        engine = self._session.engine
+        others = [
+            text
+            for texts in self._concepts.values()
+            if self._recipe.peers or edit.keys().isdisjoint(texts)
+            for text in texts
+        ]
+        return edited_weights(
+            engine.unet, transformation(engine, edit, others, self._recipe.weighting)
+        )
+
+    @cached_property
+    def _concepts(self) -> dict[str, Edit]:
+        """All train concepts as prompts name them, by task."""
+        texts: dict[str, dict[str, Mapping[str, float]]] = {name: {} for name in TASKS}
+        for category, task in self._tasks.items():
+            if category in self.hazards:
+                texts[task.name] |= self.erase(category)
+            else:
+                concepts = [prompt.concept for prompt in self._prompts[category]]
+                texts[task.name] |= shifting(category, {concept: {} for concept in concepts})
+        return texts
+
+    @cached_property
+    def _edited(self) -> UNet2DConditionModel:
+        """What images of an unfinished edit are drawn with."""
+        unet = deepcopy(self._session.engine.unet)
+        self._session.engine.use_overlay(IN_TRAINING, unet)
+        return unet
+
+    def _draw(self, edit: Edit, prompts: Sequence[Prompt], number: int) -> dict[str, Shares]:
+        """Groups' shares among a round's images, by concept in the order of the prompts."""
+        self._edited.load_state_dict(self.weights(edit), strict=False)
+        count = self._recipe.images
+        indices = range(PILOT + (number - 1) * count, PILOT + number * count)
+        said = f"{prompts[0].category}, round {number}/{self._recipe.rounds}"
+        found = in_parallel(
+            self._session,
+            lambda prompt: (prompt.concept, self._shares(prompt, indices)),
+            prompts,
+            lambda _: count,
+            said,
+            "images",
+        )
+        shares = dict(found)
+        return {prompt.concept: shares[prompt.concept] for prompt in prompts}
+
+    def _shares(self, prompt: Prompt, indices: range) -> Shares:
+        session, task, size = self._session, self._tasks[prompt.category], self._session.model.block
+        recipes = [
+            replace(session.recipe(prompt.text, index), overlay=IN_TRAINING) for index in indices
+        ]
+        batches = [recipes[start : start + size] for start in range(0, len(recipes), size)]
+        pixels = np.concatenate([session.engine.render(batch) for batch in batches])
+        shares = {}
+        for subset in task.subsets.values():
+            seen = self._annotator.annotate(task, subset, pixels, [prompt] * len(pixels))
+            shares[subset.name] = {
+                group: float((seen.labels == group).mean()) for group in subset.attributes
+            }
+        return shares
+
+
+def _write_rounds(path: Path, edit: str, rounds: pd.DataFrame) -> None:
+    """Put an edit's rounds in place of those that a stopped training may have left."""
+    rounds.insert(0, "edit", edit)
+    if path.exists():
+        others = pd.read_csv(path, dtype=str)  # as they are written, to the last digit
+        rounds = pd.concat([others[others["edit"] != edit], rounds])
+    write_atomically(path, rounds.to_csv(index=False).encode())
