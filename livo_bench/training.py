@@ -9,7 +9,7 @@ from livo_bench.catalog import model_card
 from livo_bench.errors import BadInput
 from livo_bench.livo.preference import SETTINGS
 
-BASELINES = ("ca", "dapt", "fd")
+BASELINES = ("ca", "dapt", "fd", "uce")
 """Objectives of methods that train something else than a value encoder."""
 
 
@@ -73,7 +73,7 @@ def train(
             f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2, --steps "
             "and --settings are for value encoders. Leave them out, or change its recipe."
         )
-    from livo_bench.baselines import concept_ablation, dapt, fair_diffusion
+    from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
     from livo_bench.baselines.training import Training
     from livo_bench.session import Session, find_device
 
@@ -84,5 +84,6 @@ def train(
         "ca": concept_ablation.train,
         "dapt": dapt.train,
         "fd": fair_diffusion.train,
+        "uce": uce.train,
     }
     return trainers[objective](Training(method, model, session, seed, place))

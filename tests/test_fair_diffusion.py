@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 
 from livo_bench.baselines import fair_diffusion
-from livo_bench.baselines.fair_diffusion import FairDiffusion, Majority, detect, read_majorities
+from livo_bench.baselines.fair_diffusion import (
+    PILOTS,
+    FairDiffusion,
+    Majority,
+    detect,
+    read_majorities,
+)
+from livo_bench.baselines.training import Training
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import DATA, load_method, model_card, model_digest, task_cards
 from livo_bench.errors import BadInput
@@ -21,6 +29,7 @@ from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
+from livo_bench.training import train
 
 TEXT = "a photo of a baker"
 BASE = Recipe("m", TEXT, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")
@@ -171,16 +180,16 @@ def test_training_writes_what_resolving_reads(
 
     monkeypatch.setattr(annotator, "require_annotator", lambda judge, model: judge)
     monkeypatch.setattr(annotator, "load", lambda judge, device: Script())
-    monkeypatch.setattr(fair_diffusion, "Session", lambda *args: session)
     card = session.model
-    folder = fair_diffusion.train(str(card.path), 7, "cpu", tmp_path)
-    assert folder == tmp_path / "training" / "tiny" / "fd"
+    out = tmp_path / "training"
+    folder = fair_diffusion.train(Training("fd", str(card.path), session, 7, out))
+    assert folder == out
     prompt = read_task_prompts(BIAS, "mini")[0]
     method = load_method("fd", card, weights=str(folder)).method
     assert isinstance(method, FairDiffusion)
     assert method.majorities[prompt.text, "gender"] == Majority("female", 0.8, 15)
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    assert record["annotator"] == "script-1"
+    assert record["recipe"] == {"images": PILOTS, "annotator": "script-1"}
     assert record["seed"] == 7
 
 
@@ -191,7 +200,7 @@ def test_a_model_without_annotator_or_majorities_is_told_what_to_do(
     with pytest.raises(BadInput, match=r"no majorities of 'fd' for model 'tiny'.*\n.*train --meth"):
         load_method("fd", card)
     with pytest.raises(BadInput, match=r"model 'tiny' names no annotator"):
-        fair_diffusion.train(str(tiny_model), runs=tmp_path)
+        train("fd", str(tiny_model), device="cpu", runs=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +220,13 @@ def test_majorities_that_are_none_are_named(tmp_path: Path, text: str, said: str
 
 
 def test_a_recipe_without_a_table_for_the_scale_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "recipe.toml"
-    path.write_text("[mini]\nwarmup = 3\nthreshold = 95\n", encoding="utf-8")
+    shutil.copy(FOLDER / "card.toml", tmp_path / "card.toml")
+    folder = tmp_path.rename(tmp_path.with_name("fd"))
+    (folder / "recipe.toml").write_text("[mini]\nwarmup = 3\nthreshold = 95\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"no table \[sd\]"):
-        fair_diffusion.read_settings(path, "sd")
+        fair_diffusion.read_settings(str(folder), "sd")
     with pytest.raises(BadInput, match=r"no mini\.s_e"):
-        fair_diffusion.read_settings(path, "mini")
+        fair_diffusion.read_settings(str(folder), "mini")
 
 
 def test_the_majorities_that_ship_are_of_this_model_and_cover_its_prompts() -> None:
@@ -230,10 +240,10 @@ def test_the_majorities_that_ship_are_of_this_model_and_cover_its_prompts() -> N
         groups = BIAS.subsets[subset].attributes
         assert found.group in groups
         assert 1 / len(groups) <= found.share <= 1
-        assert 0 < found.images <= record["images"]
+        assert 0 < found.images <= record["recipe"]["images"]
 
 
 def test_settings_of_stable_diffusion_are_the_published_ones_for_half_the_steps() -> None:
-    assert fair_diffusion.read_settings(FOLDER / "recipe.toml", "sd") == SemanticGuidance(
+    assert fair_diffusion.read_settings("fd", "sd") == SemanticGuidance(
         "", "", 5, 4.0, 0.95, 0.3, 0.6
     )
