@@ -153,6 +153,12 @@ def load_method(spec: str, model: ModelCard, weights: str | None = None) -> Load
     return LoadedMethod(name, title, card, method, generator)
 
 
+def select_methods(specs: Iterable[str]) -> list[str]:
+    """Methods by name, each once; `all` stands for every built-in one, without variants."""
+    named = [name for spec in specs for name in (method_cards() if spec == "all" else [spec])]
+    return list(dict.fromkeys(named))
+
+
 def method_card(place: str) -> MethodCard:
     """Find a method's card, by name or folder.
 

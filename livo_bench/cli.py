@@ -104,7 +104,7 @@ def _format_option(command: Command) -> Command:
     "methods",
     multiple=True,
     required=True,
-    help="Name, name:variant or folder of a method; repeat it for several.",
+    help="Name, name:variant or folder of a method, or all; repeat it for several.",
 )
 @click.option(
     "--task",

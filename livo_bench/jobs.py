@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.cards import ModelCard, Subset, TaskCard
-from livo_bench.catalog import LoadedMethod, load_method, model_card, select_tasks
+from livo_bench.catalog import LoadedMethod, load_method, model_card, select_methods, select_tasks
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
@@ -62,6 +62,7 @@ def prepare(
     """
     card = model_card(model)
     tasks = select_tasks(task)
+    methods = select_methods(methods)
     if weights is not None and len(methods) > 1:
         raise BadInput(
             f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "

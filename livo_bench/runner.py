@@ -55,7 +55,7 @@ def run(
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
     Args:
-        methods: Names, `name:variant`, or folders.
+        methods: Names, `name:variant`, or folders; `all` for every built-in one.
         task: Name, `name/subset`, folder, or `all`.
         model: Name, card or diffusers folder.
         images: Per prompt and subset.

@@ -168,6 +168,14 @@ def test_unknown_variant_task_subset_model_and_card_list_the_known(mini, polite)
         catalog.card_text("gender")
 
 
+def test_all_methods_are_the_built_in_ones_and_each_is_taken_once():
+    names = list(catalog.method_cards())
+    assert catalog.select_methods(["all"]) == names
+    assert catalog.select_methods(["livo:all", "sd", "all", "sd"]) == ["livo:all", "sd"] + [
+        name for name in names if name != "sd"
+    ]
+
+
 def test_tasks_are_selected_whole_by_subset_together_or_by_folder(tmp_path):
     def chosen(spec):
         return [
