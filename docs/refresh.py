@@ -16,9 +16,13 @@ from click.testing import CliRunner
 
 from livo_bench.catalog import model_card
 from livo_bench.cli import main
+from livo_bench.compare import compare
+from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.rows import as_markdown
+from livo_bench.report.tables import read_aggregates
 
 ROOT = Path(__file__).resolve().parent.parent
+FIGURE = "docs/comparison/trade_off.svg"
 
 
 def _output(*arguments: str) -> str:
@@ -55,6 +59,36 @@ def reached() -> str:
     return goals.goals(ROOT / "results" / "mini").strip("\n")
 
 
+def trade_off() -> str:
+    """What methods gain, and what their steered images lose."""
+    folder = str(ROOT / "results" / "mini")
+    return _output("report", folder, "--table", "trade-off", "--format", "markdown")
+
+
+def differences() -> str:
+    """Every method against the unaligned model, by D1 and Avg. R."""
+    results = ROOT / "results" / "mini"
+    methods = sorted(set(read_aggregates(results, "mini")["method"]) - {"sd"})
+    metrics = compare(["sd", *methods], runs=results).metrics
+    return as_markdown(
+        [
+            {
+                "method": one.method,
+                "on": f"{one.task}/{one.subset}",
+                "metric": one.metric,
+                "SD": f"{100 * one.before:.1f}",
+                "method's": f"{100 * one.now:.1f}",
+                "difference": f"{100 * one.difference:+.1f} "
+                f"[{100 * one.low:.1f}, {100 * one.high:.1f}]",
+                "detectable": f"{100 * one.detectable:.1f}",
+                "effect": one.verdict if one.verdict != "unclear" else "no clear effect",
+            }
+            for one in metrics
+            if one.metric in ("D1", "avg_r")
+        ]
+    ).strip("\n")
+
+
 def parts() -> str:
     """What it took to train each network."""
     return as_markdown(
@@ -83,6 +117,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
     "docs/livo.md": {"goals": reached},
+    "docs/comparison.md": {"trade-off": trade_off, "differences": differences},
 }
 """By file, what stands between `<!-- name -->` and `<!-- /name -->`."""
 
@@ -100,5 +135,6 @@ def refreshed(file: str) -> str:
 
 
 if __name__ == "__main__":
+    draw_trade_off(read_aggregates(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
     for name in BLOCKS:
         (ROOT / name).write_text(refreshed(name), encoding="utf-8")

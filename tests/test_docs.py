@@ -60,7 +60,7 @@ def test_every_command_is_in_the_readme_or_has_an_example() -> None:
         assert path in help_text.split("Example:")[1]
 
 
-@pytest.mark.parametrize("file", ["README.md", "docs/mini.md", "docs/livo.md"])
+@pytest.mark.parametrize("file", list(refresh.BLOCKS))
 def test_tables_are_those_of_the_results_and_cards(file: str) -> None:
     written = (ROOT / file).read_text(encoding="utf-8")
     assert written == refresh.refreshed(file), "stale: run python docs/refresh.py"
