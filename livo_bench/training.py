@@ -41,7 +41,7 @@ def train(
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images and data.
         out: Folder to write to; `<runs>/training/<model>/<method>` when None.
-        settings: For value encoders, of the preference data.
+        settings: Of the preference data, for methods that learn from it.
 
     Returns:
         What `run` takes as `weights`.
@@ -68,10 +68,15 @@ def train(
             settings,
         )
         return folder / "value_encoder"
-    if (fraction, gamma_1, gamma_2, steps, settings) != (1.0, None, None, None, SETTINGS):
+    if (fraction, gamma_1, gamma_2, steps) != (1.0, None, None, None):
         raise BadInput(
-            f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2, --steps "
-            "and --settings are for value encoders. Leave them out, or change its recipe."
+            f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2 and "
+            "--steps are for value encoders. Leave them out, or change its recipe."
+        )
+    if settings != SETTINGS and objective != "dapt":
+        raise BadInput(
+            f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
+            f"--settings {settings} says nothing to it. Leave it out."
         )
     from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
     from livo_bench.baselines.training import Training
@@ -86,4 +91,4 @@ def train(
         "fd": fair_diffusion.train,
         "uce": uce.train,
     }
-    return trainers[objective](Training(method, model, session, seed, place))
+    return trainers[objective](Training(method, model, session, seed, place, settings))

@@ -209,5 +209,8 @@ def test_options_of_value_encoders_are_refused(tiny_model: Path, tmp_path: Path)
     place = method(tmp_path, "adapter", "dapt", "bias = 0.5", "all")
     with pytest.raises(BadInput, match=r"learns by 'dapt': --fraction.* are for value encoders"):
         train(str(place), str(tiny_model), fraction=0.5, runs=tmp_path)
+    place = method(tmp_path, "ablator", "ca", "anchors = 2", "category")
+    with pytest.raises(BadInput, match=r"reads no preference data, so --settings mine\.toml"):
+        train(str(place), str(tiny_model), settings=Path("mine.toml"), runs=tmp_path)
     with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*nothing to train"):
         train("sd", str(tiny_model))

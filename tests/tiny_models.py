@@ -6,7 +6,9 @@ What a loader, a sampler or a judge must get right does not depend on what the w
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -66,7 +68,17 @@ def _merges(word: str) -> list[tuple[str, str]]:
     return [("".join(letters[:i]), letters[i]) for i in range(1, len(letters))]
 
 
-def save_pipeline(folder: Path) -> Path:
+SMALL_UNET = {
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+SD_UNET = {"block_out_channels": (16, 32, 32, 32), "layers_per_block": 2}
+"""The modules of Stable Diffusion 1.5, which are diffusers' defaults, with few channels."""
+
+
+def save_pipeline(folder: Path, unet_config: Mapping[str, Any] = SMALL_UNET) -> Path:
     """A `StableDiffusionPipeline`: 64x64 pixels, 8 a latent, PNDM as Stable Diffusion 1.5 has."""
     torch.manual_seed(0)
     tokenizer = clip_tokenizer()
@@ -85,13 +97,10 @@ def save_pipeline(folder: Path) -> Path:
     )
     unet = UNet2DConditionModel(
         sample_size=SIZE // 8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=32,
         attention_head_dim=2,
         norm_num_groups=8,
+        **unet_config,
     )
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,

@@ -84,7 +84,11 @@ def train(training: Training) -> Path:
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
     folder, _ = preference.build(
-        training.model, seed=session.seed, device=session.device, runs=session.runs
+        training.model,
+        seed=session.seed,
+        device=session.device,
+        runs=session.runs,
+        settings=training.settings,
     )
     training.begin(asdict(recipe) | {"data": folder.name})
     if training.done(NAME):

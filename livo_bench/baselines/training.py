@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from livo_bench import checkpoints
+from livo_bench.livo.preference import SETTINGS
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
 
@@ -28,6 +29,8 @@ class Training:
     """Of batches and noise."""
     out: Path
     """Folder of the finished weights."""
+    settings: Path = SETTINGS
+    """Of the preference data, for a method that learns from it."""
     _identity: dict[str, object] = field(default_factory=dict)
     _minutes: dict[str, float] = field(default_factory=dict)
 
