@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,7 @@ def _draw(
     axes = figure.subplots(len(tasks), 3, squeeze=False)
     shown = [panel for panel in PANELS if panel.task in tasks]
     for axis, panel in zip(axes.flat, shown, strict=True):
-        _scatter(axis, panel, values.loc[panel.task], methods)
+        _scatter(axis, panel, pd.DataFrame(values.xs(panel.task)), methods)
     handles = [_marker(axes[0, 0], number, name) for number, name in enumerate(methods)]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
@@ -120,18 +121,22 @@ def _marker(axis: Axes, number: int, name: str) -> object:
     return handle
 
 
+def _value(values: pd.DataFrame, method: str, metric: str) -> float:
+    """NaN where the method has no such number."""
+    if method not in values.index or metric not in values.columns:
+        return math.nan
+    return float(values.loc[[method], metric].iloc[0])
+
+
 def _scatter(axis: Axes, panel: Panel, values: pd.DataFrame, methods: list[str]) -> None:
     labels: dict[tuple[float, float], list[str]] = {}
     for number, name in enumerate(methods):
-        if name not in values.index:
+        gain, cost = _value(values, name, panel.gain), _value(values, name, panel.cost)
+        if math.isnan(cost) and panel.unaligned is not None:
+            cost = _value(values, name, panel.unaligned)
+        if math.isnan(gain) or math.isnan(cost):
             continue
-        row = values.loc[name]
-        gain, cost = row.get(panel.gain), row.get(panel.cost)
-        if pd.isna(cost) and panel.unaligned is not None:
-            cost = row.get(panel.unaligned)
-        if pd.isna(gain) or pd.isna(cost):
-            continue
-        point = (100 * float(gain), panel.scale * float(cost))
+        point = (100 * gain, panel.scale * cost)
         marker, colour = _style(number)
         axis.plot(*point, marker, color=colour, alpha=0.85)
         # Variants that draw the same images lie on one point and share its label.
