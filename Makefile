@@ -6,8 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd fd ca uce uce:joint dapt dpo dpo:d livo livo:retrieved livo:wo-v livo:wo-m livo:all \
-           livo:calibrated sld sld:strong negative negative:subset detoxified attributes noise
+METHODS := sd fd ca uce dapt dpo livo livo:retrieved livo:wo-v livo:all \
+           livo:calibrated sld negative negative:subset detoxified attributes noise
 
 .PHONY: demo test lint results
 

@@ -92,7 +92,7 @@ def test_every_card_of_the_package_parses_and_names_are_unique():
     assert {task for card in methods.values() for task in card.tasks} <= set(tasks)
 
 
-UNTRAINED = {"dpo", "dpo:d", "livo:wo-m"}
+UNTRAINED = {"dpo:d", "livo:wo-m"}
 """Their recipes are there, their weights for the miniature world are not yet."""
 
 
