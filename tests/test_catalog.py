@@ -92,8 +92,8 @@ def test_every_card_of_the_package_parses_and_names_are_unique():
     assert {task for card in methods.values() for task in card.tasks} <= set(tasks)
 
 
-UNTRAINED = {"dpo:d", "livo:wo-m"}
-"""Their recipes are there, their weights for the miniature world are not yet."""
+UNTRAINED = {"dpo:d"}
+"""Its recipe is there, its weights for the miniature world are not yet."""
 
 
 def test_every_method_of_the_package_loads_or_says_how_to_train_it(mini):
