@@ -52,7 +52,7 @@ def test_wheel_lists_the_same_methods_tasks_and_models(program, tmp_path):
 def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_path):
     code = (
         "import livo_bench.catalog as c; m = c.model_card('mini'); print(c.DATA); "
-        "[c.load_method(name, m) for name in ('sd', 'fd', 'ca', 'uce', 'dapt', 'dpo', 'livo', 'noise')]"
+        "[c.load_method(name, m) for name in c.method_cards()]"
     )
     data = run(program.with_name("python"), "-c", code, cwd=tmp_path).strip()
     assert data.endswith("livo_bench/_bundled")

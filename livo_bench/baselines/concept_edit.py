@@ -108,8 +108,7 @@ def solve(concepts: States, targets: States, preserved: States, weighting: Weigh
     numerator = weighting.s_e * targets.T @ concepts + kept
     denominator = weighting.s_e * concepts.T @ concepts + kept
     # X B = N, for a symmetric B.
-    solution: States = np.linalg.solve(denominator, numerator.T).T
-    return solution
+    return np.linalg.solve(denominator, numerator.T).T.astype(np.float64, copy=False)
 
 
 def edited_weights(unet: UNet2DConditionModel, m: States) -> dict[str, Tensor]:
@@ -130,7 +129,8 @@ def _aligned(
     own = _states(engine, concept, token_range)
     parts = [(weight, _states(engine, text, token_range)) for text, weight in target.items()]
     length = min(len(own), *(len(states) for _, states in parts))
-    combined: States = sum(weight * states[:length] for weight, states in parts)
+    weights = np.array([weight for weight, _ in parts])
+    combined: States = np.einsum("k,ktd->td", weights, [states[:length] for _, states in parts])
     return own[:length], combined
 
 

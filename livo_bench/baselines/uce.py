@@ -274,13 +274,14 @@ class Editor:
     @cached_property
     def _concepts(self) -> dict[str, Edit]:
         """All train concepts as prompts name them, by task."""
-        texts: dict[str, dict[str, Mapping[str, float]]] = {name: {} for name in TASKS}
+        texts: dict[str, Edit] = {name: {} for name in TASKS}
         for category, task in self._tasks.items():
             if category in self.hazards:
-                texts[task.name] |= self.erase(category)
+                new = self.erase(category)
             else:
                 concepts = [prompt.concept for prompt in self._prompts[category]]
-                texts[task.name] |= shifting(category, {concept: {} for concept in concepts})
+                new = shifting(category, {concept: {} for concept in concepts})
+            texts[task.name] = {**texts[task.name], **new}
         return texts
 
     @cached_property
