@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 METHODS := sd fd ca uce dapt dpo livo livo:retrieved livo:wo-v livo:wo-m livo:all \
-           livo:calibrated sld negative negative:subset detoxified attributes noise
+           livo:calibrated detoxified attributes noise
 
 .PHONY: demo test lint results
 
