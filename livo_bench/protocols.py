@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from livo_bench.cards import ModelCard
 from livo_bench.fields import Scalar
 from livo_bench.records import Prompt, Recipe, Request
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-Pixels = NDArray[np.uint8]
+# In quotes, for numpy takes longer to import than `livo-bench list` may take.
+Pixels: TypeAlias = "NDArray[np.uint8]"
 """Images as stored: RGB, uint8, shape `(n, size, size, 3)`."""
 
-Columns = Mapping[str, NDArray]
+Columns: TypeAlias = "Mapping[str, NDArray]"
 """Named columns, each of length n along its first axis."""
 
 
