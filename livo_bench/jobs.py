@@ -32,10 +32,14 @@ class Job:
     """The unaligned model's images of the same requests, which FID compares with."""
 
     @property
+    def subsets(self) -> set[str]:
+        """Those of the task that were asked for and that the method is made for."""
+        return {subset for subset, _ in self.judges}
+
+    @property
     def subset(self) -> str | None:
-        """The one subset asked for, None when it is the whole task."""
-        asked = {subset for subset, _ in self.judges}
-        return None if len(asked) == len(self.task.subsets) else asked.pop()
+        """The one subset of several that this is; None where it is all or some of them."""
+        return next(iter(self.subsets)) if len(self.subsets) == 1 < len(self.task.subsets) else None
 
     @property
     def place(self) -> str:
@@ -78,9 +82,12 @@ def prepare(
         base = [(request, session.base_recipe(request)) for request in requests]
         judges = _judges(session, task_card, subsets)
         for method in loaded:
-            if task_card.name in method.card.tasks:
-                wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
-                jobs.append(Job(method, task_card, judges, wanted, base))
+            own = {s.name for s in subsets if method.card.is_for(task_card.name, s.name)}
+            if own:
+                reference = [(r, recipe) for r, recipe in base if r.principle.subset in own]
+                wanted = [(r, method.resolve(r, recipe)) for r, recipe in reference]
+                of_own = {key: judge for key, judge in judges.items() if key[0] in own}
+                jobs.append(Job(method, task_card, of_own, wanted, reference))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
