@@ -10,10 +10,13 @@ noise; what is left out is the safety checker, progress bars, PIL and the repeat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.utils.logging import disable_progress_bar
@@ -23,6 +26,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
 from livo_bench import overlay
+from livo_bench.acceleration import COMPILED, accelerate
 from livo_bench.errors import BadInput
 from livo_bench.guidance import (
     NoisePrediction,
@@ -52,11 +56,14 @@ class Diffusion:
         vae: AutoencoderKL,
         scheduler_config: Mapping[str, Any],
         files: Mapping[str, str] | None = None,
+        switches: Sequence[str] = (),
     ) -> None:
         """
         Args:
             files: Where the files are that recipes name by digest: value encoders and overlays.
+            switches: What makes the UNet faster, see `acceleration`.
         """
+        accelerate(unet, switches)
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         self.unet = unet
@@ -64,6 +71,13 @@ class Diffusion:
         self.scheduler_config = scheduler_config
         self.embed = lru_cache(maxsize=1024)(self._embed)
         self.value_token = lru_cache(maxsize=1024)(self._value_token)
+        self._switches = switches
+        self._filled = 0
+        """What batches are filled up to: the longest so far, where kernels are compiled."""
+        self._fits = 0
+        """The longest batch that fits into the device's memory; 0 while all have fitted."""
+        # One batch at a time is on a GPU, while other threads judge and write what was made before.
+        self._turn = Lock() if unet.device.type != "cpu" else nullcontext()
         self._files = files or {}
         self._value_encoders: dict[str, CLIPTextModel] = {}
         self._overlaid: dict[str, UNet2DConditionModel] = {}
@@ -78,17 +92,42 @@ class Diffusion:
 
         Returns:
             RGB, uint8, `(n, size, size, 3)`. Image i depends on `recipes[i]`, and on the batch
-            shape only in the last bits of the arithmetic.
+            shape only in the last bits of the arithmetic. A batch that does not fit into the
+            device's memory is halved, and so are those after it.
 
         Raises:
+            BadInput: Not even one image fits into the device's memory.
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
         self.load_files([family])
+        with self._turn:
+            return self._render_parts(family, recipes)
+
+    def _render_parts(self, family: Recipe, recipes: Sequence[Recipe]) -> Pixels:
+        length = min(len(recipes), self._fits or len(recipes))
+        try:
+            parts = [recipes[start : start + length] for start in range(0, len(recipes), length)]
+            return np.concatenate([self._render(family, part) for part in parts])
+        except torch.OutOfMemoryError as error:
+            if length == 1:
+                raise BadInput(
+                    f"One image of {family.size} pixels in {family.dtype} does not fit into the "
+                    f"memory of {self.unet.device}: {error}. Free it, or pass --dtype float16"
+                ) from error
+            self._fits, self._filled = length // 2, 0
+        torch.accelerator.empty_cache()
+        return self._render_parts(family, recipes)
+
+    def _render(self, family: Recipe, recipes: Sequence[Recipe]) -> Pixels:
+        asked = len(recipes)
+        if COMPILED.intersection(self._switches):
+            self._filled = max(self._filled, asked)
+            recipes = [*recipes, *[recipes[-1]] * (self._filled - asked)]
         context = torch.stack([self.context(recipe) for recipe in recipes])
         noise = self.noise(recipes).to(context)
         predict = self._prediction(family, recipes, context)
-        return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps)))
+        return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps))[:asked])
 
     def context(self, recipe: Recipe) -> Tensor:
         """What the UNet attends to, `(tokens, d)`: the text's states, behind a value token where
@@ -128,6 +167,7 @@ class Diffusion:
 
     def use_overlay(self, digest: str, unet: UNet2DConditionModel) -> None:
         """Answer recipes that name the overlay `digest` with this UNet from now on."""
+        accelerate(unet, self._switches)
         self._overlaid[digest] = unet
 
     def _file(self, what: str, digest: str) -> str:
@@ -248,7 +288,11 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def load(
-    pipeline: str | Path, device: str, dtype: str, files: Mapping[str, str] | None = None
+    pipeline: str | Path,
+    device: str,
+    dtype: str,
+    files: Mapping[str, str] | None = None,
+    switches: Sequence[str] = (),
 ) -> Diffusion:
     """Load a Stable Diffusion model, without its safety checker.
 
@@ -258,6 +302,7 @@ def load(
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
         files: Folders of the value encoders that recipes name, by digest.
+        switches: What makes the UNet faster, see `acceleration`.
 
     Raises:
         BadInput: There is no such model, or it is of another kind, or it does not load.
@@ -298,4 +343,4 @@ def load(
     parts: tuple[Module, ...] = (text_encoder, unet, vae)
     for part in parts:
         part.eval().requires_grad_(False).to(device)
-    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config, files)
+    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config, files, switches)

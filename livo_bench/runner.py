@@ -23,6 +23,7 @@ from livo_bench.results import summarise
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
+from livo_bench.throughput import flops_of, matrix_rate
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
@@ -172,6 +173,11 @@ def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
 def _work_off(session: Session, works: Sequence[Work]) -> None:
     """Make and judge blocks."""
     _load(session, works)
+    limit = None
+    if session.device != "cpu":
+        with Console(stderr=True).status("measuring the device"):
+            rate = matrix_rate(session.device, session.dtype)
+            limit = rate / flops_of(session.engine, works[0].block.recipes[0])
     done = in_parallel(
         session,
         lambda work: _process(session, work),
@@ -179,6 +185,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
         count=lambda work: len(work.block.keys),
         description="sampling and judging",
         unit="images",
+        limit=limit,
     )
     for _ in done:
         pass

@@ -13,10 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from livo_bench.errors import BadInput
 from livo_bench.plan import Block
@@ -76,11 +79,13 @@ def in_parallel(
     count: Callable[[Item], int],
     description: str,
     unit: str,
+    limit: float | None = None,
 ) -> Iterator[Result]:
     """Do work on items, one a worker at a time, behind a progress bar.
 
     On a CPU each item is computed by one thread: two blocks side by side are faster than one block
-    on two cores, and the last bits do not depend on how many cores there are.
+    on two cores, and the last bits do not depend on how many cores there are. On a GPU two workers
+    take turns: one samples while the other judges and writes.
 
     Args:
         session: Says the device.
@@ -88,6 +93,7 @@ def in_parallel(
         items: In the order in which they are begun.
         count: How far an item moves the bar.
         description: What the bar says, and `unit` what it counts.
+        limit: As many a second as the device could do at most; the bar says how near it comes.
 
     Returns:
         Results in the order in which they are ready. Stopped by an error or a signal, the items in
@@ -95,8 +101,8 @@ def in_parallel(
     """
     import torch
 
-    workers = (os.cpu_count() or 1) if session.device == "cpu" else 1
-    with _progress(unit) as progress:
+    workers = (os.cpu_count() or 1) if session.device == "cpu" else 2
+    with _progress(unit, limit) as progress:
         bar = progress.add_task(description, total=sum(map(count, items)))
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
@@ -108,12 +114,27 @@ def in_parallel(
             pool.shutdown(cancel_futures=True)
 
 
-def _progress(unit: str) -> Progress:
+class _Speed(ProgressColumn):
+    """Items a second, and per cent of what the device could do."""
+
+    def __init__(self, limit: float | None) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def render(self, task: Task) -> Text:
+        if not task.speed:
+            return Text()
+        share = f", {task.speed / self.limit:.0%} of this device's limit" if self.limit else ""
+        return Text(f"{task.speed:.1f}/s{share}")
+
+
+def _progress(unit: str, limit: float | None) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
+        _Speed(limit),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),

@@ -1,0 +1,138 @@
+"""Switches, batches that do not fit, and what a device could do at most."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from livo_bench import acceleration, diffusion, overlay
+from livo_bench.diffusion import Diffusion
+from livo_bench.errors import BadInput
+from livo_bench.records import Recipe
+from livo_bench.throughput import flops_of, matrix_rate
+
+BASE = Recipe(
+    model="tiny",
+    text="a photo of a doctor",
+    seed=0,
+    negative="",
+    guidance=3.0,
+    sampler="dpmsolver++",
+    steps=3,
+    size=64,
+    dtype="float32",
+)
+FIVE = [replace(BASE, seed=seed) for seed in range(5)]
+SAFE = ("channels-last", "fuse")
+"""Switches that need no compiler."""
+
+
+@pytest.fixture
+def load(tiny_weights: Path) -> Callable[..., Diffusion]:
+    def call(*switches: str) -> Diffusion:
+        return diffusion.load(tiny_weights / "sd", "cpu", "float32", switches=switches)
+
+    return call
+
+
+def watched(engine: Diffusion, monkeypatch: pytest.MonkeyPatch, room: int = 100) -> list[int]:
+    """Images of each batch the UNet is given; no more than `room` fit."""
+    shapes: list[int] = []
+    forward = engine.unet.forward
+
+    def call(latents: torch.Tensor, *rest: object, **named: object) -> object:
+        images = len(latents) // 2
+        if images > room:
+            raise torch.OutOfMemoryError("no room")
+        shapes.append(images)
+        return forward(latents, *rest, **named)
+
+    monkeypatch.setattr(engine.unet, "forward", call)
+    monkeypatch.setattr(torch.accelerator, "empty_cache", lambda: None)
+    return shapes
+
+
+def test_switches_are_thrown_in_one_order_and_unknown_ones_named():
+    assert acceleration.choose(["compile", "channels-last"]) == ("channels-last", "compile")
+    with pytest.raises(BadInput, match=r"no switch 'turbo'.*channels-last, fuse, compile"):
+        acceleration.choose(["turbo"])
+    with pytest.raises(BadInput, match="exclude each other"):
+        acceleration.choose(["compile", "cuda-graphs"])
+
+
+@pytest.mark.parametrize("switch", SAFE)
+def test_a_switch_of_class_b_makes_the_same_image_up_to_last_bits(load, switch):
+    assert acceleration.SWITCHES[switch].image == "B"
+    plain, fast = load().render(FIVE[:2]), load(switch).render(FIVE[:2])
+    assert np.abs(plain.astype(int) - fast).max() <= 1
+
+
+def test_switches_reach_what_they_are_for(load):
+    unet = load(*SAFE).unet
+    assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    attention = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
+    assert attention.fused_projections
+    assert not load().unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_overlay_counts_under_fused_attention(load, tmp_path):
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.weight"
+    changed = {name: 3 * load().unet.state_dict()[name]}
+    save_file(changed, tmp_path / "changed.safetensors")
+    images = []
+    for switches in ((), SAFE):
+        engine = load(*switches)
+        unet = overlay.lay_over(engine.unet, tmp_path / "changed.safetensors")
+        engine.use_overlay("changed", unet)
+        images.append(engine.render([replace(FIVE[0], overlay="changed")]))
+    assert np.abs(images[0].astype(int) - images[1]).max() <= 1
+    assert np.abs(images[0].astype(int) - load().render(FIVE[:1])).max() > 1
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(load, monkeypatch):
+    engine = load()
+    whole = engine.render(FIVE)
+    shapes = watched(engine, monkeypatch, room=2)
+    halved = engine.render(FIVE)
+    assert np.abs(whole.astype(int) - halved).max() <= 1
+    assert set(shapes) == {2, 1}
+    shapes.clear()
+    engine.render(FIVE[:4])
+    assert set(shapes) == {2}
+
+
+def test_not_even_one_image_fits(load, monkeypatch):
+    engine = load()
+    watched(engine, monkeypatch, room=0)
+    with pytest.raises(BadInput, match="One image of 64 pixels in float32 does not fit"):
+        engine.render(FIVE)
+
+
+def test_compiled_kernels_always_get_the_longest_batch(load, monkeypatch):
+    thrown: list[str] = []
+    switch = replace(acceleration.SWITCHES["compile"], apply=lambda unet: thrown.append("compile"))
+    monkeypatch.setitem(acceleration.SWITCHES, "compile", switch)
+    engine, plain = load("compile"), load()
+    assert thrown == ["compile"]
+    shapes = watched(engine, monkeypatch)
+    engine.render(FIVE)
+    images = engine.render(FIVE[:2])
+    assert set(shapes) == {5}
+    assert np.abs(images.astype(int) - plain.render(FIVE[:2])).max() <= 1
+
+
+def test_operations_of_an_image_grow_with_its_steps(load):
+    engine = load()
+    engine.render([BASE])  # embeds the texts, which later images of a prompt need not
+    two, three, four = (flops_of(engine, replace(BASE, steps=steps)) for steps in (2, 3, 4))
+    assert three - two == four - three > 0
+    assert two > 2 * (three - two)  # the decoder's are the rest
+
+
+def test_the_rate_of_a_device_is_that_of_its_products():
+    small = matrix_rate("cpu", "float32", side=64)
+    assert 1e6 < small < 1e15
