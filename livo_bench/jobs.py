@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from livo_bench.cards import ModelCard, Subset, TaskCard
@@ -75,7 +77,9 @@ def prepare(
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
         requests = list(_requests(task_card, subsets, listed, images))
-        base = [(request, session.base_recipe(request)) for request in requests]
+        # Subsets ask for the same images: one recipe each, so that its key is computed once.
+        recipe = cache(session.recipe)
+        base = [(request, recipe(request.prompt.text, request.index)) for request in requests]
         judges = _judges(session, task_card, subsets)
         for method in loaded:
             if task_card.name in method.card.tasks:
@@ -89,6 +93,12 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Neighbouring jobs that share their reference: those of one task, as `prepare` orders them."""
+    for _, sharing in groupby(jobs, key=lambda job: id(job.reference)):
+        yield list(sharing)
 
 
 def _judges(
