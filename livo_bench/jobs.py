@@ -56,8 +56,11 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    judged: bool = True,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
+
+    Args as for `runner.run`; without `judged` no judge is looked up, and the jobs have none.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
@@ -80,7 +83,7 @@ def prepare(
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
         recipe = cache(session.recipe)
         base = [(request, recipe(request.prompt.text, request.index)) for request in requests]
-        judges = _judges(session, task_card, subsets)
+        judges = _judges(session, task_card, subsets) if judged else {}
         for method in loaded:
             if task_card.name in method.card.tasks:
                 wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]

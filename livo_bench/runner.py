@@ -5,7 +5,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
@@ -77,7 +77,7 @@ def run(
         methods, task, model, images, prompts, seed, device, dtype, runs, weights
     )
     works = _works(session, jobs)
-    session.store.require_room(_estimate(session, works).bytes)
+    session.store.require_room(_estimate(session, (work.block for work in works)).bytes)
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
             _work_off(session, todo)
@@ -102,36 +102,47 @@ def plan(
     runs: Path = Path("results/runs"),
     weights: str | None = None,
 ) -> Estimate:
-    """Say what `run` with the same arguments would make and cost; loads no model."""
+    """Say what `run` with the same arguments would make and cost.
+
+    Looks at no device and no judge, neither of which changes what there is to make; so it says
+    nothing of whether they are there, and imports no torch.
+    """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, judged=False
     )
-    return _estimate(session, _works(session, jobs))
+    batches = (batch for _, of_job in _batches(session, jobs) for batch in of_job)
+    return _estimate(session, {block.id: block for block, _ in batches}.values())
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
-    """All blocks, the reference's first.
+    """All blocks and who has to judge them, the reference's first."""
+    works: dict[str, Work] = {}
+    for job, batches in _batches(session, jobs):
+        scorers = _scorers(session, job)
+        for block, generator in batches:
+            work = works.setdefault(block.id, Work(block, generator))
+            for key in block.keys:
+                work.scorers |= scorers[key]
+    return list(works.values())
+
+
+def _batches(
+    session: Session, jobs: Sequence[Job]
+) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | None]]]]:
+    """Each job's blocks and what makes their images, those of its reference first.
 
     Blocks are formed from each job alone, so they do not depend on what else a command asks for.
     """
-    works: dict[str, Work] = {}
     for of_task in by_reference(jobs):
         # What a method shares with the unaligned model is made in the reference's batches, once.
         shared = {recipe.key for _, recipe in of_task[0].reference}
         reference = form_blocks(of_task[0].reference, session.model.block)
         for job in of_task:
-            scorers = _scorers(session, job)
-            own = form_blocks(
-                (pair for pair in job.wanted if pair[1].key not in shared), session.model.block
-            )
+            rest = (pair for pair in job.wanted if pair[1].key not in shared)
+            own = form_blocks(rest, session.model.block)
             method = job.method.method
             generator = method if isinstance(method, OwnGenerator) else None
-            for blocks, makes in ((reference, None), (own, generator)):
-                for block in blocks:
-                    work = works.setdefault(block.id, Work(block, makes))
-                    for key in block.keys:
-                        work.scorers |= scorers[key]
-    return list(works.values())
+            yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
 
 
 def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
@@ -161,8 +172,8 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
     ]
 
 
-def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
-    plan = make_plan([work.block for work in works], session.store.sample_keys())
+def _estimate(session: Session, blocks: Iterable[Block]) -> Estimate:
+    plan = make_plan(blocks, session.store.sample_keys())
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 

@@ -245,7 +245,10 @@ def test_rows_of_the_steered_images_are_those_of_these_images_alone():
 
 
 def test_where_everything_is_steered_the_numbers_are_those_of_all_images():
-    frames, everything = (clip_frame(np.linspace(0, 1, 400)), network_frame(normal(8))), [True] * 400
+    frames, everything = (
+        (clip_frame(np.linspace(0, 1, 400)), network_frame(normal(8))),
+        [True] * 400,
+    )
     _, *of_all, fid, clip = quality.summarise(
         *frames, RUN, JUDGES, reference_of(normal(9)), pd.Series(everything)
     )
