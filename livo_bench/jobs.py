@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 from livo_bench.cards import ModelCard, Subset, TaskCard
@@ -58,8 +60,11 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    judged: bool = True,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
+
+    Args as for `runner.run`; without `judged` no judge is looked up, and the jobs have none.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
@@ -79,8 +84,10 @@ def prepare(
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
         requests = list(_requests(task_card, subsets, listed, images))
-        base = [(request, session.base_recipe(request)) for request in requests]
-        judges = _judges(session, task_card, subsets)
+        # Subsets ask for the same images: one recipe each, so that its key is computed once.
+        recipe = cache(session.recipe)
+        base = [(request, recipe(request.prompt.text, request.index)) for request in requests]
+        judges = _judges(session, task_card, subsets) if judged else {}
         for method in loaded:
             own = {s.name for s in subsets if method.card.is_for(task_card.name, s.name)}
             if own:
@@ -96,6 +103,12 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Neighbouring jobs that share their reference: those of one task, as `prepare` orders them."""
+    for _, sharing in groupby(jobs, key=lambda job: id(job.reference)):
+        yield list(sharing)
 
 
 def _judges(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
 
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
@@ -107,12 +108,12 @@ class SemanticGuidance:
     """Decay of the momentum, in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
 
     Fields that are None are left out of the canonical form, so a new optional field leaves all
-    stored keys valid.
+    stored keys valid. No slots, which leave a cached property no place.
     """
 
     model: str
@@ -149,19 +150,25 @@ class Recipe:
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
-        present = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        present: dict[str, object] = {}
+        for name in _RECIPE_FIELDS:
+            value = getattr(self, name)
+            if isinstance(value, SafetyGuidance | SemanticGuidance):
+                present[name] = asdict(value)
+            elif value is not None:
+                present[name] = value
+        return _CANONICAL.encode(present)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical form: the image's address, the same for every method."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
-    @property
+    @cached_property
     def stratum(self) -> str:
         """Digest of the recipe without its seed: images that share it are independent draws
         from one distribution."""
-        return replace(self, seed=0).key[:16]
+        return _digest(replace(self, seed=0))[:16]
 
     @property
     def family(self) -> Recipe:
@@ -169,6 +176,16 @@ class Recipe:
         within one batch."""
         edit = None if self.edit is None else replace(self.edit, remove="", add="")
         return replace(self, text="", seed=0, edit=edit)
+
+
+_RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+@lru_cache(maxsize=4096)
+def _digest(recipe: Recipe) -> str:
+    """Its key; remembered between recipes, of which a prompt's share few."""
+    return recipe.key
 
 
 def recipe_from_json(line: str) -> Recipe:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
@@ -15,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from livo_bench.errors import Incomplete
-from livo_bench.jobs import Job
+from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.rows import ALL, Summary
 from livo_bench.mini.world import content_of
@@ -27,28 +28,63 @@ PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch
 """Whose versions a result names."""
 
 
-def summarise(session: Session, job: Job, images: int) -> Path:
-    """Turn a job's stored scores into its numbers and write its result folder."""
+class Unaligned:
+    """The unaligned model's images of a task's requests, which methods are held against."""
+
+    def __init__(self, session: Session, job: Job) -> None:
+        self.rows = _rows(job.reference)
+        self._store, self._network = session.store, session.features.id
+        # Only a control asks what the images show.
+        self._columns = None if job.task.control else ["features"]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The feature network's scored frame."""
+        return _scored(self._store, self._network, self.rows, self._columns)
+
+    @cached_property
+    def features(self) -> quality.Features:
+        """What FID asks of them."""
+        return quality.Features.of(self.frame)
+
+
+def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Path]:
+    """Turn the stored scores of jobs into their numbers; the result folders, in order.
+
+    The jobs of a task share their reference, which is read and fitted once.
+    """
+    folders = []
+    for of_task in by_reference(jobs):
+        unaligned = Unaligned(session, of_task[0])
+        folders += [summarise(session, job, images, unaligned) for job in of_task]
+    return folders
+
+
+def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | None = None) -> Path:
+    """Turn a job's stored scores into its numbers and write its result folder.
+
+    Args:
+        session: Of the command.
+        job: Whose images.
+        images: Per prompt and subset.
+        unaligned: Of the job's reference, where it is at hand.
+    """
     store, features, clip = session.store, session.features.id, session.clip_score.id
     identity = Run(session.model.name, job.method.name, job.task.name)
-    rows, unaligned = _rows(job.wanted), _rows(job.reference)
+    unaligned = unaligned or Unaligned(session, job)
+    rows = _rows(job.wanted)
     # The same requests in the same order.
-    steered = rows["key"] != unaligned["key"]
+    steered = rows["key"] != unaligned.rows["key"]
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
-    plain = _scored(store, features, unaligned)
-    judged, summary = _judge(session, job, identity, vectors, plain)
-    reference = plain if steered.any() else None
+    judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
+    against = (unaligned.features, steered) if steered.any() else (None, None)
     intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
-        *quality.summarise(cosines, vectors, identity, scorers, reference, intervals),
+        *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
     ]
-    if reference is not None:
-        numbers += quality.summarise_steered(
-            cosines[steered], vectors[steered], reference[steered], identity, scorers, intervals
-        )
     folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
@@ -66,7 +102,12 @@ def summarise(session: Session, job: Job, images: int) -> Path:
 
 
 def _judge(
-    session: Session, job: Job, run: Run, vectors: pd.DataFrame, plain: pd.DataFrame
+    session: Session,
+    job: Job,
+    run: Run,
+    rows: pd.DataFrame,
+    vectors: pd.DataFrame,
+    unaligned: Unaligned,
 ) -> tuple[pd.DataFrame, Summary]:
     """What the task's judges say of each image, and the task's own numbers.
 
@@ -74,11 +115,11 @@ def _judge(
         session: Of the command.
         job: Whose images.
         run: Likewise.
-        vectors: The feature network's scored frame of the wanted images, in their order.
-        plain: Likewise, of the reference images.
+        rows: Of the wanted images.
+        vectors: The feature network's scored frame of them, in their order.
+        unaligned: The reference.
     """
     network = session.features.id
-    rows = _rows(job.wanted)
     ids = [job.judges[r.principle.subset, r.prompt.category].id for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
@@ -87,7 +128,7 @@ def _judge(
         for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
     ]
     if harmless.any():
-        parts.append(overcorrection.compare(vectors[harmless], plain[harmless]))
+        parts.append(overcorrection.compare(vectors[harmless], unaligned.frame[harmless]))
     judged = pd.concat(parts, ignore_index=True)
     attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
     judges = {
@@ -110,26 +151,28 @@ def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list
 
 def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     """What a scored frame says of a request before a judge has spoken."""
+    requests, recipes = zip(*wanted, strict=True)
     return pd.DataFrame(
         {
-            "subset": request.principle.subset,
-            "prompt": request.prompt.id,
-            "category": request.prompt.category,
-            "index": request.index,
-            "key": recipe.key,
-            "stratum": recipe.stratum,
+            "subset": [request.principle.subset for request in requests],
+            "prompt": [request.prompt.id for request in requests],
+            "category": [request.prompt.category for request in requests],
+            "index": [request.index for request in requests],
+            "key": [recipe.key for recipe in recipes],
+            "stratum": [recipe.stratum for recipe in recipes],
         }
-        for request, recipe in wanted
     )
 
 
-def _scored(store: Store, scorer: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with the columns of a scorer.
+def _scored(
+    store: Store, scorer: str, rows: pd.DataFrame, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Rows with the columns of a scorer, all of them by default.
 
     Raises:
         Incomplete: A stored score is damaged or gone.
     """
-    scores = store.read_scores(scorer, rows["key"])
+    scores = store.read_scores(scorer, rows["key"], columns)
     lost = set(rows["key"]) - set(scores.index)
     if lost:
         raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")

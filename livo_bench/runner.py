@@ -5,7 +5,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import compress
@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 
 from livo_bench.errors import Incomplete
-from livo_bench.jobs import Job, prepare
+from livo_bench.jobs import Job, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
-from livo_bench.records import Prompt, Recipe, Request
-from livo_bench.results import summarise
+from livo_bench.records import Prompt
+from livo_bench.results import summarise_all
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
@@ -77,13 +77,13 @@ def run(
         methods, task, model, images, prompts, seed, device, dtype, runs, weights
     )
     works = _works(session, jobs)
-    session.store.require_room(_estimate(session, works).bytes)
+    session.store.require_room(_estimate(session, (work.block for work in works)).bytes)
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
-            return [summarise(session, job, images) for job in jobs]
+            return summarise_all(session, jobs, images)
     raise Incomplete(
         f"Files in {session.store.folder} are damaged as often as they are written. Check that "
         "disk, or write elsewhere: --runs DIR"
@@ -102,53 +102,61 @@ def plan(
     runs: Path = Path("results/runs"),
     weights: str | None = None,
 ) -> Estimate:
-    """Say what `run` with the same arguments would make and cost; loads no model."""
+    """Say what `run` with the same arguments would make and cost.
+
+    Looks at no device and no judge, neither of which changes what there is to make; so it says
+    nothing of whether they are there, and imports no torch.
+    """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, judged=False
     )
-    return _estimate(session, _works(session, jobs))
+    batches = (batch for _, of_job in _batches(session, jobs) for batch in of_job)
+    return _estimate(session, {block.id: block for block, _ in batches}.values())
 
 
-@dataclass(frozen=True)
-class _List:
-    """Images that a job alone makes, or those of its reference, and who has to judge each."""
+def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
+    """All blocks and who has to judge them, the reference's first."""
+    works: dict[str, Work] = {}
+    for job, batches in _batches(session, jobs):
+        scorers = _scorers(session, job)
+        for block, generator in batches:
+            work = works.setdefault(block.id, Work(block, generator))
+            for key in block.keys:
+                work.scorers |= scorers[key]
+    return list(works.values())
 
-    wanted: Sequence[tuple[Request, Recipe]]
-    generator: OwnGenerator | None
-    scorers: Mapping[str, Mapping[str, Scorer]]
-    """By image key, by scorer id."""
+
+def _batches(
+    session: Session, jobs: Sequence[Job]
+) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | None]]]]:
+    """Each job's blocks and what makes their images, those of its reference first.
+
+    Blocks are formed from each job alone, so they do not depend on what else a command asks for.
+    """
+    for of_task in by_reference(jobs):
+        # What a method shares with the unaligned model is made in the reference's batches, once.
+        shared = {recipe.key for _, recipe in of_task[0].reference}
+        reference = form_blocks(of_task[0].reference, session.model.block)
+        for job in of_task:
+            rest = (pair for pair in job.wanted if pair[1].key not in shared)
+            own = form_blocks(rest, session.model.block)
+            method = job.method.method
+            generator = method if isinstance(method, OwnGenerator) else None
+            yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
 
 
-def _lists(session: Session, job: Job) -> Iterator[_List]:
+def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
+    """Who has to judge each image of a job or its reference: by image key, by scorer id."""
     features = session.features
     scorers: dict[str, dict[str, Scorer]] = {
         recipe.key: {features.id: features} for _, recipe in job.reference
     }
-    # What a method shares with the unaligned model is made in the reference's batches, once.
-    own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
     for request, recipe in job.wanted:
-        of_image = scorers.setdefault(recipe.key, {})
         judge = job.judges[request.principle.subset, request.prompt.category]
+        of_image = scorers.setdefault(recipe.key, {})
         for scorer in (judge, session.clip_score, features):
             of_image[scorer.id] = scorer
-    generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
-    yield _List(job.reference, None, scorers)
-    yield _List(own, generator, scorers)
-
-
-def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
-    """All blocks, the reference's first.
-
-    Blocks are formed from each job alone, so they do not depend on what else a command asks for.
-    """
-    works: dict[str, Work] = {}
-    for job in jobs:
-        for listed in _lists(session, job):
-            for block in form_blocks(listed.wanted, session.model.block):
-                work = works.setdefault(block.id, Work(block, listed.generator))
-                for key in block.keys:
-                    work.scorers |= listed.scorers[key]
-    return list(works.values())
+    return scorers
 
 
 def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
@@ -164,8 +172,8 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
     ]
 
 
-def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
-    plan = make_plan([work.block for work in works], session.store.sample_keys())
+def _estimate(session: Session, blocks: Iterable[Block]) -> Estimate:
+    plan = make_plan(blocks, session.store.sample_keys())
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 

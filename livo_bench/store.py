@@ -199,15 +199,18 @@ class Store:
             raise ValueError("A scorer's columns may not be named 'key' or 'unscored'.")
         shelf.write(pa.table(arrays))
 
-    def read_scores(self, scorer_id: str, keys: Iterable[str]) -> pd.DataFrame:
+    def read_scores(
+        self, scorer_id: str, keys: Iterable[str], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Read scores.
 
         Args:
             scorer_id: `Scorer.id`.
             keys: Any number.
+            columns: Which of the scorer's to read; all by default.
 
         Returns:
-            The scorer's columns and `unscored`, missing where an image has a score; a row for each
+            These columns and `unscored`, missing where an image has a score; a row for each
             key that was found, in the order asked, indexed by `key`. A cell of a vector column is
             an array of shape `(d,)`: `np.stack(frame["features"])` is the matrix.
 
@@ -216,7 +219,8 @@ class Store:
         """
         keys = list(dict.fromkeys(keys))
         shelf = self._shelf(scorer_id)
-        tables = list(shelf.read(keys))
+        wanted = None if columns is None else ["key", *columns, "unscored"]
+        tables = list(shelf.read(keys, wanted))
         if not tables:
             return pd.DataFrame({"unscored": []}, index=pd.Index([], name="key"), dtype="str")
         try:

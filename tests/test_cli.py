@@ -258,8 +258,11 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
+PLAN = ["run", "--method", "sd", "--method", "livo", "--task", "all", "--plan"]
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE]
+    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, PLAN]
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
     code = (

@@ -11,7 +11,8 @@ from livo_bench import runner
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import prepare
 from livo_bench.records import AGGREGATE_COLUMNS
-from livo_bench.results import PACKAGES, summarise
+from livo_bench.results import PACKAGES, summarise, summarise_all
+from livo_bench.store import Store
 
 PROMPTS = (
     "text,category\na photo of a doctor,career\na photo of a nurse,career\na person,positive\n"
@@ -191,6 +192,24 @@ def test_summing_up_again_writes_the_same_bytes(folder, prepared):
         path.unlink()
     assert summarise(session, sd, IMAGES) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steered, monkeypatch):
+    session, jobs = prepared
+    alone = [summarise(session, job, IMAGES) for job in (*jobs, half_steered)]
+    written = [(folder / "aggregates.csv").read_bytes() for folder in alone]
+    reads = []
+    read_scores = Store.read_scores
+
+    def counted(self, scorer, keys, *columns):
+        reads.append((scorer, *columns))
+        return read_scores(self, scorer, keys, *columns)
+
+    monkeypatch.setattr(Store, "read_scores", counted)
+    together = summarise_all(session, [*jobs, half_steered], IMAGES)
+    assert together == alone
+    assert [(folder / "aggregates.csv").read_bytes() for folder in together] == written
+    assert reads.count((session.features.id, ["features"])) == 1
 
 
 def test_a_subset_alone_names_itself_in_every_row(options):

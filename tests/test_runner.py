@@ -23,6 +23,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.plan import id_of_keys
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork
+from livo_bench.session import Session
 from livo_bench.store import Store
 
 ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
@@ -562,6 +563,14 @@ def test_plan_loads_nothing_writes_nothing_and_counts_shared_images_once(options
     with_noise = runner.plan(**options | {"methods": ["noise", "sd"]})
     assert (with_noise.wanted, with_noise.missing) == (42, 42)
     assert not options["runs"].exists()
+
+
+def test_plan_asks_for_no_device_and_no_judge(options, monkeypatch):
+    expected = runner.plan(**options)
+    monkeypatch.setattr(Session, "judge", Mock(side_effect=BadInput("no such judge")))
+    with pytest.raises(BadInput, match="no such judge"):
+        runner.run(**options)
+    assert runner.plan(**options | {"device": "cuda:99"}) == expected
 
 
 def test_plan_of_a_larger_run_counts_the_missing_and_the_whole_blocks(finished, no_models):
