@@ -91,9 +91,12 @@ def prepare(
         for method in loaded:
             own = {s.name for s in subsets if method.card.is_for(task_card.name, s.name)}
             if own:
-                reference = [(r, recipe) for r, recipe in base if r.principle.subset in own]
+                # Methods that are made for the whole task share one list, see `by_reference`.
+                reference = base
+                if len(own) < len(subsets):
+                    reference = [(r, recipe) for r, recipe in base if r.principle.subset in own]
                 wanted = [(r, method.resolve(r, recipe)) for r, recipe in reference]
-                of_own = {key: judge for key, judge in judges.items() if key[0] in own}
+                of_own = {place: judge for place, judge in judges.items() if place[0] in own}
                 jobs.append(Job(method, task_card, of_own, wanted, reference))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
