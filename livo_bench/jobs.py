@@ -10,8 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from livo_bench.cards import ModelCard, Subset, TaskCard
-from livo_bench.catalog import LoadedMethod, load_method, model_card, select_methods, select_tasks
+from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
+from livo_bench.catalog import (
+    LoadedMethod,
+    load_method,
+    model_card,
+    protocol_card,
+    select_methods,
+    select_tasks,
+)
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
@@ -54,6 +61,7 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    protocol: str = OURS,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -68,9 +76,16 @@ def prepare(
             f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
             "expected one. Run them one by one."
         )
-    loaded = [load_method(spec, card, weights) for spec in methods]
+    conventions = protocol_card(protocol)
+    if conventions.images and images != conventions.images:
+        raise BadInput(
+            f"The protocol {protocol!r} makes {conventions.images} images of a prompt, asked for "
+            f"are {images}. Pass --images {conventions.images}, or leave --protocol out."
+        )
+    loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
-    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
+    device, dtype = find_device(device), dtype or card.dtype
+    session = Session(card, seed, device, dtype, runs, files, conventions)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)

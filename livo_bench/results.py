@@ -30,14 +30,15 @@ PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch
 def summarise(session: Session, job: Job, images: int) -> Path:
     """Turn a job's stored scores into its numbers and write its result folder."""
     store, features, clip = session.store, session.features.id, session.clip_score.id
-    identity = Run(session.model.name, job.method.name, job.task.name)
+    model = session.protocol.of(session.model.name)
+    identity = Run(model, job.method.name, job.task.name)
     rows, unaligned = _rows(job.wanted), _rows(job.reference)
     # The same requests in the same order.
     steered = rows["key"] != unaligned["key"]
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     plain = _scored(store, features, unaligned)
     judged, summary = _judge(session, job, identity, vectors, plain)
-    reference = plain if steered.any() else None
+    reference = _reference(session, job, vectors, plain) if steered.any() else None
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     intervals = session.model.scale == "mini"
     numbers = [
@@ -47,9 +48,9 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     ]
     if reference is not None:
         numbers += quality.summarise_steered(
-            cosines[steered], vectors[steered], reference[steered], identity, scorers, intervals
+            cosines[steered], vectors[steered], plain[steered], identity, scorers, intervals
         )
-    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
+    folder = session.runs / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
@@ -97,9 +98,19 @@ def _judge(
     return judged, bias.summarise(judged, run, attributes, judges)
 
 
+def _reference(
+    session: Session, job: Job, vectors: pd.DataFrame, plain: pd.DataFrame
+) -> pd.DataFrame:
+    """What FID compares with: the unaligned model's images, or where the protocol says so one's
+    own."""
+    places = [f"{job.task.name}/{r.principle.subset}/{r.prompt.category}" for r, _ in job.wanted]
+    own = pd.Series(places).isin(session.protocol.own_reference)
+    return pd.concat([plain[~own], vectors[own]]).sort_index()
+
+
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
     """Fidelity to those prompts that ask for a class of the feature network, if it has classes."""
-    classes = session.features.classes or ()
+    classes = session.feature_network.classes or ()
     contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
     asked = {prompt: content for prompt, content in contents.items() if content in classes}
     return fidelity.summarise(frame, run, asked, classes, session.features.id)
@@ -150,6 +161,7 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
     model = session.model
     return {
         "model": {"name": model.name, "digest": session.digest},
+        "protocol": session.protocol.name,
         "method": {"name": job.method.name, "version": job.method.card.version},
         "task": {"name": job.task.name, "version": job.task.version},
         "prompts": _prompts_record(job),

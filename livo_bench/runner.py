@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from livo_bench.cards import OURS
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
@@ -51,6 +52,7 @@ def run(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -65,6 +67,7 @@ def run(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
+        protocol: Conventions of the evaluation, `ours` or `released`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -74,12 +77,13 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol
     )
     works = _works(session, jobs)
     session.store.require_room(_estimate(session, works).bytes)
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
+            _require_files(session, jobs, model, weights)
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
@@ -101,10 +105,11 @@ def plan(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost; loads no model."""
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol
     )
     return _estimate(session, _works(session, jobs))
 
@@ -167,6 +172,15 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
 def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
     plan = make_plan([work.block for work in works], session.store.sample_keys())
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
+
+
+def _require_files(session: Session, jobs: Sequence[Job], model: str, weights: str | None) -> None:
+    """See that all that may be loaded is on this machine."""
+    from livo_bench import fetch
+
+    judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
+    listed = fetch.wanted(session.model, judges, weights=session.files.values())
+    fetch.require(model, listed, f" --weights {weights}" if weights else "")
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:

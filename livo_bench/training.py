@@ -49,7 +49,10 @@ def train(
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
     """
+    from livo_bench import fetch
+
     objective = objective_of(method)
+    fetch.require(model, fetch.wanted(model_card(model), (), annotator=True))
     if objective not in BASELINES:
         from livo_bench.livo import train as value_encoders
 
