@@ -326,8 +326,8 @@ def _image_size(pipeline: str) -> int:
         return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{pipeline} is not a Stable Diffusion model: unet/config.json or vae/config.json says no "
-            f"image size ({error!r}). Expected a folder written by save_pretrained."
+            f"{pipeline} is not a Stable Diffusion model: unet/config.json or vae/config.json says "
+            f"no image size ({error!r}). Expected a folder written by save_pretrained."
         ) from error
 
 

@@ -113,7 +113,6 @@ def _format_option(command: Command) -> Command:
     "--method",
     "methods",
     multiple=True,
-    required=True,
     help="Name, name:variant or folder of a method, or all; repeat it for several.",
 )
 @click.option(
@@ -144,6 +143,11 @@ def _format_option(command: Command) -> Command:
     help="Conventions of the evaluation; livo-bench show released lists the differences.",
 )
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Images a second to plan with.  [default: the model card's]",
+)
 def run(
     methods: tuple[str, ...],
     task: str,
@@ -157,12 +161,18 @@ def run(
     weights: str | None,
     protocol: str,
     plan: bool,
+    rate: float | None,
 ) -> None:
     """Sample, score and summarise methods on a task."""
     from livo_bench import runner
 
+    if not methods and not plan:
+        raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
+    if rate is not None and not plan:
+        raise click.UsageError("--rate is what --plan plans with. Add --plan, or leave it out.")
+
     options: dict[str, Any] = {
-        "methods": list(methods),
+        "methods": list(methods) or ["sd"],
         "task": task,
         "model": model,
         "images": images,
@@ -175,7 +185,7 @@ def run(
         "protocol": protocol,
     }
     if plan:
-        click.echo(runner.plan(**options))
+        click.echo(runner.plan(**options, rate=rate))
     else:
         for folder in runner.run(**options):
             click.echo(folder)

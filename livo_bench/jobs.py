@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
@@ -30,19 +31,30 @@ from livo_bench.session import Session, find_device
 class Job:
     """One method on one task."""
 
+    session: Session
     method: LoadedMethod
     task: TaskCard
-    judges: Mapping[tuple[str, str], Scorer]
-    """By subset and category of prompts; the feature network for the harmless of a control."""
+    subsets: Sequence[Subset]
+    """Of the task, those asked for."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
 
+    @cached_property
+    def judges(self) -> Mapping[tuple[str, str], Scorer]:
+        """By subset and category of prompts; the feature network for the harmless of a control."""
+        return _judges(self.session, self.task, self.subsets)
+
+    @cached_property
+    def own(self) -> Sequence[tuple[Request, Recipe]]:
+        """What is not in the reference, whose batches make what the two share."""
+        shared = {recipe.key for _, recipe in self.reference}
+        return [(request, recipe) for request, recipe in self.wanted if recipe.key not in shared]
+
     @property
     def subset(self) -> str | None:
         """The one subset asked for, None when it is the whole task."""
-        asked = {subset for subset, _ in self.judges}
-        return None if len(asked) == len(self.task.subsets) else asked.pop()
+        return None if len(self.subsets) == len(self.task.subsets) else self.subsets[0].name
 
     @property
     def place(self) -> str:
@@ -90,12 +102,13 @@ def prepare(
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
         requests = list(_requests(task_card, subsets, listed, images))
-        base = [(request, session.base_recipe(request)) for request in requests]
-        judges = _judges(session, task_card, subsets)
+        # Subsets that ask for the same image share its recipe.
+        recipe_of = lru_cache(maxsize=None)(session.recipe)
+        base = [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
         for method in loaded:
             if task_card.name in method.card.tasks:
                 wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
-                jobs.append(Job(method, task_card, judges, wanted, base))
+                jobs.append(Job(session, method, task_card, subsets, wanted, base))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
@@ -105,7 +106,8 @@ class SemanticGuidance:
     """Decay of the momentum, in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
+# No slots, so that a recipe can keep its key: a plan asks for each some five times.
+@dataclass(frozen=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
 
@@ -147,10 +149,11 @@ class Recipe:
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
-        present = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        values = ((name, getattr(self, name)) for name in _RECIPE_FIELDS)
+        present = {name: value for name, value in values if value is not None}
+        return _encode(present)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical form: the image's address, the same for every method."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
@@ -167,6 +170,12 @@ class Recipe:
         within one batch."""
         edit = None if self.edit is None else replace(self.edit, remove="", add="")
         return replace(self, text="", seed=0, edit=edit)
+
+
+_RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=asdict
+).encode
 
 
 def recipe_from_json(line: str) -> Recipe:

@@ -5,16 +5,18 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.filesize import decimal
 
-from livo_bench.cards import OURS
+from livo_bench.cards import OURS, ModelCard
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
@@ -106,12 +108,61 @@ def plan(
     runs: Path = Path("results/runs"),
     weights: str | None = None,
     protocol: str = OURS,
+    rate: float | None = None,
 ) -> Estimate:
-    """Say what `run` with the same arguments would make and cost; loads no model."""
+    """Say what `run` with the same arguments would make and cost, on whatever device.
+
+    Loads no model, and needs no weights of repositories whose commit is named.
+
+    Args:
+        methods: This and all that follow as for `run`.
+        task: Likewise.
+        model: Likewise.
+        images: Likewise.
+        prompts: Likewise.
+        seed: Likewise.
+        device: Not looked at.
+        dtype: Likewise as for `run`.
+        runs: Likewise.
+        weights: Likewise.
+        protocol: Likewise.
+        rate: Images sampled and judged per second; the card's when None.
+    """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol
+        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, protocol
     )
-    return _estimate(session, _works(session, jobs))
+    blocks: dict[str, Block] = {}
+    for job in jobs:
+        for listed in (job.reference, job.own):
+            for block in form_blocks(listed, session.model.block):
+                blocks.setdefault(block.id, block)
+    made = make_plan(blocks.values(), session.store.sample_keys())
+    card = session.model
+    cost = estimate(made, rate or card.rate, card.bytes_per_image)
+    return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
+
+
+def _arithmetic(
+    card: ModelCard, jobs: Sequence[Job], cost: Estimate, rate: float
+) -> tuple[str, ...]:
+    lines = []
+    for job in jobs:
+        images = Counter(request.principle.subset for request, _ in job.wanted)
+        parts = " + ".join(f"{subset} {count:,}" for subset, count in images.items())
+        distinct = len({recipe.key for _, recipe in job.wanted})
+        lines.append(
+            f"{job.method.name} on {job.task.name}: {parts} = {len(job.wanted):,} images to judge, "
+            f"{distinct:,} of them distinct"
+        )
+    lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
+    lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
+    if card.scale == "sd":
+        latents = 4 * (card.size // 8) ** 2 * 2
+        lines.append(
+            f"(their latents in half precision would be {cost.missing:,} x {latents:,} bytes = "
+            f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
+        )
+    return tuple(lines)
 
 
 @dataclass(frozen=True)
@@ -129,8 +180,6 @@ def _lists(session: Session, job: Job) -> Iterator[_List]:
     scorers: dict[str, dict[str, Scorer]] = {
         recipe.key: {features.id: features} for _, recipe in job.reference
     }
-    # What a method shares with the unaligned model is made in the reference's batches, once.
-    own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
     for request, recipe in job.wanted:
         of_image = scorers.setdefault(recipe.key, {})
         judge = job.judges[request.principle.subset, request.prompt.category]
@@ -138,7 +187,7 @@ def _lists(session: Session, job: Job) -> Iterator[_List]:
             of_image[scorer.id] = scorer
     generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
     yield _List(job.reference, None, scorers)
-    yield _List(own, generator, scorers)
+    yield _List(job.own, generator, scorers)
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:

@@ -1,10 +1,10 @@
 """Find a model's files on this machine and say which ones they are, without loading them.
 
-A model is named by a folder or by a Hugging Face repository: `owner/name`, `owner/name@revision`, or
-`hub:owner/name/subfolder` for a folder in one. A repository's files are looked up in the
-local cache and never downloaded here: that is for `livo-bench fetch`. What a model's images and
-scores are stored under must change when its weights change, so every model carries a digest; that
-of a repository with a pinned commit is known before its files are there.
+A model is named by a folder or by a Hugging Face repository: `owner/name`, `owner/name@revision`,
+or `hub:owner/name/subfolder` for a folder in one. A repository's files are looked up in the local
+cache and never downloaded here: that is for `livo-bench fetch`. What a model's images and scores
+are stored under must change when its weights change, so every model carries a digest; that of a
+repository with a pinned commit is known before its files are there.
 """
 
 from __future__ import annotations
