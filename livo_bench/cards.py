@@ -8,7 +8,7 @@ was expected.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from livo_bench.errors import BadInput
@@ -224,6 +224,9 @@ class ModelCard:
     """Measured, fractions in [0, 1] unless the name says otherwise."""
     licence: str = ""
     """Of the pipeline's weights."""
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """Parameters of `unet`, `text` and `vae`, and bytes of activations of a picture, for
+    `train --plan`; `benchmarks/memory.py` counts them."""
 
 
 def _folder_name(table: Table, folder: Path) -> str:
@@ -393,6 +396,10 @@ def _part(table: Table) -> Part:
     return part
 
 
+def _memory(table: Table) -> dict[str, int]:
+    return {name: table.whole(name, 1) for name in table.names()}
+
+
 def read_model_card(path: Path) -> ModelCard:
     """Read `<name>.toml`, the card of a model.
 
@@ -423,6 +430,7 @@ def read_model_card(path: Path) -> ModelCard:
         parts=tuple(_part(table) for table in card.tables("parts")),
         quality=card.table("quality").numbers(),
         licence=card.text("licence") if card.has("licence") else "",
+        memory=_memory(card.table("memory")),
     )
     judges.done()
     card.done()

@@ -98,6 +98,19 @@ def _settings_option(command: Command) -> Command:
     )(command)
 
 
+def _rate_option(command: Command) -> Command:
+    return click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Images a second to plan with.  [default: the model card's]",
+    )(command)
+
+
+def _require_plan(rate: float | None, plan: bool) -> None:
+    if rate is not None and not plan:
+        raise click.UsageError("--rate is what --plan plans with. Add --plan, or leave it out.")
+
+
 def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
@@ -143,11 +156,7 @@ def _format_option(command: Command) -> Command:
     help="Conventions of the evaluation; livo-bench show released lists the differences.",
 )
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
-@click.option(
-    "--rate",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Images a second to plan with.  [default: the model card's]",
-)
+@_rate_option
 def run(
     methods: tuple[str, ...],
     task: str,
@@ -168,8 +177,7 @@ def run(
 
     if not methods and not plan:
         raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
-    if rate is not None and not plan:
-        raise click.UsageError("--rate is what --plan plans with. Add --plan, or leave it out.")
+    _require_plan(rate, plan)
 
     options: dict[str, Any] = {
         "methods": list(methods) or ["sd"],
@@ -238,6 +246,8 @@ def fetch(
 @click.option("--gamma-1", type=click.FloatRange(min=0), help="Margin of the preferred hinge.")
 @click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
 @click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--plan", is_flag=True, help="Say what the training would take, and stop.")
+@_rate_option
 @_device_option
 @_settings_option
 @_runs_option
@@ -255,6 +265,8 @@ def train(
     gamma_1: float | None,
     gamma_2: float | None,
     steps: int | None,
+    plan: bool,
+    rate: float | None,
     device: str,
     settings: Path | None,
     runs: Path,
@@ -262,6 +274,15 @@ def train(
 ) -> None:
     """Train a method, or go on where a training stopped."""
     from livo_bench.livo import preference
+
+    _require_plan(rate, plan)
+    if plan:
+        from livo_bench import training_plan
+
+        chosen = settings or preference.SETTINGS
+        click.echo(training_plan.plan(method, model, steps, chosen, rate))
+        return
+    from livo_bench import processes
     from livo_bench.training import train as train_method
 
     weights = train_method(
@@ -278,6 +299,8 @@ def train(
         out,
         settings or preference.SETTINGS,
     )
+    if not processes.first():
+        return
     words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
