@@ -142,7 +142,9 @@ def main() -> None:
         for part in ("unet", "text_encoder", "vae")
     )
     configs = {"mini": (unet, text, vae)}
-    configs |= {name: (unet, {**text, **heads}, VAE) for name, (unet, text, heads) in CONFIGS.items()}
+    configs |= {
+        name: (unet, {**text, **heads}, VAE) for name, (unet, text, heads) in CONFIGS.items()
+    }
     for name, parts in configs.items():
         print(f"# {name}\n[memory]")
         print("\n".join(f"{field} = {value:_}" for field, value in table(*parts).items()))
