@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from livo_bench import paired
+from livo_bench.catalog import run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics.statistics import detectable_difference
 from livo_bench.paired import Pair, Results
@@ -82,7 +83,7 @@ def check(
             raise Incomplete(
                 f"{runs} has no images of method {run.method!r} on task {run.task!r}, which "
                 f"{baseline} has. Make them with\n"
-                f"    livo-bench run --method {run.method} --task {run.task} --model {model}\n"
+                f"    livo-bench run --method {run.method} --task {run.task} {run_options(model)}\n"
                 "or say with --method and --task what to compare."
             )
     pairs = [pair for run in wanted for pair in _pairs(before[run], now[run])]

@@ -72,7 +72,17 @@ def _runs_option(command: Command) -> Command:
 
 def _model_option(command: Command) -> Command:
     return click.option(
-        "--model", default="mini", help="Name, card (.toml) or diffusers folder of the model."
+        "--model",
+        default="mini",
+        help="Name, card (.toml), diffusers folder or Hugging Face repository of the model.",
+    )(command)
+
+
+def _results_option(command: Command) -> Command:
+    return click.option(
+        "--model",
+        default="mini",
+        help="Whose results; NAME@released for those of the released protocol.",
     )(command)
 
 
@@ -86,6 +96,19 @@ def _settings_option(command: Command) -> Command:
         type=click.Path(dir_okay=False, path_type=Path),
         help="Of the preference data, like the package's preference.toml.",
     )(command)
+
+
+def _rate_option(command: Command) -> Command:
+    return click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Images a second to plan with.  [default: the model card's]",
+    )(command)
+
+
+def _require_plan(rate: float | None, plan: bool) -> None:
+    if rate is not None and not plan:
+        raise click.UsageError("--rate is what --plan plans with. Add --plan, or leave it out.")
 
 
 def _format_option(command: Command) -> Command:
@@ -103,7 +126,6 @@ def _format_option(command: Command) -> Command:
     "--method",
     "methods",
     multiple=True,
-    required=True,
     help="Name, name:variant or folder of a method, or all; repeat it for several.",
 )
 @click.option(
@@ -127,7 +149,14 @@ def _format_option(command: Command) -> Command:
 )
 @_runs_option
 @click.option("--weights", help="Folder of trained weights to use instead of the method's own.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["ours", "released"]),
+    default="ours",
+    help="Conventions of the evaluation; livo-bench show released lists the differences.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
+@_rate_option
 def run(
     methods: tuple[str, ...],
     task: str,
@@ -139,13 +168,19 @@ def run(
     dtype: str | None,
     runs: Path,
     weights: str | None,
+    protocol: str,
     plan: bool,
+    rate: float | None,
 ) -> None:
     """Sample, score and summarise methods on a task."""
     from livo_bench import runner
 
+    if not methods and not plan:
+        raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
+    _require_plan(rate, plan)
+
     options: dict[str, Any] = {
-        "methods": list(methods),
+        "methods": list(methods) or ["sd"],
         "task": task,
         "model": model,
         "images": images,
@@ -155,12 +190,42 @@ def run(
         "dtype": dtype,
         "runs": runs,
         "weights": weights,
+        "protocol": protocol,
     }
     if plan:
-        click.echo(runner.plan(**options))
+        click.echo(runner.plan(**options, rate=rate))
     else:
         for folder in runner.run(**options):
             click.echo(folder)
+
+
+@main.command(cls=_Example, example="livo-bench fetch --model sd15")
+@_model_option
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Whose published weights to get; repeatable.  [default: those of all methods]",
+)
+@click.option("--weights", help="A repository of weights to get besides, hub:OWNER/NAME/FOLDER.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Copy from what another machine fetched with HF_HOME and TORCH_HOME set to this folder.",
+)
+@_format_option
+def fetch(
+    model: str, methods: tuple[str, ...], weights: str | None, source: Path | None, form: str
+) -> None:
+    """Get the weights of a model, its judges and its methods, and check them."""
+    from livo_bench import fetch as fetching
+
+    rows = fetching.fetch(model, methods, weights, source)
+    if rows:
+        _print_rows(rows, form)
+    else:
+        click.echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
 
 
 @main.command(cls=_Example, example="livo-bench train --method livo")
@@ -181,6 +246,8 @@ def run(
 @click.option("--gamma-1", type=click.FloatRange(min=0), help="Margin of the preferred hinge.")
 @click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
 @click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--plan", is_flag=True, help="Say what the training would take, and stop.")
+@_rate_option
 @_device_option
 @_settings_option
 @_runs_option
@@ -198,6 +265,8 @@ def train(
     gamma_1: float | None,
     gamma_2: float | None,
     steps: int | None,
+    plan: bool,
+    rate: float | None,
     device: str,
     settings: Path | None,
     runs: Path,
@@ -205,6 +274,15 @@ def train(
 ) -> None:
     """Train a method, or go on where a training stopped."""
     from livo_bench.livo import preference
+
+    _require_plan(rate, plan)
+    if plan:
+        from livo_bench import training_plan
+
+        chosen = settings or preference.SETTINGS
+        click.echo(training_plan.plan(method, model, steps, chosen, rate))
+        return
+    from livo_bench import processes
     from livo_bench.training import train as train_method
 
     weights = train_method(
@@ -221,6 +299,8 @@ def train(
         out,
         settings or preference.SETTINGS,
     )
+    if not processes.first():
+        return
     words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
@@ -243,7 +323,7 @@ def train(
     metavar="FILE",
     help="Draw the trade-off into an .svg or .png file instead.",
 )
-@click.option("--model", default="mini", help="Whose results.")
+@_results_option
 @_format_option
 def report(folder: Path, table: str, figure: Path | None, model: str, form: str) -> None:
     """Print tables or draw the trade-off from the results in a folder."""
@@ -279,7 +359,7 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
     help="Folder of results to hold the new ones against.",
 )
 @_runs_option
-@click.option("--model", default="mini", help="Whose results.")
+@_results_option
 @click.option("--method", "methods", multiple=True, help="Check these only; repeatable.")
 @click.option("--task", "tasks", multiple=True, help="Check these only; repeatable.")
 @click.option(
@@ -326,7 +406,7 @@ def check(
 @main.command(cls=_Example, example="livo-bench compare sd livo --task bias --runs results/mini")
 @click.argument("methods", nargs=-1, required=True)
 @click.option("--task", default="all", help="Name, name/subset, or all that they have in common.")
-@click.option("--model", default="mini", help="Whose results.")
+@_results_option
 @_runs_option
 @click.option(
     "--prompts", type=click.IntRange(min=0), default=10, help="How many to list, worst first."
@@ -370,10 +450,12 @@ def compare(
 
 
 @main.command("list", cls=_Example, example="livo-bench list methods")
-@click.argument("kind", type=click.Choice(["methods", "tasks", "models"]), required=False)
+@click.argument(
+    "kind", type=click.Choice(["methods", "tasks", "models", "protocols"]), required=False
+)
 @_format_option
 def list_(kind: str | None, form: str) -> None:
-    """List the methods, tasks and models that can be run."""
+    """List the methods, tasks, models and protocols that can be run."""
     from livo_bench import catalog
 
     _print_rows(catalog.overview(kind), form)
@@ -382,7 +464,7 @@ def list_(kind: str | None, form: str) -> None:
 @main.command(cls=_Example, example="livo-bench show sd")
 @click.argument("name")
 def show(name: str) -> None:
-    """Print the card of a method, task or model in full."""
+    """Print the card of a method, task, model or protocol in full."""
     from livo_bench import catalog
 
     click.echo(catalog.card_text(name), nl=False)

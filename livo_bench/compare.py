@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from livo_bench import paired
+from livo_bench.catalog import run_options
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
@@ -151,7 +152,7 @@ def _what_lacks(
     return (
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
         f"on task {task!r}; of model {model!r} it has {there}. Make what is missing with\n"
-        f"    livo-bench run {words} --task {task} --model {model} --runs {runs}"
+        f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )
 
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 
-from livo_bench.cards import ModelCard, Subset, TaskCard
-from livo_bench.catalog import LoadedMethod, load_method, model_card, select_methods, select_tasks
+from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
+from livo_bench.catalog import (
+    LoadedMethod,
+    load_method,
+    model_card,
+    protocol_card,
+    select_methods,
+    select_tasks,
+)
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
@@ -25,23 +32,25 @@ from livo_bench.session import Session, find_device
 class Job:
     """One method on one task."""
 
+    session: Session
     method: LoadedMethod
     task: TaskCard
-    judges: Mapping[tuple[str, str], Scorer]
-    """By subset and category of prompts; the feature network for the harmless of a control."""
+    subsets: Sequence[Subset]
+    """Of the task, those that were asked for and that the method is made for."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
 
-    @property
-    def subsets(self) -> set[str]:
-        """Those of the task that were asked for and that the method is made for."""
-        return {subset for subset, _ in self.judges}
+    @cached_property
+    def judges(self) -> Mapping[tuple[str, str], Scorer]:
+        """By subset and category of prompts; the feature network for the harmless of a control."""
+        return _judges(self.session, self.task, self.subsets)
 
     @property
     def subset(self) -> str | None:
         """The one subset of several that this is; None where it is all or some of them."""
-        return next(iter(self.subsets)) if len(self.subsets) == 1 < len(self.task.subsets) else None
+        [first, *others] = self.subsets
+        return None if others or len(self.task.subsets) == 1 else first.name
 
     @property
     def place(self) -> str:
@@ -60,7 +69,7 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
-    judged: bool = True,
+    protocol: str = OURS,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -77,27 +86,33 @@ def prepare(
             f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
             "expected one. Run them one by one."
         )
-    loaded = [load_method(spec, card, weights) for spec in methods]
+    conventions = protocol_card(protocol)
+    if conventions.images and images != conventions.images:
+        raise BadInput(
+            f"The protocol {protocol!r} makes {conventions.images} images of a prompt, asked for "
+            f"are {images}. Pass --images {conventions.images}, or leave --protocol out."
+        )
+    loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
-    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
+    device, dtype = find_device(device), dtype or card.dtype
+    session = Session(card, seed, device, dtype, runs, files, conventions)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
         requests = list(_requests(task_card, subsets, listed, images))
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
-        recipe = cache(session.recipe)
-        base = [(request, recipe(request.prompt.text, request.index)) for request in requests]
-        judges = _judges(session, task_card, subsets) if judged else {}
+        recipe_of = cache(session.recipe)
+        base = [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
         for method in loaded:
-            own = {s.name for s in subsets if method.card.is_for(task_card.name, s.name)}
+            own = tuple(s for s in subsets if method.card.is_for(task_card.name, s.name))
             if own:
                 # Methods that are made for the whole task share one list, see `by_reference`.
                 reference = base
                 if len(own) < len(subsets):
-                    reference = [(r, recipe) for r, recipe in base if r.principle.subset in own]
-                wanted = [(r, method.resolve(r, recipe)) for r, recipe in reference]
-                of_own = {place: judge for place, judge in judges.items() if place[0] in own}
-                jobs.append(Job(method, task_card, of_own, wanted, reference))
+                    names = {subset.name for subset in own}
+                    reference = [pair for pair in base if pair[0].principle.subset in names]
+                wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
+                jobs.append(Job(session, method, task_card, own, wanted, reference))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +33,8 @@ class MethodContext:
     settings: Mapping[str, Scalar]
     """`[settings]` of the card, with those of the variant laid over."""
     model: ModelCard
+    published: Mapping[str, str] = field(default_factory=dict)
+    """`[published]` of the card: repositories of weights."""
 
 
 @runtime_checkable

@@ -108,6 +108,7 @@ class SemanticGuidance:
     """Decay of the momentum, in [0, 1)."""
 
 
+# No slots, so that a recipe can keep its key: a plan asks for each some five times.
 @dataclass(frozen=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
@@ -150,14 +151,9 @@ class Recipe:
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
-        present: dict[str, object] = {}
-        for name in _RECIPE_FIELDS:
-            value = getattr(self, name)
-            if isinstance(value, SafetyGuidance | SemanticGuidance):
-                present[name] = asdict(value)
-            elif value is not None:
-                present[name] = value
-        return _CANONICAL.encode(present)
+        values = ((name, getattr(self, name)) for name in _RECIPE_FIELDS)
+        present = {name: value for name, value in values if value is not None}
+        return _encode(present)
 
     @cached_property
     def key(self) -> str:
@@ -179,7 +175,9 @@ class Recipe:
 
 
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=asdict
+).encode
 
 
 @lru_cache(maxsize=4096)

@@ -70,7 +70,8 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
         unaligned: Of the job's reference, where it is at hand.
     """
     store, features, clip = session.store, session.features.id, session.clip_score.id
-    identity = Run(session.model.name, job.method.name, job.task.name)
+    model = session.protocol.of(session.model.name)
+    identity = Run(model, job.method.name, job.task.name)
     unaligned = unaligned or Unaligned(session, job)
     rows = _rows(job.wanted)
     # The same requests in the same order.
@@ -78,14 +79,16 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
-    against = (unaligned.features, steered) if steered.any() else (None, None)
+    against = (None, None)
+    if steered.any():
+        against = (_reference(session, job, vectors, unaligned), steered)
     intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
         *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
     ]
-    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
+    folder = session.runs / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
     elif len(job.subsets) < len(job.task.subsets):
@@ -141,9 +144,21 @@ def _judge(
     return judged, bias.summarise(judged, run, attributes, judges)
 
 
+def _reference(
+    session: Session, job: Job, vectors: pd.DataFrame, unaligned: Unaligned
+) -> quality.Features:
+    """What FID compares with: the unaligned model's images, or where the protocol says so one's
+    own."""
+    places = [f"{job.task.name}/{r.principle.subset}/{r.prompt.category}" for r, _ in job.wanted]
+    own = pd.Series(places).isin(session.protocol.own_reference)
+    if not own.any():
+        return unaligned.features
+    return quality.Features.of(pd.concat([unaligned.frame[~own], vectors[own]]).sort_index())
+
+
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
     """Fidelity to those prompts that ask for a class of the feature network, if it has classes."""
-    classes = session.features.classes or ()
+    classes = session.feature_network.classes or ()
     contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
     asked = {prompt: content for prompt, content in contents.items() if content in classes}
     return fidelity.summarise(frame, run, asked, classes, session.features.id)
@@ -196,6 +211,7 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
     model = session.model
     return {
         "model": {"name": model.name, "digest": session.digest},
+        "protocol": session.protocol.name,
         "method": {"name": job.method.name, "version": job.method.card.version},
         "task": {"name": job.task.name, "version": job.task.version},
         "prompts": _prompts_record(job),

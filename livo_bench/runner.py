@@ -5,15 +5,18 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.filesize import decimal
 
+from livo_bench.cards import OURS, ModelCard
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
@@ -51,6 +54,7 @@ def run(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -65,6 +69,7 @@ def run(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
+        protocol: Conventions of the evaluation, `ours` or `released`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -74,12 +79,13 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol
     )
     works = _works(session, jobs)
     session.store.require_room(_estimate(session, (work.block for work in works)).bytes)
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
+            _require_files(session, jobs, model, weights)
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
@@ -101,17 +107,59 @@ def plan(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
+    rate: float | None = None,
 ) -> Estimate:
-    """Say what `run` with the same arguments would make and cost.
+    """Say what `run` with the same arguments would make and cost, on whatever device.
 
-    Looks at no device and no judge, neither of which changes what there is to make; so it says
-    nothing of whether they are there, and imports no torch.
+    Loads no model, and needs no weights of repositories whose commit is named.
+
+    Args:
+        methods: This and all that follow as for `run`.
+        task: Likewise.
+        model: Likewise.
+        images: Likewise.
+        prompts: Likewise.
+        seed: Likewise.
+        device: Not looked at.
+        dtype: Likewise as for `run`.
+        runs: Likewise.
+        weights: Likewise.
+        protocol: Likewise.
+        rate: Images sampled and judged per second; the card's when None.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, judged=False
+        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, protocol
     )
-    batches = (batch for _, of_job in _batches(session, jobs) for batch in of_job)
-    return _estimate(session, {block.id: block for block, _ in batches}.values())
+    batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
+    blocks = {block.id: block for block in batches}
+    made = make_plan(blocks.values(), session.store.sample_keys())
+    card = session.model
+    cost = estimate(made, rate or card.rate, card.bytes_per_image)
+    return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
+
+
+def _arithmetic(
+    card: ModelCard, jobs: Sequence[Job], cost: Estimate, rate: float
+) -> tuple[str, ...]:
+    lines = []
+    for job in jobs:
+        images = Counter(request.principle.subset for request, _ in job.wanted)
+        parts = " + ".join(f"{subset} {count:,}" for subset, count in images.items())
+        distinct = len({recipe.key for _, recipe in job.wanted})
+        lines.append(
+            f"{job.method.name} on {job.task.name}: {parts} = {len(job.wanted):,} images to judge, "
+            f"{distinct:,} of them distinct"
+        )
+    lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
+    lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
+    if card.scale == "sd":
+        latents = 4 * (card.size // 8) ** 2 * 2
+        lines.append(
+            f"(their latents in half precision would be {cost.missing:,} x {latents:,} bytes = "
+            f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
+        )
+    return tuple(lines)
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
@@ -175,6 +223,15 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
 def _estimate(session: Session, blocks: Iterable[Block]) -> Estimate:
     plan = make_plan(blocks, session.store.sample_keys())
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
+
+
+def _require_files(session: Session, jobs: Sequence[Job], model: str, weights: str | None) -> None:
+    """See that all that may be loaded is on this machine."""
+    from livo_bench import fetch
+
+    judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
+    listed = fetch.wanted(session.model, judges, weights=session.files.values())
+    fetch.require(model, listed, f" --weights {weights}" if weights else "")
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:

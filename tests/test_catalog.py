@@ -281,7 +281,7 @@ def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
     card = catalog.model_card(str(folder))
     assert (card.name, card.scale, card.pipeline) == ("sd-x", "sd", str(folder))
     assert (card.size, card.steps, card.guidance) == (512, 25, 7.5)
-    assert card.judges["hazards"].weights == "llava-hf/llava-1.5-7b-hf"
+    assert card.judges["hazards"].weights.startswith("llava-hf/llava-1.5-7b-hf@")
 
     before = catalog.model_digest(card)
     (folder / "unet" / "config.json").write_text('{"sample_size": 96}', encoding="utf-8")
@@ -289,7 +289,7 @@ def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
     assert catalog.model_digest(card) != before
 
     (folder / "unet" / "config.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(BadInput, match=r"not a Stable Diffusion folder.*sample_size"):
+    with pytest.raises(BadInput, match=r"not a Stable Diffusion model.*sample_size"):
         catalog.model_card(str(folder))
     (folder / "model_index.json").unlink()
     with pytest.raises(BadInput, match=r"no model_index.json"):
@@ -321,9 +321,10 @@ def test_digest_of_a_method_is_what_its_docstring_says(mini, polite):
 def test_overview_lists_methods_tasks_with_subsets_and_models():
     rows = catalog.overview()
     assert [row["kind"] for row in rows] == sorted(
-        (row["kind"] for row in rows), key=["method", "task", "model"].index
+        (row["kind"] for row in rows), key=["method", "task", "model", "protocol"].index
     )
     names = [row["name"] for row in rows]
     assert {"sd", "noise", "bias", "bias/gender", "toxicity/horror", "mini"} <= set(names)
     assert {row["kind"] for row in catalog.overview("tasks")} == {"task"}
+    assert catalog.card_text("released").startswith("# The released evaluation's protocol")
     assert catalog.card_text("sd") == (catalog.DATA / "methods/sd/card.toml").read_text("utf-8")

@@ -91,9 +91,16 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "dtype": None,
                 "runs": Path("./results/runs"),
                 "weights": None,
+                "protocol": "ours",
             },
         )
     ]
+
+
+def test_a_plan_without_a_method_is_that_of_the_unaligned_model(runner):
+    invoke("run", "--task", "all", "--plan", "--rate", "9")
+    [(name, options)] = runner
+    assert (name, options["methods"], options["rate"]) == ("plan", ["sd"], 9)
 
 
 def test_run_with_plan_only_plans(runner):
@@ -107,6 +114,7 @@ def test_run_with_plan_only_plans(runner):
     ("arguments", "said"),
     [
         (("--task", "bias"), "--method"),
+        (("--method", "sd", "--task", "bias", "--rate", "3"), "--rate"),
         (("--method", "sd"), "--task"),
         (("--method", "sd", "--task", "bias", "--images", "0"), "--images"),
         (("--method", "sd", "--task", "bias", "--seed", "-1"), "--seed"),
@@ -258,13 +266,28 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
-PLAN = ["run", "--method", "sd", "--method", "livo", "--task", "all", "--plan"]
+PLANS = (
+    ["run", "--method", "sd", "--method", "livo", "--task", "all", "--plan"],
+    [
+        "run",
+        "--method",
+        "sd",
+        "--model",
+        "sd15",
+        "--task",
+        "bias",
+        "--prompts",
+        "mine.csv",
+        "--plan",
+    ],
+)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, PLAN]
+    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, *PLANS]
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
+    (tmp_path / "mine.csv").write_text("text,category\na doctor,career\n")
     code = (
         "import sys\nfrom livo_bench.cli import main\n"
         f"try:\n    main({arguments!r})\n"

@@ -579,6 +579,20 @@ def test_plan_of_a_larger_run_counts_the_missing_and_the_whole_blocks(finished, 
     assert (estimate.wanted, estimate.missing, estimate.rendered) == (24, 3, 9)
 
 
+def test_plan_of_stable_diffusion_needs_no_weights_and_says_its_arithmetic(options, no_models):
+    estimate = runner.plan(
+        ["sd", "livo"], "bias", "sd15", prompts=options["prompts"], runs=options["runs"], rate=4
+    )
+    prompts = len(ROWS)
+    assert estimate.wanted == estimate.missing == prompts * (50 + 25 + 25)  # plain, two values
+    assert estimate.seconds == estimate.missing / 4
+    text = str(estimate)
+    half = prompts * 50
+    assert f"sd on bias: gender {half} + race {half} = {2 * half} images to judge" in text
+    assert f"time: {estimate.missing} images / 4 images a second" in text
+    assert f"{estimate.missing} x 32,768 bytes" in text
+
+
 # Toxicity
 
 

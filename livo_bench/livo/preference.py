@@ -364,6 +364,7 @@ def build(
     Raises:
         LivoBenchError: Something to fix first; nothing made is lost.
     """
+    from livo_bench import fetch
     from livo_bench.scorers import annotator
 
     card = model_card(model)
@@ -373,6 +374,7 @@ def build(
     work = units([task_cards()[name] for name in tasks], card.scale)
     builder = Builder(session, annotator.load(judge, session.device), chosen)
     if left := [unit for unit in work if not builder.path(unit).exists()]:
+        fetch.require(model, fetch.wanted(card, (), annotator=True))
         with Console(stderr=True).status("loading models"):
             session.engine  # noqa: B018, before the workers ask for it all at once
         done = in_parallel(

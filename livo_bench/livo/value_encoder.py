@@ -44,7 +44,7 @@ class Found:
     """A value encoder that fits a model, not loaded yet."""
 
     folder: str
-    """Or repository, with its commit."""
+    """Or repository."""
     digest: str
 
 
@@ -52,14 +52,18 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     """Look a value encoder up and see that it fits a model; loads nothing.
 
     Args:
-        weights: A folder, or a Hugging Face repository as `weights.find_weights` takes it.
+        weights: A folder, or a Hugging Face repository as `weights.find_weights` takes it; one
+            that has not been fetched is not looked into.
         model: What it is to steer.
 
     Raises:
         BadInput: There is no such encoder, or it belongs to another model.
     """
     found = find_weights(weights, "config.json")
-    text = find_weights(model.pipeline, "text_encoder/config.json").config
+    pipeline = find_weights(model.pipeline, "text_encoder/config.json")
+    if found.folder is None or pipeline.folder is None:
+        return Found(str(weights), found.digest())
+    text = pipeline.config
     for name in ("hidden_size", "vocab_size"):
         if found.config.get(name) != text[name]:
             raise BadInput(
@@ -74,8 +78,7 @@ def find(weights: str | Path, model: ModelCard) -> Found:
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
             f"livo-bench train --method livo --model {model.name}"
         )
-    place = found.source if found.revision is None else f"{found.source}@{found.revision}"
-    return Found(place, found.digest())
+    return Found(str(weights), found.digest())
 
 
 def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
@@ -100,7 +103,6 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
         with loading("value encoder", folder):
             loaded: Any = CLIPTextModel.from_pretrained(
                 found.source,
-                revision=found.revision or "main",
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.catalog import model_cards
+from livo_bench.catalog import model_cards, results_of
 from livo_bench.compare import select
 from livo_bench.errors import Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
@@ -68,7 +68,8 @@ def draw(
         )
     chosen = _choose(prompts, rows)
     keys = [key for row in chosen for key in row.keys]
-    store = Store(runs, model)
+    card, _ = results_of(model)
+    store = Store(runs, card)
     recipes = store.read_recipes(keys)
     places, pixels = store.read_samples(keys)
     if lost := set(keys) - (recipes.keys() & places.keys()):
@@ -80,7 +81,7 @@ def draw(
             "and compare with --runs results/runs"
         )
     cards = model_cards()
-    harmless = model in cards and cards[model].scale == "mini"
+    harmless = card in cards and cards[card].scale == "mini"
     pictures = []
     for row in chosen:
         seeds = [recipes[key].seed for key in row.keys]

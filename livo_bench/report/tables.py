@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 
-from livo_bench.catalog import told
+from livo_bench.catalog import run_options, told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report.rows import markdown_line
@@ -220,7 +220,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
             f"No results of model {model!r} in {folder}. Models with results: {known}. "
-            f"Make some with\n    livo-bench run --method sd --task bias --model {model}"
+            f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)}"
         )
     return of_model
 
