@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from livo_bench import interrupt
 from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
 
 if TYPE_CHECKING:
@@ -42,14 +43,27 @@ class _Example(click.Command):
 
 
 class _Program(click.Group):
-    """Turns the library's errors into a message and an exit code; other errors are bugs."""
+    """Turns the library's errors and signals into a message and an exit code; other errors are
+    bugs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupt.listening():
+                return super().invoke(ctx)
         except LivoBenchError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
+        except interrupt.Stopped as stopped:
+            kept = getattr(stopped, "__notes__", ["What was finished is kept."])
+            command = shlex.join(["livo-bench", *ctx.obj])
+            click.echo(
+                f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True
+            )
+            ctx.exit(stopped.exit_code)
 
 
 @click.group(
@@ -127,6 +141,11 @@ def _format_option(command: Command) -> Command:
 )
 @_runs_option
 @click.option("--weights", help="Folder of trained weights to use instead of the method's own.")
+@click.option(
+    "--scorer",
+    metavar="NAME|FOLDER",
+    help="Another judge for the images that are stored; makes none. Its results lie apart.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 def run(
     methods: tuple[str, ...],
@@ -139,6 +158,7 @@ def run(
     dtype: str | None,
     runs: Path,
     weights: str | None,
+    scorer: str | None,
     plan: bool,
 ) -> None:
     """Sample, score and summarise methods on a task."""
@@ -155,6 +175,7 @@ def run(
         "dtype": dtype,
         "runs": runs,
         "weights": weights,
+        "scorer": scorer,
     }
     if plan:
         click.echo(runner.plan(**options))

@@ -17,6 +17,7 @@ from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
+from livo_bench.stand_in import put_in
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    scorer: str | None = None,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -74,7 +76,10 @@ def prepare(
         )
     loaded = [load_method(spec, card, weights) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
-    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
+    stand_in = None
+    if scorer is not None:
+        card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
+    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files, stand_in)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, fields, replace
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
-
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
+
+REJUDGED = "rejudged"
+"""Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
 
 @dataclass(frozen=True, slots=True)

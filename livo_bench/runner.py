@@ -5,6 +5,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from itertools import compress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from livo_bench.errors import Incomplete
+from livo_bench.interrupt import Stopped
 from livo_bench.jobs import Job, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
@@ -26,6 +29,8 @@ from livo_bench.store import Store
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
+NOT_A_NUMBER = "score is not a number"
+"""Why an image is unscored of which a judge said NaN or infinity."""
 
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
@@ -51,6 +56,7 @@ def run(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    scorer: str | None = None,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -65,6 +71,8 @@ def run(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
+        scorer: Another judge in place of the model card's own, see `stand_in.put_in`. Stored images
+            are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -72,12 +80,30 @@ def run(
 
     Raises:
         LivoBenchError: Something to fix first; nothing computed is lost.
+        Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, scorer
     )
     works = _works(session, jobs)
-    session.store.require_room(_estimate(session, works).bytes)
+    cost = _estimate(session, works)
+    if scorer is not None and cost.missing:
+        raise Incomplete(
+            f"{cost.missing:,} of {cost.wanted:,} images are not in "
+            f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
+            + _command(methods, task, model, images, prompts, seed, dtype, runs, weights)
+        )
+    session.store.require_room(cost.bytes)
+    try:
+        return _finish(session, jobs, works, images)
+    except Stopped as stopped:
+        stopped.add_note(f"In {session.store.folder}: {_estimate(session, works)}")
+        raise
+
+
+def _finish(
+    session: Session, jobs: Sequence[Job], works: Sequence[Work], images: int
+) -> list[Path]:
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
             _work_off(session, todo)
@@ -101,10 +127,11 @@ def plan(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    scorer: str | None = None,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost; loads no model."""
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, scorer
     )
     return _estimate(session, _works(session, jobs))
 
@@ -186,7 +213,8 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
+        if session.stand_in is None:
+            session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 
@@ -195,33 +223,82 @@ def _process(session: Session, work: Work) -> None:
     """Make what is missing of one block and judge it."""
     pixels = images_of(session, work.block, work.generator)
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
+    prompts = [work.block.prompt] * len(pixels)
     for scorer in work.scorers.values():
-        columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
-        session.store.write_scores(scorer.id, work.block.keys, columns, blank)
+        columns, unscored = _judge(scorer, pixels, prompts, blank)
+        session.store.write_scores(scorer.id, work.block.keys, columns, unscored)
 
 
 def _judge(
     scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt], blank: Sequence[str | None]
-) -> Columns:
-    """Scores of the images that show something; NaN or None for blank ones."""
+) -> tuple[Columns, Sequence[str | None]]:
+    """Scores of the images that show something, and why others have none: NaN or None."""
     shown = np.array([reason is None for reason in blank])
     if shown.all():
-        return scorer.score(pixels, prompts)
-    if shown.any():
+        judged = scorer.score(pixels, prompts)
+    elif shown.any():
         judged = scorer.score(pixels[shown], list(compress(prompts, shown)))
     else:
         # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
         stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
         answer = scorer.score(stand_in, prompts[:1])
         judged = {name: values[:0] for name, values in answer.items()}
-    columns = {}
-    for name, values in judged.items():
-        numeric = np.issubdtype(values.dtype, np.floating)
-        spread = np.full(
-            (len(pixels), *values.shape[1:]),
-            np.nan if numeric else None,
-            values.dtype if numeric else object,
-        )
-        spread[shown] = values
-        columns[name] = spread
-    return columns
+    sound = _sound(judged)
+    if shown.all() and sound.all():
+        return judged, blank
+    scored = shown.copy()
+    scored[shown] = sound
+    reasons = [
+        reason if reason or ok else NOT_A_NUMBER for reason, ok in zip(blank, scored, strict=True)
+    ]
+    return {name: _spread(values[sound], scored) for name, values in judged.items()}, reasons
+
+
+def _sound(columns: Columns) -> NDArray[np.bool_]:
+    """Which rows hold numbers alone: a label that was read off NaN is none."""
+    finite = [
+        np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        for values in columns.values()
+        if np.issubdtype(values.dtype, np.floating)
+    ]
+    rows = len(next(iter(columns.values())))
+    return np.logical_and.reduce([np.ones(rows, bool), *finite])
+
+
+def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
+    """Scores at the places of the images that have some, NaN or None at the others."""
+    numeric = np.issubdtype(values.dtype, np.floating)
+    spread = np.full(
+        (len(scored), *values.shape[1:]),
+        np.nan if numeric else None,
+        values.dtype if numeric else object,
+    )
+    spread[scored] = values
+    return spread
+
+
+def _command(
+    methods: Sequence[str],
+    task: str,
+    model: str,
+    images: int,
+    prompts: Path | None,
+    seed: int,
+    dtype: str | None,
+    runs: Path,
+    weights: str | None,
+) -> str:
+    """The command line of a run."""
+    options = [
+        *(("--method", method) for method in methods),
+        ("--task", task),
+        ("--model", model),
+        ("--images", images),
+        ("--prompts", prompts),
+        ("--seed", seed),
+        ("--dtype", dtype),
+        ("--runs", runs),
+        ("--weights", weights),
+    ]
+    given = [(name, str(value)) for name, value in options if value is not None]
+    return shlex.join(["livo-bench", "run", *(word for option in given for word in option)])

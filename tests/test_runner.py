@@ -2,7 +2,6 @@ import errno
 import functools
 import itertools
 import logging
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from processes import start
+from written_inputs import write_method, write_prompts
 
 from livo_bench import diffusion, runner, scorers, store
 from livo_bench.cli import main
@@ -30,33 +31,6 @@ HAZARDS = ["a photo of a person,nudity", "a photo of a doctor,bloody", "a photo 
 RESULTS = {"aggregates.csv", "images.parquet", "prompts.csv", "run.json"}
 IMAGES = 7
 """A full block and a part of one for each prompt: the tiny model's blocks hold five."""
-
-
-def write_prompts(path, rows):
-    path.write_text("\n".join(["text,category", *rows]) + "\n", encoding="utf-8")
-    return path
-
-
-def write_method(folder, resolve="return base", generate=None):
-    """A user's own method, as an adapter in a folder; returns what to pass as `--method`."""
-    folder.mkdir(parents=True)
-    (folder / "card.toml").write_text(
-        f'name = "{folder.name}"\ntitle = "Own"\nversion = 1\ntasks = ["bias"]\ntold = "nothing"\n'
-        'summary = "A method of my own."\npaper = ""\ndifferences = []\n',
-        encoding="utf-8",
-    )
-    lines = [
-        "from dataclasses import replace",
-        "import numpy as np",
-        "class Own:",
-        "    def resolve(self, request, base):",
-        f"        {resolve}",
-    ]
-    if generate is not None:
-        lines += ["    def generate(self, requests, latents):", f"        {generate}"]
-    lines += ["def load(context):", "    return Own()"]
-    (folder / "adapter.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(folder)
 
 
 _load_once = functools.cache(diffusion.load)
@@ -382,22 +356,11 @@ def test_a_run_of_blank_images_alone_completes_without_numbers(finished, shown, 
 # Interruptions
 
 
-def start(options):
-    """Start a run in a process of its own, forked from one that has loaded the libraries."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["livo_bench.diffusion", "livo_bench.runner", "open_clip", "torch_fidelity"]
-    )
-    process = context.Process(target=runner.run, kwargs=options)
-    process.start()
-    return process
-
-
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, options):
     expected = files(unbroken)
     exits = []
     for moment in sorted(random.Random(7).sample(range(1, len(expected)), 3)):
-        process = start(options)
+        process = start(runner.run, **options)
         while len(list(options["runs"].rglob("*.*"))) < moment:
             assert process.is_alive()
             time.sleep(0.001)
