@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from processes import start
+from processes import SECONDS, start
 from written_inputs import write_method, write_prompts
 
 from livo_bench import diffusion, runner, scorers, store
@@ -198,6 +198,21 @@ def test_order_of_prompts_and_methods_changes_no_byte_of_the_store(options, tmp_
     assert files(other["runs"] / "store") == files(options["runs"] / "store")
 
 
+@pytest.mark.parametrize("images", [1, 5, 6], ids=["one", "a full block", "a block and one"])
+def test_in_how_many_commands_it_was_asked_for_changes_no_byte(options, tmp_path, images):
+    together = options | {"methods": ["sd", "noise"], "images": images}
+    runner.run(**together)
+    apart = together | {"runs": tmp_path / "apart"}
+    for method, subset in itertools.product(("noise", "sd"), ("race", "gender")):
+        runner.run(**apart | {"methods": [method], "task": f"bias/{subset}"})
+    assert files(apart["runs"] / "store") == files(together["runs"] / "store")
+    for folder in runner.run(**apart):
+        assert files(folder) == files(together["runs"] / folder.relative_to(apart["runs"]))
+    said = CliRunner().invoke(main, ["report", str(apart["runs"]), "--model", "tiny"])
+    assert said.exit_code == 0
+    assert f"{len(ROWS) * images}" in said.stdout
+
+
 def test_gender_and_race_share_images_and_a_subset_has_results_of_its_own(
     options, rendered, monkeypatch
 ):
@@ -376,6 +391,17 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, op
     after = files(options["runs"])
     # What a writer was killed over stays until it is surely nobody's any more.
     assert {name: data for name, data in after.items() if not name.endswith(".tmp")} == expected
+
+
+def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(options, tmp_path):
+    alone = options | {"methods": ["sd", "noise"], "runs": tmp_path / "alone"}
+    runner.run(**alone)
+    orders = (["sd", "noise"], ["noise", "sd"], ["noise"])
+    processes = [start(runner.run, **options | {"methods": methods}) for methods in orders]
+    for process in processes:
+        process.join(SECONDS)
+    assert [process.exitcode for process in processes] == [0] * len(orders)
+    assert files(options["runs"]) == files(alone["runs"])
 
 
 def test_a_run_stopped_by_an_error_keeps_what_it_finished(unbroken, options, rendered, monkeypatch):
