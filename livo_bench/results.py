@@ -137,7 +137,7 @@ def _scored(store: Store, scorer: str, rows: pd.DataFrame) -> pd.DataFrame:
     lost = set(rows["key"]) - set(scores.index)
     if lost:
         raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")
-    numbers = scores[scores["unscored"].isna()].select_dtypes("floating")
+    numbers = scores[scores["unscored"].isna()].select_dtypes("number")
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(
             f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "

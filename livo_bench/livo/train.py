@@ -283,8 +283,9 @@ class Trainer:
                         made["scaler"] = json.dumps(scaler.state_dict())
                     checkpoints.write(checkpoint, self.encoder, self.optimiser, made)
                 if stopping:
-                    kept = f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
-                    interrupt.require_unasked(kept)
+                    interrupt.require_unasked(
+                        f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
+                    )
         self.accelerator.end_training()
         value_encoder.save(self.encoder, chosen.frozen, self.session.digest, out)
         shares = calibrate(self.session, dev, self.encoder, list(chosen.coefficients))
