@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from livo_bench import interrupt
 from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
 
 if TYPE_CHECKING:
@@ -42,14 +43,27 @@ class _Example(click.Command):
 
 
 class _Program(click.Group):
-    """Turns the library's errors into a message and an exit code; other errors are bugs."""
+    """Turns the library's errors and signals into a message and an exit code; other errors are
+    bugs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupt.listening():
+                return super().invoke(ctx)
         except LivoBenchError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
+        except interrupt.Stopped as stopped:
+            kept = getattr(stopped, "__notes__", ["What was finished is kept."])
+            command = shlex.join(["livo-bench", *ctx.obj])
+            click.echo(
+                f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True
+            )
+            ctx.exit(stopped.exit_code)
 
 
 @click.group(
@@ -155,6 +169,11 @@ def _format_option(command: Command) -> Command:
     default="ours",
     help="Conventions of the evaluation; livo-bench show released lists the differences.",
 )
+@click.option(
+    "--scorer",
+    metavar="NAME|FOLDER",
+    help="Another judge for the images that are stored; makes none. Its results lie apart.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @_rate_option
 def run(
@@ -169,6 +188,7 @@ def run(
     runs: Path,
     weights: str | None,
     protocol: str,
+    scorer: str | None,
     plan: bool,
     rate: float | None,
 ) -> None:
@@ -191,6 +211,7 @@ def run(
         "runs": runs,
         "weights": weights,
         "protocol": protocol,
+        "scorer": scorer,
     }
     if plan:
         click.echo(runner.plan(**options, rate=rate))

@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from livo_bench import checkpoints, processes
+from livo_bench import checkpoints, interrupt, processes
 from livo_bench.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
@@ -104,7 +104,7 @@ def fit(
     recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
     writes = processes.first()
-    with _progress(shown=writes) as progress:
+    with _progress(shown=writes) as progress, interrupt.held():
         bar = progress.add_task(name, total=last, completed=done, loss=math.nan)
         for number in range(done, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -125,8 +125,9 @@ def fit(
                     smooth.lerp_(parameter.detach(), 1 - decay)
             recent += processes.mean([loss.item()])
             progress.update(bar, advance=1, loss=sum(recent) / len(recent))
+            stopping = interrupt.asked()
             due = time.monotonic() - saved > every_seconds or number + 1 == last
-            if due and writes:
+            if writes and (due or stopping):
                 saved = time.monotonic()
                 total = seconds + saved - started
                 made = {"done": str(number + 1), "seconds": str(total)}
@@ -134,6 +135,8 @@ def fit(
                 with log.open("a") as lines:
                     mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
+            if stopping:
+                interrupt.require_unasked(f"{number + 1:,} of {last:,} steps are in {checkpoint}.")
     if schedule.ema:
         with torch.no_grad():
             for parameter, value in zip(parameters, average, strict=True):

@@ -26,6 +26,7 @@ from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
+from livo_bench.stand_in import put_in
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def prepare(
     runs: Path,
     weights: str | None = None,
     protocol: str = OURS,
+    scorer: str | None = None,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -94,8 +96,11 @@ def prepare(
         )
     loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
+    stand_in = None
+    if scorer is not None:
+        card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
     device, dtype = find_device(device), dtype or card.dtype
-    session = Session(card, seed, device, dtype, runs, files, conventions)
+    session = Session(card, seed, device, dtype, runs, files, conventions, stand_in)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)

@@ -131,6 +131,7 @@ class Scorer(Protocol):
 
         Returns:
             Columns of length n. Judges with classes return `label` (str) and `p_<class>`
-            (float32 in [0, 1], summing to one); other columns as they need.
+            (float32 in [0, 1], summing to one); other columns as they need. An image with a number
+            that is none (NaN, infinity) counts as unscored by this judge.
         """
         ...

@@ -13,9 +13,11 @@ from functools import cached_property, lru_cache
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
-
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
+
+REJUDGED = "rejudged"
+"""Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
 
 @dataclass(frozen=True, slots=True)

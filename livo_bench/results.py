@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench.errors import Incomplete
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.rows import ALL, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
-from livo_bench.store import Store, write_atomically
+from livo_bench.store import Store, sweep, write_atomically
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -88,13 +88,16 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
         *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
     ]
-    folder = session.runs / model / job.method.name.replace(":", "-") / job.place
+    folder = session.results / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
     elif len(job.subsets) < len(job.task.subsets):
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    # Written last: a run that is stopped here has no numbers, rather than those of an earlier one.
+    (folder / "aggregates.csv").unlink(missing_ok=True)
+    sweep(folder)
     write_atomically(folder / "images.parquet", _parquet(judged))
     write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())
     write_atomically(
@@ -186,11 +189,19 @@ def _scored(
 
     Raises:
         Incomplete: A stored score is damaged or gone.
+        BadInput: One is not a number, and there is no reason why.
     """
     scores = store.read_scores(scorer, rows["key"], columns)
     lost = set(rows["key"]) - set(scores.index)
     if lost:
         raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")
+    numbers = scores[scores["unscored"].isna()].select_dtypes("number")
+    if wrong := int(numbers.isna().any(axis="columns").sum()):
+        raise BadInput(
+            f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "
+            f"expected one in the column unscored. Delete the folder {scorer} in the store and run "
+            "the command again; images are kept."
+        )
     return rows.join(scores, on="key")
 
 

@@ -5,6 +5,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,11 +14,13 @@ from itertools import compress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
 from livo_bench.cards import OURS, ModelCard
 from livo_bench.errors import Incomplete
+from livo_bench.interrupt import Stopped
 from livo_bench.jobs import Job, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
@@ -29,6 +32,8 @@ from livo_bench.store import Store
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
+NOT_A_NUMBER = "score is not a number"
+"""Why an image is unscored of which a judge said NaN or infinity."""
 
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
@@ -55,6 +60,7 @@ def run(
     runs: Path = Path("results/runs"),
     weights: str | None = None,
     protocol: str = OURS,
+    scorer: str | None = None,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -70,6 +76,8 @@ def run(
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
         protocol: Conventions of the evaluation, `ours` or `released`.
+        scorer: Another judge in place of the model card's own, see `stand_in.put_in`. Stored images
+            are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -77,12 +85,36 @@ def run(
 
     Raises:
         LivoBenchError: Something to fix first; nothing computed is lost.
+        Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol
+        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol, scorer
     )
     works = _works(session, jobs)
-    session.store.require_room(_estimate(session, (work.block for work in works)).bytes)
+    cost = _estimate(session, (work.block for work in works))
+    if scorer is not None and cost.missing:
+        raise Incomplete(
+            f"{cost.missing:,} of {cost.wanted:,} images are not in "
+            f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
+            + _command(methods, task, model, images, prompts, seed, dtype, runs, weights)
+        )
+    session.store.require_room(cost.bytes)
+    try:
+        return _finish(session, jobs, works, images, model, weights)
+    except Stopped as stopped:
+        made = _estimate(session, (work.block for work in works))
+        stopped.add_note(f"In {session.store.folder}: {made}")
+        raise
+
+
+def _finish(
+    session: Session,
+    jobs: Sequence[Job],
+    works: Sequence[Work],
+    images: int,
+    model: str,
+    weights: str | None,
+) -> list[Path]:
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
             _require_files(session, jobs, model, weights)
@@ -108,6 +140,7 @@ def plan(
     runs: Path = Path("results/runs"),
     weights: str | None = None,
     protocol: str = OURS,
+    scorer: str | None = None,
     rate: float | None = None,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
@@ -126,10 +159,11 @@ def plan(
         runs: Likewise.
         weights: Likewise.
         protocol: Likewise.
+        scorer: Likewise.
         rate: Images sampled and judged per second; the card's when None.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, protocol
+        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, protocol, scorer
     )
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = {block.id: block for block in batches}
@@ -251,7 +285,8 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
+        if session.stand_in is None:
+            session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 
@@ -260,33 +295,82 @@ def _process(session: Session, work: Work) -> None:
     """Make what is missing of one block and judge it."""
     pixels = images_of(session, work.block, work.generator)
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
+    prompts = [work.block.prompt] * len(pixels)
     for scorer in work.scorers.values():
-        columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
-        session.store.write_scores(scorer.id, work.block.keys, columns, blank)
+        columns, unscored = _judge(scorer, pixels, prompts, blank)
+        session.store.write_scores(scorer.id, work.block.keys, columns, unscored)
 
 
 def _judge(
     scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt], blank: Sequence[str | None]
-) -> Columns:
-    """Scores of the images that show something; NaN or None for blank ones."""
+) -> tuple[Columns, Sequence[str | None]]:
+    """Scores of the images that show something, and why others have none: NaN or None."""
     shown = np.array([reason is None for reason in blank])
     if shown.all():
-        return scorer.score(pixels, prompts)
-    if shown.any():
+        judged = scorer.score(pixels, prompts)
+    elif shown.any():
         judged = scorer.score(pixels[shown], list(compress(prompts, shown)))
     else:
         # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
         stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
         answer = scorer.score(stand_in, prompts[:1])
         judged = {name: values[:0] for name, values in answer.items()}
-    columns = {}
-    for name, values in judged.items():
-        numeric = np.issubdtype(values.dtype, np.floating)
-        spread = np.full(
-            (len(pixels), *values.shape[1:]),
-            np.nan if numeric else None,
-            values.dtype if numeric else object,
-        )
-        spread[shown] = values
-        columns[name] = spread
-    return columns
+    sound = _sound(judged)
+    if shown.all() and sound.all():
+        return judged, blank
+    scored = shown.copy()
+    scored[shown] = sound
+    reasons = [
+        reason if reason or ok else NOT_A_NUMBER for reason, ok in zip(blank, scored, strict=True)
+    ]
+    return {name: _spread(values[sound], scored) for name, values in judged.items()}, reasons
+
+
+def _sound(columns: Columns) -> NDArray[np.bool_]:
+    """Which rows hold numbers alone: a label that was read off NaN is none."""
+    finite = [
+        np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        for values in columns.values()
+        if np.issubdtype(values.dtype, np.floating)
+    ]
+    rows = len(next(iter(columns.values())))
+    return np.logical_and.reduce([np.ones(rows, bool), *finite])
+
+
+def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
+    """Scores at the places of the images that have some, NaN or None at the others."""
+    numeric = np.issubdtype(values.dtype, np.floating)
+    spread = np.full(
+        (len(scored), *values.shape[1:]),
+        np.nan if numeric else None,
+        values.dtype if numeric else object,
+    )
+    spread[scored] = values
+    return spread
+
+
+def _command(
+    methods: Sequence[str],
+    task: str,
+    model: str,
+    images: int,
+    prompts: Path | None,
+    seed: int,
+    dtype: str | None,
+    runs: Path,
+    weights: str | None,
+) -> str:
+    """The command line of a run."""
+    options = [
+        *(("--method", method) for method in methods),
+        ("--task", task),
+        ("--model", model),
+        ("--images", images),
+        ("--prompts", prompts),
+        ("--seed", seed),
+        ("--dtype", dtype),
+        ("--runs", runs),
+        ("--weights", weights),
+    ]
+    given = [(name, str(value)) for name, value in options if value is not None]
+    return shlex.join(["livo-bench", "run", *(word for option in given for word in option)])

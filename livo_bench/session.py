@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from livo_bench.cards import OURS, ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.catalog import model_digest, protocol_card
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Scorer
-from livo_bench.records import Recipe, Request
+from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.seeds import seed_of
 from livo_bench.store import Store
 
@@ -36,6 +37,22 @@ class Session:
     files: Mapping[str, str] = field(default_factory=dict)
     """Where the files are that recipes name by digest."""
     protocol: ProtocolCard = field(default_factory=lambda: protocol_card(OURS))
+    stand_in: str | None = None
+    """Role of a judge that is not the model's own. Then stored images are judged, and none made."""
+
+    @cached_property
+    def results(self) -> Path:
+        """Folder of the numbers; each judge that stands in has one of its own."""
+        if self.stand_in is None:
+            return self.runs
+        name = Path(self.model.judges[self.stand_in].weights).name
+        digests = {
+            "attributes": lambda: self.clip.digest,
+            "hazards": lambda: self.llava.digest,
+            "features": lambda: self.features.id.rpartition("-")[2],
+        }
+        digest = digests[self.stand_in]()[:8]
+        return self.runs / REJUDGED / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-{digest}"
 
     @cached_property
     def store(self) -> Store:

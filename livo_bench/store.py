@@ -364,7 +364,7 @@ class _Shelf:
         """
         if not self._opened:
             self._opened = True
-            _sweep(self.folder)
+            sweep(self.folder)
         names = {name for name in _list(self.folder) if _is_block(name)}
         if gone := self._keys_in.keys() - names:
             self._forget(gone)
@@ -427,8 +427,8 @@ class _Shelf:
             )
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left."""
+def sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote."""
     for name in _list(folder):
         if name.endswith(".tmp"):
             with contextlib.suppress(OSError):

@@ -92,6 +92,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "runs": Path("./results/runs"),
                 "weights": None,
                 "protocol": "ours",
+                "scorer": None,
             },
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from livo_bench import catalog
+from livo_bench import catalog, checkpoints, interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
@@ -199,6 +200,29 @@ def test_a_stopped_training_goes_on_to_the_same_encoder(
     # The row of a step that was lost, and a torn one, are gone.
     for file in ("log.csv", "dev.csv"):
         assert (whole / file).read_text() == (parts / file).read_text()
+
+
+def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
+    small_world: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(small_world, model, tmp_path, out=tmp_path / "whole")
+    step = Trainer.step
+
+    def signalled(self: Trainer, number: int) -> dict[str, float]:
+        if number == 2:  # checkpoints are due after steps 2 and 4
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, number)
+
+    out = tmp_path / "parts"
+    with monkeypatch.context() as patch, interrupt.listening():
+        patch.setattr(Trainer, "step", signalled)
+        with pytest.raises(interrupt.Stopped) as caught:
+            trained(small_world, model, tmp_path, out=out)
+    assert caught.value.__notes__ == [f"3 of 4 steps are in {out / 'checkpoint.safetensors'}."]
+    assert checkpoints.progress_of(out / "checkpoint.safetensors")["done"] == "3"
+    trained(small_world, model, tmp_path, out=out)
+    for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
+        assert (whole / file).read_bytes() == (out / file).read_bytes()
 
 
 @pytest.fixture

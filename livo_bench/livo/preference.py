@@ -37,6 +37,7 @@ from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
+from livo_bench.interrupt import Stopped
 from livo_bench.plan import form_blocks
 from livo_bench.prompts import read_task_prompts, with_attributes
 from livo_bench.protocols import Pixels
@@ -380,8 +381,13 @@ def build(
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"
         )
-        for _ in done:
-            pass
+        try:
+            for _ in done:
+                pass
+        except Stopped as stopped:
+            there = sum(builder.path(unit).exists() for unit in work)
+            stopped.add_note(f"{there} of {len(work)} concepts are in {builder.folder}.")
+            raise
     return builder.folder, summarise(read(builder.folder))
 
 

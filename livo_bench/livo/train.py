@@ -41,7 +41,7 @@ from rich.progress import (
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench import checkpoints, latents, processes
+from livo_bench import checkpoints, interrupt, latents, processes
 from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
@@ -264,7 +264,7 @@ class Trainer:
         self.require_precision()
         self.accelerator.init_trackers("tensorboard")
         started = time.monotonic()
-        with _progress(shown=writes) as progress:
+        with _progress(shown=writes) as progress, interrupt.held():
             bar = progress.add_task("training", total=chosen.steps, completed=done, state="")
             for step in range(done, chosen.steps):
                 row = self.step(step)
@@ -279,12 +279,17 @@ class Trainer:
                     _append(curve, step + 1, seen)
                     named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
                     self.accelerator.log(named, step=step + 1)
-                if (step + 1) % chosen.checkpoint == 0 or last:
+                stopping = interrupt.asked()
+                if (step + 1) % chosen.checkpoint == 0 or last or stopping:
                     total = seconds + time.monotonic() - started
                     made = {"done": str(step + 1), "seconds": f"{total:.1f}"}
                     if scaler is not None:
                         made["scaler"] = json.dumps(scaler.state_dict())
                     checkpoints.write(checkpoint, self.encoder, self.optimiser, made)
+                if stopping:
+                    interrupt.require_unasked(
+                        f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
+                    )
         self.accelerator.end_training()
         if not writes:
             return

@@ -15,7 +15,7 @@ from rich.table import Table as RichTable
 
 from livo_bench.catalog import run_options, told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report.rows import markdown_line
 
 TABLE_2_METHODS = {
@@ -226,13 +226,20 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
 
 def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's."""
+    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
+
+    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
+    """
 
     def superseded(path: Path) -> bool:
         task, _, subset = path.parent.name.partition(".")
         return bool(subset) and (path.parent.with_name(task) / path.name).exists()
 
-    return [path for path in sorted(folder.rglob("aggregates.csv")) if not superseded(path)]
+    def rejudged(path: Path) -> bool:
+        return REJUDGED in path.relative_to(folder).parts
+
+    paths = sorted(folder.rglob("aggregates.csv"))
+    return [path for path in paths if not superseded(path) and not rejudged(path)]
 
 
 def read_aggregates_file(path: Path) -> pd.DataFrame:
