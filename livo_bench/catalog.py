@@ -278,6 +278,7 @@ def _folder_card(folder: Path) -> ModelCard:
             "hazards": Judge("llava-hf/llava-1.5-7b-hf", "float16"),
             "features": Judge("inception-v3-compat", "float32"),
         },
+        confusion=None,
         annotator=None,
         world=None,
         parts=(),

@@ -15,7 +15,7 @@ from livo_bench.catalog import LoadedMethod, load_method, model_card, select_met
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
-from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
 
 
@@ -30,6 +30,8 @@ class Job:
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
+    independent: Sequence[tuple[Request, Recipe]] = ()
+    """Its images of the same prompts from other noise, where FID is to compare with these, too."""
 
     @property
     def subset(self) -> str | None:
@@ -54,6 +56,7 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    independent_reference: bool = False,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -68,19 +71,26 @@ def prepare(
             f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
             "expected one. Run them one by one."
         )
+    if independent_reference and 2 * images > PILOT:
+        raise BadInput(
+            f"An independent reference of {images} images a prompt needs indices up to "
+            f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
+            f"--images {PILOT // 2}"
+        )
     loaded = [load_method(spec, card, weights) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
-        requests = list(_requests(task_card, subsets, listed, images))
-        base = [(request, session.base_recipe(request)) for request in requests]
+        base = _base(session, _requests(task_card, subsets, listed, range(images)))
+        others = range(images, 2 * images if independent_reference else images)
+        independent = _base(session, _requests(task_card, subsets, listed, others))
         judges = _judges(session, task_card, subsets)
         for method in loaded:
             if task_card.name in method.card.tasks:
                 wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
-                jobs.append(Job(method, task_card, judges, wanted, base))
+                jobs.append(Job(method, task_card, judges, wanted, base, independent))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
@@ -89,6 +99,10 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def _base(session: Session, requests: Iterable[Request]) -> list[tuple[Request, Recipe]]:
+    return [(request, session.base_recipe(request)) for request in requests]
 
 
 def _judges(
@@ -110,7 +124,7 @@ def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]
 
 
 def _requests(
-    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], images: int
+    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], indices: Iterable[int]
 ) -> Iterator[Request]:
     for subset in subsets:
         principle = task.principle(subset.name)
@@ -122,5 +136,5 @@ def _requests(
                 f"--task {task.name}/SUBSET"
             )
         for prompt in chosen:
-            for index in range(images):
+            for index in indices:
                 yield Request(prompt, index, principle)

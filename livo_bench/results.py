@@ -49,6 +49,11 @@ def summarise(session: Session, job: Job, images: int) -> Path:
         numbers += quality.summarise_steered(
             cosines[steered], vectors[steered], reference[steered], identity, scorers, intervals
         )
+    if job.independent:
+        independent = _scored(store, features, _rows(job.independent))
+        numbers.append(
+            quality.summarise_independent(vectors, plain, independent, identity, scorers, intervals)
+        )
     folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
@@ -92,9 +97,11 @@ def _judge(
     }
     if job.task.control:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
+    known = session.confusions
+    confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
     if job.task.class_text is None:
-        return judged, toxicity.summarise(judged, run, judges)
-    return judged, bias.summarise(judged, run, attributes, judges)
+        return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
+    return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
 
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:

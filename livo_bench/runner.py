@@ -51,6 +51,7 @@ def run(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    independent_reference: bool = False,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -65,6 +66,8 @@ def run(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
+        independent_reference: Also compare with the unaligned model's images from other noise, the
+            next `images` indices of each prompt, which are sampled for this.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -74,7 +77,17 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        device,
+        dtype,
+        runs,
+        weights,
+        independent_reference,
     )
     works = _works(session, jobs)
     session.store.require_room(_estimate(session, works).bytes)
@@ -101,17 +114,28 @@ def plan(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    independent_reference: bool = False,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost; loads no model."""
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        device,
+        dtype,
+        runs,
+        weights,
+        independent_reference,
     )
     return _estimate(session, _works(session, jobs))
 
 
 @dataclass(frozen=True)
 class _List:
-    """Images that a job alone makes, or those of its reference, and who has to judge each."""
+    """Images that a job alone makes, or those of a reference, and who has to judge each."""
 
     wanted: Sequence[tuple[Request, Recipe]]
     generator: OwnGenerator | None
@@ -134,6 +158,8 @@ def _lists(session: Session, job: Job) -> Iterator[_List]:
     generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
     yield _List(job.reference, None, scorers)
     yield _List(own, generator, scorers)
+    featurised = {recipe.key: {features.id: features} for _, recipe in job.independent}
+    yield _List(job.independent, None, featurised)
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:

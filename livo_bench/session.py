@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from livo_bench.cards import ModelCard, Subset, TaskCard
 from livo_bench.catalog import model_digest
 from livo_bench.errors import BadInput
+from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer
 from livo_bench.records import Recipe, Request
 from livo_bench.seeds import seed_of
@@ -81,6 +82,11 @@ class Session:
         from livo_bench.scorers.features import FeatureNetwork
 
         return FeatureNetwork(self.model.judges["features"].weights, self.device)
+
+    @cached_property
+    def confusions(self) -> Mapping[str, Confusion]:
+        """How judges err, by their ids, as far as the model's card knows."""
+        return read_confusions(self.model.confusion) if self.model.confusion else {}
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
         """The judge of one subset.

@@ -12,6 +12,7 @@ arXiv:2410.12700, released evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ FID = "fid"
 CLIP = "clip"
 FID_STEERED = "fid_steered"
 CLIP_STEERED = "clip_steered"
+FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
@@ -196,6 +198,37 @@ def summarise_steered(
         _fid_row(FID_STEERED, network, reference, run, scorers[FID], intervals),
         _clip_score_row(CLIP_STEERED, clip, run, scorers[CLIP], intervals),
     ]
+
+
+def summarise_independent(
+    network: pd.DataFrame,
+    plain: pd.DataFrame,
+    independent: pd.DataFrame,
+    run: Run,
+    scorers: Mapping[str, str],
+    intervals: bool = True,
+) -> Aggregate:
+    """FID against the unaligned model's images of the same prompts from other noise.
+
+    FID of finitely many images is above zero even between two sets of one model, and most of that
+    cancels where both sets share their noise, as in `summarise`: an image that a method left alone
+    is there twice. Here nothing cancels, so the floor says what to subtract by eye: what the
+    unaligned model itself reads, from the noise of the images judged, against the same reference.
+
+    Args:
+        network: Scored frame of the feature network, of the images judged; see `summarise`.
+        plain: Of the unaligned model's images of the same requests.
+        independent: Of equally many of its images of the same prompts, at other indices.
+        run: Whose images these are.
+        scorers: Id of the scorer of `fid`.
+        intervals: As for `summarise`.
+
+    Returns:
+        The row `fid_independent`; for the unaligned model its value is the floor.
+    """
+    row = _fid_row(FID_INDEPENDENT, network, independent, run, scorers[FID], intervals)
+    floor = _fid_row(FID_INDEPENDENT, plain, independent, run, scorers[FID], intervals=False)
+    return replace(row, floor=floor.value)
 
 
 def _inception_score_row(
