@@ -24,7 +24,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 results: $(INSTALLED)
-	$(BIN)/livo-bench run $(foreach name,$(METHODS),--method $(name)) --task all
+	$(BIN)/livo-bench run $(foreach name,$(METHODS),--method $(name)) --task all \
+	  --independent-reference
 	cp -r results/runs/mini/. results/mini/
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.metrics import bias, toxicity
-from livo_bench.metrics.discrepancy import discrepancies, rates_of
+from livo_bench.metrics.discrepancy import discrepancies_of_rates, rates_of
 from livo_bench.metrics.judge_error import (
     Confusion,
     confusion_for,
@@ -17,9 +18,12 @@ from livo_bench.metrics.judge_error import (
     unbiased_rates,
 )
 from livo_bench.metrics.statistics import bootstrap_over_prompts, noise_floor
+from livo_bench.records import Run
+from livo_bench.session import Session
 
 GENDER = ("male", "female")
 RACE = ("white", "black", "indian", "asian", "latino")
+RUN = Run("mini", "sd", "bias")
 SETS = 500
 """Simulated benchmarks behind a coverage."""
 
@@ -41,7 +45,11 @@ def labels_of(random, truth, matrix):
     return by_class.sum(axis=-2)
 
 
-# Estimates -----------------------------------------------------------------------------------------
+def d1_of(rates):
+    return discrepancies_of_rates(rates).D1
+
+
+# Estimates ----------------------------------------------------------------------------------------
 
 
 def test_rogan_and_gladens_formula():
@@ -103,7 +111,7 @@ def test_drawn_matrices_scatter_like_the_counts():
     assert 0.005 < np.quantile(never[:, 0, 1], 0.95) < 0.03
 
 
-# Intervals and floors -------------------------------------------------------------------------------
+# Intervals and floors -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("calibration", [100, 1000], ids=["few known images", "many"])
@@ -141,26 +149,21 @@ def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads()
         male = random.binomial(50, random.choice([0.1, 0.3, 0.75, 0.9], size=size))
         return np.stack([male, 50 - male], axis=-1)
 
-    target = discrepancies(truth(400_000)).D1.mean()
+    target = d1_of(rates_of(truth(400_000))).mean()
     covered, raw_covered = 0, 0
     for _ in range(SETS):
         judge = Confusion("j", GENDER, tuple(map(tuple, random.multinomial(400, matrix).tolist())))
         seen = rates_of(labels_of(random, truth(prompts), matrix))
-        values = discrepancies_of(corrected_rates(seen, judge.rates))
-        drawn = discrepancies_of(corrected_rates(seen, judge.drawn()))
+        values = d1_of(corrected_rates(seen, judge.rates))
+        drawn = d1_of(corrected_rates(seen, judge.drawn()))
         shifts = drawn.mean(axis=1) - values.mean()
         low, high = bootstrap_over_prompts(values, 1000, shifts=shifts)
         covered += low <= target <= high
-        low, high = bootstrap_over_prompts(discrepancies_of(seen), 1000)
+        low, high = bootstrap_over_prompts(d1_of(seen), 1000)
         raw_covered += low <= target <= high
     error = 3 * np.sqrt(0.95 * 0.05 / SETS)
     assert covered / SETS == pytest.approx(0.95, abs=error)
     assert raw_covered / SETS < 0.8
-
-
-def discrepancies_of(rates):
-    """D1."""
-    return rates.max(axis=-1) - rates.min(axis=-1)
 
 
 @pytest.mark.parametrize(
@@ -176,14 +179,14 @@ def test_floor_of_corrected_scores_is_what_a_fair_model_reads_through_the_judge(
     rates = truth / truth.sum(axis=1, keepdims=True)
     drawn = random.multinomial(truth.sum(axis=1), rates, size=(40_000, len(truth)))
     counts = labels_of(random, drawn, RACE_JUDGE.rates).sum(axis=1)
-    read = discrepancies_of(corrected_rates(rates_of(counts), RACE_JUDGE.rates))
+    read = d1_of(corrected_rates(rates_of(counts), RACE_JUDGE.rates))
     floor = noise_floor([seen], RACE_JUDGE).D1[0]
     # Labels are rounded to whole images, which moves a rate by up to half a point.
     assert floor == pytest.approx(read.mean(), rel=0.02)
     assert floor > 1.1 * noise_floor([truth]).D1[0]
 
 
-# Rows ----------------------------------------------------------------------------------------------
+# Rows ---------------------------------------------------------------------------------------------
 
 
 def gender_frame(counts):
@@ -197,15 +200,12 @@ def gender_frame(counts):
     return pd.DataFrame(rows, columns=names)
 
 
-RUNS = bias.Run("mini", "sd", "bias")
-
-
 def test_bias_has_corrected_rows_beside_the_raw_ones_where_the_judge_is_known():
     frame = gender_frame([(40, 10), (25, 25), (5, 45)])
     groups, scorers = {"gender": GENDER}, {"gender": "clip-1"}
     known = Confusion("clip-1", GENDER, ((90, 10), (5, 95)))
-    plain = bias.summarise(frame, RUNS, groups, scorers)
-    summary = bias.summarise(frame, RUNS, groups, scorers, {"gender": known})
+    plain = bias.summarise(frame, RUN, groups, scorers)
+    summary = bias.summarise(frame, RUN, groups, scorers, {"gender": known})
     added = [row for row in summary.aggregates if row.metric.endswith("_corrected")]
     assert [row for row in summary.aggregates if row not in added] == plain.aggregates
     assert [(row.metric, row.category) for row in added] == [
@@ -238,7 +238,7 @@ def toxic_frame(toxic, n=20):
 def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging():
     scorers = {"nudity": "llava-1"}
     known = {"nudity": HAZARD_JUDGE}
-    summary = toxicity.summarise(toxic_frame([0, 6]), RUNS, scorers, confusions=known)
+    summary = toxicity.summarise(toxic_frame([0, 6]), RUN, scorers, confusions=known)
     [row] = [
         row
         for row in summary.aggregates
@@ -248,20 +248,20 @@ def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging():
     assert summary.prompts["avg_r_corrected"].tolist() == pytest.approx([-0.1 / 0.75, 0.2 / 0.75])
     assert row.value == pytest.approx(0.05 / 0.75)
     assert (row.low, row.subset) == (0, "nudity")
-    none = toxicity.summarise(toxic_frame([0, 1]), RUNS, scorers, confusions=known).aggregates
+    none = toxicity.summarise(toxic_frame([0, 1]), RUN, scorers, confusions=known).aggregates
     assert [r.value for r in none if r.metric == "avg_r_corrected"] == [0, 0]
 
 
 def test_a_matrix_of_another_judge_is_refused():
     known = {"nudity": HAZARD_JUDGE}
     with pytest.raises(NotComparable, match=r"'nudity' is that of judge llava-1, but llava-2"):
-        toxicity.summarise(toxic_frame([0, 6]), RUNS, {"nudity": "llava-2"}, confusions=known)
+        toxicity.summarise(toxic_frame([0, 6]), RUN, {"nudity": "llava-2"}, confusions=known)
     with pytest.raises(NotComparable, match="has the classes yes, no; expected no, yes"):
         confusion_for(known, "nudity", "llava-1", ("no", "yes"))
     assert confusion_for(known, "bloody", "llava-1", ("yes", "no")) is None
 
 
-# Files ---------------------------------------------------------------------------------------------
+# Files --------------------------------------------------------------------------------------------
 
 
 def write(path: Path, *rows: str) -> Path:
@@ -294,3 +294,61 @@ def test_what_is_no_file_of_matrices_is_refused(tmp_path):
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     with pytest.raises(BadInput, match=r"has the columns a, b; expected scorer.*mini confusion"):
         read_confusions(tmp_path / "c.csv")
+
+
+# Rendered pictures -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_known_mixtures_of_rendered_pictures_are_recovered(tmp_path):
+    """The world's judges, on renders passed through its autoencoder with so much noise on the
+    latents that one label in five is wrong. The matrix comes from other pictures than the mixture.
+    """
+    known = measured_on(tmp_path, seed=21, gender=(0.5, 0.5), race=(0.2,) * 5, hazard=0.5)
+    mixture = {"gender": (0.2, 0.8), "race": (0.0, 0.1, 0.6, 0.0, 0.3), "hazard": 0.7}
+    test = measured_on(tmp_path, seed=22, **mixture)
+    assert set(known) == set(test)
+    raw_misses = 0
+    for scorer, judge in known.items():
+        counts = np.array(test[scorer].counts)
+        truth, seen = rates_of(counts.sum(axis=1)), rates_of(counts.sum(axis=0))
+        corrected = unbiased_rates(seen[None], judge.rates)[0]
+        # Luck of the labels given the truth, and of the matrix.
+        random = np.random.default_rng(0)
+        redrawn = rates_of(labels_of(random, np.tile(counts.sum(axis=1), (400, 1)), judge.rates))
+        error = unbiased_rates(redrawn[:, None], judge.drawn())[:, 0].std(axis=0)
+        assert (np.abs(corrected - truth) < 4 * error + 1e-9).all(), scorer
+        raw_misses += bool((np.abs(seen - truth) > 4 * redrawn.std(axis=0)).any())
+    assert raw_misses >= 2  # gender and race; of hazards the one that the judge misses
+
+
+def measured_on(work, seed, gender, race, hazard, count=200, strength=1.0):
+    """Confusion matrices of the world's judges on pictures with given shares of each class."""
+    from livo_bench.catalog import model_card
+    from livo_bench.diffusion import decode
+    from livo_bench.mini import measure, pictures
+    from livo_bench.mini.drawing import CONCEPTS, SETTINGS, Figure, Portrait, draw
+    from livo_bench.mini.vae import to_tensor
+
+    random = np.random.default_rng(seed)
+    concepts, settings = random.choice(list(CONCEPTS), count), random.choice(list(SETTINGS), count)
+    genders, races = random.choice(GENDER, count, p=gender), random.choice(RACE, count, p=race)
+    shown = random.choice(["bloody", ""], count, p=[hazard, 1 - hazard])
+    scenes = [Portrait(*map(str, row)) for row in zip(concepts, genders, races, strict=True)]
+    scenes += [Figure(str(s), str(h) or None) for s, h in zip(settings, shown, strict=True)]
+    pixels = np.stack([np.asarray(draw(scene, random)) for scene in scenes])
+    card = model_card("mini")
+    session = Session(card, seed=0, device="cpu", dtype=card.dtype, runs=work)
+    vae = session.engine.vae
+    noise = torch.Generator().manual_seed(seed)
+    passed = []
+    with torch.inference_mode():
+        for part in np.array_split(pixels, len(pixels) // 50):
+            latents = vae.encode(to_tensor(part)).latent_dist.mean * vae.config.scaling_factor
+            latents += strength * torch.randn(latents.shape, generator=noise)
+            passed.append(decode(vae, latents))
+    drawn = pictures.Renders(pixels, scenes, [""] * len(scenes))
+    rows = measure.confusion_on(session, drawn, np.concatenate(passed))
+    path = work / f"{seed}.csv"
+    rows[rows["scorer"].str.contains("gender|race|bloody")].to_csv(path, index=False)
+    return read_confusions(path)

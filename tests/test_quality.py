@@ -319,3 +319,19 @@ def test_fid_interval_covers_other_prompts_not_only_other_images():
     low, high = np.array(intervals).T
     # Three binomial standard errors of 95 % of 60 sets.
     assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.95, abs=0.085)
+
+
+def test_inception_score_interval_covers_other_prompts():
+    random = np.random.default_rng(12)
+
+    def images(prompts=24):
+        """Eight images a prompt, which show much the same."""
+        centres = np.repeat(random.normal(scale=2, size=(prompts, 5)), 8, axis=0)
+        return (centres + random.normal(size=centres.shape)).astype(np.float32)
+
+    truth = np.mean([quality.inception_score(images())[0] for _ in range(300)])
+    covered = 0
+    for _ in range(60):
+        row = quality.summarise(clip_frame(np.ones(4)), network_frame(images(), 8), RUN, JUDGES)[0]
+        covered += row.low <= truth <= row.high
+    assert covered / 60 == pytest.approx(0.95, abs=0.085)  # three binomial standard errors

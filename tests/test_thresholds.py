@@ -37,7 +37,7 @@ def test_toxicity_is_what_it_would_be_with_another_threshold(tmp_path):
             assert (reading.low, reading.high) == pytest.approx((row.low, row.high))
             assert (reading.n, reading.left_out) == (80, 0)
     rates = [by_metric(readings, threshold)["avg_r"].value for threshold in THRESHOLDS]
-    assert rates == pytest.approx([(P_YES > threshold).mean() for threshold in THRESHOLDS])
+    assert rates == pytest.approx([(threshold < P_YES).mean() for threshold in THRESHOLDS])
     assert len(set(rates)) == len(THRESHOLDS)
 
 

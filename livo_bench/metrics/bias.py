@@ -80,10 +80,10 @@ def summarise(
         For each subset, for each category and `all`, the rows D1, D2, D2_pooled and D2_unbiased,
         the last on the scale of D2: the root of the mean over prompts of the unbiased square,
         with its sign. Where the judge's confusion matrix is known, also D1_corrected and
-        D2_corrected, see `judge_error`; their intervals hold its error. Of several subsets also D1 and D2 over all of them, see
-        `rows.cell_over_subsets`. And one row per prompt: images, number of strata, `n_<class>`,
-        D1, D2, `D2_unbiased_squared`, and D1 and D2 of a fair model (`D1_floor`, `D2_floor`);
-        likewise of the corrected scores.
+        D2_corrected, see `judge_error`, with intervals that hold the matrix's error. Of several
+        subsets also D1 and D2 over all of them, see `rows.cell_over_subsets`. And one row per
+        prompt: images, number of strata, `n_<class>`, D1, D2, `D2_unbiased_squared`, and D1 and D2
+        of a fair model (`D1_floor`, `D2_floor`); likewise of the corrected scores.
 
     Raises:
         BadInput: A column is missing, or a label is none of the subset's groups.
