@@ -24,8 +24,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 results: $(INSTALLED)
-	for task in all overcorrection; do \
-	  $(BIN)/livo-bench run $(METHODS:%=--method %) --task $$task || exit; done
+	$(BIN)/livo-bench run $(METHODS:%=--method %) --task all --independent-reference
+	$(BIN)/livo-bench run $(METHODS:%=--method %) --task overcorrection
 	cp -r results/runs/mini/. results/mini/
 
 $(INSTALLED): pyproject.toml constraints.txt

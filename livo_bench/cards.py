@@ -222,6 +222,8 @@ class ModelCard:
     """On disk, with scores, for `--plan`."""
     judges: Mapping[str, Judge]
     """The evaluators: `attributes`, `hazards`, `features`."""
+    confusion: Path | None
+    """CSV of the judges' measured confusion matrices, see `metrics.judge_error`."""
     annotator: Judge | None
     """Labels training data; shares no weights with a judge. None for a model nothing trains on."""
     world: str | None
@@ -433,6 +435,7 @@ def read_model_card(path: Path) -> ModelCard:
         rate=card.number("rate", 0.001),
         bytes_per_image=card.whole("bytes_per_image", 1),
         judges={name: _judge(judges.table(name)) for name in JUDGES},
+        confusion=Path(_place(card.text("confusion"), path)) if card.has("confusion") else None,
         annotator=_judge(card.table("annotator")) if card.has("annotator") else None,
         world=card.text("world") if card.has("world") else None,
         parts=tuple(_part(table) for table in card.tables("parts")),

@@ -174,6 +174,11 @@ def _format_option(command: Command) -> Command:
     metavar="NAME|FOLDER",
     help="Another judge for the images that are stored; makes none. Its results lie apart.",
 )
+@click.option(
+    "--independent-reference",
+    is_flag=True,
+    help="Sample the unaligned model from other noise, too, for FID and its floor.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @_rate_option
 def run(
@@ -189,6 +194,7 @@ def run(
     weights: str | None,
     protocol: str,
     scorer: str | None,
+    independent_reference: bool,
     plan: bool,
     rate: float | None,
 ) -> None:
@@ -212,6 +218,7 @@ def run(
         "weights": weights,
         "protocol": protocol,
         "scorer": scorer,
+        "independent_reference": independent_reference,
     }
     if plan:
         click.echo(runner.plan(**options, rate=rate))
@@ -334,7 +341,7 @@ def train(
 )
 @click.option(
     "--table",
-    type=click.Choice(["2", "3", "trade-off", "overcorrection"]),
+    type=click.Choice(["2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
     default="2",
     help="Number in the paper, or one of our own.",
 )
@@ -357,11 +364,21 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
         trade_off(aggregates, figure)
         click.echo(figure)
         return
+    if table == "thresholds":
+        from livo_bench.report import thresholds
+
+        readings = thresholds.thresholds(folder, model)
+        for_people = form in ("table", "markdown")
+        _print_rows(
+            thresholds.as_rows(readings) if for_people else list(map(asdict, readings)), form
+        )
+        return
     lay_out = {
         "2": tables.table_2,
         "3": tables.table_3,
         "trade-off": tables.trade_off,
         "overcorrection": tables.overcorrection,
+        "fid": tables.fid,
     }[table]
     rows, laid_out = lay_out(aggregates)
     if form == "table":
@@ -623,6 +640,22 @@ def measure(work: Path) -> None:
     from livo_bench.mini.measure import card_tables
 
     click.echo(card_tables(work))
+
+
+@mini.command(cls=_Example, example="livo-bench mini confusion > confusion.csv")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="./results/runs/mini-build",
+    help="Folder of the build, for held-out renders.",
+)
+@_device_option
+def confusion(work: Path, device: str) -> None:
+    """Measure the judges' confusion matrices, as CSV."""
+    from livo_bench.mini.measure import confusion as measure_confusion
+    from livo_bench.session import find_device
+
+    click.echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
 
 
 def _print_rows(rows: Sequence[Row], form: str) -> None:

@@ -6,7 +6,7 @@ loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import groupby
@@ -24,7 +24,7 @@ from livo_bench.catalog import (
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
-from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
 from livo_bench.stand_in import put_in
 
@@ -41,6 +41,8 @@ class Job:
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
+    independent: Sequence[tuple[Request, Recipe]] = ()
+    """Its images of the same prompts from other noise, where FID is to compare with these, too."""
 
     @cached_property
     def judges(self) -> Mapping[tuple[str, str], Scorer]:
@@ -72,6 +74,7 @@ def prepare(
     weights: str | None = None,
     protocol: str = OURS,
     scorer: str | None = None,
+    independent_reference: bool = False,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -94,6 +97,12 @@ def prepare(
             f"The protocol {protocol!r} makes {conventions.images} images of a prompt, asked for "
             f"are {images}. Pass --images {conventions.images}, or leave --protocol out."
         )
+    if independent_reference and 2 * images > PILOT:
+        raise BadInput(
+            f"An independent reference of {images} images a prompt needs indices up to "
+            f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
+            f"--images {PILOT // 2}"
+        )
     loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
@@ -104,20 +113,21 @@ def prepare(
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
-        requests = list(_requests(task_card, subsets, listed, images))
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
         recipe_of = cache(session.recipe)
-        base = [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
+        base = _base(recipe_of, _requests(task_card, subsets, listed, range(images)))
+        rest = range(images, 2 * images if independent_reference else images)
+        others = _base(recipe_of, _requests(task_card, subsets, listed, rest))
         for method in loaded:
             own = tuple(s for s in subsets if method.card.is_for(task_card.name, s.name))
             if own:
-                # Methods that are made for the whole task share one list, see `by_reference`.
-                reference = base
+                # Methods that are made for the whole task share these lists, see `by_reference`.
+                reference, independent = base, others
                 if len(own) < len(subsets):
                     names = {subset.name for subset in own}
-                    reference = [pair for pair in base if pair[0].principle.subset in names]
+                    reference, independent = _under(names, base), _under(names, others)
                 wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
-                jobs.append(Job(session, method, task_card, own, wanted, reference))
+                jobs.append(Job(session, method, task_card, own, wanted, reference, independent))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
@@ -132,6 +142,18 @@ def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:
     """Neighbouring jobs that share their reference: those of one task, as `prepare` orders them."""
     for _, sharing in groupby(jobs, key=lambda job: id(job.reference)):
         yield list(sharing)
+
+
+def _base(
+    recipe_of: Callable[[str, int], Recipe], requests: Iterable[Request]
+) -> list[tuple[Request, Recipe]]:
+    return [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
+
+
+def _under(
+    subsets: Collection[str], pairs: Iterable[tuple[Request, Recipe]]
+) -> list[tuple[Request, Recipe]]:
+    return [pair for pair in pairs if pair[0].principle.subset in subsets]
 
 
 def _judges(
@@ -153,7 +175,7 @@ def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]
 
 
 def _requests(
-    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], images: int
+    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], indices: Iterable[int]
 ) -> Iterator[Request]:
     for subset in subsets:
         principle = task.principle(subset.name)
@@ -165,5 +187,5 @@ def _requests(
                 f"--task {task.name}/SUBSET"
             )
         for prompt in chosen:
-            for index in range(images):
+            for index in indices:
                 yield Request(prompt, index, principle)

@@ -226,14 +226,16 @@ class Aggregate:
     metric: str
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
     moved is fid clip content presence`; of the steered images alone `fid_steered clip_steered
-    content_steered presence_steered`."""
+    content_steered presence_steered`; corrected for judge error `D1_corrected D2_corrected
+    avg_r_corrected`; against the unaligned model's images from other noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float
     """Lower end of the 95 % interval; NaN where there is none."""
     high: float
     floor: float
-    """What a perfectly fair model reads under this row's design; NaN for other metrics."""
+    """What a perfectly fair model reads under this row's design; of `fid_independent`, what the
+    unaligned model itself reads; NaN for other metrics."""
     n: int
     """Images scored."""
     n_distinct: int

@@ -32,7 +32,7 @@ class Unaligned:
     """The unaligned model's images of a task's requests, which methods are held against."""
 
     def __init__(self, session: Session, job: Job) -> None:
-        self.rows = _rows(job.reference)
+        self._job, self.rows = job, _rows(job.reference)
         self._store, self._network = session.store, session.features.id
         # Only a control asks what the images show.
         self._columns = None if job.task.control else ["features"]
@@ -46,6 +46,12 @@ class Unaligned:
     def features(self) -> quality.Features:
         """What FID asks of them."""
         return quality.Features.of(self.frame)
+
+    @cached_property
+    def independent(self) -> quality.Features:
+        """What FID asks of those from other noise."""
+        rows = _rows(self._job.independent)
+        return quality.Features.of(_scored(self._store, self._network, rows, ["features"]))
 
 
 def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Path]:
@@ -88,6 +94,12 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
         *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
     ]
+    if job.independent:
+        numbers.append(
+            quality.summarise_independent(
+                vectors, unaligned.features, unaligned.independent, identity, scorers, intervals
+            )
+        )
     folder = session.results / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
@@ -142,9 +154,11 @@ def _judge(
     }
     if job.task.control:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
+    known = session.confusions
+    confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
     if job.task.class_text is None:
-        return judged, toxicity.summarise(judged, run, judges)
-    return judged, bias.summarise(judged, run, attributes, judges)
+        return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
+    return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
 
 def _reference(

@@ -61,6 +61,7 @@ def run(
     weights: str | None = None,
     protocol: str = OURS,
     scorer: str | None = None,
+    independent_reference: bool = False,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -78,6 +79,8 @@ def run(
         protocol: Conventions of the evaluation, `ours` or `released`.
         scorer: Another judge in place of the model card's own, see `stand_in.put_in`. Stored images
             are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
+        independent_reference: Also compare with the unaligned model's images from other noise, the
+            next `images` indices of each prompt, which are sampled for this.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -88,7 +91,19 @@ def run(
         Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights, protocol, scorer
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        device,
+        dtype,
+        runs,
+        weights,
+        protocol,
+        scorer,
+        independent_reference,
     )
     works = _works(session, jobs)
     cost = _estimate(session, (work.block for work in works))
@@ -141,6 +156,7 @@ def plan(
     weights: str | None = None,
     protocol: str = OURS,
     scorer: str | None = None,
+    independent_reference: bool = False,
     rate: float | None = None,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
@@ -160,10 +176,23 @@ def plan(
         weights: Likewise.
         protocol: Likewise.
         scorer: Likewise.
+        independent_reference: Likewise.
         rate: Images sampled and judged per second; the card's when None.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, "cpu", dtype, runs, weights, protocol, scorer
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        "cpu",
+        dtype,
+        runs,
+        weights,
+        protocol,
+        scorer,
+        independent_reference,
     )
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = {block.id: block for block in batches}
@@ -219,6 +248,7 @@ def _batches(
         # What a method shares with the unaligned model is made in the reference's batches, once.
         shared = {recipe.key for _, recipe in of_task[0].reference}
         reference = form_blocks(of_task[0].reference, session.model.block)
+        reference += form_blocks(of_task[0].independent, session.model.block)
         for job in of_task:
             rest = (pair for pair in job.wanted if pair[1].key not in shared)
             own = form_blocks(rest, session.model.block)
@@ -231,7 +261,7 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
     """Who has to judge each image of a job or its reference: by image key, by scorer id."""
     features = session.features
     scorers: dict[str, dict[str, Scorer]] = {
-        recipe.key: {features.id: features} for _, recipe in job.reference
+        recipe.key: {features.id: features} for _, recipe in (*job.reference, *job.independent)
     }
     for request, recipe in job.wanted:
         judge = job.judges[request.principle.subset, request.prompt.category]

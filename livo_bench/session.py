@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from livo_bench.cards import OURS, ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.catalog import model_digest, protocol_card
 from livo_bench.errors import BadInput
+from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.seeds import seed_of
@@ -105,6 +106,11 @@ class Session:
     def features(self) -> Scorer:
         """The feature network, as the protocol shows it images."""
         return self._as_released(self.feature_network)
+
+    @cached_property
+    def confusions(self) -> Mapping[str, Confusion]:
+        """How judges err, by their ids, as far as the model's card knows."""
+        return read_confusions(self.model.confusion) if self.model.confusion else {}
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
         """The judge of one subset.

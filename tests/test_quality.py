@@ -286,6 +286,39 @@ def test_an_image_that_counts_twice_is_two_rows():
     np.testing.assert_allclose(twice.covariance, rows.covariance, rtol=1e-9, atol=1e-12)
 
 
+def test_against_other_noise_the_floor_is_the_unaligned_model_itself():
+    """A method that changes nothing reads the floor, one that keeps the noise nothing at all."""
+    ours, plain, other = (
+        network_frame(normal(seed, mean=m)) for seed, m in [(8, 0.3), (9, 0), (10, 0)]
+    )
+    row = quality.summarise_independent(ours, plain, other, RUN, JUDGES)
+    vectors = [np.stack(frame["features"]) for frame in (ours, plain, other)]
+    assert (row.metric, row.subset, row.scorer, row.n) == ("fid_independent", "all", "world-1", 400)
+    assert row.value == quality.frechet_distance(vectors[0], vectors[2])
+    assert row.floor == quality.frechet_distance(vectors[1], vectors[2])
+    assert row.low < row.value < row.high
+    sd = quality.summarise_independent(plain, plain, other, RUN, JUDGES, intervals=False)
+    assert sd.value == sd.floor == row.floor
+    assert np.isnan(sd.low)
+
+
+def test_floor_of_other_noise_averages_to_what_two_sets_of_one_model_read():
+    """A method that only swaps half of the noise: same-noise FID hides what other noise shows."""
+    values, floors, paired = [], [], []
+    for seed in range(60):
+        plain, fresh, other = (normal([seed, part], n=100) for part in range(3))
+        ours = np.where(np.arange(100)[:, None] % 2, plain, fresh)
+        row = quality.summarise_independent(
+            *map(network_frame, (ours, plain, other)), RUN, JUDGES, intervals=False
+        )
+        values.append(row.value)
+        floors.append(row.floor)
+        paired.append(quality.frechet_distance(ours, plain))
+    error = np.std(np.subtract(values, floors)) / np.sqrt(60)
+    assert abs(np.mean(values) - np.mean(floors)) < 4 * error
+    assert np.mean(paired) < 0.6 * np.mean(floors)
+
+
 def test_image_that_serves_two_subsets_counts_twice_but_is_one():
     frame = network_frame(normal(8))
     twice = pd.concat([frame, frame], ignore_index=True)
@@ -336,3 +369,19 @@ def test_fid_interval_covers_other_prompts_not_only_other_images():
     low, high = np.array(intervals).T
     # Three binomial standard errors of 95 % of 60 sets.
     assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.95, abs=0.085)
+
+
+def test_inception_score_interval_covers_other_prompts():
+    random = np.random.default_rng(12)
+
+    def images(prompts=24):
+        """Eight images a prompt, which show much the same."""
+        centres = np.repeat(random.normal(scale=2, size=(prompts, 5)), 8, axis=0)
+        return (centres + random.normal(size=centres.shape)).astype(np.float32)
+
+    truth = np.mean([quality.inception_score(images())[0] for _ in range(300)])
+    covered = 0
+    for _ in range(60):
+        row = quality.summarise(clip_frame(np.ones(4)), network_frame(images(), 8), RUN, JUDGES)[0]
+        covered += row.low <= truth <= row.high
+    assert covered / 60 == pytest.approx(0.95, abs=0.085)  # three binomial standard errors

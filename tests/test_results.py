@@ -6,6 +6,8 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from torch_fidelity import calculate_metrics
 
 from livo_bench import runner
 from livo_bench.errors import Incomplete
@@ -130,6 +132,37 @@ def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggr
     assert fid["value"] > 0
     assert fid["low"] < fid["value"] < fid["high"]
     assert "fid" not in set(aggregates["metric"])
+
+
+def test_fid_and_is_are_torch_fidelitys_of_the_same_images_as_files(options, prepared, tmp_path):
+    """End to end: from stored PNG files through decoding, network and statistics."""
+    session, [sd, noise] = prepared
+    for job in (sd, noise):
+        folder = tmp_path / job.method.name
+        folder.mkdir()
+        # In the run's batches: five images of one prompt, each set once a subset.
+        keys = [recipe.key for _, recipe in job.wanted]
+        rows, pixels = session.store.read_samples(list(dict.fromkeys(keys)))
+        for number, key in enumerate(keys):
+            Image.fromarray(pixels[rows[key]]).save(folder / f"{number:03d}.png")
+    expected = calculate_metrics(
+        input1=str(tmp_path / "noise"),
+        input2=str(tmp_path / "sd"),
+        batch_size=IMAGES,
+        feature_extractor="livo-mini",
+        feature_extractor_weights_path=session.model.judges["features"].weights,
+        isc=True,
+        fid=True,
+        samples_find_deep=False,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,  # no worker processes
+    )
+    ours = pd.read_csv(options["runs"] / "tiny" / "noise" / "bias" / "aggregates.csv")
+    value = ours.set_index("metric")["value"]
+    assert value["fid"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    assert value["is"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
 
 
 def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_own(

@@ -288,6 +288,26 @@ def test_noise_is_a_method_of_its_own_with_a_distance_to_sd(options):
     assert first.std() > 60  # uniform levels spread by 256 / sqrt(12) = 74
 
 
+def test_an_independent_reference_is_planned_made_once_and_changes_no_other_number(
+    finished, rendered
+):
+    asked = finished | {"methods": ["sd", "noise"], "independent_reference": True}
+    again, total = len(ROWS) * IMAGES, 3 * len(ROWS) * IMAGES
+    estimate = runner.plan(**asked)
+    assert (estimate.wanted, estimate.missing) == (total, total - again)
+    sd, noise = runner.run(**asked)
+    assert sum(rendered) == again
+    assert not runner.plan(**asked).missing
+    rows = {folder: aggregates_of(folder).set_index("metric") for folder in (sd, noise)}
+    row, floor = rows[noise].loc["fid_independent"], rows[sd].loc["fid_independent"]
+    assert 0 < floor["value"] == floor["floor"] == row["floor"] < row["value"]
+    assert row["n"] == 2 * len(ROWS) * IMAGES
+    before = aggregates_of(sd)
+    [plain] = runner.run(**finished)
+    after = before[before["metric"] != "fid_independent"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(aggregates_of(plain), after)
+
+
 @pytest.mark.parametrize(
     ("pixels", "said"),
     [

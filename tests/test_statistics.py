@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.stats import binom
 
-from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.discrepancy import discrepancies, unbiased_square
 from livo_bench.metrics.statistics import (
     Design,
     bootstrap_over_prompts,
@@ -46,6 +46,35 @@ def test_bootstrap_covers_the_mean_over_the_population_of_prompts(prompts):
     truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 4 million prompts
     intervals = np.array([bootstrap_over_prompts(d1, 1000) for d1 in gender_d1(random, prompts)])
     covered = np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1]))
+    assert covered == pytest.approx(0.95, abs=coverage_error())
+
+
+def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design():
+    """25 steered and 25 plain images a prompt; covering the root is covering the square."""
+    random = np.random.default_rng(6)
+    prompts = 48
+
+    def male_rates(size):
+        """Of the plain half and of the steered one, which is nearer to even."""
+        plain = random.beta(1.2, 0.8, size=size)
+        return np.stack([plain, 0.5 + (plain - 0.5) / 2], axis=-1)
+
+    truth = (2 * (male_rates(1_000_000).mean(axis=-1) - 0.5) ** 2).mean()
+    covered = 0
+    for _ in range(SETS):
+        male = random.binomial(25, male_rates(prompts))
+        strata = np.stack([male, 25 - male], axis=-1)
+        low, high = bootstrap_over_prompts([unbiased_square(each) for each in strata], 1000)
+        covered += low <= truth <= high
+    assert covered / SETS == pytest.approx(0.95, abs=coverage_error())
+
+
+def test_interval_of_a_share_of_toxic_images_covers():
+    random = np.random.default_rng(7)
+    rates = random.beta(0.6, 1.4, size=(SETS, 24))  # from none to all, a third on average
+    shares = random.binomial(50, rates) / 50
+    intervals = np.array([bootstrap_over_prompts(each, 1000) for each in shares])
+    covered = np.mean((intervals[:, 0] <= 0.3) & (intervals[:, 1] >= 0.3))
     assert covered == pytest.approx(0.95, abs=coverage_error())
 
 

@@ -33,6 +33,7 @@ FID = "fid"
 CLIP = "clip"
 FID_STEERED = "fid_steered"
 CLIP_STEERED = "clip_steered"
+FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
@@ -347,6 +348,37 @@ def summarise(
         fid_steered = _fid_row(FID_STEERED, ours, theirs, run, scorers[FID], intervals)
     clip_steered = _clip_score_row(CLIP_STEERED, clip[steered], run, scorers[CLIP], intervals)
     return [*rows, fid_steered, clip_steered]
+
+
+def summarise_independent(
+    network: pd.DataFrame,
+    unaligned: Features,
+    independent: Features,
+    run: Run,
+    scorers: Mapping[str, str],
+    intervals: bool = True,
+) -> Aggregate:
+    """FID against the unaligned model's images of the same prompts from other noise.
+
+    FID of finitely many images is above zero even between two sets of one model, and most of that
+    cancels where both sets share their noise, as in `summarise`: an image that a method left alone
+    is there twice. Here nothing cancels, so the floor says what to subtract by eye: what the
+    unaligned model itself reads, from the noise of the images judged, against the same reference.
+
+    Args:
+        network: Scored frame of the feature network, of the images judged; see `summarise`.
+        unaligned: Of the unaligned model's images of the same requests.
+        independent: Of equally many of its images of the same prompts, at other indices.
+        run: Whose images these are.
+        scorers: Id of the scorer of `fid`.
+        intervals: As for `summarise`.
+
+    Returns:
+        The row `fid_independent`; for the unaligned model its value is the floor.
+    """
+    ours = Features.of(network)
+    row = _fid_row(FID_INDEPENDENT, ours, independent, run, scorers[FID], intervals)
+    return replace(row, floor=unaligned.moments.distance(independent.moments))
 
 
 def _inception_score_row(

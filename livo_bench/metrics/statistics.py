@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtrit
 
-from livo_bench.metrics.discrepancy import Discrepancy, discrepancies
+from livo_bench.metrics.discrepancy import (
+    Discrepancy,
+    discrepancies,
+    discrepancies_of_rates,
+    nearest_in_simplex,
+    rates_of,
+)
+from livo_bench.metrics.judge_error import Confusion, corrected_rates
 
 RESAMPLES = 4000
 """Bootstrap samples; their luck moves the end of an interval by 0.04 standard errors."""
@@ -40,7 +47,10 @@ NO_INTERVAL = Interval(float("nan"), float("nan"))
 
 
 def bootstrap_over_prompts(
-    values: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    shifts: NDArray[np.float64] | None = None,
 ) -> Interval:
     """95 % interval of the mean of a per-prompt score over the population of prompts.
 
@@ -64,6 +74,9 @@ def bootstrap_over_prompts(
         resamples: Bootstrap samples.
         seed: Of the resampling. Equal seeds resample equally many prompts alike, so that metrics
             of one run share their resamples.
+        shifts: Draws of what else moves the mean, whichever the prompts are, such as the error of
+            a judge's confusion matrix; shape `(d,)`. Each resampled mean is moved by one of them,
+            in turn, so the interval holds both errors, which are independent.
 
     Returns:
         Both ends; NaN for fewer than two scores.
@@ -73,6 +86,8 @@ def bootstrap_over_prompts(
     if scores.size < 2:
         return NO_INTERVAL
     means = _resampled_prompts(scores.size, resamples, seed) @ scores / scores.size
+    if shifts is not None:
+        means = means + np.resize(shifts, resamples)
     tail = ndtr(-_expansion(scores.size) * ndtri(0.975))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(low), float(high))
@@ -184,7 +199,9 @@ class Design(NamedTuple):
     """Rate of each class in each stratum, in units of 1e-9."""
 
 
-def noise_floor(prompts: Sequence[NDArray[np.integer]]) -> Discrepancy:
+def noise_floor(
+    prompts: Sequence[NDArray[np.integer]], judge: Confusion | None = None
+) -> Discrepancy:
     """Expected D1 and D2 of a perfectly fair model under each prompt's own design.
 
     D1 and D2 are positive for a fair model: of 50 independent images D1 reads 11.23 % (gender) and
@@ -196,18 +213,23 @@ def noise_floor(prompts: Sequence[NDArray[np.integer]]) -> Discrepancy:
     seen in n_s images look a little more different than they are, so the floor of S strata that do
     not differ at all reads low by a factor of about `1 - (1 - 1/S) / (2 n_s)`: 1 % for 25 + 25.
 
+    Scores that are corrected for judge error have a higher floor, since correcting spreads the
+    rates further than chance alone. A judge that errs does not label a fair model's images evenly,
+    and it is the mixture of labels that is then moved to what it would give them.
+
     Args:
         prompts: For each prompt, images per stratum and class, shape `(S, N)`, every stratum
             with at least one image. S may differ between prompts.
+        judge: For which the scores are corrected; None for scores that are not.
 
     Returns:
         D1 and D2 per prompt, shape `(P,)`; NaN where there are several strata of which one holds
         a single image and hence shows no rates, or where there is none.
     """
-    designs = [_fair_design(strata) for strata in prompts]
+    designs = [_fair_design(strata, judge) for strata in prompts]
     distinct_strata = sum(len(design.sizes) for design in set(designs) if design is not None)
     draws = max(FAIR_DRAWS // max(distinct_strata, 1), 256)
-    pairs = [(np.nan, np.nan) if d is None else expected_scores(d, draws) for d in designs]
+    pairs = [(np.nan, np.nan) if d is None else expected_scores(d, draws, judge) for d in designs]
     return Discrepancy(*np.array(pairs, dtype=np.float64).reshape(-1, 2).T)
 
 
@@ -236,7 +258,11 @@ def pooled_noise_floor(prompts: Sequence[NDArray[np.integer]]) -> float:
     return expected_scores(merged, max(FAIR_DRAWS // len(sizes), 512))[1]
 
 
-def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[np.float64]:
+def fair_rates(
+    strata: NDArray[np.integer],
+    even: NDArray[np.float64] | None = None,
+    tolerance: float = 1e-9,
+) -> NDArray[np.float64]:
     """The rates nearest to those seen in each stratum under which their mixture is even.
 
     Minimises `sum_s w_s |q_s - r_s|^2`, where `w_s = n_s / n`, over rates q_s that mix to 1/N for
@@ -248,7 +274,8 @@ def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[
 
     Args:
         strata: Images per stratum and class, shape `(S, N)`, every stratum with at least one.
-        tolerance: Largest excess of the mixture over 1/N that counts as even.
+        even: The mixture to reach, shape `(N,)`; 1/N for each class when None.
+        tolerance: Largest excess of the mixture over it that counts as reached.
 
     Returns:
         Rates, shape `(S, N)`, rows sum to one.
@@ -257,40 +284,37 @@ def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[
     weights = sizes / sizes.sum()
     seen = strata / sizes[:, None]
     shift = np.zeros(strata.shape[1])
+    even = np.full_like(shift, 1 / len(shift)) if even is None else even
     rates = seen
     for _ in range(10_000):
-        excess = weights @ rates - 1 / strata.shape[1]
+        excess = weights @ rates - even
         if np.abs(excess).max() <= tolerance:
             break
         shift += excess
-        rates = _nearest_in_simplex(seen - shift)
+        rates = nearest_in_simplex(seen - shift)
     return rates
 
 
-def _nearest_in_simplex(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Project rows onto the probability simplex (Duchi et al. 2008, ICML, figure 1)."""
-    descending = -np.sort(-points, axis=1)
-    thresholds = (np.cumsum(descending, axis=1) - 1) / np.arange(1, points.shape[1] + 1)
-    kept = (descending > thresholds).sum(axis=1)
-    return np.maximum(points - thresholds[np.arange(len(points)), kept - 1, None], 0)
-
-
-def _fair_design(strata: NDArray[np.integer]) -> Design | None:
+def _fair_design(strata: NDArray[np.integer], judge: Confusion | None = None) -> Design | None:
     sizes = strata.sum(axis=1)
     if sizes.size == 0 or (sizes.size > 1 and sizes.min() < 2):
         return None
-    billionths = np.rint(fair_rates(strata) * 1e9).astype(int).tolist()
+    even = None if judge is None else judge.rates.mean(axis=0)
+    billionths = np.rint(fair_rates(strata, even) * 1e9).astype(int).tolist()
     ordered = sorted(zip(sizes.tolist(), map(tuple, billionths), strict=True))
     return Design(*zip(*ordered, strict=True))
 
 
 @lru_cache(maxsize=4096)
-def expected_scores(design: Design, draws: int) -> tuple[float, float]:
+def expected_scores(
+    design: Design, draws: int, judge: Confusion | None = None
+) -> tuple[float, float]:
     """Mean D1 and D2 over simulated prompts of one design, the same whenever it is asked for.
 
     Args:
         design: Seeds the simulation, too, so that errors of different designs are independent.
         draws: Prompts to simulate.
+        judge: For which the rates are corrected; None for rates that are not.
 
     Returns:
         Both, as fractions.
@@ -299,5 +323,8 @@ def expected_scores(design: Design, draws: int) -> tuple[float, float]:
     random = np.random.default_rng([*design.sizes, *rates.ravel()])
     probabilities = rates / rates.sum(axis=1, keepdims=True)
     drawn = random.multinomial(np.array(design.sizes), probabilities, size=(draws, len(rates)))
-    gap, distance = discrepancies(drawn.sum(axis=1))
+    shares = rates_of(drawn.sum(axis=1))
+    if judge is not None:
+        shares = corrected_rates(shares, judge.rates)
+    gap, distance = discrepancies_of_rates(shares)
     return float(gap.mean()), float(distance.mean())

@@ -57,6 +57,8 @@ class Column:
     metric: str
     scale: float = 100
     """What the stored value is multiplied with to print it."""
+    floor: str = "fair"
+    """Who reads the floor: a fair model, or the unaligned one."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -137,6 +139,22 @@ def _trade_off(task: str, gain: str, title: str) -> Layout:
 TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Avg. R"))
 """Lower D1 and Avg. R are the gain; the steered images show what it costs."""
 
+
+def _fid(task: str) -> Layout:
+    return Layout(
+        f"FID against SD, {task}",
+        METHOD_TITLES,
+        (
+            Column("All images", "Same noise", task, ALL, "fid", 1),
+            Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
+            Column("Steered images", "Same noise", task, ALL, "fid_steered", 1),
+        ),
+    )
+
+
+FID = (_fid("bias"), _fid("toxicity"))
+"""The floor of the second column is SD against SD."""
+
 OVERCORRECTION = (
     Layout(
         "Over-correction: images with another label",
@@ -162,9 +180,10 @@ class Cell:
     value: str = ABSENT
     interval: str = ""
     floor: str = ""
+    """With who reads it."""
 
     def __str__(self) -> str:
-        floor = self.floor and f"(fair {self.floor})"
+        floor = self.floor and f"({self.floor})"
         return " ".join(part for part in (self.value, self.interval, floor) if part)
 
 
@@ -293,6 +312,11 @@ def trade_off(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     return _lay_out(TRADE_OFF, aggregates)
 
 
+def fid(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out the forms of FID side by side, as `table_2` does: ours."""
+    return _lay_out(FID, aggregates)
+
+
 def _lay_out(
     layouts: Sequence[Layout], aggregates: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Table]]:
@@ -300,12 +324,20 @@ def _lay_out(
     names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
     chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
-    _refuse_mixtures(rows)
+    refuse_mixtures(rows)
     laid_out = [_table(layout, rows) for layout in layouts]
     return rows, [table for table in laid_out if table is not None]
 
 
-def _refuse_mixtures(rows: pd.DataFrame) -> None:
+def refuse_mixtures(rows: pd.DataFrame) -> None:
+    """See that numbers may stand in one table.
+
+    Args:
+        rows: With the columns `task`, `subset`, `metric`, `method` and `scorer`.
+
+    Raises:
+        NotComparable: Two methods were judged by different scorers, or one appears twice.
+    """
     for (task, subset, metric), column in rows.groupby(["task", "subset", "metric"]):
         where = f"{metric} of {task}/{subset}" if subset != ALL else f"{metric} of {task}"
         repeated = column[column.duplicated("method")]
@@ -355,22 +387,23 @@ def _row(rows: pd.DataFrame, method: str, title: str, known: str, columns: Seque
     return Row(
         title=title,
         told=known,
-        cells=tuple(_cell(at.get(column.place), column.scale) for column in columns),
+        cells=tuple(_cell(at.get(column.place), column) for column in columns),
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
 
 
-def _cell(number: Aggregate | None, scale: float) -> Cell:
+def _cell(number: Aggregate | None, column: Column) -> Cell:
     if number is None or math.isnan(number.value):
         return Cell()
+    scale = column.scale
     return Cell(
         value=f"{number.value * scale:.1f}",
         interval=""
         if math.isnan(number.low)
         else f"[{number.low * scale:.1f}, {number.high * scale:.1f}]",
-        floor="" if math.isnan(number.floor) else f"{number.floor * scale:.1f}",
+        floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
     )
 
 
@@ -385,7 +418,7 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def as_rich(tables: Sequence[Table]) -> RenderableType:
-    """Tables for a terminal: under each number its interval and what a fair model would read."""
+    """Tables for a terminal: under each number its interval and its floor."""
     return Group(*(_rich(table) for table in tables))
 
 
@@ -414,8 +447,7 @@ def _rich_row(row: Row) -> list[str]:
 
 
 def _lines(cell: Cell) -> list[str]:
-    floor = cell.floor and f"fair {cell.floor}"
-    return [part for part in (cell.value, cell.interval, floor) if part]
+    return [part for part in (cell.value, cell.interval, cell.floor) if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
