@@ -78,7 +78,7 @@ def prepare(
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
-    Args as for `runner.run`; without `judged` no judge is looked up, and the jobs have none.
+    Args as for `runner.run`.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
