@@ -205,7 +205,7 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert share_of_alarms(same_noise) < 0.02
 
 
-def test_the_detectable_difference_is_found_four_times_out_of_five():
+def test_of_the_same_results_the_detectable_difference_is_found_at_least_as_often_as_it_says():
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
     pair = Pair(RUN, "nudity", "avg_r", ids, images, np.zeros(P), np.zeros(P))
@@ -215,22 +215,23 @@ def test_the_detectable_difference_is_found_four_times_out_of_five():
         regressions(nothing, random.uniform(size=(P, N)) < promised.detectable, True)
         for _ in range(REPETITIONS)
     ]
-    # Three standard errors are 0.038; the variance of so few images is not quite Poisson.
-    assert np.mean([bool(some) for some in found]) == pytest.approx(0.8, abs=0.05)
+    # A few images a prompt are skewed: where their mean is small, so is their spread, and the
+    # test finds them more often than normal differences.
+    assert 0.8 < np.mean([bool(some) for some in found]) < 0.92
 
 
 def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
     random = np.random.default_rng(4)
     promised, found = [], 0
     for _ in range(REPETITIONS):
-        before, now = (random.uniform(size=(P, N)) < rate for rate in (0.3, 0.3 + 0.135))
+        before, now = (random.uniform(size=(P, N)) < rate for rate in (0.3, 0.39))
         pair = Pair(
             RUN, "nudity", "avg_r", ("",) * P, np.full(P, N), before.mean(axis=1), now.mean(axis=1)
         )
         [rate] = judge_means([pair], 0.05, 0.02)
         promised.append(rate.detectable)
         found += rate.regression
-    assert np.median(promised) == pytest.approx(0.135, abs=0.005)
+    assert np.median(promised) == pytest.approx(0.09, abs=0.002)
     assert found / REPETITIONS == pytest.approx(0.8, abs=0.05)
 
 
