@@ -21,6 +21,7 @@ from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from livo_bench.check import Check
     from livo_bench.report.rows import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -392,7 +393,7 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
 @main.command(cls=_Example, example="livo-bench check --baseline results/mini --method sd")
 @click.option(
     "--baseline",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="Folder of results to hold the new ones against.",
 )
@@ -410,9 +411,30 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
     "--margin",
     type=click.FloatRange(min=0),
     default=2.0,
-    help="Points (x100) by which a metric may be worse.",
+    help="Points (x100) by which a mean over prompts may be worse.",
 )
-@_format_option
+@click.option(
+    "--prompt-margin",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    help="Points by which a single prompt may be worse.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "csv", "json", "junit"]),
+    default="table",
+    help="How to print; markdown is a comment for a pull request.",
+)
+@click.option(
+    "--out",
+    "files",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Write it to a .md, .json, .xml (JUnit) or .csv file too; repeatable.",
+)
+@click.option("--update", is_flag=True, help="Make these results the baseline, and stop.")
 def check(
     baseline: Path,
     runs: Path,
@@ -421,24 +443,60 @@ def check(
     tasks: tuple[str, ...],
     alpha: float,
     margin: float,
+    prompt_margin: float,
     form: str,
+    files: tuple[Path, ...],
+    update: bool,
 ) -> None:
     """Compare results with a baseline on the images that both have.
 
     Exit code 0: pass, 1: regression, 2: wrong usage, 3: not comparable, 4: incomplete.
     """
     from livo_bench import check as gate
+    from livo_bench.baseline import update as update_baseline
+    from livo_bench.report import gate as forms
 
+    if not (update or baseline.is_dir()):
+        raise click.BadParameter(
+            f"There is no folder {baseline}. Make it of the results at hand: add --update",
+            param_hint="--baseline",
+        )
+    for path in files:
+        forms.form_of(path)
+    outcome: gate.Check | LivoBenchError
     try:
-        comparisons = gate.check(baseline, runs, model, methods, tasks, alpha, margin / 100)
+        if update:
+            click.echo("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
+            return
+        outcome = gate.check(
+            baseline, runs, model, methods, tasks, alpha, margin / 100, prompt_margin / 100
+        )
     except (NotComparable, Incomplete) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(3 if isinstance(error, NotComparable) else 4)
-    for_people = form in ("table", "markdown")
-    _print_rows(gate.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form)
-    regressions = sum(comparison.regression for comparison in comparisons)
-    click.echo(f"{regressions} of {len(comparisons)} metrics regressed.", err=True)
-    sys.exit(1 if regressions else 0)
+        outcome = error
+    for path in files:
+        forms.write(outcome, path)
+    if isinstance(outcome, gate.Check):
+        _print_check(outcome, form)
+        sys.exit(1 if outcome.regressions else 0)
+    if form not in ("table", "csv"):
+        click.echo(forms.render(outcome, form))
+    click.echo(f"Error: {outcome}", err=True)
+    sys.exit(3 if isinstance(outcome, NotComparable) else 4)
+
+
+def _print_check(check: Check, form: str) -> None:
+    from livo_bench.report import gate as forms
+
+    if form == "table":
+        _print_rows(forms.metric_rows(check.metrics), form)
+        if failed := [prompt for prompt in check.prompts if prompt.regression]:
+            click.echo()
+            _print_rows(forms.prompt_rows(failed), form)
+    else:
+        click.echo(forms.render(check, form))
+    for sample in check.samples:
+        click.echo(forms.sample_line(sample), err=True)
+    click.echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
 @main.command(cls=_Example, example="livo-bench compare sd livo --task bias --runs results/mini")

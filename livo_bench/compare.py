@@ -7,7 +7,6 @@ cancels in the difference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,19 @@ from typing import NamedTuple
 
 from livo_bench import paired
 from livo_bench.catalog import run_options
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
+from livo_bench.metrics.statistics import (
+    bootstrap_over_prompts,
+    detectable_difference,
+    holm,
+    p_different,
+)
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.records import Run
 
+ALPHA = 0.05
+"""Chance that a comparison has a wrong verdict at all, all its differences being zero."""
 TAIL = 0.025
 """Beyond either end of a 95 % interval."""
 
@@ -48,13 +54,15 @@ class Difference:
     difference: float
     """Now minus before."""
     low: float
-    """Lower end of the 95 % interval of the difference over the population of prompts; of a single
-    prompt, which has none, this and the next two are NaN."""
+    """Lower end of the 95 % interval of the difference over the population of prompts, which
+    speaks for itself alone; of a single prompt, which has none, this and the next three are NaN."""
     high: float
     detectable: float
     """Size of the true difference whose interval would exclude zero 4 times out of 5."""
+    p_holm: float
+    """Of the paired t test that it is zero, corrected for the number of differences compared."""
     verdict: str
-    """`lower` or `higher` where the interval excludes zero, else `unclear`."""
+    """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt."""
 
 
 class Comparison(NamedTuple):
@@ -75,8 +83,9 @@ def compare(
     """Hold methods against the first of them, on exactly the images that both have scored.
 
     Each interval speaks for itself: of twenty differences that are truly zero, one is expected to
-    exclude zero. The differences are those of alignment alone; what it costs in fidelity says
-    `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
+    exclude zero. Verdicts hold together: they are corrected for the number of means over prompts
+    (`statistics.holm`). The differences are those of alignment alone; what it costs in fidelity
+    says `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
 
     Args:
         methods: Two or more, as results name them: `sd`, `livo:wo-v`. The first is the baseline.
@@ -98,6 +107,11 @@ def compare(
         for pair in _pairs(baseline, other)
     ]
     pairs.sort(key=lambda pair: methods.index(pair.run.method))
+    p_holm = holm([p_different(pair.differences) for pair in pairs])
+    metrics = [
+        replace(_difference(pair, slice(None), ALL), p_holm=p, verdict=_verdict(pair, p))
+        for pair, p in zip(pairs, p_holm.tolist(), strict=True)
+    ]
     headline = (BIAS_METRICS[0], TOXICITY_METRICS[0])
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
@@ -106,7 +120,7 @@ def compare(
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
-    return Comparison([_difference(pair, slice(None), ALL) for pair in pairs], prompts)
+    return Comparison(metrics, prompts)
 
 
 def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
@@ -134,7 +148,11 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if {side.run.method for sides in found for side in sides} != set(methods):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
-        _refuse_other_conditions(sides)
+        paired.refuse_other_conditions(
+            sides,
+            CONDITIONS,
+            "Expected the method to be the only difference. Run them with one livo-bench run.",
+        )
     return found
 
 
@@ -154,31 +172,6 @@ def _what_lacks(
         f"on task {task!r}; of model {model!r} it has {there}. Make what is missing with\n"
         f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )
-
-
-def _refuse_other_conditions(sides: Sequence[Results]) -> None:
-    """Compare what the runs recorded of themselves; a reference in one file recorded nothing."""
-    paths = [folder / "run.json" for side in sides for folder in side.folders]
-    records = {path: _read_record(path) for path in paths if path.is_file()}
-    for section, fields in CONDITIONS.items():
-        for field in fields:
-            values = {str(record[section][field]): path for path, record in records.items()}
-            if len(values) > 1:
-                found = ", ".join(f"{value} in {path}" for value, path in values.items())
-                raise NotComparable(
-                    f"The methods were run with different {section} {field}: {found}. Expected "
-                    "the method to be the only difference. Run them with one livo-bench run."
-                )
-
-
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        record: dict[str, dict[str, object]] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
-    return record
 
 
 def _pairs(baseline: Results, other: Results) -> list[Pair]:
@@ -205,8 +198,15 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         low=low,
         high=high,
         detectable=detectable_difference(differences, TAIL),
-        verdict="lower" if high < 0 else "higher" if low > 0 else "unclear",
+        p_holm=float("nan"),
+        verdict="",
     )
+
+
+def _verdict(pair: Pair, p: float) -> str:
+    if p >= ALPHA:
+        return "unclear"
+    return "lower" if pair.differences.mean() < 0 else "higher"
 
 
 # Printing ----------------------------------------------------------------------------------------
@@ -224,6 +224,7 @@ def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
             **_values(d),
             "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
             "detectable": f"{100 * d.detectable:.1f}",
+            "p (Holm)": f"{d.p_holm:.3f}",
             "verdict": d.verdict,
         }
         for d in metrics

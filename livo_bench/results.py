@@ -22,7 +22,7 @@ from livo_bench.metrics.rows import ALL, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
-from livo_bench.store import Store, sweep, write_atomically
+from livo_bench.store import Store, write_results
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -107,15 +107,15 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
-    # Written last: a run that is stopped here has no numbers, rather than those of an earlier one.
-    (folder / "aggregates.csv").unlink(missing_ok=True)
-    sweep(folder)
-    write_atomically(folder / "images.parquet", _parquet(judged))
-    write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())
-    write_atomically(
-        folder / "run.json", json.dumps(_record(session, job, images), indent=2).encode()
+    write_results(
+        folder,
+        {
+            "images.parquet": _parquet(judged),
+            "prompts.csv": summary.prompts.to_csv(index=False).encode(),
+            "run.json": json.dumps(_record(session, job, images), indent=2).encode(),
+            "aggregates.csv": table.to_csv(index=False).encode(),
+        },
     )
-    write_atomically(folder / "aggregates.csv", table.to_csv(index=False).encode())
     return folder
 
 

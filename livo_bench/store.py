@@ -31,7 +31,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,10 @@ SAMPLE_SCHEMA = pa.schema(
         )
     },
 )
+
+AGGREGATES = "aggregates.csv"
+RESULT_FILES = ("images.parquet", "prompts.csv", "run.json", AGGREGATES)
+"""What a result folder holds."""
 
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
@@ -285,6 +289,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a result folder such that files of two runs are never taken for one.
+
+    Results are found by their `aggregates.csv`, so the old one goes first and the new one comes
+    last: interrupted in between, the folder has no results.
+
+    Args:
+        folder: Whose other files stay.
+        files: Out of `RESULT_FILES`, by name.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full.
+    """
+    (folder / AGGREGATES).unlink(missing_ok=True)
+    sweep(folder)
+    for name in sorted(files, key=RESULT_FILES.index):
+        write_atomically(folder / name, files[name])
 
 
 class _Shelf:

@@ -163,17 +163,22 @@ def test_report_prints_table_3_in_every_form():
         assert ("Table 3, ablation" in text) == (form in ("table", "markdown"))
 
 
-def comparison(regression: bool) -> gate.Comparison:
-    return gate.Comparison(
-        "sd", "bias", "gender", "D1", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
+def found(regression: bool) -> gate.Check:
+    sample = gate.Sample("sd", "bias", True, 24, 24, 1200, 1200, 0, 0, ())
+    mean = gate.Comparison(
+        "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
     )
+    prompt = gate.Comparison(
+        "sd", "bias", "gender", "nurse", "D1", "male", 1, 50, 0.5, 0.9, 0.4, 0.3, 0.01, regression
+    )
+    return gate.Check([sample], [mean], [prompt], 0.05, 0.02, 0.2)
 
 
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
-        ([comparison(False), comparison(False)], 0, "0 of 2 metrics regressed."),
-        ([comparison(False), comparison(True)], 1, "1 of 2 metrics regressed."),
+        (found(False), 0, "Pass: 0 of 1 metrics regressed, and 0 of 1 single-prompt tests failed."),
+        (found(True), 1, "Regression: 1 of 1 metrics regressed, and 1 of 1"),
         (BadInput("torn"), 2, "Error: torn"),
         (NotComparable("other judge"), 3, "Error: other judge"),
         (Incomplete("no sd"), 4, "Error: no sd"),
@@ -181,31 +186,54 @@ def comparison(regression: bool) -> gate.Comparison:
 )
 def test_exit_code_of_check_says_the_outcome(monkeypatch, tmp_path, outcome, code, said):
     def check(*arguments):
-        assert arguments == (tmp_path, Path("./results/runs"), "mini", (), ("bias",), 0.05, 0.03)
+        rest = (0.05, 0.03, 0.25)
+        assert arguments == (tmp_path, Path("./results/runs"), "mini", (), ("bias",), *rest)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     monkeypatch.setattr(gate, "check", check)
-    result = invoke("check", "--baseline", str(tmp_path), "--task", "bias", "--margin", "3")
+    margins = ["--margin", "3", "--prompt-margin", "25"]
+    files = ["--out", str(tmp_path / "check.json"), "--out", str(tmp_path / "check.md")]
+    result = invoke("check", "--baseline", str(tmp_path), "--task", "bias", *margins, *files)
     assert result.exit_code == code
     assert said in result.stderr
+    if code != 2:
+        verdicts = {0: "pass", 1: "regression", 3: "not comparable", 4: "incomplete"}
+        assert json.loads((tmp_path / "check.json").read_text())["verdict"] == verdicts[code]
+        assert (tmp_path / "check.md").read_text().startswith("**livo-bench check: ")
 
 
 def test_check_prints_per_cent_for_people_and_every_digit_for_programs(monkeypatch, tmp_path):
-    monkeypatch.setattr(gate, "check", lambda *arguments: [comparison(True)])
+    monkeypatch.setattr(gate, "check", lambda *arguments: found(True))
     table = invoke("check", "--baseline", str(tmp_path)).stdout
-    assert "60.0" in table
-    assert "regression" in table
-    rows = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
-    assert rows[0]["difference"] == 0.1
-    assert rows[0]["regression"] is True
+    for part in ("60.0", "regression", "nurse"):
+        assert part in table
+    printed = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
+    assert printed["metrics"][0]["difference"] == 0.1
+    assert printed["prompts"][0]["regression"] is True
+    assert invoke("check", "--baseline", str(tmp_path), "--format", "junit").stdout.startswith("<?xml")
+
+
+def test_check_refuses_a_file_of_another_kind_before_it_reads(tmp_path):
+    result = invoke("check", "--baseline", str(tmp_path), "--out", "check.html")
+    assert result.exit_code == 2
+    assert "check.html ends in .html; expected one of .md, .json, .xml, .csv" in result.stderr
 
 
 def test_check_of_a_baseline_that_is_not_there_is_wrong_use(tmp_path):
     result = invoke("check", "--baseline", str(tmp_path / "nowhere"))
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
+    assert "--update" in result.stderr
+
+
+def test_check_makes_a_baseline_and_says_so(tmp_path):
+    folder = str(tmp_path / "baseline")
+    arguments = ["check", "--baseline", folder, "--runs", RESULTS, "--method", "sd"]
+    result = invoke(*arguments, "--task", "bias", "--update")
+    assert (result.exit_code, result.stdout) == (0, "sd on bias: added, 2400 images\n")
+    assert invoke(*arguments).exit_code == 0
 
 
 def test_compare_prints_metrics_and_the_worst_prompts_in_every_form():

@@ -13,6 +13,9 @@ from livo_bench.metrics.statistics import (
     bootstrap_over_prompts,
     bootstrap_pooled_distance,
     detectable_difference,
+    holm,
+    p_above,
+    p_different,
     expected_scores,
     fair_rates,
     jackknife_over_prompts,
@@ -279,9 +282,60 @@ def test_floors_of_the_largest_task_are_quick():
     assert time.process_time() - start < 2
 
 
+# Tests --------------------------------------------------------------------------------------------
+
+
+def test_p_above_is_that_of_the_t_test():
+    differences = np.array([0.1, 0.3, -0.2, 0.4, 0.25])
+    for margin in (0.0, 0.05):
+        expected = stats.ttest_1samp(differences, margin, alternative="greater").pvalue
+        assert p_above(differences, margin) == pytest.approx(expected, rel=1e-9)
+    assert p_different(differences) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert p_different(-differences) == pytest.approx(p_different(differences))
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.3, 0), (0.1 + 0.2, 0), (0, 1), (-0.3, 1)])
+def test_differences_without_spread_leave_nothing_to_doubt(shift, p):
+    assert p_above(np.full(7, shift), margin=0.1) == p
+    # A third of 0.1 + 0.2 - 0.3 is not zero in floating-point arithmetic.
+    assert p_above(np.array([0.1 + 0.2, 0.3, 0.3]) - 0.3) == 1
+    assert p_different(np.full(7, shift)) == float(shift == 0)
+
+
+def test_holm_is_the_step_down_of_bonferroni():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert list(holm([0.6, 0.9])) == [1, 1]
+    assert holm([]).shape == (0,)
+
+
+def test_holm_rejects_any_true_hypothesis_as_rarely_as_alpha_says():
+    random = np.random.default_rng(3)
+    false_alarms = 0
+    for _ in range(2000):
+        # Five true hypotheses, two of them the same one, and two false ones.
+        p = np.concatenate([random.uniform(size=4), random.uniform(0, 1e-4, size=2)])
+        rejected = holm(np.append(p, p[0])) < 0.05
+        false_alarms += rejected[[0, 1, 2, 3, 6]].any()
+    # Three standard errors; the one hypothesis that is there twice makes it a little rarer.
+    assert false_alarms / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+    assert false_alarms / 2000 > 0.025
+
+
 def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
     differences = np.array([1.0, -1.0, 2.0, 0.0])
-    expected = (stats.t.isf(0.025, 3) + stats.t.ppf(0.8, 3)) * stats.sem(differences)
-    assert detectable_difference(differences, alpha=0.025) == pytest.approx(expected)
+    found = detectable_difference(differences, alpha=0.025)
+    noncentrality = found / stats.sem(differences)
+    assert stats.nct.sf(stats.t.isf(0.025, 3), 3, noncentrality) == pytest.approx(0.8, abs=1e-3)
+    assert detectable_difference(differences, 0.025, margin=0.5) == pytest.approx(found + 0.5)
     assert detectable_difference(np.full(5, 0.3), alpha=0.025) == pytest.approx(0)
     assert np.isnan(detectable_difference(np.array([0.3]), alpha=0.025))
+
+
+def test_results_that_do_not_differ_promise_no_more_than_a_change_by_single_images():
+    none = np.zeros(24)
+    # 24 prompts of 50 images: (mu - 0.02)^2 = k^2 * 0.02 * mu / 24, k = 2.92 at 0.025.
+    mu = detectable_difference(none, 0.025, margin=0.02, step=0.02)
+    assert (mu - 0.02) ** 2 == pytest.approx(2.926**2 * 0.02 * mu / 24, rel=1e-2)
+    assert detectable_difference(none, 0.025, margin=0.02) == 0.02
+    wide = np.tile([-1.0, 1.0], 12)
+    assert detectable_difference(wide, 0.025, 0.02, 0.02) == detectable_difference(wide, 0.025, 0.02)

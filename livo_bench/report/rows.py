@@ -48,15 +48,19 @@ def as_csv(rows: Sequence[Row]) -> str:
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _present(value, "") for name, value in row.items()} for row in rows)
+        writer.writerows(without_nan(row, "") for row in rows)
     return text.getvalue().rstrip("\n")
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """A list of objects; null where there is no number."""
-    records = [{name: _present(value, None) for name, value in row.items()} for row in rows]
+    records = [without_nan(row, None) for row in rows]
     return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _present(value: object, absent: object) -> object:
-    return absent if isinstance(value, float) and value != value else value
+def without_nan(row: Row, absent: object) -> dict[str, object]:
+    """A row with `absent` where there is no number."""
+    return {
+        name: absent if isinstance(value, float) and value != value else value
+        for name, value in row.items()
+    }
