@@ -23,7 +23,11 @@ from livo_bench.records import Run
 TAIL = 0.025
 """Beyond either end of a 95 % interval."""
 
-CONDITIONS = {"model": ("digest",), "settings": ("seed", "steps", "guidance", "sampler")}
+CONDITIONS = {
+    "model": ("digest",),
+    "prompts": ("list",),
+    "settings": ("seed", "steps", "guidance", "sampler"),
+}
 """What two methods must have in common to be the only difference, by section of `run.json`."""
 
 
@@ -161,7 +165,8 @@ def _refuse_other_conditions(sides: Sequence[Results]) -> None:
     records = {path: _read_record(path) for path in paths if path.is_file()}
     for section, fields in CONDITIONS.items():
         for field in fields:
-            values = {str(record[section][field]): path for path, record in records.items()}
+            # Records from before own lists were named have none.
+            values = {str(record[section].get(field, "")): path for path, record in records.items()}
             if len(values) > 1:
                 found = ", ".join(f"{value} in {path}" for value, path in values.items())
                 raise NotComparable(

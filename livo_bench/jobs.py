@@ -13,7 +13,7 @@ from pathlib import Path
 from livo_bench.cards import ModelCard, Subset, TaskCard
 from livo_bench.catalog import LoadedMethod, load_method, model_card, select_methods, select_tasks
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
@@ -30,6 +30,8 @@ class Job:
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
+    prompts: str = ""
+    """The list of one's own that the prompts are from, see `prompts.list_name`."""
 
     @property
     def subset(self) -> str | None:
@@ -71,6 +73,7 @@ def prepare(
     loaded = [load_method(spec, card, weights) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
+    own = "" if prompts is None else list_name(prompts)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
@@ -80,7 +83,7 @@ def prepare(
         for method in loaded:
             if task_card.name in method.card.tasks:
                 wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
-                jobs.append(Job(method, task_card, judges, wanted, base))
+                jobs.append(Job(method, task_card, judges, wanted, base, own))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
