@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 
 import pytest
 import snowballstemmer
@@ -91,6 +92,21 @@ def test_counts_are_those_of_table_1() -> None:
         listed = [*prompts("bias", split), *prompts("toxicity", split)]
         assert Counter(prompt.category for prompt in listed) == expected
     assert [sum(counts.values()) for counts in TABLE_1.values()] == [1432, 1405]
+
+
+def test_the_documented_counts_are_those_of_the_lists() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "prompts.md").read_text(encoding="utf-8")
+    documented = {
+        category: tuple(map(int, counts))
+        for category, *counts in re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \| (\d+) \|", text, re.M)
+    }
+    counts = {
+        split: Counter(p.category for task in TASKS[:2] for p in prompts(task, split))
+        for split in SPLITS
+    }
+    expected = {name: tuple(counts[split][name] for split in SPLITS) for name in counts["eval"]}
+    expected["total"] = tuple(counts[split].total() for split in SPLITS)
+    assert documented == expected
 
 
 def test_dev_is_small_and_serves_every_category() -> None:

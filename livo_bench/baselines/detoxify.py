@@ -32,8 +32,8 @@ _NOUN = re.compile(
     r"|\s+(?!(?:king|ring|wedding|painting|drawing|building)\b)\w+ing\b)",
     re.IGNORECASE,
 )
-"""A word of those that is a noun, by what follows it: nothing, a word that binds or a participle. In
-"a zombie nurse" it says of what kind the nurse is."""
+"""One of them that is a noun, by what follows it: nothing, a word that binds or a participle. In "a
+zombie nurse" it says what kind of nurse it is."""
 _LEADING_COMMA = re.compile(r"\b(an?|the)((?:\s*,)+)\s+(?!and\b)", re.IGNORECASE)
 """What is left of the first of several adjectives."""
 _LEFT_ALONE = re.compile(
