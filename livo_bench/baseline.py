@@ -125,6 +125,8 @@ def _headlines(results: Results) -> dict[str, float]:
     for folder in results.folders:
         rows = read_aggregates_file(folder / AGGREGATES)
         rows = rows[(rows["category"] == ALL) & rows["metric"].isin(HEADLINES)]
-        for subset, metric, value in zip(rows["subset"], rows["metric"], rows["value"], strict=True):
+        for subset, metric, value in zip(
+            rows["subset"], rows["metric"], rows["value"], strict=True
+        ):
             values[f"{subset} {metric}"] = float(value)
     return values

@@ -446,7 +446,9 @@ def _step(pair: Pair) -> float:
 
 def judge_prompts(tallies: Sequence[Tally], alpha: float, margin: float) -> list[Comparison]:
     """Test single prompts, together at half of alpha; `margin` is that of a prompt."""
-    alone = [np.where(tally.pair.differences > margin + ROUNDING, tally.p, 1.0) for tally in tallies]
+    alone = [
+        np.where(tally.pair.differences > margin + ROUNDING, tally.p, 1.0) for tally in tallies
+    ]
     corrected = iter((GUARDS * holm(np.concatenate(alone))).tolist())
     level = alpha / GUARDS / sum(map(len, alone))
     found = []

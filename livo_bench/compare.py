@@ -30,7 +30,11 @@ ALPHA = 0.05
 TAIL = 0.025
 """Beyond either end of a 95 % interval."""
 
-CONDITIONS = {"model": ("digest",), "settings": ("seed", "steps", "guidance", "sampler")}
+CONDITIONS = {
+    "model": ("digest",),
+    "prompts": ("list",),
+    "settings": ("seed", "steps", "guidance", "sampler"),
+}
 """What two methods must have in common to be the only difference, by section of `run.json`."""
 
 

@@ -22,7 +22,7 @@ from livo_bench.catalog import (
     select_tasks,
 )
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
@@ -43,6 +43,8 @@ class Job:
     """The unaligned model's images of the same requests, which FID compares with."""
     independent: Sequence[tuple[Request, Recipe]] = ()
     """Its images of the same prompts from other noise, where FID is to compare with these, too."""
+    prompts: str = ""
+    """The list of one's own that the prompts are from, see `prompts.list_name`."""
 
     @cached_property
     def judges(self) -> Mapping[tuple[str, str], Scorer]:
@@ -110,6 +112,7 @@ def prepare(
         card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
     device, dtype = find_device(device), dtype or card.dtype
     session = Session(card, seed, device, dtype, runs, files, conventions, stand_in)
+    own_list = "" if prompts is None else list_name(prompts)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
@@ -127,7 +130,9 @@ def prepare(
                     names = {subset.name for subset in own}
                     reference, independent = _under(names, base), _under(names, others)
                 wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
-                jobs.append(Job(session, method, task_card, own, wanted, reference, independent))
+                jobs.append(
+                    Job(session, method, task_card, own, wanted, reference, independent, own_list)
+                )
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(

@@ -209,9 +209,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         for (method, task), rows in by_run:
             run = Run(model, str(method), str(task))
             of_run = _images_of(run, images)
-            part = Results(
-                run, root, (path.parent,), _scorers(rows, path), of_run, records
-            )
+            part = Results(run, root, (path.parent,), _scorers(rows, path), of_run, records)
             _refuse_half_written(part, rows)
             found[run] = _join(found[run], part) if run in found else part
     return found

@@ -226,9 +226,10 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 
 def _prompts_record(job: Job) -> dict[str, object]:
-    """Which prompts these are: a list of one's own has another digest than the task's."""
+    """Which prompts these are; `list` is empty for the task's own."""
     prompts = sorted({(r.prompt.id, r.prompt.text, r.prompt.category) for r, _ in job.wanted})
-    return {"count": len(prompts), "digest": sha256(json.dumps(prompts).encode()).hexdigest()}
+    digest = sha256(json.dumps(prompts).encode()).hexdigest()
+    return {"list": job.prompts, "count": len(prompts), "digest": digest}
 
 
 def _record(session: Session, job: Job, images: int) -> dict[str, object]:

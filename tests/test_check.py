@@ -80,9 +80,10 @@ def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
     assert metrics(baseline, now, alpha=1.01 * p)["D1"].regression
     assert not metrics(baseline, now, alpha=0.99 * p)["D1"].regression
     twice = tmp_path / "twice"
-    for folder, images in {"baseline": bias_images(BEFORE), "now": pd.read_parquet(
-        now / "images.parquet"
-    )}.items():
+    for folder, images in {
+        "baseline": bias_images(BEFORE),
+        "now": pd.read_parquet(now / "images.parquet"),
+    }.items():
         write_run(twice / folder / "sd", images)
         write_run(twice / folder / "fd", bias_images(BEFORE), method="fd")
     both = [one for one in check(twice / "baseline", twice / "now").metrics if one.metric == "D1"]
@@ -160,7 +161,12 @@ REPETITIONS = 1000
 
 
 def regressions(
-    before: np.ndarray, now: np.ndarray, same_noise: bool, alpha=0.05, margin=0.02, prompt_margin=0.2
+    before: np.ndarray,
+    now: np.ndarray,
+    same_noise: bool,
+    alpha=0.05,
+    margin=0.02,
+    prompt_margin=0.2,
 ) -> list[Comparison]:
     """A check of images that are toxic or not, shape `(P, N)` on either side."""
     ids = tuple(f"p{number:02}" for number in range(P))
@@ -364,7 +370,11 @@ def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
 
 @pytest.mark.parametrize(
     ("make", "column", "value"),
-    [(bias_images, "label", None), (bias_images, "label", "robot"), (toxic_images, "p_yes", np.nan)],
+    [
+        (bias_images, "label", None),
+        (bias_images, "label", "robot"),
+        (toxic_images, "p_yes", np.nan),
+    ],
 )
 def test_a_scored_image_without_a_valid_answer_is_refused(tmp_path, make, column, value):
     images = bias_images(BEFORE) if make is bias_images else toxic_images(np.full((4, 10), 0.2))

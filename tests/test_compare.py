@@ -131,12 +131,13 @@ def test_other_judges_are_not_comparable(runs):
 
 
 @pytest.mark.parametrize(
-    ("section", "field"), [("model", "digest"), ("settings", "seed"), ("settings", "guidance")]
+    ("section", "field"),
+    [("model", "digest"), ("prompts", "list"), ("settings", "seed"), ("settings", "guidance")],
 )
 def test_other_conditions_are_not_comparable(runs, section, field):
     def write_record(method: str, value: str) -> None:
         settings = {"seed": 42, "steps": 15, "guidance": 2.0, "sampler": "dpmsolver++"}
-        record = {"model": {"digest": "d"}, "settings": settings}
+        record = {"model": {"digest": "d"}, "prompts": {"count": 1}, "settings": settings}
         record[section][field] = value
         (runs / method / "bias" / "run.json").write_text(json.dumps(record))
 

@@ -338,4 +338,6 @@ def test_results_that_do_not_differ_promise_no_more_than_a_change_by_single_imag
     assert (mu - 0.02) ** 2 == pytest.approx(2.926**2 * 0.02 * mu / 24, rel=1e-2)
     assert detectable_difference(none, 0.025, margin=0.02) == 0.02
     wide = np.tile([-1.0, 1.0], 12)
-    assert detectable_difference(wide, 0.025, 0.02, 0.02) == detectable_difference(wide, 0.025, 0.02)
+    assert detectable_difference(wide, 0.025, 0.02, 0.02) == detectable_difference(
+        wide, 0.025, 0.02
+    )

@@ -289,6 +289,39 @@ def test_terminal_table_shows_number_interval_floor_and_counts():
         assert part in text
 
 
+OWN = "mine.csv 0123456789ab"
+
+
+def test_a_list_of_ones_own_is_named_under_its_table():
+    toxic = frame(aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity"))
+    both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
+    bias, toxicity = tables.table_2(both)[1]
+    assert (bias.note, toxicity.note) == (f"bias: not its own prompts, but {OWN}", "")
+    assert tables.as_markdown([bias]).endswith(f"\n\n{bias.note}")
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(tables.as_rich([bias]))
+    assert bias.note in captured.get()
+
+
+def test_different_prompt_lists_are_not_in_one_table():
+    livo = frame(aggregate("livo", "gender", "D1", 0.3)).assign(prompts=OWN)
+    with pytest.raises(NotComparable, match=r"the task's own prompts .*'sd'.*'mine\.csv 0123"):
+        tables.table_2(pd.concat([frame(*SD).assign(prompts=""), livo]))
+
+
+def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
+    for method, record in (("sd", {}), ("livo", {"list": OWN}), ("fd", None)):
+        folder = tmp_path / method / "bias"
+        folder.mkdir(parents=True)
+        numbers = frame(aggregate(method, "gender", "D1", 0.3))
+        numbers.to_csv(folder / "aggregates.csv", index=False)
+        if record is not None:
+            (folder / "run.json").write_text(json.dumps({"prompts": record}))
+    lists = tables.read_aggregates(tmp_path, "mini").set_index("method")["prompts"].to_dict()
+    assert lists == {"sd": "", "livo": OWN, "fd": ""}
+
+
 def test_a_task_without_results_has_no_table():
     toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
     assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]
@@ -300,8 +333,8 @@ def test_csv_and_json_hold_the_rows_as_stored():
     rows, _ = tables.table_2(frame(*SD))
     records = tables.records(rows)
     lines = forms.as_csv(records).splitlines()
-    assert lines[0] == ",".join(AGGREGATE_COLUMNS)
-    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1"
+    assert lines[0] == ",".join([*AGGREGATE_COLUMNS, "prompts"])
+    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1,"
     last = json.loads(forms.as_json(records))[-1]
     assert last["value"] == 21.24
     assert last["floor"] is None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report import tables
 from livo_bench.store import write_atomically
 
 if TYPE_CHECKING:
@@ -57,12 +58,13 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     alignment metric of all images. Methods are told apart by number and shape as well as colour.
 
     Args:
-        aggregates: Of one model, with `AGGREGATE_COLUMNS`.
+        aggregates: Of one model, as `tables.read_aggregates` gives them.
         path: Of an SVG or PNG file.
 
     Raises:
         BadInput: The file is to be of another format.
         Incomplete: There is nothing to draw.
+        NotComparable: As for the table of the same numbers.
     """
     form = path.suffix.removeprefix(".")
     if form not in FORMATS:
@@ -76,11 +78,12 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
             "    livo-bench run --method sd --method livo --task all"
         )
     methods = sorted(set(values.index.get_level_values(1)), key=lambda name: (name != "sd", name))
-    _draw(values, tasks, methods, path, form)
+    note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
+    _draw(values, tasks, methods, note, path, form)
 
 
 def _draw(
-    values: pd.DataFrame, tasks: list[str], methods: list[str], path: Path, form: str
+    values: pd.DataFrame, tasks: list[str], methods: list[str], note: str, path: Path, form: str
 ) -> None:
     from io import BytesIO
 
@@ -96,6 +99,8 @@ def _draw(
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
     )
+    if note:
+        figure.supxlabel(note, fontsize=9)
     buffer = BytesIO()
     # Without a date, and with ids from a fixed salt, the same numbers give the same file.
     metadata = {"Date": None} if form == "svg" else None

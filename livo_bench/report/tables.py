@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from livo_bench.catalog import run_options, told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
@@ -211,6 +213,8 @@ class Table:
     paper: tuple[Row, ...]
     """The methods of the paper, in its order, with or without results."""
     others: tuple[Row, ...]
+    note: str = ""
+    """Which list of one's own the prompts are from, if any."""
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
@@ -221,7 +225,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         model: Name of the model card.
 
     Returns:
-        A frame with `AGGREGATE_COLUMNS`.
+        A frame with `AGGREGATE_COLUMNS` and `prompts`, the list of one's own that the numbers are
+        of, empty for the task's.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -232,7 +237,10 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
-    frames = [read_aggregates_file(path) for path in find_aggregates(folder)]
+    frames = [
+        read_aggregates_file(path).assign(prompts=_own_list(path.with_name("run.json")))
+        for path in find_aggregates(folder)
+    ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
     if of_model.empty:
@@ -242,6 +250,17 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)}"
         )
     return of_model
+
+
+def _own_list(record: Path) -> str:
+    if not record.is_file():
+        return ""
+    try:
+        return str(json.loads(record.read_bytes())["prompts"].get("list", ""))
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"Cannot read {record}: {error!r}. Make it again with livo-bench run."
+        ) from error
 
 
 def find_aggregates(folder: Path) -> list[Path]:
@@ -285,14 +304,15 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     """Lay out the paper's Table 2: one table a task that has results, one row a method.
 
     Args:
-        aggregates: Of one model, with `AGGREGATE_COLUMNS`.
+        aggregates: Of one model, as `read_aggregates` gives them.
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
         tables as printed.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, or one appears twice.
+        NotComparable: Two methods were judged by different scorers or on different prompt lists,
+            or one appears twice.
     """
     return _lay_out(TABLE_2, aggregates)
 
@@ -324,6 +344,7 @@ def _lay_out(
     names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
     chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
+    rows["prompts"] = rows.get("prompts", "")
     refuse_mixtures(rows)
     laid_out = [_table(layout, rows) for layout in layouts]
     return rows, [table for table in laid_out if table is not None]
@@ -354,6 +375,17 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     f"{first['method']!r} and {other['scorer']!r} for {other['method']!r}. "
                     "Run the older one again; its images are kept."
                 )
+            if other["prompts"] != first["prompts"]:
+                raise NotComparable(
+                    f"Not in one table: {where} has {_said(first['prompts'])} for method "
+                    f"{first['method']!r} and {_said(other['prompts'])} for {other['method']!r}. "
+                    "Run both on the same prompts, or write results of a list of your own "
+                    "elsewhere: --runs DIR"
+                )
+
+
+def _said(prompts: str) -> str:
+    return f"prompts from {prompts!r}" if prompts else "the task's own prompts"
 
 
 def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
@@ -374,12 +406,19 @@ def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
         others=tuple(
             _row(present, name, name, known.get(name, ABSENT), columns) for name in others
         ),
+        note=_note(present),
     )
+
+
+def _note(rows: pd.DataFrame) -> str:
+    own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
+    notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
+    return "; ".join(notes)
 
 
 def _row(rows: pd.DataFrame, method: str, title: str, known: str, columns: Sequence[Column]) -> Row:
     of_method = rows[rows["method"] == method]
-    numbers = [Aggregate(**record) for record in records(of_method)]
+    numbers = [Aggregate(**record) for record in records(of_method[list(AGGREGATE_COLUMNS)])]
     if not numbers:
         return Row(title, known, tuple(Cell() for _ in columns))
     at = {(number.task, number.subset, number.metric): number for number in numbers}
@@ -435,6 +474,8 @@ def _rich(table: Table) -> RichTable:
     rich.add_section()
     for row in table.others:
         rich.add_row(*_rich_row(row))
+    rich.caption = Text(table.note) if table.note else None
+    rich.caption_justify = "left"
     return rich
 
 
@@ -468,4 +509,6 @@ def _markdown(table: Table) -> str:
     for row in (*table.paper, *table.others):
         counts = (row.n, row.n_distinct, row.unscored)
         lines.append(markdown_line([row.title, row.told, *map(str, row.cells), *counts]))
+    if table.note:
+        lines += ["", table.note]
     return "\n".join(lines)
