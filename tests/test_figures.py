@@ -1,12 +1,9 @@
 """Figures: drawn from results with every method in them, or refused."""
 
-from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from livo_bench.catalog import DATA
@@ -40,23 +37,6 @@ def test_a_png_has_a_row_for_each_task_that_there_is(results: pd.DataFrame, tmp_
     with Image.open(both) as tall, Image.open(one) as flat:
         assert tall.width == flat.width
         assert tall.height > 1.5 * flat.height
-
-
-def test_labels_cover_neither_points_nor_each_other() -> None:
-    figure = Figure(figsize=(4, 3))
-    axis = figure.subplots()
-    spots = [(x / 10, y / 10) for x in range(3) for y in range(2)] + [(5.0, 5.0)]
-    for number, spot in enumerate(spots):
-        figures.point(axis, [spot[0]], [spot[1]], number)
-    figure.draw_without_rendering()
-    figures.label(axis, {spot: f"1{number}" for number, spot in enumerate(spots)})
-    figure.draw_without_rendering()
-    boxes = [Text.get_window_extent(text) for text in axis.texts]  # without the line to the point
-    assert [text.get_text() for text in axis.texts] == [f"1{n}" for n in range(len(spots))]
-    for first, second in combinations(boxes, 2):
-        assert not first.overlaps(second)
-    for box in boxes:
-        assert not any(box.contains(*axis.transData.transform(spot)) for spot in spots)
 
 
 def test_any_two_methods_of_a_table_look_different() -> None:

@@ -18,7 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.figures import label, point, require_format, write
+from livo_bench.report.figures import point, require_format, write
+from livo_bench.report.labels import label
 from livo_bench.report.tables import METHOD_TITLES
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
     for axis, metric in ((left, "D1"), (right, "avg_r_steered")):
         axis.set_xlabel(f"{_title(metric)} (less is better)")
     left.set_ylabel(f"{_title('avg_r_steered')} (less is better)")
-    right.set_ylabel("steered images that show somebody, % (more is better)")
+    right.set_ylabel("steered images with somebody, % (more is better)", fontsize=9)
     figure.suptitle(
         f"{_of_sweeps(sweeps)}\nat a point the factor of gamma_2; the line is the Pareto front",
         fontsize=9,
@@ -189,9 +190,8 @@ def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     Returns:
         Shape `(n,)`.
     """
-    as_good = (costs[None] <= costs[:, None]).all(axis=2)
-    better = (costs[None] < costs[:, None]).any(axis=2)
-    return ~(as_good & better).any(axis=1)
+    beaten = [((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
+    return ~np.array(beaten, dtype=bool)
 
 
 def _points(sweeps: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,25 +38,23 @@ def table_1(folder: Path, model: str) -> pd.DataFrame:
     paired = data[data["scene"].isin(preference.paired_scenes(data))]
     rows = []
     for task in value_tasks().values():
-        prompts = pd.Series([p.category for p in read_task_prompts(task, card.scale)])
+        prompts = read_task_prompts(task, card.scale)
         for category in task.categories:
             counts = preference.counts(paired[paired["category"] == category])
-            rows.append(
-                {
-                    "task": task.name,
-                    "category": category,
-                    **counts,
-                    "eval_prompts": int((prompts == category).sum()),
-                }
-            )
+            evaluated = sum(prompt.category == category for prompt in prompts)
+            rows.append(_row(task.name, category, counts, evaluated))
     evaluated = sum(row["eval_prompts"] for row in rows)
-    total = {"task": "all", "category": "total", **preference.counts(paired)}
-    table = pd.DataFrame([*rows, {**total, "eval_prompts": evaluated}])
-    table = table[["task", "category", *COUNTED]]
+    rows.append(_row("all", "total", preference.counts(paired), evaluated))
+    table = pd.DataFrame(rows)
     if card.name != paper.MODEL:
         return table
     published = paper.read("table1").set_index("category")[list(COUNTED)]
     return table.join(published.add_prefix("paper_"), on="category")
+
+
+def _row(task: str, category: str, counts: Mapping[str, int], evaluated: int) -> dict[str, Any]:
+    counted = {**counts, "eval_prompts": evaluated}
+    return {"task": task, "category": category, **{name: counted[name] for name in COUNTED}}
 
 
 def _find(folder: Path, model: str) -> Path:

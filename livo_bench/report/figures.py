@@ -6,16 +6,16 @@ matplotlib is imported when something is drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report.labels import label
 from livo_bench.store import write_atomically
 
 if TYPE_CHECKING:
@@ -141,76 +141,12 @@ def style(number: int) -> tuple[str, str]:
     return MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
 
 
-def point(
-    axis: Axes, x: Sequence[float], y: Sequence[float], number: int, **options: object
-) -> Line2D:
+def point(axis: Axes, x: ArrayLike, y: ArrayLike, number: int, **options: object) -> Line2D:
     """Draw the points of the n-th method, and return them for a legend."""
     marker, colour = style(number)
     wanted: dict[str, object] = {"linestyle": "none", "alpha": 0.85} | options
     [line] = axis.plot(x, y, marker=marker, color=colour, **wanted)  # type: ignore[arg-type]
     return line
-
-
-def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8) -> None:
-    """Write beside points, each label where it covers neither a point nor another label.
-
-    The nearest free place around the point is taken, with a thin line to it if it is not next to
-    it; the axes have to be in their places.
-
-    Args:
-        axis: With the points.
-        labels: Of the points, by their data coordinates.
-        size: Of the letters, in points.
-    """
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Bbox
-
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    dots = figure.dpi / 72
-    height = 1.1 * size * dots
-    centres = {spot: axis.transData.transform(spot) for spot in labels}
-    half = 4 * dots
-    taken = [Bbox([centre - half, centre + half]) for centre in centres.values()]
-    frame = axis.get_window_extent()
-    for spot, text in labels.items():
-        x, y = centres[spot]
-        wide = TextPath((0, 0), text, size=size).get_extents().width * dots
-        places = [
-            Bbox.from_bounds(
-                x + reach * math.cos(turn) - wide * (1 - math.cos(turn)) / 2,
-                y + reach * math.sin(turn) - height * (1 - math.sin(turn)) / 2,
-                wide,
-                height,
-            )
-            for reach, turn in product(
-                [dots * far for far in (6, 10, 16, 24, 34, 46)],
-                [math.pi * eighth / 8 for eighth in (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9)],
-            )
-        ]
-        free = [
-            place
-            for place in places
-            if frame.x0 <= place.x0
-            and place.x1 <= frame.x1
-            and frame.y0 <= place.y0
-            and place.y1 <= frame.y1
-            and not any(place.overlaps(other) for other in taken)
-        ]
-        place = free[0] if free else places[0]
-        taken.append(place.padded(1.5 * dots))
-        middle = (place.p0 + place.p1) / 2
-        away = abs(middle[0] - x) > wide / 2 + 10 * dots or abs(middle[1] - y) > height + 8 * dots
-        axis.annotate(
-            text,
-            xy=spot,
-            xytext=tuple((middle - centres[spot]) / dots),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=size,
-            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": "0.6"} if away else None,
-        )
 
 
 def _value(values: pd.DataFrame, method: str, metric: str) -> float:

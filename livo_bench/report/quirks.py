@@ -14,6 +14,7 @@ import pandas as pd
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.paper import PLAIN
 from livo_bench.report.rows import Row
+from livo_bench.report.tables import records
 
 QUIRKS = "quirks.csv"
 COLUMNS = (
@@ -83,7 +84,7 @@ def as_rows(quirks: pd.DataFrame) -> list[Row]:
             "n": row["n"],
         }
         for name in MEANING
-        for row in quirks[quirks["quirk"] == name].to_dict("records")
+        for row in records(quirks[quirks["quirk"] == name])
     ]
 
 
