@@ -19,6 +19,7 @@ from livo_bench import interrupt
 from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.console import RenderableType
 
     from livo_bench.check import Check
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
+FOR_PEOPLE = ("table", "markdown", "latex")
+"""Formats whose numbers are rounded and x100."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
@@ -130,9 +133,9 @@ def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["table", "markdown", "csv", "json"]),
+        type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
         default="table",
-        help="How to print; csv and json hold every digit.",
+        help="How to print; csv and json hold every digit, latex needs the package booktabs.",
     )(command)
 
 
@@ -337,39 +340,73 @@ def train(
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")
-@click.argument(
-    "folder", type=click.Path(file_okay=False, path_type=Path), default=RUNS, required=False
-)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option(
     "--table",
-    type=click.Choice(["2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
+    type=click.Choice(["1", "2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
     default="2",
     help="Number in the paper, or one of our own.",
 )
 @click.option(
     "--figure",
+    type=click.Choice(["trade-off", "data-efficiency", "margins", "convergence", "cases"]),
+    help="Draw this instead, into --out.",
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Say instead how far each quirk of the released evaluation moves each number.",
+)
+@click.option(
+    "--out",
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Draw the trade-off into an .svg or .png file instead.",
+    help="Where a figure goes: an .svg or .png file; .png for cases.",
 )
 @_results_option
 @_format_option
-def report(folder: Path, table: str, figure: Path | None, model: str, form: str) -> None:
-    """Print tables or draw the trade-off from the results in a folder."""
+def report(
+    folder: Path | None,
+    table: str,
+    figure: str | None,
+    explain: bool,
+    out: Path | None,
+    model: str,
+    form: str,
+) -> None:
+    """Print the tables of the paper, or draw its figures, from the results in a folder.
+
+    FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
+    the package and is taken from there if none is named: the quirks, the sweeps behind
+    data-efficiency and margins, and the trainings behind convergence.
+    """
+    if (figure is None) != (out is None):
+        raise click.UsageError("A figure needs a name and a file: --figure NAME --out FILE")
+    if figure is not None and out is not None:
+        _draw_figure(figure, folder, model, out)
+        click.echo(out)
+        return
+    if explain:
+        from livo_bench.catalog import DATA
+        from livo_bench.report import quirks
+
+        measured = quirks.read(folder or DATA / "results" / "mini", model)
+        if form in FOR_PEOPLE:
+            _print_rows(quirks.as_rows(measured), form)
+        else:
+            _print_rows(_records(measured), form)
+        return
+    if table == "1":
+        from livo_bench.report.dataset import table_1
+
+        _print_rows(_records(table_1(folder or Path(RUNS), model)), form)
+        return
     from livo_bench.report import tables
 
-    aggregates = tables.read_aggregates(folder, model)
-    if figure is not None:
-        from livo_bench.report.figures import trade_off
-
-        trade_off(aggregates, figure)
-        click.echo(figure)
-        return
     if table == "thresholds":
         from livo_bench.report import thresholds
 
-        readings = thresholds.thresholds(folder, model)
-        for_people = form in ("table", "markdown")
+        readings = thresholds.thresholds(folder or Path(RUNS), model)
+        for_people = form in FOR_PEOPLE
         _print_rows(
             thresholds.as_rows(readings) if for_people else list(map(asdict, readings)), form
         )
@@ -381,13 +418,30 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
         "overcorrection": tables.overcorrection,
         "fid": tables.fid,
     }[table]
-    rows, laid_out = lay_out(aggregates)
+    rows, laid_out = lay_out(tables.read_aggregates(folder or Path(RUNS), model))
     if form == "table":
         _print(tables.as_rich(laid_out))
-    elif form == "markdown":
-        click.echo(tables.as_markdown(laid_out))
+    elif form in FOR_PEOPLE:
+        as_text = {"markdown": tables.as_markdown, "latex": tables.as_latex}
+        click.echo(as_text[form](laid_out))
     else:
-        _print_rows(tables.records(rows), form)
+        _print_rows(_records(rows), form)
+
+
+def _draw_figure(figure: str, folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.catalog import DATA
+    from livo_bench.report import curves, figures, grid, tables
+
+    runs = folder or Path(RUNS)
+    if figure == "trade-off":
+        figures.trade_off(tables.read_aggregates(runs, model), out)
+    elif figure == "cases":
+        grid.cases(out, model, runs)
+    elif figure == "convergence":
+        curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)
+    else:
+        sweeps = curves.read_sweeps(folder or DATA / "results" / "mini", model)
+        (curves.margins if figure == "margins" else curves.data_efficiency)(sweeps, out)
 
 
 @main.command(cls=_Example, example="livo-bench check --baseline results/mini --method sd")
@@ -531,7 +585,7 @@ def compare(
 
     metrics, per_prompt = comparing.compare(methods, task, model, runs)
     worst = per_prompt[:prompts]
-    if form in ("table", "markdown"):
+    if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
         if worst:
             click.echo()
@@ -597,12 +651,11 @@ def build_data(
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
     from livo_bench.livo import preference
-    from livo_bench.report import tables
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen)
     click.echo(folder, err=True)
-    _print_rows(tables.records(counts), form)
+    _print_rows(_records(counts), form)
 
 
 @data.command(cls=_Example, example="livo-bench data retrieve --retriever embeddings")
@@ -637,7 +690,7 @@ def retrieve(
     from livo_bench.livo import comparison
 
     comparisons = comparison.compare(retrievers, model, split, language_model, runs)
-    for_people = form in ("table", "markdown")
+    for_people = form in FOR_PEOPLE
     _print_rows(
         comparison.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form
     )
@@ -716,13 +769,24 @@ def confusion(work: Path, device: str) -> None:
     click.echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
 
 
+def _records(frame: DataFrame) -> Sequence[Row]:
+    from livo_bench.report.tables import records
+
+    return records(frame)
+
+
 def _print_rows(rows: Sequence[Row], form: str) -> None:
     from livo_bench.report import rows as forms
 
     if form == "table":
         _print(forms.as_rich(rows))
     else:
-        as_text = {"markdown": forms.as_markdown, "csv": forms.as_csv, "json": forms.as_json}
+        as_text = {
+            "markdown": forms.as_markdown,
+            "latex": forms.as_latex,
+            "csv": forms.as_csv,
+            "json": forms.as_json,
+        }
         click.echo(as_text[form](rows))
 
 

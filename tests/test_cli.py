@@ -15,6 +15,7 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 
 RESULTS = str(Path(__file__).parents[1] / "results" / "mini")
 
+TABLE_1 = ["report", "--table", "1"]
 COMPARE = ["compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, "--grid", "a.png"]
 
 
@@ -151,16 +152,65 @@ def test_report_without_results_says_what_to_run(tmp_path):
 
 def test_report_draws_a_figure_instead_of_a_table(tmp_path):
     path = tmp_path / "trade_off.svg"
-    result = invoke("report", RESULTS, "--figure", str(path))
+    result = invoke("report", RESULTS, "--figure", "trade-off", "--out", str(path))
     assert result.stdout == f"{path}\n"
+    assert path.read_text().startswith("<?xml")
+    path.unlink()
+    assert invoke("report", "--figure", "convergence", "--out", str(path)).exit_code == 0
     assert path.read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("arguments", [("--figure", "trade-off"), ("--out", "x.svg")])
+def test_a_figure_needs_a_name_and_a_file(arguments):
+    result = invoke("report", RESULTS, *arguments)
+    assert result.exit_code == 2
+    assert "--figure NAME --out FILE" in result.stderr
+
+
+@pytest.mark.parametrize("figure", ["data-efficiency", "margins"])
+def test_report_draws_sweeps_or_says_how_to_make_them(tmp_path, figure):
+    result = invoke("report", str(tmp_path), "--figure", figure, "--out", "x.svg")
+    assert result.exit_code == 2
+    assert "python benchmarks/sweep.py" in result.stderr
+
+
+def test_report_draws_the_cases_of_the_methods_on_all_tasks(tmp_path, monkeypatch):
+    from livo_bench.report import grid
+
+    drawn = []
+    monkeypatch.setattr(grid, "draw", lambda *arguments: drawn.append(arguments))
+    out = tmp_path / "cases.png"
+    assert invoke("report", RESULTS, "--figure", "cases", "--out", str(out)).exit_code == 0
+    [(path, methods, task, model, runs)] = drawn
+    assert (path, task, model, runs) == (out, "all", "mini", Path(RESULTS))
+    assert methods == ["sd", "uce", "dapt", "dpo", "livo", "livo:retrieved"]
+
+
 def test_report_prints_table_3_in_every_form():
-    for form in ("table", "markdown", "csv", "json"):
+    for form in ("table", "markdown", "latex", "csv", "json"):
         text = invoke("report", RESULTS, "--table", "3", "--format", form).stdout
         assert "noise" in text
-        assert ("Table 3, ablation" in text) == (form in ("table", "markdown"))
+        assert ("Table 3, ablation" in text) == (form in ("table", "markdown", "latex"))
+
+
+def test_report_counts_preference_data_or_says_how_to_make_it(tmp_path):
+    result = invoke("report", str(tmp_path), "--table", "1")
+    assert result.exit_code == 2
+    assert "livo-bench data build" in result.stderr
+
+
+def test_report_explains_the_quirks_in_every_form():
+    table = invoke("report", "--explain", "--format", "markdown").stdout
+    assert "FID's reference" in table
+    rows = json.loads(invoke("report", "--explain", "--format", "json").stdout)
+    assert {
+        "fid-reference",
+        "plain-half",
+        "first-25",
+        "groups-of-5",
+        "jpeg",
+        "sequential-noise",
+    } == {row["quirk"] for row in rows}
 
 
 def found(regression: bool) -> gate.Check:
@@ -315,7 +365,8 @@ PLANS = (
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, *PLANS]
+    "arguments",
+    [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, TABLE_1, *PLANS],
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
     (tmp_path / "mine.csv").write_text("text,category\na doctor,career\n")

@@ -164,6 +164,30 @@ def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
     assert len({line.count(" | ") for line in lines}) == 1
 
 
+def test_latex_has_a_line_a_method_a_rule_before_the_others_and_escaped_text():
+    odd = aggregate("50%_off", "gender", "D1", 0.1)
+    _, laid_out = tables.table_2(frame(*SD, odd))
+    lines = tables.as_latex(laid_out).splitlines()
+    assert lines[0] == "% Table 2, bias"
+    assert lines[1] == r"\begin{tabular}{ll" + "r" * (7 + 3) + "}"
+    assert r"\multicolumn{2}{c}{Gender} & \multicolumn{2}{c}{Race}" in lines[3]
+    assert lines[6].startswith("SD & nothing & 56.3 [50.1, 62.0] (fair 11.2) & ")
+    assert lines[6].endswith(r"1190-1200 & 1190-1200 & 0-10 \\")
+    assert [line for line in lines if "rule" in line] == [
+        r"\toprule", r"\midrule", r"\midrule", r"\bottomrule",
+    ]  # fmt: skip
+    assert lines[-3].startswith(r"50\%\_off & - & 10.0 ")
+    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {11}
+
+
+def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
+    rows = [{"name": "a_b & c", "value": r"[1, 2] \ {x}"}, {"name": "[n]", "value": 3}]
+    lines = forms.as_latex(rows).splitlines()
+    assert lines[4] == r"a\_b \& c & {}[1, 2] \textbackslash{} \{x\} \\"
+    assert lines[5] == r"{}[n] & 3 \\"
+    assert forms.as_latex([]) == ""
+
+
 # Table 3 ------------------------------------------------------------------------------------------
 
 

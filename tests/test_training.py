@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sweep
 import torch
 from safetensors.torch import load_file
 
@@ -26,6 +27,7 @@ from livo_bench.livo.train import Trainer, new_encoder, rate
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
+from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runner import run
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
@@ -223,6 +225,21 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
     trained(small_world, model, tmp_path, out=out)
     for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
         assert (whole / file).read_bytes() == (out / file).read_bytes()
+
+
+def test_a_sweep_trains_as_livo_bench_train_does(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path, fraction=0.5, steps=2)
+    data, _ = preference.build(str(model), device="cpu", runs=tmp_path)
+    session = Session(model_card(str(model)), 42, "cpu", "float32", tmp_path)
+    made = sweep.Sweep(session, data, tmp_path / "parts")
+    training = sweep.Training(str(small_world), 0.5, 1.0, 1.0, 2, 0)
+    made.train(training)
+    part = pd.read_csv(made.path(training))
+    assert list(part.columns) == list(SWEEP_COLUMNS)
+    columns = ["subset", "metric", "value", "n"]
+    pd.testing.assert_frame_equal(part[columns], pd.read_csv(out / "dev.csv")[columns])
 
 
 @pytest.fixture

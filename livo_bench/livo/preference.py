@@ -433,9 +433,12 @@ def summarise(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]:
+    return {"category": category, "subset": subset, **counts(part)}
+
+
+def counts(part: pd.DataFrame) -> dict[str, int]:
+    """Prompts, scenes, distinct images and samples of rows of `paired_scenes`."""
     return {
-        "category": category,
-        "subset": subset,
         "train_prompts": part["prompt"].nunique(),
         "train_scenes": part["scene"].nunique(),
         "train_images": part["key"].nunique(),

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.catalog import model_cards, results_of
+from livo_bench.catalog import model_cards, results_of, value_tasks
 from livo_bench.compare import select
-from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
 from livo_bench.protocols import Pixels
-from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.report.tables import METHOD_TITLES, TABLE_2_METHODS, read_aggregates
 from livo_bench.store import Store, write_atomically
 
 SIDE = 192
@@ -57,8 +57,10 @@ def draw(
     Raises:
         Incomplete: Results or images are not in this folder.
         NotComparable: The images of a row did not start from the same noise.
-        BadInput: As for `compare.compare`, or the file cannot be written.
+        BadInput: As for `compare.compare`, or the file is no PNG or cannot be written.
     """
+    if path.suffix != ".png":
+        raise BadInput(f"The pictures go to a PNG file, got {path}. Name it FILE.png")
     tasks = [sides for sides in select(methods, task, model, runs) if len(sides) == len(methods)]
     prompts = [images for sides in tasks for images in _prompts(sides)]
     if not prompts:
@@ -101,6 +103,24 @@ def draw(
     png = io.BytesIO()
     sheet.save(png, "png")
     write_atomically(path, png.getvalue())
+
+
+def cases(path: Path, model: str = "mini", runs: Path = Path("results/runs")) -> None:
+    """Draw Figure 5 of the paper: the methods of its Table 2 that have results on all tasks.
+
+    Args:
+        path: As for `draw`; likewise model and runs.
+        model: Whose results.
+        runs: Folder of runs.
+
+    Raises:
+        LivoBenchError: As for `draw`.
+    """
+    aggregates = read_aggregates(runs, model)
+    aggregates = aggregates[aggregates["task"].isin(value_tasks())]
+    everywhere = aggregates.groupby("method")["task"].nunique() == aggregates["task"].nunique()
+    methods = [name for name in TABLE_2_METHODS if everywhere.get(name, False)]
+    draw(path, methods, "all", model, runs)
 
 
 @dataclass(frozen=True, slots=True)

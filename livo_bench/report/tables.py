@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from rich.text import Text
 from livo_bench.catalog import run_options, told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
-from livo_bench.report.rows import markdown_line
+from livo_bench.report import paper
+from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -183,10 +185,13 @@ class Cell:
     interval: str = ""
     floor: str = ""
     """With who reads it."""
+    paper: str = ""
+    """What the paper prints there."""
 
     def __str__(self) -> str:
         floor = self.floor and f"({self.floor})"
-        return " ".join(part for part in (self.value, self.interval, floor) if part)
+        published = self.paper and f"(paper {self.paper})"
+        return " ".join(part for part in (self.value, self.interval, floor, published) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +313,8 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
-        tables as printed.
+        tables as printed. For the paper's own model both have the paper's numbers, too: in the
+        rows under `paper`, NaN where it prints none.
 
     Raises:
         NotComparable: Two methods were judged by different scorers or on different prompt lists,
@@ -346,7 +352,12 @@ def _lay_out(
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
     rows["prompts"] = rows.get("prompts", "")
     refuse_mixtures(rows)
-    laid_out = [_table(layout, rows) for layout in layouts]
+    published = paper.published(set(rows["model"]))
+    laid_out = [_table(layout, rows, published) for layout in layouts]
+    if published:
+        titles = rows["method"].map(METHOD_TITLES)
+        places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
+        rows["paper"] = [published.get(place, math.nan) for place in places]
     return rows, [table for table in laid_out if table is not None]
 
 
@@ -388,7 +399,7 @@ def _said(prompts: str) -> str:
     return f"prompts from {prompts!r}" if prompts else "the task's own prompts"
 
 
-def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
+def _table(layout: Layout, rows: pd.DataFrame, published: paper.Numbers) -> Table | None:
     """The table, None without a number in it."""
     columns, methods = layout.columns, layout.methods
     present = rows[rows["task"].isin({column.task for column in columns})]
@@ -400,11 +411,12 @@ def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
         title=layout.title,
         columns=columns,
         paper=tuple(
-            _row(present, name, title, known.get(name, ABSENT), columns)
+            _row(present, name, title, known.get(name, ABSENT), columns, published)
             for name, title in methods.items()
         ),
         others=tuple(
-            _row(present, name, name, known.get(name, ABSENT), columns) for name in others
+            _row(present, name, name, known.get(name, ABSENT), columns, published)
+            for name in others
         ),
         note=_note(present),
     )
@@ -416,33 +428,46 @@ def _note(rows: pd.DataFrame) -> str:
     return "; ".join(notes)
 
 
-def _row(rows: pd.DataFrame, method: str, title: str, known: str, columns: Sequence[Column]) -> Row:
+def _row(
+    rows: pd.DataFrame,
+    method: str,
+    title: str,
+    known: str,
+    columns: Sequence[Column],
+    published: paper.Numbers,
+) -> Row:
     of_method = rows[rows["method"] == method]
     numbers = [Aggregate(**record) for record in records(of_method[list(AGGREGATE_COLUMNS)])]
-    if not numbers:
-        return Row(title, known, tuple(Cell() for _ in columns))
     at = {(number.task, number.subset, number.metric): number for number in numbers}
+    cells = tuple(
+        _cell(at.get(column.place), column, published.get((title, *column.place)))
+        for column in columns
+    )
+    if not numbers:
+        return Row(title, known, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
     return Row(
         title=title,
         told=known,
-        cells=tuple(_cell(at.get(column.place), column) for column in columns),
+        cells=cells,
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
 
 
-def _cell(number: Aggregate | None, column: Column) -> Cell:
-    if number is None or math.isnan(number.value):
-        return Cell()
+def _cell(number: Aggregate | None, column: Column, published: float | None) -> Cell:
     scale = column.scale
+    beside = "" if published is None else f"{published * scale:.1f}"
+    if number is None or math.isnan(number.value):
+        return Cell(paper=beside)
     return Cell(
         value=f"{number.value * scale:.1f}",
         interval=""
         if math.isnan(number.low)
         else f"[{number.low * scale:.1f}, {number.high * scale:.1f}]",
         floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
+        paper=beside,
     )
 
 
@@ -488,7 +513,8 @@ def _rich_row(row: Row) -> list[str]:
 
 
 def _lines(cell: Cell) -> list[str]:
-    return [part for part in (cell.value, cell.interval, cell.floor) if part]
+    published = cell.paper and f"paper {cell.paper}"
+    return [part for part in (cell.value, cell.interval, cell.floor, published) if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -497,18 +523,39 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads = [
-        "Method",
-        "Told",
-        *(f"{column.group} {column.title}" for column in table.columns),
-        "n",
-        "distinct",
-        "unscored",
-    ]
+    titles = [f"{column.group} {column.title}" for column in table.columns]
+    heads = ["Method", "Told", *titles, *COUNTS]
     lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
-    for row in (*table.paper, *table.others):
-        counts = (row.n, row.n_distinct, row.unscored)
-        lines.append(markdown_line([row.title, row.told, *map(str, row.cells), *counts]))
+    lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
     if table.note:
         lines += ["", table.note]
     return "\n".join(lines)
+
+
+COUNTS = ("n", "distinct", "unscored")
+
+
+def _texts(row: Row) -> list[str]:
+    """A row of a table that has a line for each method."""
+    return [row.title, row.told, *map(str, row.cells), row.n, row.n_distinct, row.unscored]
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """Tables as LaTeX `tabular`s with the rules of the package booktabs, all text escaped."""
+    return "\n\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: Table) -> str:
+    groups = [
+        (group, len(list(columns)))
+        for group, columns in groupby(table.columns, key=lambda column: column.group)
+    ]
+    spans = [rf"\multicolumn{{{wide}}}{{c}}{{{latex_text(group)}}}" for group, wide in groups]
+    heads = [
+        f"& & {' & '.join(spans)} & & & " + r"\\",
+        latex_line(["Method", "Told", *(column.title for column in table.columns), *COUNTS]),
+    ]
+    parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
+    aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
+    note = f"\n\\par {latex_text(table.note)}" if table.note else ""
+    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
