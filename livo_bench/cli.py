@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
-FOR_PEOPLE = ("table", "markdown", "latex")
+REPORT = "./results/report"
+FORMS = ("table", "markdown", "latex", "csv", "json")
+FOR_PEOPLE = FORMS[:3]
 """Formats whose numbers are rounded and x100."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
@@ -133,7 +135,7 @@ def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+        type=click.Choice(FORMS),
         default="table",
         help="How to print; csv and json hold every digit, latex needs the package booktabs.",
     )(command)
@@ -359,26 +361,44 @@ def train(
 )
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where a figure goes: an .svg or .png file; .png for cases.",
+    type=click.Path(path_type=Path),
+    help="Where a figure goes, an .svg or .png file (.png for cases), or the folder of html.  "
+    f"[default of html: {REPORT}]",
 )
+@click.option("--no-images", is_flag=True, help="Leave the pictures out of html.")
 @_results_option
-@_format_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMS, "html"]),
+    default="table",
+    help="How to print; csv and json hold every digit, latex needs the package booktabs, html is a "
+    "folder with all there is to see.",
+)
 def report(
     folder: Path | None,
     table: str,
     figure: str | None,
     explain: bool,
     out: Path | None,
+    no_images: bool,
     model: str,
     form: str,
 ) -> None:
-    """Print the tables of the paper, or draw its figures, from the results in a folder.
+    """Print the tables of the paper, draw its figures or write a page, from results in a folder.
 
     FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
     the package and is taken from there if none is named: the quirks, the sweeps behind
     data-efficiency and margins, and the trainings behind convergence.
     """
+    if form == "html":
+        from livo_bench.report import html
+
+        runs = folder or Path(RUNS)
+        click.echo(html.write(out or Path(REPORT), runs, model, images=not no_images))
+        return
+    if no_images:
+        raise click.UsageError("--no-images is for --format html.")
     if (figure is None) != (out is None):
         raise click.UsageError("A figure needs a name and a file: --figure NAME --out FILE")
     if figure is not None and out is not None:

@@ -111,11 +111,6 @@ def compare(
         for pair in _pairs(baseline, other)
     ]
     pairs.sort(key=lambda pair: methods.index(pair.run.method))
-    p_holm = holm([p_different(pair.differences) for pair in pairs])
-    metrics = [
-        replace(_difference(pair, slice(None), ALL), p_holm=p, verdict=_verdict(pair, p))
-        for pair, p in zip(pairs, p_holm.tolist(), strict=True)
-    ]
     headline = (BIAS_METRICS[0], TOXICITY_METRICS[0])
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
@@ -124,7 +119,7 @@ def compare(
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
-    return Comparison(metrics, prompts)
+    return Comparison(differences(pairs), prompts)
 
 
 def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
@@ -152,12 +147,21 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if {side.run.method for sides in found for side in sides} != set(methods):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
-        paired.refuse_other_conditions(
-            sides,
-            CONDITIONS,
-            "Expected the method to be the only difference. Run them with one livo-bench run.",
-        )
+        refuse_other_conditions(sides)
     return found
+
+
+def refuse_other_conditions(sides: Sequence[Results]) -> None:
+    """See that nothing but the method differs between results, by what runs recorded.
+
+    Raises:
+        NotComparable: Something in `CONDITIONS` differs.
+    """
+    paired.refuse_other_conditions(
+        sides,
+        CONDITIONS,
+        "Expected the method to be the only difference. Run them with one livo-bench run.",
+    )
 
 
 def _only(side: Results, subset: str) -> Results:
@@ -182,6 +186,15 @@ def _pairs(baseline: Results, other: Results) -> list[Pair]:
     shared = paired.shared_images(baseline, other)
     answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
     return paired.pair(baseline, other, shared[answered])
+
+
+def differences(pairs: Sequence[Pair]) -> list[Difference]:
+    """Means over prompts, whose tests are corrected for their number, in the order given."""
+    p_holm = holm([p_different(pair.differences) for pair in pairs])
+    return [
+        replace(_difference(pair, slice(None), ALL), p_holm=p, verdict=_verdict(pair, p))
+        for pair, p in zip(pairs, p_holm.tolist(), strict=True)
+    ]
 
 
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:

@@ -8,13 +8,13 @@ import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
+from livo_bench import prompts
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
@@ -225,13 +225,6 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _prompts_record(job: Job) -> dict[str, object]:
-    """Which prompts these are; `list` is empty for the task's own."""
-    prompts = sorted({(r.prompt.id, r.prompt.text, r.prompt.category) for r, _ in job.wanted})
-    digest = sha256(json.dumps(prompts).encode()).hexdigest()
-    return {"list": job.prompts, "count": len(prompts), "digest": digest}
-
-
 def _record(session: Session, job: Job, images: int) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model = session.model
@@ -240,7 +233,8 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
         "protocol": session.protocol.name,
         "method": {"name": job.method.name, "version": job.method.card.version},
         "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": _prompts_record(job),
+        "prompts": {"list": job.prompts}
+        | prompts.record(request.prompt for request, _ in job.wanted),
         "settings": {
             "images": images,
             "seed": session.seed,

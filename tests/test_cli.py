@@ -349,27 +349,34 @@ def test_show_prints_the_card_and_unknown_names_the_known():
 
 PLANS = (
     ["run", "--method", "sd", "--method", "livo", "--task", "all", "--plan"],
-    [
-        "run",
-        "--method",
-        "sd",
-        "--model",
-        "sd15",
-        "--task",
-        "bias",
-        "--prompts",
-        "mine.csv",
-        "--plan",
-    ],
+    ["run", "--method", "sd", "--model", "sd15", "--task", "all", "--plan"],
 )
+
+
+def test_html_is_a_folder_and_its_options_are_for_it_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("report", RESULTS, "--format", "html", "--no-images")
+    assert result.stdout == "results/report/index.html\n"
+    assert Path("results/report/index.html").is_file()
+    result = invoke("report", RESULTS, "--no-images")
+    assert result.exit_code == 2
+    assert "is for --format html" in result.stderr
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE, TABLE_1, *PLANS],
+    [
+        ["--help"],
+        ["list"],
+        ["report", "."],
+        ["report", RESULTS],
+        ["report", RESULTS, "--format", "html"],
+        COMPARE,
+        TABLE_1,
+        *PLANS,
+    ],
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
-    (tmp_path / "mine.csv").write_text("text,category\na doctor,career\n")
     code = (
         "import sys\nfrom livo_bench.cli import main\n"
         f"try:\n    main({arguments!r})\n"
