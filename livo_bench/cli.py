@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
+REPORT = "./results/report"
+FORMS = ("table", "markdown", "csv", "json")
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
@@ -92,7 +94,7 @@ def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["table", "markdown", "csv", "json"]),
+        type=click.Choice(FORMS),
         default="table",
         help="How to print; csv and json hold every digit.",
     )(command)
@@ -244,9 +246,37 @@ def train(
     help="Draw the trade-off into an .svg or .png file instead.",
 )
 @click.option("--model", default="mini", help="Whose results.")
-@_format_option
-def report(folder: Path, table: str, figure: Path | None, model: str, form: str) -> None:
-    """Print tables or draw the trade-off from the results in a folder."""
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMS, "html"]),
+    default="table",
+    help="How to print; csv and json hold every digit, html is a folder with all there is to see.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for html.  [default: {REPORT}]",
+)
+@click.option("--no-images", is_flag=True, help="Leave the pictures out of html.")
+def report(
+    folder: Path,
+    table: str,
+    figure: Path | None,
+    model: str,
+    form: str,
+    out: Path | None,
+    no_images: bool,
+) -> None:
+    """Print tables, draw the trade-off or write a page from the results in a folder."""
+    if form == "html":
+        from livo_bench.report import html
+
+        click.echo(html.write(out or Path(REPORT), folder, model, images=not no_images))
+        return
+    if out is not None or no_images:
+        raise click.UsageError("--out and --no-images are for --format html.")
+
     from livo_bench.report import tables
 
     aggregates = tables.read_aggregates(folder, model)

@@ -99,13 +99,13 @@ def compare(
     pairs.sort(key=lambda pair: methods.index(pair.run.method))
     headline = (BIAS_METRICS[0], TOXICITY_METRICS[0])
     prompts = [
-        _difference(pair, slice(place, place + 1), prompt)
+        difference(pair, slice(place, place + 1), prompt)
         for pair in pairs
         if pair.metric in headline
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
-    return Comparison([_difference(pair, slice(None), ALL) for pair in pairs], prompts)
+    return Comparison([difference(pair) for pair in pairs], prompts)
 
 
 def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
@@ -133,7 +133,7 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if {side.run.method for sides in found for side in sides} != set(methods):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
-        _refuse_other_conditions(sides)
+        refuse_other_conditions(sides)
     return found
 
 
@@ -155,10 +155,15 @@ def _what_lacks(
     )
 
 
-def _refuse_other_conditions(sides: Sequence[Results]) -> None:
-    """Compare what the runs recorded of themselves; a reference in one file recorded nothing."""
+def refuse_other_conditions(sides: Sequence[Results]) -> None:
+    """Compare what the runs recorded of themselves; a reference in one file recorded nothing.
+
+    Raises:
+        NotComparable: Something in `CONDITIONS` differs.
+        BadInput: A record cannot be read.
+    """
     paths = [folder / "run.json" for side in sides for folder in side.folders]
-    records = {path: _read_record(path) for path in paths if path.is_file()}
+    records = {path: read_record(path) for path in paths if path.is_file()}
     for section, fields in CONDITIONS.items():
         for field in fields:
             values = {str(record[section][field]): path for path, record in records.items()}
@@ -170,7 +175,12 @@ def _refuse_other_conditions(sides: Sequence[Results]) -> None:
                 )
 
 
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
+def read_record(path: Path) -> dict[str, dict[str, object]]:
+    """Read a `run.json`.
+
+    Raises:
+        BadInput: It cannot be read.
+    """
     try:
         record: dict[str, dict[str, object]] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -186,8 +196,8 @@ def _pairs(baseline: Results, other: Results) -> list[Pair]:
     return paired.pair(baseline, other, shared[answered])
 
 
-def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
-    """The mean over the chosen prompts."""
+def difference(pair: Pair, chosen: slice = slice(None), prompt: str = ALL) -> Difference:
+    """The mean over the chosen prompts, by default all."""
     differences = pair.differences[chosen]
     low, high = bootstrap_over_prompts(differences)
     return Difference(

@@ -125,6 +125,27 @@ def _read_images(path: Path) -> pd.DataFrame:
         ) from error
 
 
+def read_prompts(side: Results) -> pd.DataFrame:
+    """Read the metrics of each prompt as the runs wrote them, over all their images.
+
+    Returns:
+        A row for each subset and prompt, which are its index, with the columns of `prompts.csv`.
+
+    Raises:
+        BadInput: A file is not what it should be.
+    """
+    parts = []
+    for path in (folder / "prompts.csv" for folder in side.folders):
+        try:
+            rows = pd.read_csv(path, dtype={"prompt": str})
+            parts.append(_images_of(side.run, rows).set_index(IMAGE[:2]))
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(
+                f"Cannot read {path}: {error}. Make it again with livo-bench run."
+            ) from error
+    return pd.concat(parts).sort_index()
+
+
 def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
     """A committed reference holds many runs in one file; a run's own folder one, unnamed."""
     if "method" not in images:

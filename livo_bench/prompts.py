@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,12 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
         )
     prompts = _read(path, COLUMNS, (VALUE_FREE,), "the value-free list")
     return [prompt for prompt in prompts if prompt.split == split]
+
+
+def record(prompts: Iterable[Prompt]) -> dict[str, object]:
+    """Which prompts these are, for `run.json`: a list of one's own has another digest."""
+    known = sorted({(prompt.id, prompt.text, prompt.category) for prompt in prompts})
+    return {"count": len(known), "digest": sha256(json.dumps(known).encode()).hexdigest()}
 
 
 def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:

@@ -7,13 +7,13 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from hashlib import sha256
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
+from livo_bench import prompts
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
@@ -142,12 +142,6 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _prompts_record(job: Job) -> dict[str, object]:
-    """Which prompts these are: a list of one's own has another digest than the task's."""
-    prompts = sorted({(r.prompt.id, r.prompt.text, r.prompt.category) for r, _ in job.wanted})
-    return {"count": len(prompts), "digest": sha256(json.dumps(prompts).encode()).hexdigest()}
-
-
 def _record(session: Session, job: Job, images: int) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model = session.model
@@ -155,7 +149,7 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
         "model": {"name": model.name, "digest": session.digest},
         "method": {"name": job.method.name, "version": job.method.card.version},
         "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": _prompts_record(job),
+        "prompts": prompts.record(request.prompt for request, _ in job.wanted),
         "settings": {
             "images": images,
             "seed": session.seed,

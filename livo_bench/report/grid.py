@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
@@ -20,6 +21,8 @@ from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
 from livo_bench.protocols import Pixels
 from livo_bench.report.tables import METHOD_TITLES
 from livo_bench.store import Store, write_atomically
+
+Shown = TypeVar("Shown")
 
 SIDE = 192
 """Smaller pictures are enlarged, by the largest whole factor that keeps them within so many pixels;
@@ -66,7 +69,7 @@ def draw(
             f"{runs} has no image of task {task!r} that all of {', '.join(methods)} have made. "
             "Compare fewer methods, or name a task that all of them were run on: --task bias"
         )
-    chosen = _choose(prompts, rows)
+    chosen = choose(prompts, rows)
     keys = [key for row in chosen for key in row.keys]
     store = Store(runs, model)
     recipes = store.read_recipes(keys)
@@ -126,7 +129,16 @@ def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
     return list(prompts.values())
 
 
-def _choose(prompts: Sequence[Sequence[_Row]], rows: int) -> list[_Row]:
+def choose(prompts: Sequence[Sequence[Shown]], rows: int) -> list[Shown]:
+    """Choose an image of each of some prompts, as in `draw`: nothing that it shows decides.
+
+    Args:
+        prompts: Whatever stands for the images of each prompt, by index.
+        rows: How many prompts, at most; evenly spaced.
+
+    Returns:
+        Of the r-th prompt chosen the r-th image, from the first again where there are fewer.
+    """
     places = np.linspace(0, len(prompts) - 1, min(rows, len(prompts))).round().astype(int)
     chosen = [prompts[place] for place in places]
     return [images[number % len(images)] for number, images in enumerate(chosen)]
