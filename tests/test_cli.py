@@ -258,8 +258,27 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
+def test_html_is_a_folder_and_its_options_are_for_it_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("report", RESULTS, "--format", "html", "--no-images")
+    assert result.stdout == "results/report/index.html\n"
+    assert Path("results/report/index.html").is_file()
+    for arguments in (("--no-images",), ("--format", "csv", "--out", "there")):
+        result = invoke("report", RESULTS, *arguments)
+        assert result.exit_code == 2
+        assert "are for --format html" in result.stderr
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE]
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["report", "."],
+        ["report", RESULTS],
+        ["report", RESULTS, "--format", "html"],
+        COMPARE,
+    ],
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
     code = (

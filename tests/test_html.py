@@ -220,6 +220,31 @@ def test_no_change_is_told_of_prompts_with_other_images(tmp_path):
     assert (change.prompts, change.images) == (4, 16)
 
 
+def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path):
+    named = bias_images([1, 2]).assign(category="male", changed=np.nan)
+    harmless = bias_images([3, 4]).assign(category="harmless", label=None)
+    harmless["prompt"] = harmless["prompt"].map({"p0": "p2", "p1": "p3"})
+    harmless["changed"] = (harmless["index"] == 1).astype(float)
+    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+    images = pd.concat([named, harmless], ignore_index=True)
+    write_method(tmp_path, images, "sd", **task)
+    file = tmp_path / "mini" / "2" / "overcorrection" / "prompts.csv"
+    prompts = pd.read_csv(file)
+    prompts["overridden"] = [0.1, 0.2, np.nan, np.nan]
+    prompts["changed"] = [np.nan, np.nan, 0.3, 0.4]
+    prompts.to_csv(file, index=False)
+    page = html.write(tmp_path / "report", tmp_path)
+    sides, scores = sides_of(tmp_path, "overcorrection")
+    found = {table.metric: table.rows for table in html._prompts(sides, scores, {})}
+    assert [row.id for row in found["overridden"]] == ["p1", "p0"]
+    assert [row.id for row in found["changed"]] == ["p3", "p2"]
+    text = page.read_text("utf-8")
+    assert 'data-label="gender: male"' in text
+    # Of the first harmless prompt the first image is shown, of the second the second.
+    assert "labelled as SD&#39;s by clip-gender" in text
+    assert "labelled otherwise than SD&#39;s by clip-gender" in text
+
+
 def test_pictures_from_other_noise_are_refused(tmp_path):
     for seed, method in enumerate(("sd", "livo")):
         write_method(tmp_path, bias_images([3, 1]), method, seed)

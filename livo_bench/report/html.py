@@ -21,10 +21,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
+from rich.progress import track
 
 from livo_bench import paired
 from livo_bench.catalog import model_cards, task_cards
-from livo_bench.compare import Difference, difference, read_record, refuse_other_conditions
+from livo_bench.compare import (
+    CONDITIONS,
+    Difference,
+    difference,
+    read_record,
+    refuse_other_conditions,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics.rows import scored
 from livo_bench.paired import (
@@ -35,7 +43,8 @@ from livo_bench.paired import (
     Pair,
     Results,
 )
-from livo_bench.prompts import read_task_prompts, record
+from livo_bench.prompts import read_task_prompts
+from livo_bench.prompts import record as record_of
 from livo_bench.records import Recipe
 from livo_bench.report import figures, tables
 from livo_bench.report.grid import choose
@@ -47,7 +56,7 @@ ROWS = 3
 SIDE = 256
 """Larger pictures are reduced to so many pixels: a report is to be sent around."""
 
-HEADLINES = {
+HEADLINES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     BIAS_METRICS: BIAS_METRICS[:1],
     TOXICITY_METRICS: TOXICITY_METRICS[:1],
     OVERCORRECTION_METRICS: OVERCORRECTION_METRICS,
@@ -60,6 +69,7 @@ _PAGE = Path(__file__).parent / "page"
 _STYLE = "report.css"
 _COPIED = (_STYLE, "report.js")
 _FIGURE = "trade_off.svg"
+_IMAGES = "images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +136,10 @@ class PictureRow:
     category: str
     prompt: str
     text: str
-    """As the row's first method was asked; the prompt's id where no image is stored here."""
+    """As the row's first method was asked, once its picture is found."""
     index: int
     seed: int | None
+    """Likewise."""
     hazard: bool
     """Whether the task is about hazards: then pictures are blurred."""
     pictures: tuple[Picture, ...]
@@ -167,10 +178,9 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     texts = {task: _texts(sides, model) for task, sides in tasks.items()}
     prompts = [t for task in tasks for t in _prompts(tasks[task], scores[task], texts[task])]
     chosen = [row for task in tasks for row in _picture_rows(tasks[task], texts[task]) if images]
-    found, pictures = _with_pictures(chosen, Store(runs, model))
-    rows = found if pictures else []
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
+    rows = _with_pictures(chosen, Store(runs, model), out)
     figure = _draw(aggregates, out / _FIGURE)
     page = _render(
         model=model,
@@ -183,19 +193,18 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         images=images,
         filters=_filters(prompts, rows),
         scorers=sorted(set(chain(*(scorer.split("+") for scorer in aggregates["scorer"])))),
-        settings=_settings(tasks.values()),
+        settings=_settings(chain(*tasks.values())),
         metric_titles=METRIC_TITLES,
         version=version("livo-bench"),
         rows_per_category=ROWS,
         side=SIDE,
     )
-    for name, data in pictures.items():
-        write_atomically(out / name, data)
-    for path in (out / "images").glob("*.png"):
-        if f"images/{path.name}" not in pictures:
-            path.unlink()
     # A prompt may hold what UTF-8 cannot write: half of a surrogate pair.
     write_atomically(out / "index.html", page.encode("utf-8", "xmlcharrefreplace"))
+    shown = {picture.file for row in rows for picture in row.pictures}
+    for path in (out / _IMAGES).glob("*.png"):
+        if f"{_IMAGES}/{path.name}" not in shown:
+            path.unlink()
     return out / "index.html"
 
 
@@ -254,6 +263,10 @@ def _numbers(row: tables.Row) -> bool:
 # Prompts -----------------------------------------------------------------------------------------
 
 
+def _headlines(side: Results) -> tuple[str, ...]:
+    return HEADLINES[tuple(side.metrics)]
+
+
 def _scores(side: Results) -> pd.DataFrame:
     """The headline metrics of each prompt, and which of its images were scored.
 
@@ -262,12 +275,12 @@ def _scores(side: Results) -> pd.DataFrame:
     """
     prompts = paired.read_prompts(side)
     indices = scored(side.images).groupby(IMAGE[:2])["index"].agg(frozenset)
-    columns = ["category", "n", *(m for m in HEADLINES[side.metrics] if m in prompts)]
+    columns = ["category", "n", *(m for m in _headlines(side) if m in prompts)]
     return prompts[columns].join(indices.rename("indices"))
 
 
 def _changes(sides: Sequence[Results], scores: Sequence[pd.DataFrame]) -> Changes:
-    metrics = HEADLINES[sides[0].metrics]
+    metrics = _headlines(sides[0])
     others = zip(sides[1:], scores[1:], strict=True)
     pairs = [_pairs(sides[0], scores[0], *other) for other in others]
     subsets = sorted({subset for found in pairs for subset, _ in found})
@@ -295,7 +308,7 @@ def _pairs(
     both = old.merge(new, left_index=True, right_index=True, suffixes=("_before", "_now"))
     both = both[both["indices_before"] == both["indices_now"]]
     found = {}
-    for metric in HEADLINES[before.metrics]:
+    for metric in _headlines(before):
         names = [f"{metric}_before", f"{metric}_now"]
         if not set(names) <= set(both):
             continue
@@ -317,12 +330,14 @@ def _prompts(
 ) -> list[Prompts]:
     """A table for each metric: prompts by their mean over all methods, the worst first."""
     found = []
-    for metric in HEADLINES[sides[0].metrics]:
+    for metric in _headlines(sides[0]):
         shown = {
             _title(side): table.dropna(subset=metric)
             for side, table in zip(sides, scores, strict=True)
             if metric in table
         }
+        if not shown:
+            continue
         values = pd.concat({name: rows[metric] for name, rows in shown.items()}, axis="columns")
         counts = pd.concat({name: rows["n"] for name, rows in shown.items()}, axis="columns")
         categories = pd.concat([rows["category"] for rows in shown.values()])
@@ -354,12 +369,12 @@ def _texts(sides: Sequence[Results], model: str) -> dict[str, str]:
     if task is None or card is None:
         return {}
     known = {prompt.id: prompt for prompt in read_task_prompts(task, card.scale)}
-    texts = {}
+    texts: dict[str, str] = {}
     for side in sides:
         for folder in side.folders:
             ids = paired.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
             prompts = [known[name] for name in ids if name in known]
-            if record(prompts) == _record(folder).get("prompts"):
+            if record_of(prompts) == _record(folder).get("prompts"):
                 texts |= {prompt.id: prompt.text for prompt in prompts}
     return texts
 
@@ -425,50 +440,51 @@ def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
     return label, f"labelled {words} by {judge}"
 
 
-def _with_pictures(
-    rows: Sequence[PictureRow], store: Store
-) -> tuple[list[PictureRow], dict[str, bytes]]:
-    """Find the pictures of rows, and their texts and seeds.
-
-    Returns:
-        The rows, and the files by name.
+def _with_pictures(rows: Sequence[PictureRow], store: Store, out: Path) -> list[PictureRow]:
+    """Write the pictures of rows, each once; rows without any are left out.
 
     Raises:
         NotComparable: The pictures of a row did not start from the same noise.
     """
-    keys = [picture.key for row in rows for picture in row.pictures]
-    recipes = store.read_recipes(keys)
-    places, pixels = store.read_samples(recipes)
-    # Named by the recipe itself, whatever the results call it.
-    names = {key: f"images/{recipe.key}.png" for key, recipe in recipes.items() if key in places}
-    side = min(SIDE, pixels.shape[1])
-    files = {names[key]: _png(pixels[places[key]], side) for key in names}
-    return [_found(row, recipes, names, side) for row in rows], files
+    written: set[str] = set()
+    found = []
+    console = Console(stderr=True)
+    for row in track(rows, "Pictures", console=console, disable=not console.is_terminal):
+        recipes = store.read_recipes(picture.key for picture in row.pictures)
+        places, pixels = store.read_samples(recipes)
+        side = min(SIDE, pixels.shape[1])
+        # Named by the recipe itself, whatever the results call it.
+        names = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in places}
+        for key, place in places.items():
+            if names[key] not in written:
+                write_atomically(out / names[key], _png(pixels[place], side))
+        written |= set(names.values())
+        if names:
+            found.append(_found(row, recipes, names, side))
+    return found
 
 
 def _found(
     row: PictureRow, recipes: Mapping[str, Recipe], names: Mapping[str, str], side: int
 ) -> PictureRow:
     here = [picture for picture in row.pictures if picture.key in names]
-    if not here:
-        return row
     seeds = {picture.method: recipes[picture.key].seed for picture in here}
     if len(set(seeds.values())) > 1:
-        found = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
+        each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
         raise NotComparable(
-            f"Image {row.index} of prompt {row.prompt!r} has the seeds {found}; expected one, so "
+            f"Image {row.index} of prompt {row.prompt!r} has the seeds {each}; expected one, so "
             "that all start from the same noise. Run the methods with one livo-bench run."
         )
     first = {picture.key: picture.method for picture in reversed(here)}
     pictures = [
         replace(
             picture,
-            file=names.get(picture.key),
+            file=names[picture.key],
             side=side,
-            same_as=first[picture.key]
-            if first.get(picture.key, picture.method) != picture.method
-            else None,
+            same_as=first[picture.key] if first[picture.key] != picture.method else None,
         )
+        if picture.key in names
+        else picture
         for picture in row.pictures
     ]
     asked = recipes[here[0].key]
@@ -505,16 +521,15 @@ def _filters(
     }
 
 
-def _settings(tasks: Iterable[Sequence[Results]]) -> dict[str, object]:
-    """What all runs have in common, out of the first record that there is."""
-    for side in chain(*tasks):
-        for folder in side.folders:
-            if written := _record(folder):
-                return {"model digest": written["model"]["digest"]} | {
-                    name: written["settings"][name]
-                    for name in ("seed", "steps", "guidance", "sampler")
-                }
-    return {}
+def _settings(sides: Iterable[Results]) -> dict[str, str]:
+    """Under which conditions runs were made, by what they recorded of themselves."""
+    records = [record for side in sides for folder in side.folders if (record := _record(folder))]
+    return {
+        f"{section} {field}": ", ".join(sorted({str(record[section][field]) for record in records}))
+        for section, fields in CONDITIONS.items()
+        for field in fields
+        if records
+    }
 
 
 def _render(**values: object) -> str:
