@@ -525,7 +525,9 @@ def _settings(sides: Iterable[Results]) -> dict[str, str]:
     """Under which conditions runs were made, by what they recorded of themselves."""
     records = [record for side in sides for folder in side.folders if (record := _record(folder))]
     return {
-        f"{section} {field}": ", ".join(sorted({str(record[section][field]) for record in records}))
+        field if section == "settings" else f"{section} {field}": ", ".join(
+            sorted({str(record[section][field]) for record in records})
+        )
         for section, fields in CONDITIONS.items()
         for field in fields
         if records
