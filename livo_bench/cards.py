@@ -8,7 +8,7 @@ was expected.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.errors import BadInput
@@ -231,9 +231,9 @@ class ModelCard:
     parts: tuple[Part, ...]
     quality: Mapping[str, float]
     """Measured, fractions in [0, 1] unless the name says otherwise."""
-    licence: str = ""
+    licence: str
     """Of the pipeline's weights."""
-    memory: Mapping[str, int] = field(default_factory=dict)
+    memory: Mapping[str, int]
     """Parameters of `unet`, `text` and `vae`, and bytes of activations of a picture, for
     `train --plan`; `benchmarks/memory.py` counts them."""
 

@@ -168,7 +168,10 @@ def _format_option(command: Command) -> Command:
     help="Precision.  [default: the model card's]",
 )
 @_runs_option
-@click.option("--weights", help="Folder of trained weights to use instead of the method's own.")
+@click.option(
+    "--weights",
+    help="Folder of trained weights, or hub:OWNER/NAME/FOLDER, instead of the method's own.",
+)
 @click.option(
     "--protocol",
     type=click.Choice(["ours", "released"]),

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +25,7 @@ from rich.filesize import decimal
 from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
-from livo_bench.scorers import clip_encoder
-from livo_bench.scorers.features import INCEPTION, inception_file, inception_url
+from livo_bench.scorers import clip_encoder, features
 from livo_bench.store import write_atomically
 from livo_bench.weights import (
     Need,
@@ -50,12 +50,12 @@ class Inception:
 
     def missing(self) -> list[str]:
         """The file's name, if it is not there."""
-        path = inception_file()
+        path = features.inception_file()
         return [] if path.is_file() else [path.name]
 
     def files(self) -> list[Path]:
         """The file, if it is there."""
-        return [path for path in [inception_file()] if path.is_file()]
+        return [path for path in [features.inception_file()] if path.is_file()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ class Wanted:
     @property
     def place(self) -> str:
         """Where it comes from, as messages say."""
-        return str(self.need.repository) if isinstance(self.need, Need) else inception_url()
+        return (
+            str(self.need.repository) if isinstance(self.need, Need) else features.inception_url()
+        )
 
 
 def wanted(
@@ -102,7 +104,7 @@ def wanted(
 
 def _of_judge(name: str, judge: Judge) -> list[Wanted]:
     if name == "features":
-        return [Wanted(Inception(), judge.licence)] if judge.weights == INCEPTION else []
+        return [Wanted(Inception(), judge.licence)] if judge.weights == features.INCEPTION else []
     if name == "hazards":
         repository = _remote(judge.weights)
         need = None if repository is None else llava_need(repository)
@@ -186,16 +188,20 @@ def fetch(
 
 def _get(listed: Sequence[Wanted], source: Path | None) -> None:
     left = [one for one in listed if one.need.missing()]
+    if left and source is not None and not _hub(source).is_dir():
+        raise BadInput(
+            f"There is no folder {_hub(source)}, expected what another machine fetched with "
+            f"HF_HOME={source} and TORCH_HOME={source}. See docs/sd15.md."
+        )
+    sizes: Counter[Path] = Counter()
     for one in left:
-        if source is not None and not _hub(source).is_dir():
-            raise BadInput(
-                f"There is no folder {_hub(source)}, expected what another machine fetched with "
-                f"HF_HOME={source} and TORCH_HOME={source}. See docs/sd15.md."
-            )
+        of_torch = isinstance(one.need, Inception)
         with _reaching(one.place):
-            size = _size(one.need, source)
-        place = inception_file().parent if isinstance(one.need, Inception) else _cache()
-        _require_room(place, size)
+            place = features.inception_file().parent if of_torch else _cache()
+            sizes[place] += _size(one.need, source)
+    for folder, size in sizes.items():
+        _require_room(folder, size)
+    for one in left:
         with _reaching(one.place):
             _get_one(one.need, source)
         if names := one.need.missing():
@@ -212,12 +218,12 @@ def _get(listed: Sequence[Wanted], source: Path | None) -> None:
 
 def _get_one(need: Need | Inception, source: Path | None) -> None:
     if isinstance(need, Inception):
-        path = inception_file()
+        path = features.inception_file()
         path.parent.mkdir(parents=True, exist_ok=True)
         if source is None:
             from torch.hub import download_url_to_file
 
-            download_url_to_file(inception_url(), str(path))
+            download_url_to_file(features.inception_url(), str(path))
         else:
             _copy(_hub(source) / "checkpoints" / path.name, path)
     elif source is None:

@@ -1,7 +1,7 @@
 """From a command's arguments to resolved requests: one job for each method and task.
 
 Whatever can be wrong with cards, prompts, adapters or arguments is found here, before a model is
-loaded.
+loaded; what is wrong with judges, when a job is asked for them.
 """
 
 from __future__ import annotations

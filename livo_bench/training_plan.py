@@ -1,9 +1,9 @@
 """What a training would take, from its recipe and the model's card: `livo-bench train --plan`.
 
-Time is counted in evaluations of the UNet, of which the card says how many there are a second: those
-of a sampled image, times its images a second. A backward pass counts like a forward one, and like
-two where the UNet's own parameters learn. Memory is what tensors hold, by the card's `[memory]`
-(`benchmarks/memory.py` counts it); an allocator takes more.
+Time is counted in evaluations of the UNet, of which the card says how many there are a second:
+those of a sampled image, times its images a second. A backward pass counts like a forward one, and
+like two where the UNet's own parameters learn. Memory is what tensors hold, by the card's
+`[memory]` (`benchmarks/memory.py` counts it); an allocator takes more.
 """
 
 from __future__ import annotations

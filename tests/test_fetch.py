@@ -50,7 +50,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
     monkeypatch.setattr(features, "inception_url", lambda: URL)
-    monkeypatch.setattr(fetching, "inception_url", lambda: URL)
     return tmp_path
 
 

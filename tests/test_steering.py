@@ -66,7 +66,7 @@ def test_a_model_without_weights_names_the_training(tiny_model: Path) -> None:
         BadInput, match=r"no weights of 'livo' for model 'tiny'.*\n.*train --method"
     ):
         load_method("livo", model_card(str(tiny_model)))
-    with pytest.raises(BadInput, match=r"no model folder './nowhere'"):
+    with pytest.raises(BadInput, match=r"There is no folder './nowhere'.*hub:"):
         load_method("livo", model_card(str(tiny_model)), weights="./nowhere")
 
 

@@ -52,13 +52,18 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     """Look a value encoder up and see that it fits a model; loads nothing.
 
     Args:
-        weights: A folder, or a Hugging Face repository as `weights.find_weights` takes it; one
-            that has not been fetched is not looked into.
+        weights: A folder, or `hub:` and a Hugging Face repository as `weights.find_weights` takes
+            it; one that has not been fetched is not looked into.
         model: What it is to steer.
 
     Raises:
         BadInput: There is no such encoder, or it belongs to another model.
     """
+    if not Path(weights).is_dir() and not str(weights).startswith("hub:"):
+        raise BadInput(
+            f"There is no folder {str(weights)!r}, expected one with a value encoder. A Hugging "
+            "Face repository is named hub:OWNER/NAME or hub:OWNER/NAME/FOLDER."
+        )
     found = find_weights(weights, "config.json")
     pipeline = find_weights(model.pipeline, "text_encoder/config.json")
     if found.folder is None or pipeline.folder is None:
