@@ -213,8 +213,8 @@ def _scored(
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(
             f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "
-            f"expected one in the column unscored. Delete the folder {scorer} in the store and run "
-            "the command again; images are kept."
+            f"expected one in the column unscored. Delete {store.folder / 'scores' / scorer} and "
+            "run the command again; images are kept."
         )
     return rows.join(scores, on="key")
 
