@@ -426,3 +426,17 @@ def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
         "D1",
         "content_steered",
     }
+
+
+def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
+    independent = aggregate("sd", "all", "fid_independent", 4.2, floor=4.2, scorer="inception")
+    livo = [
+        aggregate("livo", "all", "fid", 1.2, scorer="inception"),
+        aggregate("livo", "all", "fid_independent", 5.1, floor=4.2, scorer="inception"),
+        aggregate("livo", "all", "fid_steered", 2.5, scorer="inception"),
+    ]
+    _, [table] = tables.fid(frame(independent, *livo))
+    rows = {row.title: [str(cell) for cell in row.cells] for row in table.paper}
+    assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
+    assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
+    assert "SD 4.2" in tables.as_markdown([table])
