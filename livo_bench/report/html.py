@@ -251,7 +251,7 @@ def _tables(aggregates: pd.DataFrame) -> list[tables.Table]:
 
 
 def _numbers(row: tables.Row) -> bool:
-    return any(cell.value != tables.ABSENT for cell in row.cells)
+    return any(cell.value != tables.ABSENT or cell.paper for cell in row.cells)
 
 
 # Prompts -----------------------------------------------------------------------------------------
