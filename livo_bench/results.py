@@ -85,9 +85,8 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
-    against = (None, None)
-    if steered.any():
-        against = (_reference(session, job, vectors, unaligned), steered)
+    reference = _reference(session, job, vectors, unaligned) if steered.any() else None
+    against = (None, None) if reference is None else (reference, steered)
     intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,

@@ -238,8 +238,13 @@ def pipeline_need(repository: Repository) -> Need:
 def llava_need(repository: Repository) -> Need:
     """Of a LLaVA with its processor."""
     tokenizer = ("tokenizer.json", "tokenizer_config.json")
-    extras = ("*processor_config.json", "special_tokens_map.json", "added_tokens.json")
-    extras += ("generation_config.json", "chat_template.*")
+    extras = (
+        "*processor_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "generation_config.json",
+        "chat_template.*",
+    )
     return Need("LLaVA", repository, ("config.json", *tokenizer, "model.safetensors"), extras)
 
 

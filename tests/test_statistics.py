@@ -13,13 +13,13 @@ from livo_bench.metrics.statistics import (
     bootstrap_over_prompts,
     bootstrap_pooled_distance,
     detectable_difference,
-    holm,
-    p_above,
-    p_different,
     expected_scores,
     fair_rates,
+    holm,
     jackknife_over_prompts,
     noise_floor,
+    p_above,
+    p_different,
     pooled_noise_floor,
 )
 

@@ -129,10 +129,10 @@ class Moments:
             return cls(0, np.zeros(1), np.zeros((1, 1)))
         counts = np.ones(len(vectors), int) if counts is None else counts
         # Deviations from about the mean, not from zero, keep the digits of the variance.
-        about = np.stack(vectors[:CHUNK]).mean(axis=0, dtype=np.float64)
+        about = np.stack(list(vectors[:CHUNK])).mean(axis=0, dtype=np.float64)
         total, scatter = np.zeros_like(about), np.zeros((about.size, about.size), order="F")
         for start in range(0, len(vectors), CHUNK):
-            chunk = np.stack(vectors[start : start + CHUNK])
+            chunk = np.stack(list(vectors[start : start + CHUNK]))
             deviations = np.subtract(chunk, about, dtype=np.float64)
             weights = counts[start : start + CHUNK]
             total += weights @ deviations
@@ -213,7 +213,7 @@ class Classes:
         information, shares = np.zeros(parts.shape[1]), np.zeros((parts.shape[1], 1))
         for start in range(0, len(logits), CHUNK):
             weights = parts[start : start + CHUNK].T
-            shifted = np.stack(logits[start : start + CHUNK]).astype(np.float64)
+            shifted = np.stack(list(logits[start : start + CHUNK])).astype(np.float64)
             shifted -= shifted.max(axis=1, keepdims=True)
             p = np.exp(shifted)
             total = p.sum(axis=1)
