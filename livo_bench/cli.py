@@ -388,7 +388,7 @@ def report(
     model: str,
     form: str,
 ) -> None:
-    """Print the tables of the paper, draw its figures or write a page, from results in a folder.
+    """Print the tables of the paper, draw its figures, or write a page.
 
     FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
     the package and is taken from there if none is named: the quirks, the sweeps behind
@@ -776,7 +776,7 @@ def measure(work: Path) -> None:
     click.echo(card_tables(work))
 
 
-@mini.command(cls=_Example, example="livo-bench mini confusion > confusion.csv")
+@mini.command(cls=_Example, example="livo-bench mini confusion")
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),

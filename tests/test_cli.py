@@ -94,6 +94,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "weights": None,
                 "protocol": "ours",
                 "scorer": None,
+                "independent_reference": False,
             },
         )
     ]

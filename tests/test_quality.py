@@ -291,13 +291,14 @@ def test_against_other_noise_the_floor_is_the_unaligned_model_itself():
     ours, plain, other = (
         network_frame(normal(seed, mean=m)) for seed, m in [(8, 0.3), (9, 0), (10, 0)]
     )
-    row = quality.summarise_independent(ours, plain, other, RUN, JUDGES)
+    base, fresh = quality.Features.of(plain), quality.Features.of(other)
+    row = quality.summarise_independent(ours, base, fresh, RUN, JUDGES)
     vectors = [np.stack(frame["features"]) for frame in (ours, plain, other)]
     assert (row.metric, row.subset, row.scorer, row.n) == ("fid_independent", "all", "world-1", 400)
-    assert row.value == quality.frechet_distance(vectors[0], vectors[2])
+    assert row.value == pytest.approx(quality.frechet_distance(vectors[0], vectors[2]))
     assert row.floor == quality.frechet_distance(vectors[1], vectors[2])
     assert row.low < row.value < row.high
-    sd = quality.summarise_independent(plain, plain, other, RUN, JUDGES, intervals=False)
+    sd = quality.summarise_independent(plain, base, fresh, RUN, JUDGES, intervals=False)
     assert sd.value == sd.floor == row.floor
     assert np.isnan(sd.low)
 
@@ -308,8 +309,9 @@ def test_floor_of_other_noise_averages_to_what_two_sets_of_one_model_read():
     for seed in range(60):
         plain, fresh, other = (normal([seed, part], n=100) for part in range(3))
         ours = np.where(np.arange(100)[:, None] % 2, plain, fresh)
+        base, others = (quality.Features.of(network_frame(part)) for part in (plain, other))
         row = quality.summarise_independent(
-            *map(network_frame, (ours, plain, other)), RUN, JUDGES, intervals=False
+            network_frame(ours), base, others, RUN, JUDGES, intervals=False
         )
         values.append(row.value)
         floors.append(row.floor)
