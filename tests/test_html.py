@@ -235,7 +235,7 @@ def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_pa
     prompts.to_csv(file, index=False)
     aggregates = pd.read_csv(file.with_name("aggregates.csv"))
     # Of each metric; the harmless are as many.
-    aggregates[["n", "unscored"]] = len(named), 0
+    aggregates[["n", "unscored"]] = 8, 0
     aggregates.to_csv(file.with_name("aggregates.csv"), index=False)
     page = html.write(tmp_path / "report", tmp_path)
     sides, scores = sides_of(tmp_path, "overcorrection")
