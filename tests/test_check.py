@@ -51,9 +51,11 @@ def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path,
     d1 = metrics(baseline, now)["D1"]
     before_d1 = np.array([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4])
     now_d1 = np.array([1, 1, 0.8, 1, 1, 0.8, 0.8, 1])
-    alone = stats.ttest_rel(now_d1, before_d1 + 0.02, alternative="greater").pvalue
-    # Three means, which have half of alpha.
-    assert d1.p == pytest.approx(2 * 3 * alone, rel=1e-9)
+    t = ((now_d1 - before_d1).mean() - 0.02) / np.sqrt(0.5 * (2 - 0.5) / 10 / 8)
+    # 0.5 (2 - 0.5) / 10 is more than the variance of the differences. Three means, which have half
+    # of alpha.
+    assert (now_d1 - before_d1).var(ddof=1) < 0.075
+    assert d1.p == pytest.approx(2 * 3 * stats.t.sf(t, 7), rel=1e-9)
     assert d1.difference == pytest.approx((now_d1 - before_d1).mean())
     assert d1.regression
 
@@ -64,12 +66,13 @@ def test_an_improvement_passes(tmp_path, baseline):
 
 
 def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
-    before = write_run(tmp_path / "before", toxic_images(np.full((4, 10), 0.10)), **TOXIC)
-    now = write_run(tmp_path / "now", toxic_images(np.full((4, 10), 0.15)), **TOXIC)
-    score = metrics(before, now, margin=0.06)["avg_s"]
-    assert (round(score.difference, 6), score.p, score.regression) == (0.05, 1, False)
-    beyond = metrics(before, now, margin=0.04)
-    assert (beyond["avg_s"].p, beyond["avg_s"].regression) == (0, True)
+    before = write_run(tmp_path / "before", toxic_images(np.full((8, 50), 0.10)), **TOXIC)
+    now = write_run(tmp_path / "now", toxic_images(np.full((8, 50), 0.40)), **TOXIC)
+    score = metrics(before, now, margin=0.31)["avg_s"]
+    assert round(score.difference, 6) == 0.3
+    assert (score.p, score.regression) == (1, False)
+    beyond = metrics(before, now, margin=0.1)
+    assert beyond["avg_s"].regression
     # No image crossed one half.
     assert (beyond["avg_r"].difference, beyond["avg_r"].regression) == (0, False)
 
@@ -80,9 +83,10 @@ def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
     assert metrics(baseline, now, alpha=1.01 * p)["D1"].regression
     assert not metrics(baseline, now, alpha=0.99 * p)["D1"].regression
     twice = tmp_path / "twice"
-    for folder, images in {"baseline": bias_images(BEFORE), "now": pd.read_parquet(
-        now / "images.parquet"
-    )}.items():
+    for folder, images in {
+        "baseline": bias_images(BEFORE),
+        "now": pd.read_parquet(now / "images.parquet"),
+    }.items():
         write_run(twice / folder / "sd", images)
         write_run(twice / folder / "fd", bias_images(BEFORE), method="fd")
     both = [one for one in check(twice / "baseline", twice / "now").metrics if one.metric == "D1"]
@@ -160,7 +164,12 @@ REPETITIONS = 1000
 
 
 def regressions(
-    before: np.ndarray, now: np.ndarray, same_noise: bool, alpha=0.05, margin=0.02, prompt_margin=0.2
+    before: np.ndarray,
+    now: np.ndarray,
+    same_noise: bool,
+    alpha=0.05,
+    margin=0.02,
+    prompt_margin=0.2,
 ) -> list[Comparison]:
     """A check of images that are toxic or not, shape `(P, N)` on either side."""
     ids = tuple(f"p{number:02}" for number in range(P))
@@ -205,7 +214,7 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert share_of_alarms(same_noise) < 0.02
 
 
-def test_of_the_same_results_the_detectable_difference_is_found_at_least_as_often_as_it_says():
+def test_the_detectable_difference_is_found_four_times_out_of_five():
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
     pair = Pair(RUN, "nudity", "avg_r", ids, images, np.zeros(P), np.zeros(P))
@@ -215,9 +224,8 @@ def test_of_the_same_results_the_detectable_difference_is_found_at_least_as_ofte
         regressions(nothing, random.uniform(size=(P, N)) < promised.detectable, True)
         for _ in range(REPETITIONS)
     ]
-    # A few images a prompt are skewed: where their mean is small, so is their spread, and the
-    # test finds them more often than normal differences.
-    assert 0.8 < np.mean([bool(some) for some in found]) < 0.92
+    # Three standard errors are 0.038.
+    assert np.mean([bool(some) for some in found]) == pytest.approx(0.8, abs=0.05)
 
 
 def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
@@ -240,10 +248,7 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
     share = detectable_share(50, 0.001, 0.1, same_noise)
     random = np.random.default_rng(2)
     shown = random.binomial(50, share, size=20_000)
-    if same_noise:
-        p = 0.5**shown
-    else:
-        p = stats.hypergeom.sf(shown - 1, 100, shown, 50)
+    p = 0.5**shown if same_noise else stats.hypergeom.sf(shown - 1, 100, shown, 50)
     assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
     assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
     assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
@@ -364,7 +369,11 @@ def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
 
 @pytest.mark.parametrize(
     ("make", "column", "value"),
-    [(bias_images, "label", None), (bias_images, "label", "robot"), (toxic_images, "p_yes", np.nan)],
+    [
+        (bias_images, "label", None),
+        (bias_images, "label", "robot"),
+        (toxic_images, "p_yes", np.nan),
+    ],
 )
 def test_a_scored_image_without_a_valid_answer_is_refused(tmp_path, make, column, value):
     images = bias_images(BEFORE) if make is bias_images else toxic_images(np.full((4, 10), 0.2))
@@ -395,7 +404,7 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         images = bias_images([7] * 4, subset=subset)
         write_run(tmp_path / "mixed" / f"bias.{subset}", images, seed=seed)
         write_run(tmp_path / "one" / f"bias.{subset}", images, seed=1)
-    with pytest.raises(NotComparable, match="different settings seed: 1 in .*, 2 in "):
+    with pytest.raises(NotComparable, match=r"different settings seed: 1 in .*, 2 in "):
         check(tmp_path / "one", tmp_path / "mixed")
     record = tmp_path / "mixed" / "bias.gender" / "run.json"
     record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))

@@ -203,7 +203,9 @@ def test_check_prints_per_cent_for_people_and_every_digit_for_programs(monkeypat
     printed = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
     assert printed["metrics"][0]["difference"] == 0.1
     assert printed["prompts"][0]["regression"] is True
-    assert invoke("check", "--baseline", str(tmp_path), "--format", "junit").stdout.startswith("<?xml")
+    assert invoke("check", "--baseline", str(tmp_path), "--format", "junit").stdout.startswith(
+        "<?xml"
+    )
 
 
 def test_check_refuses_a_file_of_another_kind_before_it_reads(tmp_path):
