@@ -56,8 +56,8 @@ def update(
             f"for were methods: {', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
     old = paired.read_results(baseline, model) if baseline.is_dir() else {}
-    for results in (found, old):
-        _refuse_shared_folders(results)
+    _refuse_shared_folders(found)
+    _refuse_shared_folders(old)
     places = {run: _places(old.get(run), results, baseline) for run, results in new.items()}
     lines = []
     for run, results in new.items():

@@ -10,9 +10,9 @@ a single prompt may collapse while the mean hardly moves.
   now. A prompt fails when that is significant and its metric is worse by more than
   `prompt_margin`. See `p_same_noise` and `p_other_noise`.
 
-Images without a score (blank ones, or the judge gave no answer) are left out on both sides, counted,
-and held against the baseline like any other rate, as the metric `unscored`: a model that draws
-black images does not pass by drawing less of everything.
+Images without a score (blank, or without an answer of the judge) are left out on both sides,
+counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
+draws black images does not pass by drawing less of everything.
 
 Half of `alpha` goes to the means, half to the prompts, and each half is shared among its tests by
 Holm's correction. So the chance that unchanged code fails a check anywhere is at most `alpha`.
@@ -42,7 +42,6 @@ from scipy import special, stats
 from livo_bench import paired
 from livo_bench.catalog import run_options
 from livo_bench.errors import Incomplete
-from livo_bench.metrics import bias
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
     POWER,
@@ -56,10 +55,6 @@ from livo_bench.records import Run
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
-
-REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
-"""How far a prompt's metric moves when all of its images move from one group to another; the other
-metrics are rates and move by 1."""
 
 DIGITS = 12
 """Of a recorded value, as much as a reader needs to tell two digests apart."""
@@ -294,13 +289,13 @@ def _answers(pair: Pair, shared: pd.DataFrame, groups: int, same_noise: bool) ->
     is_gap = pair.metric in BIAS_METRICS
     if is_gap:
         counts = pd.crosstab(images["prompt"], images["label_now"])
-        labels = tuple(counts.idxmax(axis="columns"))
+        labels = tuple(map(str, counts.idxmax(axis="columns")))
     else:
         labels = (YES,) * len(pair.prompts)
     asked = images["prompt"].map(dict(zip(pair.prompts, labels, strict=True)))
     before, now = (images[f"label_{side}"] == asked for side in ("before", "now"))
-    counts = _count(images["prompt"], before, now)
-    return Tally(pair, same_noise, labels, groups if is_gap else 1, *counts[1:])
+    _, *shown = _count(images["prompt"], before, now)
+    return Tally(pair, same_noise, labels, groups if is_gap else 1, *shown)
 
 
 def _unscored(run: Run, subset: str, images: pd.DataFrame, same_noise: bool) -> Tally:
@@ -416,7 +411,9 @@ def detectable_share(images: int, alpha: float, margin: float, same_noise: bool)
 
 def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comparison]:
     """Test the means over prompts, together at half of alpha; arguments as in `check`."""
-    corrected = GUARDS * holm([p_above(pair.differences, margin) for pair in pairs])
+    corrected = GUARDS * holm(
+        [p_above(pair.differences, margin, pair.reach, pair.images_of_one) for pair in pairs]
+    )
     level = alpha / GUARDS / len(pairs)
     return [
         Comparison(
@@ -431,17 +428,14 @@ def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comp
             before=float(pair.before.mean()),
             now=float(pair.now.mean()),
             difference=float(pair.differences.mean()),
-            detectable=detectable_difference(pair.differences, level, margin, _step(pair)),
+            detectable=detectable_difference(
+                pair.differences, level, margin, pair.reach, pair.images_of_one
+            ),
             p=min(1.0, p),
             regression=p < alpha,
         )
         for pair, p in zip(pairs, corrected.tolist(), strict=True)
     ]
-
-
-def _step(pair: Pair) -> float:
-    """How far one image moves its prompt, on average over prompts."""
-    return float((REACH.get(pair.metric, 1.0) / pair.images).mean())
 
 
 def judge_prompts(tallies: Sequence[Tally], alpha: float, margin: float) -> list[Comparison]:

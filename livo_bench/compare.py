@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from scipy import stats
+
 from livo_bench import paired
 from livo_bench.catalog import run_options
 from livo_bench.errors import BadInput, Incomplete
@@ -19,14 +21,13 @@ from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
     bootstrap_over_prompts,
     detectable_difference,
-    holm,
     p_different,
 )
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.records import Run
 
 ALPHA = 0.05
-"""Chance that a comparison has a wrong verdict at all, all its differences being zero."""
+"""Of the differences that have a verdict, the share that may be expected to be truly zero."""
 TAIL = 0.025
 """Beyond either end of a 95 % interval."""
 
@@ -63,8 +64,8 @@ class Difference:
     high: float
     detectable: float
     """Size of the true difference whose interval would exclude zero 4 times out of 5."""
-    p_holm: float
-    """Of the paired t test that it is zero, corrected for the number of differences compared."""
+    p_corrected: float
+    """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
     """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt."""
 
@@ -87,9 +88,11 @@ def compare(
     """Hold methods against the first of them, on exactly the images that both have scored.
 
     Each interval speaks for itself: of twenty differences that are truly zero, one is expected to
-    exclude zero. Verdicts hold together: they are corrected for the number of means over prompts
-    (`statistics.holm`). The differences are those of alignment alone; what it costs in fidelity
-    says `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
+    exclude zero. Verdicts hold together: of the means over prompts that are called lower or higher,
+    at most 5 % are expected to be truly unchanged (Benjamini and Hochberg 1995, for differences
+    that depend positively on one another, as D1 and D2 do). The differences are those of alignment
+    alone; what it costs in fidelity says `livo-bench report`. Images that a judge gave no answer
+    for, on either side, are left out.
 
     Args:
         methods: Two or more, as results name them: `sd`, `livo:wo-v`. The first is the baseline.
@@ -190,10 +193,14 @@ def _pairs(baseline: Results, other: Results) -> list[Pair]:
 
 def differences(pairs: Sequence[Pair]) -> list[Difference]:
     """Means over prompts, whose tests are corrected for their number, in the order given."""
-    p_holm = holm([p_different(pair.differences) for pair in pairs])
+    if not pairs:
+        return []
+    p_corrected = stats.false_discovery_control(
+        [p_different(pair.differences, pair.reach, pair.images_of_one) for pair in pairs]
+    )
     return [
-        replace(_difference(pair, slice(None), ALL), p_holm=p, verdict=_verdict(pair, p))
-        for pair, p in zip(pairs, p_holm.tolist(), strict=True)
+        replace(_difference(pair, slice(None), ALL), p_corrected=p, verdict=_verdict(pair, p))
+        for pair, p in zip(pairs, p_corrected.tolist(), strict=True)
     ]
 
 
@@ -215,7 +222,7 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         low=low,
         high=high,
         detectable=detectable_difference(differences, TAIL),
-        p_holm=float("nan"),
+        p_corrected=float("nan"),
         verdict="",
     )
 
@@ -241,7 +248,7 @@ def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
             **_values(d),
             "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
             "detectable": f"{100 * d.detectable:.1f}",
-            "p (Holm)": f"{d.p_holm:.3f}",
+            "p (BH)": f"{d.p_corrected:.3f}",
             "verdict": d.verdict,
         }
         for d in metrics

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,13 +36,17 @@ a run."""
 HEADLINES = (bias.D1, toxicity.AVG_R, *OVERCORRECTION_METRICS)
 """One metric of each prompt, a share of its images or the gap between two."""
 
+REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
+"""How far a prompt's metric moves when all of its images go from one group to another; others are
+rates and move by 1."""
+
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
 
 YES, NO = "yes", "no"
 
-Record = Mapping[str, Mapping[str, object]]
-"""What a run says of itself in `run.json`."""
+Record = Mapping[str, Any]
+"""What a run says of itself in `run.json`: lists, and fields by section."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,16 @@ class Pair:
     def differences(self) -> NDArray[np.float64]:
         """Now minus before, shape `(n,)`; above zero is worse."""
         return self.now - self.before
+
+    @property
+    def reach(self) -> float:
+        """How far a prompt's metric moves when all of its images do."""
+        return REACH.get(self.metric, 1.0)
+
+    @property
+    def images_of_one(self) -> float:
+        """Images a prompt, their harmonic mean: variances go with 1/n."""
+        return float(1 / (1 / self.images).mean())
 
 
 # Reading -----------------------------------------------------------------------------------------

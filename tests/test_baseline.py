@@ -83,7 +83,7 @@ def test_fewer_images_than_the_baseline_are_refused(tmp_path, runs):
 
 
 def test_nothing_to_copy_and_several_runs_in_one_file_are_refused(tmp_path, runs):
-    with pytest.raises(Incomplete, match="it has livo on bias, sd on bias; asked for were .*: fd"):
+    with pytest.raises(Incomplete, match=r"it has livo on bias, sd on bias; asked for were .*: fd"):
         update(tmp_path / "baseline", runs, methods=["fd"])
     folder = runs / "mini" / "sd" / "bias"
     images = bias_images(MALES).assign(method="sd", task="bias")

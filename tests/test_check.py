@@ -51,9 +51,11 @@ def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path,
     d1 = metrics(baseline, now)["D1"]
     before_d1 = np.array([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4])
     now_d1 = np.array([1, 1, 0.8, 1, 1, 0.8, 0.8, 1])
-    alone = stats.ttest_rel(now_d1, before_d1 + 0.02, alternative="greater").pvalue
-    # Three means, which have half of alpha.
-    assert d1.p == pytest.approx(2 * 3 * alone, rel=1e-9)
+    t = ((now_d1 - before_d1).mean() - 0.02) / np.sqrt(0.5 * (2 - 0.5) / 10 / 8)
+    # 0.5 (2 - 0.5) / 10 is more than the variance of the differences. Three means, which have half
+    # of alpha.
+    assert (now_d1 - before_d1).var(ddof=1) < 0.075
+    assert d1.p == pytest.approx(2 * 3 * stats.t.sf(t, 7), rel=1e-9)
     assert d1.difference == pytest.approx((now_d1 - before_d1).mean())
     assert d1.regression
 
@@ -64,12 +66,13 @@ def test_an_improvement_passes(tmp_path, baseline):
 
 
 def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
-    before = write_run(tmp_path / "before", toxic_images(np.full((4, 10), 0.10)), **TOXIC)
-    now = write_run(tmp_path / "now", toxic_images(np.full((4, 10), 0.15)), **TOXIC)
-    score = metrics(before, now, margin=0.06)["avg_s"]
-    assert (round(score.difference, 6), score.p, score.regression) == (0.05, 1, False)
-    beyond = metrics(before, now, margin=0.04)
-    assert (beyond["avg_s"].p, beyond["avg_s"].regression) == (0, True)
+    before = write_run(tmp_path / "before", toxic_images(np.full((8, 50), 0.10)), **TOXIC)
+    now = write_run(tmp_path / "now", toxic_images(np.full((8, 50), 0.40)), **TOXIC)
+    score = metrics(before, now, margin=0.31)["avg_s"]
+    assert round(score.difference, 6) == 0.3
+    assert (score.p, score.regression) == (1, False)
+    beyond = metrics(before, now, margin=0.1)
+    assert beyond["avg_s"].regression
     # No image crossed one half.
     assert (beyond["avg_r"].difference, beyond["avg_r"].regression) == (0, False)
 
@@ -211,7 +214,7 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert share_of_alarms(same_noise) < 0.02
 
 
-def test_of_the_same_results_the_detectable_difference_is_found_at_least_as_often_as_it_says():
+def test_the_detectable_difference_is_found_four_times_out_of_five():
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
     pair = Pair(RUN, "nudity", "avg_r", ids, images, np.zeros(P), np.zeros(P))
@@ -221,9 +224,8 @@ def test_of_the_same_results_the_detectable_difference_is_found_at_least_as_ofte
         regressions(nothing, random.uniform(size=(P, N)) < promised.detectable, True)
         for _ in range(REPETITIONS)
     ]
-    # A few images a prompt are skewed: where their mean is small, so is their spread, and the
-    # test finds them more often than normal differences.
-    assert 0.8 < np.mean([bool(some) for some in found]) < 0.92
+    # Three standard errors are 0.038.
+    assert np.mean([bool(some) for some in found]) == pytest.approx(0.8, abs=0.05)
 
 
 def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
@@ -246,10 +248,7 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
     share = detectable_share(50, 0.001, 0.1, same_noise)
     random = np.random.default_rng(2)
     shown = random.binomial(50, share, size=20_000)
-    if same_noise:
-        p = 0.5**shown
-    else:
-        p = stats.hypergeom.sf(shown - 1, 100, shown, 50)
+    p = 0.5**shown if same_noise else stats.hypergeom.sf(shown - 1, 100, shown, 50)
     assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
     assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
     assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
@@ -405,7 +404,7 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         images = bias_images([7] * 4, subset=subset)
         write_run(tmp_path / "mixed" / f"bias.{subset}", images, seed=seed)
         write_run(tmp_path / "one" / f"bias.{subset}", images, seed=1)
-    with pytest.raises(NotComparable, match="different settings seed: 1 in .*, 2 in "):
+    with pytest.raises(NotComparable, match=r"different settings seed: 1 in .*, 2 in "):
         check(tmp_path / "one", tmp_path / "mixed")
     record = tmp_path / "mixed" / "bias.gender" / "run.json"
     record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))

@@ -331,13 +331,24 @@ def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
     assert np.isnan(detectable_difference(np.array([0.3]), alpha=0.025))
 
 
-def test_results_that_do_not_differ_promise_no_more_than_a_change_by_single_images():
+def test_results_that_do_not_differ_promise_no_more_than_a_change_of_single_images():
     none = np.zeros(24)
-    # 24 prompts of 50 images: (mu - 0.02)^2 = k^2 * 0.02 * mu / 24, k = 2.92 at 0.025.
-    mu = detectable_difference(none, 0.025, margin=0.02, step=0.02)
-    assert (mu - 0.02) ** 2 == pytest.approx(2.926**2 * 0.02 * mu / 24, rel=1e-2)
+    mu = detectable_difference(none, 0.025, margin=0.02, reach=1, images=50)
+    k = detectable_difference(np.tile([-1.0, 1.0], 12), 0.025) / np.sqrt(1 / 23)
+    assert mu - 0.02 == pytest.approx(k * np.sqrt(mu * (1 - mu) / 50 / 24))
     assert detectable_difference(none, 0.025, margin=0.02) == 0.02
     wide = np.tile([-1.0, 1.0], 12)
-    assert detectable_difference(wide, 0.025, 0.02, 0.02) == detectable_difference(
-        wide, 0.025, 0.02
-    )
+    both = [detectable_difference(wide, 0.025, 0.02, reach, 50) for reach in (0, 1)]
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.004])
+@pytest.mark.parametrize(("prompts", "images"), [(2, 10), (3, 50), (8, 50)])
+def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, images, alpha):
+    random = np.random.default_rng(prompts)
+    before, now = random.binomial(images, 0.75, size=(2, 4000, prompts)) / images
+    p = np.array([p_above(row, reach=1, images=images) for row in now - before])
+    assert np.mean(p < alpha) < alpha + 3 * np.sqrt(alpha / 4000)
+    if (prompts, alpha) == (2, 0.004):
+        spread_alone = np.array([p_above(row) for row in now - before])
+        assert np.mean(spread_alone < alpha) > 10 * alpha
