@@ -86,12 +86,19 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     reference = _reference(session, job, vectors, unaligned) if steered.any() else None
-    against = (None, None) if reference is None else (reference, steered)
     intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
-        *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
+        *quality.summarise(
+            cosines,
+            vectors,
+            identity,
+            scorers,
+            reference,
+            None if reference is None else steered,
+            intervals,
+        ),
     ]
     if job.independent:
         numbers.append(
