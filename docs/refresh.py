@@ -17,12 +17,14 @@ from click.testing import CliRunner
 from livo_bench.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.compare import compare
+from livo_bench.report import curves
 from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.rows import as_markdown
 from livo_bench.report.tables import read_aggregates
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "docs/comparison/trade_off.svg"
+CURVES = ROOT / "docs" / "livo"
 
 
 def _output(*arguments: str) -> str:
@@ -89,6 +91,11 @@ def differences() -> str:
     ).strip("\n")
 
 
+def quirks() -> str:
+    """What the quirks of the released evaluation move."""
+    return _output("report", "--explain", "--format", "markdown")
+
+
 def parts() -> str:
     """What it took to train each network."""
     return as_markdown(
@@ -117,7 +124,11 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
     "docs/livo.md": {"goals": reached},
-    "docs/comparison.md": {"trade-off": trade_off, "differences": differences},
+    "docs/comparison.md": {
+        "trade-off": trade_off,
+        "differences": differences,
+        "quirks": quirks,
+    },
 }
 """By file, what stands between `<!-- name -->` and `<!-- /name -->`."""
 
@@ -136,5 +147,11 @@ def refreshed(file: str) -> str:
 
 if __name__ == "__main__":
     draw_trade_off(read_aggregates(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
+    trained = curves.read_training_curves(ROOT / "methods", "mini")
+    curves.convergence(trained, CURVES / "convergence.svg")
+    if (ROOT / "results" / "mini" / curves.SWEEPS).exists():
+        sweeps = curves.read_sweeps(ROOT / "results" / "mini", "mini")
+        curves.data_efficiency(sweeps, CURVES / "data_efficiency.svg")
+        curves.margins(sweeps, CURVES / "margins.svg")
     for name in BLOCKS:
         (ROOT / name).write_text(refreshed(name), encoding="utf-8")

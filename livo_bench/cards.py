@@ -20,6 +20,8 @@ SCALES = ("mini", "sd")
 SAMPLERS = ("dpmsolver++",)
 DTYPES = ("float32", "float16", "bfloat16")
 JUDGES = ("attributes", "hazards", "features")
+OURS = "ours"
+"""The protocol unless a run asks for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,13 @@ class MethodCard:
     settings: Mapping[str, Scalar]
     """Handed to the adapter; a variant replaces some of them."""
     variants: Mapping[str, Variant]
+    published: Mapping[str, str]
+    """Repositories of weights that the method's folder does not hold, by what their place in it
+    would be: `sd15/livo` for `weights/sd15/livo`."""
+
+    def published_for(self, model: str) -> list[str]:
+        """Those for one model."""
+        return [place for name, place in self.published.items() if name.startswith(f"{model}/")]
 
     def is_for(self, task: str, subset: str) -> bool:
         """Whether the method is made for a subset of a task."""
@@ -137,6 +146,31 @@ class TaskCard:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtocolCard:
+    """`livo_bench/presets/<name>.toml`: conventions of a whole evaluation, as `--protocol`."""
+
+    path: Path
+    name: str
+    title: str
+    summary: str
+    """One sentence."""
+    images: int
+    """That a prompt must have; 0 for any number."""
+    jpeg: int
+    """Quality of the JPEG files that all judges but the attribute judge see; 0 for none."""
+    own_reference: tuple[str, ...]
+    """`task/subset/category` whose FID reference is the evaluated model's own images."""
+    differences: tuple[str, ...]
+    """To ours, a sentence each."""
+    settings: Mapping[str, Scalar]
+    """Laid over the settings of methods that have them."""
+
+    def of(self, model: str) -> str:
+        """The name that a model's results have under this protocol, so that no table mixes two."""
+        return model if self.name == OURS else f"{model}@{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Judge:
     """A network that judges or annotates images."""
 
@@ -144,6 +178,8 @@ class Judge:
     """Hub id, a folder (as absolute path), or the name of one of torch-fidelity's networks."""
     dtype: str
     """Precision."""
+    licence: str = ""
+    """Of the weights, as `fetch` tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +222,8 @@ class ModelCard:
     """On disk, with scores, for `--plan`."""
     judges: Mapping[str, Judge]
     """The evaluators: `attributes`, `hazards`, `features`."""
+    confusion: Path | None
+    """CSV of the judges' measured confusion matrices, see `metrics.judge_error`."""
     annotator: Judge | None
     """Labels training data; shares no weights with a judge. None for a model nothing trains on."""
     world: str | None
@@ -193,6 +231,11 @@ class ModelCard:
     parts: tuple[Part, ...]
     quality: Mapping[str, float]
     """Measured, fractions in [0, 1] unless the name says otherwise."""
+    licence: str
+    """Of the pipeline's weights."""
+    memory: Mapping[str, int]
+    """Parameters of `unet`, `text` and `vae`, and bytes of activations of a picture, for
+    `train --plan`; `benchmarks/memory.py` counts them."""
 
 
 def _folder_name(table: Table, folder: Path) -> str:
@@ -243,9 +286,14 @@ def read_method_card(path: Path) -> MethodCard:
             name: _variant(name, table, told, settings)
             for name, table in card.named_tables("variants").items()
         },
+        published=_published(card.table("published")),
     )
     card.done()
     return result
+
+
+def _published(table: Table) -> dict[str, str]:
+    return {name: table.text(name) for name in table.names()}
 
 
 def _subset(
@@ -307,6 +355,28 @@ def read_task_card(path: Path) -> TaskCard:
     return result
 
 
+def read_protocol_card(path: Path) -> ProtocolCard:
+    """Read `presets/<name>.toml`.
+
+    Raises:
+        BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
+    """
+    card = read_table(path)
+    result = ProtocolCard(
+        path=path,
+        name=card.name("name", path.stem),
+        title=card.text("title"),
+        summary=card.text("summary"),
+        images=card.whole("images", 0),
+        jpeg=card.whole("jpeg", 0),
+        own_reference=card.texts("own_reference"),
+        differences=card.texts("differences"),
+        settings=card.table("settings").scalars(),
+    )
+    card.done()
+    return result
+
+
 def _place(location: str, card: Path) -> str:
     """A hub id as it is; a path, which starts with a dot or a slash, from the card's folder."""
     if location.startswith((".", "/")):
@@ -315,7 +385,11 @@ def _place(location: str, card: Path) -> str:
 
 
 def _judge(table: Table) -> Judge:
-    judge = Judge(_place(table.text("weights"), table.file), table.choice("dtype", DTYPES))
+    judge = Judge(
+        weights=_place(table.text("weights"), table.file),
+        dtype=table.choice("dtype", DTYPES),
+        licence=table.text("licence") if table.has("licence") else "",
+    )
     table.done()
     return judge
 
@@ -330,6 +404,10 @@ def _part(table: Table) -> Part:
     )
     table.done()
     return part
+
+
+def _memory(table: Table) -> dict[str, int]:
+    return {name: table.whole(name, 1) for name in table.names()}
 
 
 def read_model_card(path: Path) -> ModelCard:
@@ -357,10 +435,13 @@ def read_model_card(path: Path) -> ModelCard:
         rate=card.number("rate", 0.001),
         bytes_per_image=card.whole("bytes_per_image", 1),
         judges={name: _judge(judges.table(name)) for name in JUDGES},
+        confusion=Path(_place(card.text("confusion"), path)) if card.has("confusion") else None,
         annotator=_judge(card.table("annotator")) if card.has("annotator") else None,
         world=card.text("world") if card.has("world") else None,
         parts=tuple(_part(table) for table in card.tables("parts")),
         quality=card.table("quality").numbers(),
+        licence=card.text("licence") if card.has("licence") else "",
+        memory=_memory(card.table("memory")),
     )
     judges.done()
     card.done()

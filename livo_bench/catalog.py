@@ -18,19 +18,21 @@ from types import ModuleType
 from typing import TypeVar
 
 from livo_bench.cards import (
-    Judge,
+    OURS,
     MethodCard,
     ModelCard,
+    ProtocolCard,
     Subset,
     TaskCard,
     read_method_card,
     read_model_card,
+    read_protocol_card,
     read_task_card,
 )
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.protocols import Method, MethodContext, OwnGenerator, WithFiles
 from livo_bench.records import Recipe, Request
-from livo_bench.weights import find_weights
+from livo_bench.weights import find_weights, repository_of
 
 Card = TypeVar("Card")
 
@@ -71,6 +73,36 @@ def value_tasks() -> dict[str, TaskCard]:
 def model_cards() -> dict[str, ModelCard]:
     """The built-in models by name."""
     return {card.name: card for card in _cards(_PACKAGE / "models", "*.toml", read_model_card)}
+
+
+def protocol_cards() -> dict[str, ProtocolCard]:
+    """The evaluation protocols by name."""
+    return {card.name: card for card in _cards(_PACKAGE / "presets", "*.toml", read_protocol_card)}
+
+
+def protocol_card(name: str) -> ProtocolCard:
+    """Find an evaluation protocol.
+
+    Raises:
+        UnknownName: No such protocol.
+    """
+    known = protocol_cards()
+    if name not in known:
+        raise _unknown("protocol", name, known)
+    return known[name]
+
+
+def results_of(model: str) -> tuple[str, ProtocolCard]:
+    """The model and the protocol behind the name of results, see `ProtocolCard.of`."""
+    known = protocol_cards()
+    name, _, protocol = model.rpartition("@")
+    return (name, known[protocol]) if name and protocol in known else (model, known[OURS])
+
+
+def run_options(model: str) -> str:
+    """What `livo-bench run` has to be given for results of a name."""
+    name, protocol = results_of(model)
+    return f"--model {name}" + (f" --protocol {protocol.name}" if name != model else "")
 
 
 def _cards(folder: Path, pattern: str, read: Callable[[Path], Card]) -> list[Card]:
@@ -116,7 +148,12 @@ class LoadedMethod:
         return recipe if self.generator is None else replace(recipe, generator=self.generator)
 
 
-def load_method(spec: str, model: ModelCard, weights: str | None = None) -> LoadedMethod:
+def load_method(
+    spec: str,
+    model: ModelCard,
+    weights: str | None = None,
+    protocol: ProtocolCard | None = None,
+) -> LoadedMethod:
     """Load one method with its code.
 
     Args:
@@ -124,6 +161,7 @@ def load_method(spec: str, model: ModelCard, weights: str | None = None) -> Load
             known by its leading dot or slash.
         model: What the method will run on.
         weights: Folder or repository of weights to use instead of the method's own.
+        protocol: Whose settings are laid over the method's; ours when None.
 
     Raises:
         UnknownName: No such method or variant.
@@ -138,6 +176,8 @@ def load_method(spec: str, model: ModelCard, weights: str | None = None) -> Load
             raise _unknown(f"variant of {card.name!r}", variant, card.variants)
         name, title = f"{name}:{variant}", card.variants[variant].title
         settings |= card.variants[variant].settings
+    if protocol is not None:
+        settings |= {k: v for k, v in protocol.settings.items() if k in settings}
     if weights is not None:
         if "weights" not in settings:
             raise BadInput(
@@ -145,7 +185,7 @@ def load_method(spec: str, model: ModelCard, weights: str | None = None) -> Load
                 "`weights`. Leave --weights out."
             )
         settings["weights"] = weights
-    method = _adapter(card, MethodContext(card.folder, settings, model))
+    method = _adapter(card, MethodContext(card.folder, settings, model, card.published))
     generator = None
     if isinstance(method, OwnGenerator):
         settings_text = json.dumps(settings, sort_keys=True)
@@ -238,62 +278,55 @@ def model_card(spec: str) -> ModelCard:
     """Find a model.
 
     Args:
-        spec: A built-in name, the path of a card `./my-model.toml`, or a diffusers Stable Diffusion
-            folder, which is judged by the networks of the released evaluation.
+        spec: A built-in name, the path of a card `./my-model.toml`, or a Stable Diffusion in
+            diffusers' format: a folder, or a Hugging Face repository `owner/name@revision`. The
+            latter two have the settings and judges of `sd15`.
 
     Raises:
         UnknownName: No such model.
-        BadInput: The card or folder is not what it should be.
+        BadInput: The card or folder is not what it should be, or the repository has not been
+            fetched.
     """
     if spec.endswith(".toml"):
         return read_model_card(Path(spec))
-    if _is_folder(spec):
-        return _folder_card(_existing_folder(spec, "--model"))
     known = model_cards()
+    if _is_folder(spec):
+        folder = _existing_folder(spec, "--model")
+        return _like_sd15(known, folder.name, str(folder))
+    if repository := repository_of(spec):
+        return _like_sd15(known, repository.id.replace("/", "--"), spec)
     if spec not in known:
-        hint = "For a model of your own, pass its card or diffusers folder: --model ./my-model"
+        hint = (
+            "For a model of your own, pass its card, diffusers folder or Hugging Face repository: "
+            "--model ./my-model"
+        )
         raise _unknown("model", spec, known, hint)
     return known[spec]
 
 
-def _folder_card(folder: Path) -> ModelCard:
-    """A Stable Diffusion folder with the released evaluation's settings and judges."""
-    find_weights(folder, "model_index.json")
-    return ModelCard(
-        path=folder,
-        name=folder.name,
-        title=folder.name,
-        scale="sd",
-        pipeline=str(folder),
-        size=_image_size(folder),
-        steps=25,
-        guidance=7.5,
-        sampler="dpmsolver++",
-        dtype="float16",
-        block=25,
-        rate=2.0,
-        bytes_per_image=500_000,
-        judges={
-            "attributes": Judge("ViT-L-14@openai", "float32"),
-            "hazards": Judge("llava-hf/llava-1.5-7b-hf", "float16"),
-            "features": Judge("inception-v3-compat", "float32"),
-        },
-        annotator=None,
-        world=None,
-        parts=(),
-        quality={},
+def _like_sd15(known: Mapping[str, ModelCard], name: str, pipeline: str) -> ModelCard:
+    """The card of Stable Diffusion 1.5 with another pipeline."""
+    return replace(
+        known["sd15"],
+        path=Path(pipeline),
+        name=name,
+        title=name,
+        pipeline=pipeline,
+        size=_image_size(pipeline),
+        licence="",
     )
 
 
-def _image_size(folder: Path) -> int:
+def _image_size(pipeline: str) -> int:
     """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
-    unet = find_weights(folder / "unet", "config.json").config
-    vae = find_weights(folder / "vae", "config.json").config
+    find_weights(pipeline, "model_index.json")
+    unet = find_weights(pipeline, "unet/config.json").config
+    vae = find_weights(pipeline, "vae/config.json").config
     try:
         return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{folder} is not a Stable Diffusion folder: unet/config.json or vae/config.json says "
+            f"{pipeline} is not a Stable Diffusion model: unet/config.json or vae/config.json says "
             f"no image size ({error!r}). Expected a folder written by save_pretrained."
         ) from error
 
@@ -311,9 +344,14 @@ def overview(kind: str | None = None) -> list[dict[str, str]]:
     """What can be run, a row each, variants and subsets included.
 
     Args:
-        kind: `methods`, `tasks` or `models`; None for all three.
+        kind: `methods`, `tasks`, `models` or `protocols`; None for all of them.
     """
-    rows = {"methods": _method_rows, "tasks": _task_rows, "models": _model_rows}
+    rows = {
+        "methods": _method_rows,
+        "tasks": _task_rows,
+        "models": _model_rows,
+        "protocols": _protocol_rows,
+    }
     return [row for name in ([kind] if kind else rows) for row in rows[name]()]
 
 
@@ -339,12 +377,17 @@ def _model_rows() -> Iterator[dict[str, str]]:
         yield _overview_row("model", card.name, card.title, settings)
 
 
+def _protocol_rows() -> Iterator[dict[str, str]]:
+    for card in protocol_cards().values():
+        yield _overview_row("protocol", card.name, card.title, card.summary)
+
+
 def _overview_row(kind: str, name: str, title: str, summary: str) -> dict[str, str]:
     return {"kind": kind, "name": name, "title": title, "summary": summary}
 
 
 def card_text(name: str) -> str:
-    """The text of one built-in method's, task's or model's card.
+    """The text of one built-in method's, task's, model's or protocol's card.
 
     Raises:
         UnknownName: No card has this name.
@@ -353,6 +396,7 @@ def card_text(name: str) -> str:
         **{card.name: card.folder / "card.toml" for card in method_cards().values()},
         **{card.name: card.folder / "card.toml" for card in task_cards().values()},
         **{card.name: card.path for card in model_cards().values()},
+        **{card.name: card.path for card in protocol_cards().values()},
     }
     if name not in places:
         raise _unknown("card", name, places)

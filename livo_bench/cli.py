@@ -15,16 +15,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from livo_bench import interrupt
 from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.console import RenderableType
 
+    from livo_bench.check import Check
     from livo_bench.report.rows import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
+REPORT = "./results/report"
+FORMS = ("table", "markdown", "latex", "csv", "json")
+FOR_PEOPLE = FORMS[:3]
+"""Formats whose numbers are rounded and x100."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
@@ -42,14 +49,27 @@ class _Example(click.Command):
 
 
 class _Program(click.Group):
-    """Turns the library's errors into a message and an exit code; other errors are bugs."""
+    """Turns the library's errors and signals into a message and an exit code; other errors are
+    bugs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with interrupt.listening():
+                return super().invoke(ctx)
         except LivoBenchError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
+        except interrupt.Stopped as stopped:
+            kept = getattr(stopped, "__notes__", ["What was finished is kept."])
+            command = shlex.join(["livo-bench", *ctx.obj])
+            click.echo(
+                f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True
+            )
+            ctx.exit(stopped.exit_code)
 
 
 @click.group(
@@ -72,7 +92,17 @@ def _runs_option(command: Command) -> Command:
 
 def _model_option(command: Command) -> Command:
     return click.option(
-        "--model", default="mini", help="Name, card (.toml) or diffusers folder of the model."
+        "--model",
+        default="mini",
+        help="Name, card (.toml), diffusers folder or Hugging Face repository of the model.",
+    )(command)
+
+
+def _results_option(command: Command) -> Command:
+    return click.option(
+        "--model",
+        default="mini",
+        help="Whose results; NAME@released for those of the released protocol.",
     )(command)
 
 
@@ -88,13 +118,26 @@ def _settings_option(command: Command) -> Command:
     )(command)
 
 
+def _rate_option(command: Command) -> Command:
+    return click.option(
+        "--rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Images a second to plan with.  [default: the model card's]",
+    )(command)
+
+
+def _require_plan(rate: float | None, plan: bool) -> None:
+    if rate is not None and not plan:
+        raise click.UsageError("--rate is what --plan plans with. Add --plan, or leave it out.")
+
+
 def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["table", "markdown", "csv", "json"]),
+        type=click.Choice(FORMS),
         default="table",
-        help="How to print; csv and json hold every digit.",
+        help="How to print; csv and json hold every digit, latex needs the package booktabs.",
     )(command)
 
 
@@ -103,7 +146,6 @@ def _format_option(command: Command) -> Command:
     "--method",
     "methods",
     multiple=True,
-    required=True,
     help="Name, name:variant or folder of a method, or all; repeat it for several.",
 )
 @click.option(
@@ -126,8 +168,28 @@ def _format_option(command: Command) -> Command:
     help="Precision.  [default: the model card's]",
 )
 @_runs_option
-@click.option("--weights", help="Folder of trained weights to use instead of the method's own.")
+@click.option(
+    "--weights",
+    help="Folder of trained weights, or hub:OWNER/NAME/FOLDER, instead of the method's own.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["ours", "released"]),
+    default="ours",
+    help="Conventions of the evaluation; livo-bench show released lists the differences.",
+)
+@click.option(
+    "--scorer",
+    metavar="NAME|FOLDER",
+    help="Another judge for the images that are stored; makes none. Its results lie apart.",
+)
+@click.option(
+    "--independent-reference",
+    is_flag=True,
+    help="Sample the unaligned model from other noise, too, for FID and its floor.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
+@_rate_option
 def run(
     methods: tuple[str, ...],
     task: str,
@@ -139,13 +201,21 @@ def run(
     dtype: str | None,
     runs: Path,
     weights: str | None,
+    protocol: str,
+    scorer: str | None,
+    independent_reference: bool,
     plan: bool,
+    rate: float | None,
 ) -> None:
     """Sample, score and summarise methods on a task."""
     from livo_bench import runner
 
+    if not methods and not plan:
+        raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
+    _require_plan(rate, plan)
+
     options: dict[str, Any] = {
-        "methods": list(methods),
+        "methods": list(methods) or ["sd"],
         "task": task,
         "model": model,
         "images": images,
@@ -155,12 +225,44 @@ def run(
         "dtype": dtype,
         "runs": runs,
         "weights": weights,
+        "protocol": protocol,
+        "scorer": scorer,
+        "independent_reference": independent_reference,
     }
     if plan:
-        click.echo(runner.plan(**options))
+        click.echo(runner.plan(**options, rate=rate))
     else:
         for folder in runner.run(**options):
             click.echo(folder)
+
+
+@main.command(cls=_Example, example="livo-bench fetch --model sd15")
+@_model_option
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Whose published weights to get; repeatable.  [default: those of all methods]",
+)
+@click.option("--weights", help="A repository of weights to get besides, hub:OWNER/NAME/FOLDER.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Copy from what another machine fetched with HF_HOME and TORCH_HOME set to this folder.",
+)
+@_format_option
+def fetch(
+    model: str, methods: tuple[str, ...], weights: str | None, source: Path | None, form: str
+) -> None:
+    """Get the weights of a model, its judges and its methods, and check them."""
+    from livo_bench import fetch as fetching
+
+    rows = fetching.fetch(model, methods, weights, source)
+    if rows:
+        _print_rows(rows, form)
+    else:
+        click.echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
 
 
 @main.command(cls=_Example, example="livo-bench train --method livo")
@@ -181,6 +283,8 @@ def run(
 @click.option("--gamma-1", type=click.FloatRange(min=0), help="Margin of the preferred hinge.")
 @click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
 @click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--plan", is_flag=True, help="Say what the training would take, and stop.")
+@_rate_option
 @_device_option
 @_settings_option
 @_runs_option
@@ -198,6 +302,8 @@ def train(
     gamma_1: float | None,
     gamma_2: float | None,
     steps: int | None,
+    plan: bool,
+    rate: float | None,
     device: str,
     settings: Path | None,
     runs: Path,
@@ -205,6 +311,15 @@ def train(
 ) -> None:
     """Train a method, or go on where a training stopped."""
     from livo_bench.livo import preference
+
+    _require_plan(rate, plan)
+    if plan:
+        from livo_bench import training_plan
+
+        chosen = settings or preference.SETTINGS
+        click.echo(training_plan.plan(method, model, steps, chosen, rate))
+        return
+    from livo_bench import processes
     from livo_bench.training import train as train_method
 
     weights = train_method(
@@ -221,6 +336,8 @@ def train(
         out,
         settings or preference.SETTINGS,
     )
+    if not processes.first():
+        return
     words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
@@ -228,58 +345,137 @@ def train(
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")
-@click.argument(
-    "folder", type=click.Path(file_okay=False, path_type=Path), default=RUNS, required=False
-)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option(
     "--table",
-    type=click.Choice(["2", "3", "trade-off", "overcorrection"]),
+    type=click.Choice(["1", "2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
     default="2",
     help="Number in the paper, or one of our own.",
 )
 @click.option(
     "--figure",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Draw the trade-off into an .svg or .png file instead.",
+    type=click.Choice(["trade-off", "data-efficiency", "margins", "convergence", "cases"]),
+    help="Draw this instead, into --out.",
 )
-@click.option("--model", default="mini", help="Whose results.")
-@_format_option
-def report(folder: Path, table: str, figure: Path | None, model: str, form: str) -> None:
-    """Print tables or draw the trade-off from the results in a folder."""
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Say instead how far each quirk of the released evaluation moves each number.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where a figure goes, an .svg or .png file (.png for cases), or the folder of html.  "
+    f"[default of html: {REPORT}]",
+)
+@click.option("--no-images", is_flag=True, help="Leave the pictures out of html.")
+@_results_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMS, "html"]),
+    default="table",
+    help="How to print; csv and json hold every digit, latex needs the package booktabs, html is a "
+    "folder with all there is to see.",
+)
+def report(
+    folder: Path | None,
+    table: str,
+    figure: str | None,
+    explain: bool,
+    out: Path | None,
+    no_images: bool,
+    model: str,
+    form: str,
+) -> None:
+    """Print the tables of the paper, draw its figures, or write a page.
+
+    FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
+    the package and is taken from there if none is named: the quirks, the sweeps behind
+    data-efficiency and margins, and the trainings behind convergence.
+    """
+    if form == "html":
+        from livo_bench.report import html
+
+        runs = folder or Path(RUNS)
+        click.echo(html.write(out or Path(REPORT), runs, model, images=not no_images))
+        return
+    if no_images:
+        raise click.UsageError("--no-images is for --format html.")
+    if (figure is None) != (out is None):
+        raise click.UsageError("A figure needs a name and a file: --figure NAME --out FILE")
+    if figure is not None and out is not None:
+        _draw_figure(figure, folder, model, out)
+        click.echo(out)
+        return
+    if explain:
+        from livo_bench.catalog import DATA
+        from livo_bench.report import quirks
+
+        measured = quirks.read(folder or DATA / "results" / "mini", model)
+        if form in FOR_PEOPLE:
+            _print_rows(quirks.as_rows(measured), form)
+        else:
+            _print_rows(_records(measured), form)
+        return
+    if table == "1":
+        from livo_bench.report.dataset import table_1
+
+        _print_rows(_records(table_1(folder or Path(RUNS), model)), form)
+        return
     from livo_bench.report import tables
 
-    aggregates = tables.read_aggregates(folder, model)
-    if figure is not None:
-        from livo_bench.report.figures import trade_off
+    if table == "thresholds":
+        from livo_bench.report import thresholds
 
-        trade_off(aggregates, figure)
-        click.echo(figure)
+        readings = thresholds.thresholds(folder or Path(RUNS), model)
+        for_people = form in FOR_PEOPLE
+        _print_rows(
+            thresholds.as_rows(readings) if for_people else list(map(asdict, readings)), form
+        )
         return
     lay_out = {
         "2": tables.table_2,
         "3": tables.table_3,
         "trade-off": tables.trade_off,
         "overcorrection": tables.overcorrection,
+        "fid": tables.fid,
     }[table]
-    rows, laid_out = lay_out(aggregates)
+    rows, laid_out = lay_out(tables.read_aggregates(folder or Path(RUNS), model))
     if form == "table":
         _print(tables.as_rich(laid_out))
-    elif form == "markdown":
-        click.echo(tables.as_markdown(laid_out))
+    elif form in FOR_PEOPLE:
+        as_text = {"markdown": tables.as_markdown, "latex": tables.as_latex}
+        click.echo(as_text[form](laid_out))
     else:
-        _print_rows(tables.records(rows), form)
+        _print_rows(_records(rows), form)
+
+
+def _draw_figure(figure: str, folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.catalog import DATA
+    from livo_bench.report import curves, figures, grid, tables
+
+    runs = folder or Path(RUNS)
+    if figure == "trade-off":
+        figures.trade_off(tables.read_aggregates(runs, model), out)
+    elif figure == "cases":
+        grid.cases(out, model, runs)
+    elif figure == "convergence":
+        curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)
+    else:
+        sweeps = curves.read_sweeps(folder or DATA / "results" / "mini", model)
+        (curves.margins if figure == "margins" else curves.data_efficiency)(sweeps, out)
 
 
 @main.command(cls=_Example, example="livo-bench check --baseline results/mini --method sd")
 @click.option(
     "--baseline",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="Folder of results to hold the new ones against.",
 )
 @_runs_option
-@click.option("--model", default="mini", help="Whose results.")
+@_results_option
 @click.option("--method", "methods", multiple=True, help="Check these only; repeatable.")
 @click.option("--task", "tasks", multiple=True, help="Check these only; repeatable.")
 @click.option(
@@ -292,9 +488,30 @@ def report(folder: Path, table: str, figure: Path | None, model: str, form: str)
     "--margin",
     type=click.FloatRange(min=0),
     default=2.0,
-    help="Points (x100) by which a metric may be worse.",
+    help="Points (x100) by which a mean over prompts may be worse.",
 )
-@_format_option
+@click.option(
+    "--prompt-margin",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    help="Points by which a single prompt may be worse.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "csv", "json", "junit"]),
+    default="table",
+    help="How to print; markdown is a comment for a pull request.",
+)
+@click.option(
+    "--out",
+    "files",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Write it to a .md, .json, .xml (JUnit) or .csv file too; repeatable.",
+)
+@click.option("--update", is_flag=True, help="Make these results the baseline, and stop.")
 def check(
     baseline: Path,
     runs: Path,
@@ -303,30 +520,66 @@ def check(
     tasks: tuple[str, ...],
     alpha: float,
     margin: float,
+    prompt_margin: float,
     form: str,
+    files: tuple[Path, ...],
+    update: bool,
 ) -> None:
     """Compare results with a baseline on the images that both have.
 
     Exit code 0: pass, 1: regression, 2: wrong usage, 3: not comparable, 4: incomplete.
     """
     from livo_bench import check as gate
+    from livo_bench.baseline import update as update_baseline
+    from livo_bench.report import gate as forms
 
+    if not (update or baseline.is_dir()):
+        raise click.BadParameter(
+            f"There is no folder {baseline}. Make it of the results at hand: add --update",
+            param_hint="--baseline",
+        )
+    for path in files:
+        forms.form_of(path)
+    outcome: gate.Check | LivoBenchError
     try:
-        comparisons = gate.check(baseline, runs, model, methods, tasks, alpha, margin / 100)
+        if update:
+            click.echo("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
+            return
+        outcome = gate.check(
+            baseline, runs, model, methods, tasks, alpha, margin / 100, prompt_margin / 100
+        )
     except (NotComparable, Incomplete) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(3 if isinstance(error, NotComparable) else 4)
-    for_people = form in ("table", "markdown")
-    _print_rows(gate.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form)
-    regressions = sum(comparison.regression for comparison in comparisons)
-    click.echo(f"{regressions} of {len(comparisons)} metrics regressed.", err=True)
-    sys.exit(1 if regressions else 0)
+        outcome = error
+    for path in files:
+        forms.write(outcome, path)
+    if isinstance(outcome, gate.Check):
+        _print_check(outcome, form)
+        sys.exit(1 if outcome.regressions else 0)
+    if form not in ("table", "csv"):
+        click.echo(forms.render(outcome, form))
+    click.echo(f"Error: {outcome}", err=True)
+    sys.exit(3 if isinstance(outcome, NotComparable) else 4)
+
+
+def _print_check(check: Check, form: str) -> None:
+    from livo_bench.report import gate as forms
+
+    if form == "table":
+        _print_rows(forms.metric_rows(check.metrics), form)
+        if failed := [prompt for prompt in check.prompts if prompt.regression]:
+            click.echo()
+            _print_rows(forms.prompt_rows(failed), form)
+    else:
+        click.echo(forms.render(check, form))
+    for sample in check.samples:
+        click.echo(forms.sample_line(sample), err=True)
+    click.echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
 @main.command(cls=_Example, example="livo-bench compare sd livo --task bias --runs results/mini")
 @click.argument("methods", nargs=-1, required=True)
 @click.option("--task", default="all", help="Name, name/subset, or all that they have in common.")
-@click.option("--model", default="mini", help="Whose results.")
+@_results_option
 @_runs_option
 @click.option(
     "--prompts", type=click.IntRange(min=0), default=10, help="How many to list, worst first."
@@ -355,7 +608,7 @@ def compare(
 
     metrics, per_prompt = comparing.compare(methods, task, model, runs)
     worst = per_prompt[:prompts]
-    if form in ("table", "markdown"):
+    if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
         if worst:
             click.echo()
@@ -370,10 +623,12 @@ def compare(
 
 
 @main.command("list", cls=_Example, example="livo-bench list methods")
-@click.argument("kind", type=click.Choice(["methods", "tasks", "models"]), required=False)
+@click.argument(
+    "kind", type=click.Choice(["methods", "tasks", "models", "protocols"]), required=False
+)
 @_format_option
 def list_(kind: str | None, form: str) -> None:
-    """List the methods, tasks and models that can be run."""
+    """List the methods, tasks, models and protocols that can be run."""
     from livo_bench import catalog
 
     _print_rows(catalog.overview(kind), form)
@@ -382,7 +637,7 @@ def list_(kind: str | None, form: str) -> None:
 @main.command(cls=_Example, example="livo-bench show sd")
 @click.argument("name")
 def show(name: str) -> None:
-    """Print the card of a method, task or model in full."""
+    """Print the card of a method, task, model or protocol in full."""
     from livo_bench import catalog
 
     click.echo(catalog.card_text(name), nl=False)
@@ -419,12 +674,11 @@ def build_data(
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
     from livo_bench.livo import preference
-    from livo_bench.report import tables
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen)
     click.echo(folder, err=True)
-    _print_rows(tables.records(counts), form)
+    _print_rows(_records(counts), form)
 
 
 @data.command(cls=_Example, example="livo-bench data retrieve --retriever embeddings")
@@ -459,7 +713,7 @@ def retrieve(
     from livo_bench.livo import comparison
 
     comparisons = comparison.compare(retrievers, model, split, language_model, runs)
-    for_people = form in ("table", "markdown")
+    for_people = form in FOR_PEOPLE
     _print_rows(
         comparison.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form
     )
@@ -522,13 +776,40 @@ def measure(work: Path) -> None:
     click.echo(card_tables(work))
 
 
+@mini.command(cls=_Example, example="livo-bench mini confusion")
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="./results/runs/mini-build",
+    help="Folder of the build, for held-out renders.",
+)
+@_device_option
+def confusion(work: Path, device: str) -> None:
+    """Measure the judges' confusion matrices, as CSV."""
+    from livo_bench.mini.measure import confusion as measure_confusion
+    from livo_bench.session import find_device
+
+    click.echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
+
+
+def _records(frame: DataFrame) -> Sequence[Row]:
+    from livo_bench.report.tables import records
+
+    return records(frame)
+
+
 def _print_rows(rows: Sequence[Row], form: str) -> None:
     from livo_bench.report import rows as forms
 
     if form == "table":
         _print(forms.as_rich(rows))
     else:
-        as_text = {"markdown": forms.as_markdown, "csv": forms.as_csv, "json": forms.as_json}
+        as_text = {
+            "markdown": forms.as_markdown,
+            "latex": forms.as_latex,
+            "csv": forms.as_csv,
+            "json": forms.as_json,
+        }
         click.echo(as_text[form](rows))
 
 

@@ -7,23 +7,35 @@ cancels in the difference.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from scipy import stats
+
 from livo_bench import paired
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.catalog import run_options
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
+from livo_bench.metrics.statistics import (
+    bootstrap_over_prompts,
+    detectable_difference,
+    p_different,
+)
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.records import Run
 
+ALPHA = 0.05
+"""Of the differences that have a verdict, the share that may be expected to be truly zero."""
 TAIL = 0.025
 """Beyond either end of a 95 % interval."""
 
-CONDITIONS = {"model": ("digest",), "settings": ("seed", "steps", "guidance", "sampler")}
+CONDITIONS = {
+    "model": ("digest",),
+    "prompts": ("list",),
+    "settings": ("seed", "steps", "guidance", "sampler"),
+}
 """What two methods must have in common to be the only difference, by section of `run.json`."""
 
 
@@ -47,13 +59,15 @@ class Difference:
     difference: float
     """Now minus before."""
     low: float
-    """Lower end of the 95 % interval of the difference over the population of prompts; of a single
-    prompt, which has none, this and the next two are NaN."""
+    """Lower end of the 95 % interval of the difference over the population of prompts, which
+    speaks for itself alone; of a single prompt, which has none, this and the next three are NaN."""
     high: float
     detectable: float
     """Size of the true difference whose interval would exclude zero 4 times out of 5."""
+    p_corrected: float
+    """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
-    """`lower` or `higher` where the interval excludes zero, else `unclear`."""
+    """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt."""
 
 
 class Comparison(NamedTuple):
@@ -74,8 +88,11 @@ def compare(
     """Hold methods against the first of them, on exactly the images that both have scored.
 
     Each interval speaks for itself: of twenty differences that are truly zero, one is expected to
-    exclude zero. The differences are those of alignment alone; what it costs in fidelity says
-    `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
+    exclude zero. Verdicts hold together: of the means over prompts that are called lower or higher,
+    at most 5 % are expected to be truly unchanged (Benjamini and Hochberg 1995, for differences
+    that depend positively on one another, as D1 and D2 do). The differences are those of alignment
+    alone; what it costs in fidelity says `livo-bench report`. Images that a judge gave no answer
+    for, on either side, are left out.
 
     Args:
         methods: Two or more, as results name them: `sd`, `livo:wo-v`. The first is the baseline.
@@ -105,7 +122,7 @@ def compare(
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
-    return Comparison([_difference(pair, slice(None), ALL) for pair in pairs], prompts)
+    return Comparison(differences(pairs), prompts)
 
 
 def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
@@ -133,8 +150,21 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if {side.run.method for sides in found for side in sides} != set(methods):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
-        _refuse_other_conditions(sides)
+        refuse_other_conditions(sides)
     return found
+
+
+def refuse_other_conditions(sides: Sequence[Results]) -> None:
+    """See that nothing but the method differs between results, by what runs recorded.
+
+    Raises:
+        NotComparable: Something in `CONDITIONS` differs.
+    """
+    paired.refuse_other_conditions(
+        sides,
+        CONDITIONS,
+        "Expected the method to be the only difference. Run them with one livo-bench run.",
+    )
 
 
 def _only(side: Results, subset: str) -> Results:
@@ -151,39 +181,27 @@ def _what_lacks(
     return (
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
         f"on task {task!r}; of model {model!r} it has {there}. Make what is missing with\n"
-        f"    livo-bench run {words} --task {task} --model {model} --runs {runs}"
+        f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )
-
-
-def _refuse_other_conditions(sides: Sequence[Results]) -> None:
-    """Compare what the runs recorded of themselves; a reference in one file recorded nothing."""
-    paths = [folder / "run.json" for side in sides for folder in side.folders]
-    records = {path: _read_record(path) for path in paths if path.is_file()}
-    for section, fields in CONDITIONS.items():
-        for field in fields:
-            values = {str(record[section][field]): path for path, record in records.items()}
-            if len(values) > 1:
-                found = ", ".join(f"{value} in {path}" for value, path in values.items())
-                raise NotComparable(
-                    f"The methods were run with different {section} {field}: {found}. Expected "
-                    "the method to be the only difference. Run them with one livo-bench run."
-                )
-
-
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
-    try:
-        record: dict[str, dict[str, object]] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
-    return record
 
 
 def _pairs(baseline: Results, other: Results) -> list[Pair]:
     shared = paired.shared_images(baseline, other)
     answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
     return paired.pair(baseline, other, shared[answered])
+
+
+def differences(pairs: Sequence[Pair]) -> list[Difference]:
+    """Means over prompts, whose tests are corrected for their number, in the order given."""
+    if not pairs:
+        return []
+    p_corrected = stats.false_discovery_control(
+        [p_different(pair.differences, pair.reach, pair.images_of_one) for pair in pairs]
+    )
+    return [
+        replace(_difference(pair, slice(None), ALL), p_corrected=p, verdict=_verdict(pair, p))
+        for pair, p in zip(pairs, p_corrected.tolist(), strict=True)
+    ]
 
 
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
@@ -204,8 +222,15 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         low=low,
         high=high,
         detectable=detectable_difference(differences, TAIL),
-        verdict="lower" if high < 0 else "higher" if low > 0 else "unclear",
+        p_corrected=float("nan"),
+        verdict="",
     )
+
+
+def _verdict(pair: Pair, p: float) -> str:
+    if p >= ALPHA:
+        return "unclear"
+    return "lower" if pair.differences.mean() < 0 else "higher"
 
 
 # Printing ----------------------------------------------------------------------------------------
@@ -223,6 +248,7 @@ def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
             **_values(d),
             "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
             "detectable": f"{100 * d.detectable:.1f}",
+            "p (BH)": f"{d.p_corrected:.3f}",
             "verdict": d.verdict,
         }
         for d in metrics

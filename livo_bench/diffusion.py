@@ -316,30 +316,18 @@ def load(
         )
     disable_progress_bar()
     logging.disable_progress_bar()
-    source, revision = found.source, found.revision or "main"
+    source = found.source
     number = getattr(torch, dtype)
     with loading("parts", pipeline):
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision)
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
         text_encoder = CLIPTextModel.from_pretrained(
-            source,
-            subfolder="text_encoder",
-            revision=revision,
-            dtype=number,
-            use_safetensors=True,
+            source, subfolder="text_encoder", dtype=number, use_safetensors=True
         )
         unet, vae = (
-            part.from_pretrained(
-                source,
-                subfolder=folder,
-                revision=revision,
-                dtype=number,
-                use_safetensors=True,
-            )
+            part.from_pretrained(source, subfolder=folder, dtype=number, use_safetensors=True)
             for part, folder in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae"))
         )
-        scheduler_config = DPMSolverMultistepScheduler.load_config(
-            source, subfolder="scheduler", revision=revision
-        )
+        scheduler_config = DPMSolverMultistepScheduler.load_config(source, subfolder="scheduler")
     parts: tuple[Module, ...] = (text_encoder, unet, vae)
     for part in parts:
         part.eval().requires_grad_(False).to(device)

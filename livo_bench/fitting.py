@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from livo_bench import checkpoints
+from livo_bench import checkpoints, interrupt, processes
 from livo_bench.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
@@ -79,7 +79,8 @@ def fit(
     """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
 
     Args:
-        step: Takes the step's number and its generator, returns a scalar loss.
+        step: Takes the step's number and its generator, returns a scalar loss; of several
+            processes, each of its part of the batch.
         folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
 
     Returns:
@@ -102,7 +103,8 @@ def fit(
     last = schedule.until or schedule.steps
     recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
-    with _progress() as progress:
+    writes = processes.first()
+    with _progress(shown=writes) as progress, interrupt.held():
         bar = progress.add_task(name, total=last, completed=done, loss=math.nan)
         for number in range(done, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
@@ -112,6 +114,7 @@ def fit(
                 )
             loss = step(number, generator)
             loss.backward()
+            processes.average_gradients(parameters)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -120,9 +123,11 @@ def fit(
                 decay = min(schedule.ema, (1 + number) / (10 + number))
                 for smooth, parameter in zip(average, parameters, strict=True):
                     smooth.lerp_(parameter.detach(), 1 - decay)
-            recent.append(loss.item())
+            recent += processes.mean([loss.item()])
             progress.update(bar, advance=1, loss=sum(recent) / len(recent))
-            if time.monotonic() - saved > every_seconds or number + 1 == last:
+            stopping = interrupt.asked()
+            due = time.monotonic() - saved > every_seconds or number + 1 == last
+            if writes and (due or stopping):
                 saved = time.monotonic()
                 total = seconds + saved - started
                 made = {"done": str(number + 1), "seconds": str(total)}
@@ -130,6 +135,8 @@ def fit(
                 with log.open("a") as lines:
                     mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
+            if stopping:
+                interrupt.require_unasked(f"{number + 1:,} of {last:,} steps are in {checkpoint}.")
     if schedule.ema:
         with torch.no_grad():
             for parameter, value in zip(parameters, average, strict=True):
@@ -149,7 +156,7 @@ def _rate(number: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (number - warm_up) / (steps - warm_up)))
 
 
-def _progress() -> Progress:
+def _progress(shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -159,6 +166,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         refresh_per_second=1,
+        disable=not shown,
     )
 
 

@@ -1,45 +1,61 @@
 """From a command's arguments to resolved requests: one job for each method and task.
 
 Whatever can be wrong with cards, prompts, adapters or arguments is found here, before a model is
-loaded.
+loaded; what is wrong with judges, when a job is asked for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import groupby
 from pathlib import Path
 
-from livo_bench.cards import ModelCard, Subset, TaskCard
-from livo_bench.catalog import LoadedMethod, load_method, model_card, select_methods, select_tasks
+from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
+from livo_bench.catalog import (
+    LoadedMethod,
+    load_method,
+    model_card,
+    protocol_card,
+    select_methods,
+    select_tasks,
+)
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts, read_user_prompts
+from livo_bench.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
-from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
+from livo_bench.stand_in import put_in
 
 
 @dataclass(frozen=True)
 class Job:
     """One method on one task."""
 
+    session: Session
     method: LoadedMethod
     task: TaskCard
-    judges: Mapping[tuple[str, str], Scorer]
-    """By subset and category of prompts; the feature network for the harmless of a control."""
+    subsets: Sequence[Subset]
+    """Of the task, those that were asked for and that the method is made for."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
+    independent: Sequence[tuple[Request, Recipe]] = ()
+    """Its images of the same prompts from other noise, where FID is to compare with these, too."""
+    prompts: str = ""
+    """The list of one's own that the prompts are from, see `prompts.list_name`."""
 
-    @property
-    def subsets(self) -> set[str]:
-        """Those of the task that were asked for and that the method is made for."""
-        return {subset for subset, _ in self.judges}
+    @cached_property
+    def judges(self) -> Mapping[tuple[str, str], Scorer]:
+        """By subset and category of prompts; the feature network for the harmless of a control."""
+        return _judges(self.session, self.task, self.subsets)
 
     @property
     def subset(self) -> str | None:
         """The one subset of several that this is; None where it is all or some of them."""
-        return next(iter(self.subsets)) if len(self.subsets) == 1 < len(self.task.subsets) else None
+        [first, *others] = self.subsets
+        return None if others or len(self.task.subsets) == 1 else first.name
 
     @property
     def place(self) -> str:
@@ -58,8 +74,13 @@ def prepare(
     dtype: str | None,
     runs: Path,
     weights: str | None = None,
+    protocol: str = OURS,
+    scorer: str | None = None,
+    independent_reference: bool = False,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
+
+    Args as for `runner.run`.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
@@ -72,22 +93,46 @@ def prepare(
             f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
             "expected one. Run them one by one."
         )
-    loaded = [load_method(spec, card, weights) for spec in methods]
+    conventions = protocol_card(protocol)
+    if conventions.images and images != conventions.images:
+        raise BadInput(
+            f"The protocol {protocol!r} makes {conventions.images} images of a prompt, asked for "
+            f"are {images}. Pass --images {conventions.images}, or leave --protocol out."
+        )
+    if independent_reference and 2 * images > PILOT:
+        raise BadInput(
+            f"An independent reference of {images} images a prompt needs indices up to "
+            f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
+            f"--images {PILOT // 2}"
+        )
+    loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
-    session = Session(card, seed, find_device(device), dtype or card.dtype, runs, files)
+    stand_in = None
+    if scorer is not None:
+        card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
+    device, dtype = find_device(device), dtype or card.dtype
+    session = Session(card, seed, device, dtype, runs, files, conventions, stand_in)
+    own_list = "" if prompts is None else list_name(prompts)
     jobs = []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
-        requests = list(_requests(task_card, subsets, listed, images))
-        base = [(request, session.base_recipe(request)) for request in requests]
-        judges = _judges(session, task_card, subsets)
+        # Subsets ask for the same images: one recipe each, so that its key is computed once.
+        recipe_of = cache(session.recipe)
+        base = _base(recipe_of, _requests(task_card, subsets, listed, range(images)))
+        rest = range(images, 2 * images if independent_reference else images)
+        others = _base(recipe_of, _requests(task_card, subsets, listed, rest))
         for method in loaded:
-            own = {s.name for s in subsets if method.card.is_for(task_card.name, s.name)}
+            own = tuple(s for s in subsets if method.card.is_for(task_card.name, s.name))
             if own:
-                reference = [(r, recipe) for r, recipe in base if r.principle.subset in own]
-                wanted = [(r, method.resolve(r, recipe)) for r, recipe in reference]
-                of_own = {key: judge for key, judge in judges.items() if key[0] in own}
-                jobs.append(Job(method, task_card, of_own, wanted, reference))
+                # Methods that are made for the whole task share these lists, see `by_reference`.
+                reference, independent = base, others
+                if len(own) < len(subsets):
+                    names = {subset.name for subset in own}
+                    reference, independent = _under(names, base), _under(names, others)
+                wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
+                jobs.append(
+                    Job(session, method, task_card, own, wanted, reference, independent, own_list)
+                )
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
@@ -96,6 +141,24 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Neighbouring jobs that share their reference: those of one task, as `prepare` orders them."""
+    for _, sharing in groupby(jobs, key=lambda job: id(job.reference)):
+        yield list(sharing)
+
+
+def _base(
+    recipe_of: Callable[[str, int], Recipe], requests: Iterable[Request]
+) -> list[tuple[Request, Recipe]]:
+    return [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
+
+
+def _under(
+    subsets: Collection[str], pairs: Iterable[tuple[Request, Recipe]]
+) -> list[tuple[Request, Recipe]]:
+    return [pair for pair in pairs if pair[0].principle.subset in subsets]
 
 
 def _judges(
@@ -117,7 +180,7 @@ def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]
 
 
 def _requests(
-    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], images: int
+    task: TaskCard, subsets: Iterable[Subset], prompts: Sequence[Prompt], indices: Iterable[int]
 ) -> Iterator[Request]:
     for subset in subsets:
         principle = task.principle(subset.name)
@@ -129,5 +192,5 @@ def _requests(
                 f"--task {task.name}/SUBSET"
             )
         for prompt in chosen:
-            for index in range(images):
+            for index in indices:
                 yield Request(prompt, index, principle)

@@ -1,16 +1,20 @@
 """Two sets of results on exactly the images that both have, prompt by prompt.
 
 What `check` and `compare` rest on. Both sides' metrics are computed again from the scored images
-they share, so a small run can be held against a large one, and both draw the same noise: of the
-luck of the images, only what the two sides do not have in common is left in a difference. IS, FID
-and CLIP score have no value of their own for a prompt and are left out.
+they share, so a small run can be held against a large one: image i of a prompt is image i of the
+same design on both sides, and D1's upward bias with few images is the same on both. Where both drew
+the same noise, of the luck of the images only what the two sides do not have in common is left in a
+difference. IS, FID and CLIP score have no value of their own for a prompt and are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +22,8 @@ from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics import bias, overcorrection, toxicity
+from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.rows import ALL
 from livo_bench.records import Run
 from livo_bench.report.tables import find_aggregates, read_aggregates_file
 
@@ -27,8 +33,20 @@ OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
 """Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
 a run."""
 
+HEADLINES = (bias.D1, toxicity.AVG_R, *OVERCORRECTION_METRICS)
+"""One metric of each prompt, a share of its images or the gap between two."""
+
+REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
+"""How far a prompt's metric moves when all of its images go from one group to another; others are
+rates and move by 1."""
+
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
+
+YES, NO = "yes", "no"
+
+Record = Mapping[str, Any]
+"""What a run says of itself in `run.json`: lists, and fields by section."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +58,12 @@ class Results:
     """Where they were looked for."""
     folders: tuple[Path, ...]
     """That hold them: one, or one for each subset that was run alone."""
-    scorers: dict[tuple[str, str], str]
+    scorers: Mapping[tuple[str, str], str]
     """By subset and metric."""
     images: pd.DataFrame
     """Scored frame, see `metrics.rows`."""
+    records: Mapping[Path, Record]
+    """By file; a reference of many runs in one file has none."""
 
     @property
     def title(self) -> str:
@@ -57,6 +77,85 @@ class Results:
         if bias.D1 in present:
             return BIAS_METRICS
         return OVERCORRECTION_METRICS if present & {*OVERCORRECTION_METRICS} else TOXICITY_METRICS
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The groups of each subset: those its judge gave a probability."""
+        groups = {}
+        for subset, rows in self.images.groupby("subset"):
+            shares = rows.filter(regex="^p_").dropna(axis="columns", how="all")
+            groups[str(subset)] = [str(column).removeprefix("p_") for column in shares]
+        return groups
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """What was found in each image.
+
+        Returns:
+            One row an image: the columns `IMAGE`, `unscored`, `label` (of bias the group, else
+            `YES` or `NO`: toxic, overridden, changed), and those metrics that are means over
+            images.
+
+        Raises:
+            BadInput: An image that counts as scored has no valid answer.
+        """
+        if self.metrics == BIAS_METRICS:
+            found = _groups_found(self.images, self.groups)
+        elif self.metrics == TOXICITY_METRICS:
+            found = _toxicity_found(self.images)
+        else:
+            found = _overcorrection_found(self.images, self.groups)
+        scored = self.images["unscored"].isna()
+        wrong = self.images[scored & found["label"].isna()]
+        if len(wrong):
+            first = wrong.iloc[0].dropna()
+            answer = first[~first.index.isin(["key", "stratum", "category", *IMAGE])].to_dict()
+            raise BadInput(
+                f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
+                f"as scored and have no valid answer; image {first['index']} of prompt "
+                f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
+                "reason in `unscored`. Score them again: livo-bench run with the same options."
+            )
+        return self.images[[*IMAGE, "unscored"]].join(found.where(scored))
+
+
+def _groups_found(images: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    known = {(subset, group) for subset, some in groups.items() for group in some}
+    pairs = zip(images["subset"], images["label"], strict=True)
+    valid = pd.Series([pair in known for pair in pairs], index=images.index, dtype=bool)
+    return pd.DataFrame({"label": images["label"].where(valid)})
+
+
+def _toxicity_found(images: pd.DataFrame) -> pd.DataFrame:
+    p_yes = images["p_yes"]
+    valid = p_yes.between(0, 1)
+    toxic = (p_yes > toxicity.THRESHOLD).astype(float).where(valid)
+    return pd.DataFrame(
+        {"label": _yes_or_no(toxic), toxicity.AVG_R: toxic, toxicity.AVG_S: p_yes.astype(float)}
+    )
+
+
+def _overcorrection_found(
+    images: pd.DataFrame, groups: Mapping[str, Sequence[str]]
+) -> pd.DataFrame:
+    """Prompts that name a group have their images overridden, the others changed, or not."""
+    images = images.reindex(columns=["subset", "category", "label", overcorrection.CHANGED])
+    pairs = zip(images["subset"], images["category"], strict=True)
+    named = pd.Series([one in groups[of] for of, one in pairs], index=images.index, dtype=bool)
+    other = (images["label"] != images["category"]).astype(float)
+    overridden = other.where(named & images["label"].notna())
+    changed = images[overcorrection.CHANGED].astype(float).mask(named)
+    return pd.DataFrame(
+        {
+            "label": _yes_or_no(overridden.where(named, changed)),
+            overcorrection.OVERRIDDEN: overridden,
+            overcorrection.CHANGED: changed,
+        }
+    )
+
+
+def _yes_or_no(rates: pd.Series) -> pd.Series:
+    return rates.map({1.0: YES, 0.0: NO})
 
 
 @dataclass(frozen=True)
@@ -80,6 +179,19 @@ class Pair:
         """Now minus before, shape `(n,)`; above zero is worse."""
         return self.now - self.before
 
+    @property
+    def reach(self) -> float:
+        """How far a prompt's metric moves when all of its images do."""
+        return REACH.get(self.metric, 1.0)
+
+    @property
+    def images_of_one(self) -> float:
+        """Images a prompt, their harmonic mean: variances go with 1/n."""
+        return float(1 / (1 / self.images).mean())
+
+
+# Reading -----------------------------------------------------------------------------------------
+
 
 def read_results(root: Path, model: str) -> dict[Run, Results]:
     """Read the results in a folder that have their images' scores beside them.
@@ -90,7 +202,8 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         model: Name of the model card.
 
     Raises:
-        NotComparable: The folder has a run twice.
+        Incomplete: The files of a run do not belong together: its writing was interrupted.
+        NotComparable: The folder has a run twice, or a metric of a run by several scorers.
         BadInput: A file is not what it should be.
     """
     found: dict[Run, Results] = {}
@@ -107,11 +220,12 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
                 f"{images_path} has no columns method and task, and {path.name} beside it speaks "
                 f"of {by_run.ngroups} runs. Expected both columns, or a folder for each run."
             )
+        records = _read_records(path.with_name("run.json"))
         for (method, task), rows in by_run:
             run = Run(model, str(method), str(task))
-            places = zip(rows["subset"], rows["metric"], strict=True)
-            scorers = dict(zip(places, rows["scorer"], strict=True))
-            part = Results(run, root, (path.parent,), scorers, _images_of(run, images))
+            of_run = _images_of(run, images)
+            part = Results(run, root, (path.parent,), _scorers(rows, path), of_run, records)
+            _refuse_half_written(part, rows)
             found[run] = _join(found[run], part) if run in found else part
     return found
 
@@ -125,11 +239,70 @@ def _read_images(path: Path) -> pd.DataFrame:
         ) from error
 
 
+def _read_records(path: Path) -> dict[Path, Record]:
+    if not path.is_file():
+        return {}
+    try:
+        return {path: json.loads(path.read_bytes())}
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"Cannot read {path}: {error}. Make it again with livo-bench run."
+        ) from error
+
+
+def read_prompts(side: Results) -> pd.DataFrame:
+    """Read the metrics of each prompt as the runs wrote them, over all their images.
+
+    Returns:
+        A row for each subset and prompt, which are its index, with the columns of `prompts.csv`.
+
+    Raises:
+        BadInput: A file is not what it should be.
+    """
+    parts = []
+    for path in (folder / "prompts.csv" for folder in side.folders):
+        try:
+            rows = pd.read_csv(path, dtype={"prompt": str})
+            parts.append(_images_of(side.run, rows).set_index(IMAGE[:2]))
+        except (OSError, ValueError, KeyError) as error:
+            raise BadInput(
+                f"Cannot read {path}: {error}. Make it again with livo-bench run."
+            ) from error
+    return pd.concat(parts).sort_index()
+
+
 def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
-    """A committed reference holds many runs in one file; a run's own folder one, unnamed."""
+    """A committed reference may hold many runs in one file; a run's own folder holds one,
+    unnamed."""
     if "method" not in images:
         return images
     return images[(images["method"] == run.method) & (images["task"] == run.task)]
+
+
+def _scorers(rows: pd.DataFrame, path: Path) -> dict[tuple[str, str], str]:
+    scorers: dict[tuple[str, str], str] = {}
+    for subset, metric, scorer in zip(rows["subset"], rows["metric"], rows["scorer"], strict=True):
+        first = scorers.setdefault((subset, metric), scorer)
+        if first != scorer:
+            raise NotComparable(
+                f"{path} has {metric} of subset {subset!r} by two scorers, {first!r} and "
+                f"{scorer!r}. Expected one. Run it again; its images are kept."
+            )
+    return scorers
+
+
+def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
+    """Numbers and images are written one after the other; both count the images."""
+    headline = rows["metric"].isin(HEADLINES) & (rows["category"] == ALL)
+    counted = (rows["n"] + rows["unscored"])[headline].groupby(rows["subset"]).sum()
+    listed = part.images.groupby("subset").size()
+    for subset, images in listed.items():
+        if images != counted.get(subset, 0):
+            raise Incomplete(
+                f"{part.folders[0]} was written by halves: images.parquet lists {images} images "
+                f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}. "
+                "Finish it with the same livo-bench run."
+            )
 
 
 def _join(first: Results, second: Results) -> Results:
@@ -143,20 +316,51 @@ def _join(first: Results, second: Results) -> Results:
         first.run,
         first.root,
         first.folders + second.folders,
-        first.scorers | second.scorers,
+        {**first.scorers, **second.scorers},
         pd.concat([first.images, second.images], ignore_index=True),
+        {**first.records, **second.records},
     )
+
+
+def refuse_other_conditions(
+    sides: Sequence[Results], conditions: Mapping[str, Sequence[str]], expected: str
+) -> None:
+    """Compare what runs recorded of themselves; a reference in one file recorded nothing.
+
+    Args:
+        sides: Whose records.
+        conditions: The fields that must agree, by section of `run.json`.
+        expected: What the message ends with: a sentence on what to do.
+
+    Raises:
+        NotComparable: A field differs; the message names it and the files.
+    """
+    records = {path: record for side in sides for path, record in side.records.items()}
+    for section, fields in conditions.items():
+        for field in fields:
+            values = {
+                str(record[section][field]): path
+                for path, record in records.items()
+                if field in record.get(section, {})
+            }
+            if len(values) > 1:
+                found = ", ".join(f"{value} in {path}" for value, path in values.items())
+                raise NotComparable(
+                    f"The results have different {section} {field}: {found}. {expected}"
+                )
+
+
+# Pairing -----------------------------------------------------------------------------------------
 
 
 def shared_images(before: Results, now: Results) -> pd.DataFrame:
     """The images that both sides have.
 
     Returns:
-        The columns `IMAGE`, and `unscored_before` and `unscored_now`: why a side's judge gave no
-        answer, missing where it gave one.
+        The columns `IMAGE`, and those of `Results.findings` once with the suffix `_before` and
+        once with `_now`.
     """
-    fields = [*IMAGE, "unscored"]
-    return before.images[fields].merge(now.images[fields], on=IMAGE, suffixes=("_before", "_now"))
+    return before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
 
 
 def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
@@ -165,7 +369,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
     Args:
         before: One side.
         now: The other, of the same task.
-        shared: Images that both have scored, with the columns `IMAGE`.
+        shared: Those of `shared_images` that both have scored.
 
     Returns:
         A pair for each subset and metric.
@@ -180,54 +384,50 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
             f"{_sentence(before)} and {now.title} share {int(prompts.sum())} prompts on task "
             f"{now.run.task!r}, expected at least 2 in each subset. Run both on the same prompts."
         )
-    old, new = (_score_prompts(side, shared, before.metrics) for side in (before, now))
-    pairs = []
-    for subset, images in shared.groupby("subset"):
-        counts = images.groupby("prompt").size()
-        for metric in before.metrics:
-            _refuse_other_scorer(str(subset), metric, before, now)
-            # Of the over-correction task a prompt has one of the metrics only.
-            values = pd.DataFrame({"old": old[metric], "new": new[metric]}).loc[subset].dropna()
-            if len(values) == 1:
-                raise Incomplete(
-                    f"{_sentence(before)} and {now.title} share one prompt with a value of "
-                    f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
-                    "same prompts."
-                )
-            if len(values):
-                pairs.append(
-                    Pair(
-                        now.run,
-                        str(subset),
-                        metric,
-                        tuple(map(str, values.index)),
-                        np.asarray(counts[values.index], np.int64),
-                        *values.to_numpy(np.float64).T,
-                    )
-                )
-    return pairs
+    return [
+        of_metric
+        for subset, images in shared.groupby("subset")
+        for of_metric in _pairs(before, now, str(subset), images)
+    ]
 
 
-def _score_prompts(side: Results, shared: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """Metrics per prompt over the shared images, indexed by subset and prompt, sorted."""
-    images = side.images.merge(shared[IMAGE], on=IMAGE)
-    names = {subset: "" for subset in shared["subset"]}
-    if metrics == BIAS_METRICS:
-        prompts = bias.summarise(images, side.run, _groups(images), names).prompts
-    elif metrics == OVERCORRECTION_METRICS:
-        prompts = overcorrection.summarise(images, side.run, _groups(images), names, "").prompts
-    else:
-        prompts = toxicity.summarise(images, side.run, names).prompts
-    return prompts.set_index(["subset", "prompt"]).sort_index()
+def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> Iterator[Pair]:
+    groups = [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
+    old, new = (
+        _score_prompts(images, suffix, now.metrics, groups) for suffix in ("_before", "_now")
+    )
+    counts = images.groupby("prompt").size()
+    for metric in before.metrics:
+        _refuse_other_scorer(subset, metric, before, now)
+        # Of the over-correction task a prompt has one of the metrics only.
+        values = pd.DataFrame({"old": old[metric], "new": new[metric]}).dropna()
+        if len(values) == 1:
+            raise Incomplete(
+                f"{_sentence(before)} and {now.title} share one prompt with a value of "
+                f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
+                "same prompts."
+            )
+        if len(values):
+            yield Pair(
+                now.run,
+                subset,
+                metric,
+                tuple(map(str, values.index)),
+                np.asarray(counts[values.index], np.int64),
+                *values.to_numpy(np.float64).T,
+            )
 
 
-def _groups(images: pd.DataFrame) -> dict[str, list[str]]:
-    """The groups of each subset: those its judge gave a probability."""
-    groups = {}
-    for subset, rows in images.groupby("subset"):
-        shares = rows.filter(regex="^p_").dropna(axis="columns", how="all")
-        groups[str(subset)] = [str(column).removeprefix("p_") for column in shares]
-    return groups
+def _score_prompts(
+    images: pd.DataFrame, suffix: str, metrics: Sequence[str], groups: Sequence[str]
+) -> pd.DataFrame:
+    """Metrics per prompt of one side of a subset's shared images, indexed by prompt, sorted."""
+    if metrics != BIAS_METRICS:
+        means = images.groupby("prompt")[[f"{metric}{suffix}" for metric in metrics]].mean()
+        return means.set_axis(list(metrics), axis="columns")
+    counts = pd.crosstab(images["prompt"], images[f"label{suffix}"])
+    counts = counts.reindex(columns=list(groups), fill_value=0)
+    return pd.DataFrame(discrepancies(counts.to_numpy())._asdict(), index=counts.index)
 
 
 def _refuse_other_scorer(subset: str, metric: str, before: Results, now: Results) -> None:

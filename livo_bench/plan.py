@@ -112,17 +112,20 @@ class Estimate:
     seconds: float
     bytes: int
     """To be written."""
+    arithmetic: tuple[str, ...] = ()
+    """How the numbers come about, a line each."""
 
     def __str__(self) -> str:
         if not self.missing:
             return f"{self.wanted:,} images wanted, all stored: nothing to make."
         again = self.rendered - self.missing
         whole = f" (and {again:,} again, to fill their blocks)" if again else ""
-        return (
+        said = (
             f"{self.wanted:,} images wanted, {self.wanted - self.missing:,} stored. "
             f"To make: {self.missing:,}{whole} in {self.blocks:,} blocks, "
-            f"about {_duration(self.seconds)} and {decimal(self.bytes)}."
+            f"about {duration(self.seconds)} and {decimal(self.bytes)}."
         )
+        return "\n".join([said, *(f"    {line}" for line in self.arithmetic)])
 
 
 def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
@@ -168,7 +171,9 @@ def _one_image_an_index(rows: Iterable[_Row]) -> Iterable[list[_Row]]:
         by_index[row.request.index].append(row)
     layers: dict[int, list[_Row]] = defaultdict(list)
     for index in sorted(by_index):
-        for layer, row in enumerate(sorted(by_index[index], key=_plain_first)):
+        of_index = by_index[index]
+        ordered = sorted(of_index, key=_plain_first) if len(of_index) > 1 else of_index
+        for layer, row in enumerate(ordered):
             layers[layer].append(row)
     return layers.values()
 
@@ -182,7 +187,8 @@ def _block(rows: list[_Row]) -> Block:
     return Block(id_of_keys(keys), requests[0].prompt, requests, recipes, keys)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it: seconds, minutes, or hours and minutes."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

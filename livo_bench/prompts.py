@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,10 @@ SPLITS = ("train", "dev", "eval")
 VALUE_FREE = "value-free"
 """Category of prompts that touch no value."""
 
+# Where the first sound is a vowel: not before a spoken "yu" or "wu", and behind a silent h.
+_VOWEL = re.compile(
+    r"(?!uni(?![dmn])|use|usu|uti|uro|eu|ewe|one\b)[aeiou]|hon(?:est|o)|hour|heir", re.IGNORECASE
+)
 # Ids become file names and HTML anchors.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -64,6 +70,15 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
     return _read_for(task, path, USER_COLUMNS)
 
 
+def list_name(path: Path) -> str:
+    """What results call a user's own list: its file's name and 12 digits of its SHA-256.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
+    return f"{path.name} {sha256(_bytes(path)).hexdigest()[:12]}"
+
+
 def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
     """The first prompt of some concepts, evenly spread over the list.
 
@@ -77,8 +92,8 @@ def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
 
 
 def with_article(words: str) -> str:
-    """Put `a` or `an` before a noun phrase."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+    """Put `a` or `an` before a noun phrase, by how it sounds: `a uniform`, `an honest person`."""
+    return f"{'an' if _VOWEL.match(words) else 'a'} {words}"
 
 
 def person(concept: str, career: bool, attributes: Sequence[str] = ()) -> str:
@@ -143,6 +158,12 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
         )
     prompts = _read(path, COLUMNS, (VALUE_FREE,), "the value-free list")
     return [prompt for prompt in prompts if prompt.split == split]
+
+
+def record(prompts: Iterable[Prompt]) -> dict[str, object]:
+    """Which prompts these are, for `run.json`: a list of one's own has another digest."""
+    known = sorted({(prompt.id, prompt.text, prompt.category) for prompt in prompts})
+    return {"count": len(known), "digest": sha256(json.dumps(known).encode()).hexdigest()}
 
 
 def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:
@@ -218,11 +239,15 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
         raise BadInput(f"{path} line {reader.line_num} is not CSV: {error}.") from error
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise BadInput(f"Cannot read the prompts {path}: {error.strerror}.") from error
+
+
+def _text(path: Path) -> str:
+    data = _bytes(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

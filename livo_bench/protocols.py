@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
@@ -33,6 +33,8 @@ class MethodContext:
     settings: Mapping[str, Scalar]
     """`[settings]` of the card, with those of the variant laid over."""
     model: ModelCard
+    published: Mapping[str, str] = field(default_factory=dict)
+    """`[published]` of the card: repositories of weights."""
 
 
 @runtime_checkable
@@ -129,6 +131,7 @@ class Scorer(Protocol):
 
         Returns:
             Columns of length n. Judges with classes return `label` (str) and `p_<class>`
-            (float32 in [0, 1], summing to one); other columns as they need.
+            (float32 in [0, 1], summing to one); other columns as they need. An image with a number
+            that is none (NaN, infinity) counts as unscored by this judge.
         """
         ...

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
 
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
-
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
+
+REJUDGED = "rejudged"
+"""Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,13 @@ class SemanticGuidance:
     """Decay of the momentum, in [0, 1)."""
 
 
-@dataclass(frozen=True, slots=True)
+# No slots, so that a recipe can keep its key: a plan asks for each some five times.
+@dataclass(frozen=True)
 class Recipe:
     """Everything that touches the pixels of one image, and nothing else.
 
     Fields that are None are left out of the canonical form, so a new optional field leaves all
-    stored keys valid.
+    stored keys valid. No slots, which leave a cached property no place.
     """
 
     model: str
@@ -149,19 +153,20 @@ class Recipe:
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
-        present = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        values = ((name, getattr(self, name)) for name in _RECIPE_FIELDS)
+        present = {name: value for name, value in values if value is not None}
+        return _encode(present)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of the canonical form: the image's address, the same for every method."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
-    @property
+    @cached_property
     def stratum(self) -> str:
         """Digest of the recipe without its seed: images that share it are independent draws
         from one distribution."""
-        return replace(self, seed=0).key[:16]
+        return _digest(replace(self, seed=0))[:16]
 
     @property
     def family(self) -> Recipe:
@@ -169,6 +174,18 @@ class Recipe:
         within one batch."""
         edit = None if self.edit is None else replace(self.edit, remove="", add="")
         return replace(self, text="", seed=0, edit=edit)
+
+
+_RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=asdict
+).encode
+
+
+@lru_cache(maxsize=4096)
+def _digest(recipe: Recipe) -> str:
+    """Its key; remembered between recipes, of which a prompt's share few."""
+    return recipe.key
 
 
 def recipe_from_json(line: str) -> Recipe:
@@ -209,14 +226,16 @@ class Aggregate:
     metric: str
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
     moved is fid clip content presence`; of the steered images alone `fid_steered clip_steered
-    content_steered presence_steered`."""
+    content_steered presence_steered`; corrected for judge error `D1_corrected D2_corrected
+    avg_r_corrected`; against the unaligned model's images from other noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float
     """Lower end of the 95 % interval; NaN where there is none."""
     high: float
     floor: float
-    """What a perfectly fair model reads under this row's design; NaN for other metrics."""
+    """What a perfectly fair model reads under this row's design; of `fid_independent`, what the
+    unaligned model itself reads; NaN for other metrics."""
     n: int
     """Images scored."""
     n_distinct: int

@@ -5,68 +5,133 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from hashlib import sha256
+from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
-from livo_bench.errors import Incomplete
-from livo_bench.jobs import Job
+from livo_bench import prompts
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.rows import ALL, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
-from livo_bench.store import Store, write_atomically
+from livo_bench.store import Store, write_results
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
 
 
-def summarise(session: Session, job: Job, images: int) -> Path:
-    """Turn a job's stored scores into its numbers and write its result folder."""
+class Unaligned:
+    """The unaligned model's images of a task's requests, which methods are held against."""
+
+    def __init__(self, session: Session, job: Job) -> None:
+        self._job, self.rows = job, _rows(job.reference)
+        self._store, self._network = session.store, session.features.id
+        # Only a control asks what the images show.
+        self._columns = None if job.task.control else ["features"]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The feature network's scored frame."""
+        return _scored(self._store, self._network, self.rows, self._columns)
+
+    @cached_property
+    def features(self) -> quality.Features:
+        """What FID asks of them."""
+        return quality.Features.of(self.frame)
+
+    @cached_property
+    def independent(self) -> quality.Features:
+        """What FID asks of those from other noise."""
+        rows = _rows(self._job.independent)
+        return quality.Features.of(_scored(self._store, self._network, rows, ["features"]))
+
+
+def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Path]:
+    """Turn the stored scores of jobs into their numbers; the result folders, in order.
+
+    The jobs of a task share their reference, which is read and fitted once.
+    """
+    folders = []
+    for of_task in by_reference(jobs):
+        unaligned = Unaligned(session, of_task[0])
+        folders += [summarise(session, job, images, unaligned) for job in of_task]
+    return folders
+
+
+def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | None = None) -> Path:
+    """Turn a job's stored scores into its numbers and write its result folder.
+
+    Args:
+        session: Of the command.
+        job: Whose images.
+        images: Per prompt and subset.
+        unaligned: Of the job's reference, where it is at hand.
+    """
     store, features, clip = session.store, session.features.id, session.clip_score.id
-    identity = Run(session.model.name, job.method.name, job.task.name)
-    rows, unaligned = _rows(job.wanted), _rows(job.reference)
+    model = session.protocol.of(session.model.name)
+    identity = Run(model, job.method.name, job.task.name)
+    unaligned = unaligned or Unaligned(session, job)
+    rows = _rows(job.wanted)
     # The same requests in the same order.
-    steered = rows["key"] != unaligned["key"]
+    steered = rows["key"] != unaligned.rows["key"]
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
-    plain = _scored(store, features, unaligned)
-    judged, summary = _judge(session, job, identity, vectors, plain)
-    reference = plain if steered.any() else None
+    judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
+    reference = _reference(session, job, vectors, unaligned) if steered.any() else None
     intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
-        *quality.summarise(cosines, vectors, identity, scorers, reference, intervals),
+        *quality.summarise(
+            cosines,
+            vectors,
+            identity,
+            scorers,
+            reference,
+            None if reference is None else steered,
+            intervals,
+        ),
     ]
-    if reference is not None:
-        numbers += quality.summarise_steered(
-            cosines[steered], vectors[steered], reference[steered], identity, scorers, intervals
+    if job.independent:
+        numbers.append(
+            quality.summarise_independent(
+                vectors, unaligned.features, unaligned.independent, identity, scorers, intervals
+            )
         )
-    folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
+    folder = session.results / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
     elif len(job.subsets) < len(job.task.subsets):
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
-    write_atomically(folder / "images.parquet", _parquet(judged))
-    write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())
-    write_atomically(
-        folder / "run.json", json.dumps(_record(session, job, images), indent=2).encode()
+    write_results(
+        folder,
+        {
+            "images.parquet": _parquet(judged),
+            "prompts.csv": summary.prompts.to_csv(index=False).encode(),
+            "run.json": json.dumps(_record(session, job, images), indent=2).encode(),
+            "aggregates.csv": table.to_csv(index=False).encode(),
+        },
     )
-    write_atomically(folder / "aggregates.csv", table.to_csv(index=False).encode())
     return folder
 
 
 def _judge(
-    session: Session, job: Job, run: Run, vectors: pd.DataFrame, plain: pd.DataFrame
+    session: Session,
+    job: Job,
+    run: Run,
+    rows: pd.DataFrame,
+    vectors: pd.DataFrame,
+    unaligned: Unaligned,
 ) -> tuple[pd.DataFrame, Summary]:
     """What the task's judges say of each image, and the task's own numbers.
 
@@ -74,11 +139,11 @@ def _judge(
         session: Of the command.
         job: Whose images.
         run: Likewise.
-        vectors: The feature network's scored frame of the wanted images, in their order.
-        plain: Likewise, of the reference images.
+        rows: Of the wanted images.
+        vectors: The feature network's scored frame of them, in their order.
+        unaligned: The reference.
     """
     network = session.features.id
-    rows = _rows(job.wanted)
     ids = [job.judges[r.principle.subset, r.prompt.category].id for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
@@ -87,7 +152,7 @@ def _judge(
         for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
     ]
     if harmless.any():
-        parts.append(overcorrection.compare(vectors[harmless], plain[harmless]))
+        parts.append(overcorrection.compare(vectors[harmless], unaligned.frame[harmless]))
     judged = pd.concat(parts, ignore_index=True)
     attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
     judges = {
@@ -95,14 +160,28 @@ def _judge(
     }
     if job.task.control:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
+    known = session.confusions
+    confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
     if job.task.class_text is None:
-        return judged, toxicity.summarise(judged, run, judges)
-    return judged, bias.summarise(judged, run, attributes, judges)
+        return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
+    return judged, bias.summarise(judged, run, attributes, judges, confusions)
+
+
+def _reference(
+    session: Session, job: Job, vectors: pd.DataFrame, unaligned: Unaligned
+) -> quality.Features:
+    """What FID compares with: the unaligned model's images, or where the protocol says so one's
+    own."""
+    places = [f"{job.task.name}/{r.principle.subset}/{r.prompt.category}" for r, _ in job.wanted]
+    own = pd.Series(places).isin(session.protocol.own_reference)
+    if not own.any():
+        return unaligned.features
+    return quality.Features.of(pd.concat([unaligned.frame[~own], vectors[own]]).sort_index())
 
 
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
     """Fidelity to those prompts that ask for a class of the feature network, if it has classes."""
-    classes = session.features.classes or ()
+    classes = session.feature_network.classes or ()
     contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
     asked = {prompt: content for prompt, content in contents.items() if content in classes}
     return fidelity.summarise(frame, run, asked, classes, session.features.id)
@@ -110,29 +189,39 @@ def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list
 
 def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     """What a scored frame says of a request before a judge has spoken."""
+    requests, recipes = zip(*wanted, strict=True)
     return pd.DataFrame(
         {
-            "subset": request.principle.subset,
-            "prompt": request.prompt.id,
-            "category": request.prompt.category,
-            "index": request.index,
-            "key": recipe.key,
-            "stratum": recipe.stratum,
+            "subset": [request.principle.subset for request in requests],
+            "prompt": [request.prompt.id for request in requests],
+            "category": [request.prompt.category for request in requests],
+            "index": [request.index for request in requests],
+            "key": [recipe.key for recipe in recipes],
+            "stratum": [recipe.stratum for recipe in recipes],
         }
-        for request, recipe in wanted
     )
 
 
-def _scored(store: Store, scorer: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with the columns of a scorer.
+def _scored(
+    store: Store, scorer: str, rows: pd.DataFrame, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Rows with the columns of a scorer, all of them by default.
 
     Raises:
         Incomplete: A stored score is damaged or gone.
+        BadInput: One is not a number, and there is no reason why.
     """
-    scores = store.read_scores(scorer, rows["key"])
+    scores = store.read_scores(scorer, rows["key"], columns)
     lost = set(rows["key"]) - set(scores.index)
     if lost:
         raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")
+    numbers = scores[scores["unscored"].isna()].select_dtypes("number")
+    if wrong := int(numbers.isna().any(axis="columns").sum()):
+        raise BadInput(
+            f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "
+            f"expected one in the column unscored. Delete {store.folder / 'scores' / scorer} and "
+            "run the command again; images are kept."
+        )
     return rows.join(scores, on="key")
 
 
@@ -142,20 +231,16 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _prompts_record(job: Job) -> dict[str, object]:
-    """Which prompts these are: a list of one's own has another digest than the task's."""
-    prompts = sorted({(r.prompt.id, r.prompt.text, r.prompt.category) for r, _ in job.wanted})
-    return {"count": len(prompts), "digest": sha256(json.dumps(prompts).encode()).hexdigest()}
-
-
 def _record(session: Session, job: Job, images: int) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model = session.model
     return {
         "model": {"name": model.name, "digest": session.digest},
+        "protocol": session.protocol.name,
         "method": {"name": job.method.name, "version": job.method.card.version},
         "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": _prompts_record(job),
+        "prompts": {"list": job.prompts}
+        | prompts.record(request.prompt for request, _ in job.wanted),
         "settings": {
             "images": images,
             "seed": session.seed,

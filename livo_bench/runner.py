@@ -5,21 +5,27 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
+from rich.filesize import decimal
 
+from livo_bench.cards import OURS, ModelCard
 from livo_bench.errors import Incomplete
-from livo_bench.jobs import Job, prepare
+from livo_bench.interrupt import Stopped
+from livo_bench.jobs import Job, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
-from livo_bench.records import Prompt, Recipe, Request
-from livo_bench.results import summarise
+from livo_bench.records import Prompt
+from livo_bench.results import summarise_all
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
@@ -27,6 +33,8 @@ from livo_bench.throughput import flops_of, matrix_rate
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
+NOT_A_NUMBER = "score is not a number"
+"""Why an image is unscored of which a judge said NaN or infinity."""
 
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
@@ -52,6 +60,9 @@ def run(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
+    scorer: str | None = None,
+    independent_reference: bool = False,
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -66,6 +77,11 @@ def run(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images, scores and results.
         weights: Folder or repository of trained weights, instead of those of the methods.
+        protocol: Conventions of the evaluation, `ours` or `released`.
+        scorer: Another judge in place of the model card's own, see `stand_in.put_in`. Stored images
+            are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
+        independent_reference: Also compare with the unaligned model's images from other noise, the
+            next `images` indices of each prompt, which are sampled for this.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -73,18 +89,55 @@ def run(
 
     Raises:
         LivoBenchError: Something to fix first; nothing computed is lost.
+        Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        device,
+        dtype,
+        runs,
+        weights,
+        protocol,
+        scorer,
+        independent_reference,
     )
     works = _works(session, jobs)
-    session.store.require_room(_estimate(session, works).bytes)
+    cost = _estimate(session, (work.block for work in works))
+    if scorer is not None and cost.missing:
+        raise Incomplete(
+            f"{cost.missing:,} of {cost.wanted:,} images are not in "
+            f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
+            + _command(methods, task, model, images, prompts, seed, dtype, runs, weights)
+        )
+    session.store.require_room(cost.bytes)
+    try:
+        return _finish(session, jobs, works, images, model, weights)
+    except Stopped as stopped:
+        made = _estimate(session, (work.block for work in works))
+        stopped.add_note(f"In {session.store.folder}: {made}")
+        raise
+
+
+def _finish(
+    session: Session,
+    jobs: Sequence[Job],
+    works: Sequence[Work],
+    images: int,
+    model: str,
+    weights: str | None,
+) -> list[Path]:
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
+            _require_files(session, jobs, model, weights)
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
-            return [summarise(session, job, images) for job in jobs]
+            return summarise_all(session, jobs, images)
     raise Incomplete(
         f"Files in {session.store.folder} are damaged as often as they are written. Check that "
         "disk, or write elsewhere: --runs DIR"
@@ -102,54 +155,121 @@ def plan(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     weights: str | None = None,
+    protocol: str = OURS,
+    scorer: str | None = None,
+    independent_reference: bool = False,
+    rate: float | None = None,
 ) -> Estimate:
-    """Say what `run` with the same arguments would make and cost; loads no model."""
+    """Say what `run` with the same arguments would make and cost, on whatever device.
+
+    Loads no model, and needs no weights of repositories whose commit is named.
+
+    Args:
+        methods: This and all that follow as for `run`.
+        task: Likewise.
+        model: Likewise.
+        images: Likewise.
+        prompts: Likewise.
+        seed: Likewise.
+        device: Not looked at.
+        dtype: Likewise as for `run`.
+        runs: Likewise.
+        weights: Likewise.
+        protocol: Likewise.
+        scorer: Likewise.
+        independent_reference: Likewise.
+        rate: Images sampled and judged per second; the card's when None.
+    """
     session, jobs = prepare(
-        methods, task, model, images, prompts, seed, device, dtype, runs, weights
+        methods,
+        task,
+        model,
+        images,
+        prompts,
+        seed,
+        "cpu",
+        dtype,
+        runs,
+        weights,
+        protocol,
+        scorer,
+        independent_reference,
     )
-    return _estimate(session, _works(session, jobs))
+    batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
+    blocks = {block.id: block for block in batches}
+    made = make_plan(blocks.values(), session.store.sample_keys())
+    card = session.model
+    cost = estimate(made, rate or card.rate, card.bytes_per_image)
+    return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
 
 
-@dataclass(frozen=True)
-class _List:
-    """Images that a job alone makes, or those of its reference, and who has to judge each."""
-
-    wanted: Sequence[tuple[Request, Recipe]]
-    generator: OwnGenerator | None
-    scorers: Mapping[str, Mapping[str, Scorer]]
-    """By image key, by scorer id."""
-
-
-def _lists(session: Session, job: Job) -> Iterator[_List]:
-    features = session.features
-    scorers: dict[str, dict[str, Scorer]] = {
-        recipe.key: {features.id: features} for _, recipe in job.reference
-    }
-    # What a method shares with the unaligned model is made in the reference's batches, once.
-    own = [(request, recipe) for request, recipe in job.wanted if recipe.key not in scorers]
-    for request, recipe in job.wanted:
-        of_image = scorers.setdefault(recipe.key, {})
-        judge = job.judges[request.principle.subset, request.prompt.category]
-        for scorer in (judge, session.clip_score, features):
-            of_image[scorer.id] = scorer
-    generator = job.method.method if isinstance(job.method.method, OwnGenerator) else None
-    yield _List(job.reference, None, scorers)
-    yield _List(own, generator, scorers)
+def _arithmetic(
+    card: ModelCard, jobs: Sequence[Job], cost: Estimate, rate: float
+) -> tuple[str, ...]:
+    lines = []
+    for job in jobs:
+        images = Counter(request.principle.subset for request, _ in job.wanted)
+        parts = " + ".join(f"{subset} {count:,}" for subset, count in images.items())
+        distinct = len({recipe.key for _, recipe in job.wanted})
+        lines.append(
+            f"{job.method.name} on {job.task.name}: {parts} = {len(job.wanted):,} images to judge, "
+            f"{distinct:,} of them distinct"
+        )
+    lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
+    lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
+    if card.scale == "sd":
+        latents = 4 * (card.size // 8) ** 2 * 2
+        lines.append(
+            f"(their latents in half precision would be {cost.missing:,} x {latents:,} bytes = "
+            f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
+        )
+    return tuple(lines)
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
-    """All blocks, the reference's first.
+    """All blocks and who has to judge them, the reference's first."""
+    works: dict[str, Work] = {}
+    for job, batches in _batches(session, jobs):
+        scorers = _scorers(session, job)
+        for block, generator in batches:
+            work = works.setdefault(block.id, Work(block, generator))
+            for key in block.keys:
+                work.scorers |= scorers[key]
+    return list(works.values())
+
+
+def _batches(
+    session: Session, jobs: Sequence[Job]
+) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | None]]]]:
+    """Each job's blocks and what makes their images, those of its reference first.
 
     Blocks are formed from each job alone, so they do not depend on what else a command asks for.
     """
-    works: dict[str, Work] = {}
-    for job in jobs:
-        for listed in _lists(session, job):
-            for block in form_blocks(listed.wanted, session.model.block):
-                work = works.setdefault(block.id, Work(block, listed.generator))
-                for key in block.keys:
-                    work.scorers |= listed.scorers[key]
-    return list(works.values())
+    for of_task in by_reference(jobs):
+        # What a method shares with the unaligned model is made in the reference's batches, once.
+        shared = {recipe.key for _, recipe in of_task[0].reference}
+        reference = form_blocks(of_task[0].reference, session.model.block)
+        reference += form_blocks(of_task[0].independent, session.model.block)
+        for job in of_task:
+            rest = (pair for pair in job.wanted if pair[1].key not in shared)
+            own = form_blocks(rest, session.model.block)
+            method = job.method.method
+            generator = method if isinstance(method, OwnGenerator) else None
+            yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
+
+
+def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
+    """Who has to judge each image of a job or its reference: by image key, by scorer id."""
+    features = session.features
+    scorers: dict[str, dict[str, Scorer]] = {
+        recipe.key: {features.id: features} for _, recipe in (*job.reference, *job.independent)
+    }
+    for request, recipe in job.wanted:
+        judge = job.judges[request.principle.subset, request.prompt.category]
+        of_image = scorers.setdefault(recipe.key, {})
+        for scorer in (judge, session.clip_score, features):
+            of_image[scorer.id] = scorer
+    return scorers
 
 
 def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
@@ -165,9 +285,18 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
     ]
 
 
-def _estimate(session: Session, works: Sequence[Work]) -> Estimate:
-    plan = make_plan([work.block for work in works], session.store.sample_keys())
+def _estimate(session: Session, blocks: Iterable[Block]) -> Estimate:
+    plan = make_plan(blocks, session.store.sample_keys())
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
+
+
+def _require_files(session: Session, jobs: Sequence[Job], model: str, weights: str | None) -> None:
+    """See that all that may be loaded is on this machine."""
+    from livo_bench import fetch
+
+    judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
+    listed = fetch.wanted(session.model, judges, weights=session.files.values())
+    fetch.require(model, listed, f" --weights {weights}" if weights else "")
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:
@@ -193,7 +322,8 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
+        if session.stand_in is None:
+            session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 
@@ -202,33 +332,82 @@ def _process(session: Session, work: Work) -> None:
     """Make what is missing of one block and judge it."""
     pixels = images_of(session, work.block, work.generator)
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
+    prompts = [work.block.prompt] * len(pixels)
     for scorer in work.scorers.values():
-        columns = _judge(scorer, pixels, [work.block.prompt] * len(pixels), blank)
-        session.store.write_scores(scorer.id, work.block.keys, columns, blank)
+        columns, unscored = _judge(scorer, pixels, prompts, blank)
+        session.store.write_scores(scorer.id, work.block.keys, columns, unscored)
 
 
 def _judge(
     scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt], blank: Sequence[str | None]
-) -> Columns:
-    """Scores of the images that show something; NaN or None for blank ones."""
+) -> tuple[Columns, Sequence[str | None]]:
+    """Scores of the images that show something, and why others have none: NaN or None."""
     shown = np.array([reason is None for reason in blank])
     if shown.all():
-        return scorer.score(pixels, prompts)
-    if shown.any():
+        judged = scorer.score(pixels, prompts)
+    elif shown.any():
         judged = scorer.score(pixels[shown], list(compress(prompts, shown)))
     else:
         # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
         stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
         answer = scorer.score(stand_in, prompts[:1])
         judged = {name: values[:0] for name, values in answer.items()}
-    columns = {}
-    for name, values in judged.items():
-        numeric = np.issubdtype(values.dtype, np.floating)
-        spread = np.full(
-            (len(pixels), *values.shape[1:]),
-            np.nan if numeric else None,
-            values.dtype if numeric else object,
-        )
-        spread[shown] = values
-        columns[name] = spread
-    return columns
+    sound = _sound(judged)
+    if shown.all() and sound.all():
+        return judged, blank
+    scored = shown.copy()
+    scored[shown] = sound
+    reasons = [
+        reason if reason or ok else NOT_A_NUMBER for reason, ok in zip(blank, scored, strict=True)
+    ]
+    return {name: _spread(values[sound], scored) for name, values in judged.items()}, reasons
+
+
+def _sound(columns: Columns) -> NDArray[np.bool_]:
+    """Which rows hold numbers alone: a label that was read off NaN is none."""
+    finite = [
+        np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+        for values in columns.values()
+        if np.issubdtype(values.dtype, np.floating)
+    ]
+    rows = len(next(iter(columns.values())))
+    return np.logical_and.reduce([np.ones(rows, bool), *finite])
+
+
+def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
+    """Scores at the places of the images that have some, NaN or None at the others."""
+    numeric = np.issubdtype(values.dtype, np.floating)
+    spread = np.full(
+        (len(scored), *values.shape[1:]),
+        np.nan if numeric else None,
+        values.dtype if numeric else object,
+    )
+    spread[scored] = values
+    return spread
+
+
+def _command(
+    methods: Sequence[str],
+    task: str,
+    model: str,
+    images: int,
+    prompts: Path | None,
+    seed: int,
+    dtype: str | None,
+    runs: Path,
+    weights: str | None,
+) -> str:
+    """The command line of a run."""
+    options = [
+        *(("--method", method) for method in methods),
+        ("--task", task),
+        ("--model", model),
+        ("--images", images),
+        ("--prompts", prompts),
+        ("--seed", seed),
+        ("--dtype", dtype),
+        ("--runs", runs),
+        ("--weights", weights),
+    ]
+    given = [(name, str(value)) for name, value in options if value is not None]
+    return shlex.join(["livo-bench", "run", *(word for option in given for word in option)])

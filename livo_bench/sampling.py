@@ -21,7 +21,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.interrupt import require_unasked
 from livo_bench.plan import Block
 from livo_bench.protocols import OwnGenerator, Pixels
 from livo_bench.session import Session
@@ -46,10 +47,18 @@ def images_of(session: Session, block: Block, generator: OwnGenerator | None = N
 
     Raises:
         BadInput: The generator returned something else.
+        Incomplete: An image is not stored, and the session judges stored ones.
+        Stopped: A signal came before this block was begun.
     """
+    require_unasked()
     found, stored = session.store.read_samples(block.keys)
     if len(found) == len(block.keys):
         return stored
+    if session.stand_in is not None:
+        raise Incomplete(
+            f"{len(block.keys) - len(found)} images in {session.store.folder} turned out damaged, "
+            "and --scorer samples nothing. Make them again: the same command without --scorer"
+        )
     if generator is None:
         pixels = session.engine.render(block.recipes)
     else:
@@ -101,16 +110,21 @@ def in_parallel(
     """
     import torch
 
+    def begin(item: Item) -> Result:
+        require_unasked()
+        return work(item)
+
     workers = (os.cpu_count() or 1) if session.device == "cpu" else 2
     with _progress(unit, limit) as progress:
         bar = progress.add_task(description, total=sum(map(count, items)))
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            submitted = {pool.submit(work, item): item for item in items}
+            submitted = {pool.submit(begin, item): item for item in items}
             for future in as_completed(submitted):
                 yield future.result()
                 progress.advance(bar, count(submitted[future]))
         finally:
+            progress.stop()  # shows the cursor again, which a second signal would leave hidden
             pool.shutdown(cancel_futures=True)
 
 

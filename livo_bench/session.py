@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livo_bench.cards import ModelCard, Subset, TaskCard
-from livo_bench.catalog import model_digest
+from livo_bench.cards import OURS, ModelCard, ProtocolCard, Subset, TaskCard
+from livo_bench.catalog import model_digest, protocol_card
 from livo_bench.errors import BadInput
+from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer
-from livo_bench.records import Recipe, Request
+from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.seeds import seed_of
 from livo_bench.store import Store
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from livo_bench.scorers.clip_encoder import ClipEncoder
     from livo_bench.scorers.features import FeatureNetwork
     from livo_bench.scorers.hazards import Llava
+    from livo_bench.scorers.jpeg import Jpeg
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,23 @@ class Session:
     runs: Path
     files: Mapping[str, str] = field(default_factory=dict)
     """Where the files are that recipes name by digest."""
+    protocol: ProtocolCard = field(default_factory=lambda: protocol_card(OURS))
+    stand_in: str | None = None
+    """Role of a judge that is not the model's own. Then stored images are judged, and none made."""
+
+    @cached_property
+    def results(self) -> Path:
+        """Folder of the numbers; each judge that stands in has one of its own."""
+        if self.stand_in is None:
+            return self.runs
+        name = Path(self.model.judges[self.stand_in].weights).name
+        digests = {
+            "attributes": lambda: self.clip.digest,
+            "hazards": lambda: self.llava.digest,
+            "features": lambda: self.features.id.rpartition("-")[2],
+        }
+        digest = digests[self.stand_in]()[:8]
+        return self.runs / REJUDGED / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-{digest}"
 
     @cached_property
     def store(self) -> Store:
@@ -73,14 +93,24 @@ class Session:
         """CLIP score against the task's prompt."""
         from livo_bench.scorers.clip_score import ClipScore
 
-        return ClipScore(self.clip)
+        return self._as_released(ClipScore(self.clip))
 
     @cached_property
-    def features(self) -> FeatureNetwork:
-        """The feature network."""
+    def feature_network(self) -> FeatureNetwork:
+        """The feature network, as it is."""
         from livo_bench.scorers.features import FeatureNetwork
 
         return FeatureNetwork(self.model.judges["features"].weights, self.device)
+
+    @cached_property
+    def features(self) -> Scorer:
+        """The feature network, as the protocol shows it images."""
+        return self._as_released(self.feature_network)
+
+    @cached_property
+    def confusions(self) -> Mapping[str, Confusion]:
+        """How judges err, by their ids, as far as the model's card knows."""
+        return read_confusions(self.model.confusion) if self.model.confusion else {}
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
         """The judge of one subset.
@@ -96,7 +126,20 @@ class Session:
         if task.class_text is not None:
             return AttributeJudge(self.clip, subset.name, subset.attributes, task.class_text)
         assert task.question is not None
-        return HazardJudge(self.llava, subset.name, task.question.format(word=subset.word))
+        question = task.question.format(word=subset.word)
+        return self._as_released(HazardJudge(self.llava, subset.name, question))
+
+    def _as_released(self, judge: Scorer) -> Scorer:
+        """The judge, behind JPEG files where the protocol has them."""
+        from livo_bench.scorers.jpeg import ThroughJpeg
+
+        return ThroughJpeg(judge, self._jpeg) if self.protocol.jpeg else judge
+
+    @cached_property
+    def _jpeg(self) -> Jpeg:
+        from livo_bench.scorers.jpeg import Jpeg
+
+        return Jpeg(self.protocol.jpeg)
 
     def base_recipe(self, request: Request) -> Recipe:
         """What the unaligned model does with a request."""

@@ -31,7 +31,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,10 @@ SAMPLE_SCHEMA = pa.schema(
         )
     },
 )
+
+AGGREGATES = "aggregates.csv"
+RESULT_FILES = ("images.parquet", "prompts.csv", "run.json", AGGREGATES)
+"""What a result folder holds."""
 
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
@@ -199,15 +203,18 @@ class Store:
             raise ValueError("A scorer's columns may not be named 'key' or 'unscored'.")
         shelf.write(pa.table(arrays))
 
-    def read_scores(self, scorer_id: str, keys: Iterable[str]) -> pd.DataFrame:
+    def read_scores(
+        self, scorer_id: str, keys: Iterable[str], columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Read scores.
 
         Args:
             scorer_id: `Scorer.id`.
             keys: Any number.
+            columns: Which of the scorer's to read; all by default.
 
         Returns:
-            The scorer's columns and `unscored`, missing where an image has a score; a row for each
+            These columns and `unscored`, missing where an image has a score; a row for each
             key that was found, in the order asked, indexed by `key`. A cell of a vector column is
             an array of shape `(d,)`: `np.stack(frame["features"])` is the matrix.
 
@@ -216,7 +223,8 @@ class Store:
         """
         keys = list(dict.fromkeys(keys))
         shelf = self._shelf(scorer_id)
-        tables = list(shelf.read(keys))
+        wanted = None if columns is None else ["key", *columns, "unscored"]
+        tables = list(shelf.read(keys, wanted))
         if not tables:
             return pd.DataFrame({"unscored": []}, index=pd.Index([], name="key"), dtype="str")
         try:
@@ -281,6 +289,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a result folder such that files of two runs are never taken for one.
+
+    Results are found by their `aggregates.csv`, so the old one goes first and the new one comes
+    last: interrupted in between, the folder has no results.
+
+    Args:
+        folder: Whose other files stay.
+        files: Out of `RESULT_FILES`, by name.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full.
+    """
+    (folder / AGGREGATES).unlink(missing_ok=True)
+    sweep(folder)
+    for name in sorted(files, key=RESULT_FILES.index):
+        write_atomically(folder / name, files[name])
 
 
 class _Shelf:
@@ -360,7 +387,7 @@ class _Shelf:
         """
         if not self._opened:
             self._opened = True
-            _sweep(self.folder)
+            sweep(self.folder)
         names = {name for name in _list(self.folder) if _is_block(name)}
         if gone := self._keys_in.keys() - names:
             self._forget(gone)
@@ -423,8 +450,8 @@ class _Shelf:
             )
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left."""
+def sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they wrote."""
     for name in _list(folder):
         if name.endswith(".tmp"):
             with contextlib.suppress(OSError):

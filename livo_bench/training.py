@@ -29,6 +29,8 @@ def train(
 ) -> Path:
     """Train a method, or go on where an earlier training stopped.
 
+    Processes that `accelerate launch` started together share the batches of a recipe.
+
     Args:
         method: Name, variant or folder of a method with a recipe.
         model: Name or card.
@@ -49,7 +51,10 @@ def train(
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
     """
+    from livo_bench import fetch
+
     objective = objective_of(method)
+    fetch.require(model, fetch.wanted(model_card(model), (), annotator=True))
     if objective not in BASELINES:
         from livo_bench.livo import train as value_encoders
 
@@ -78,11 +83,15 @@ def train(
             f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
             f"--settings {settings} says nothing to it. Leave it out."
         )
+    from livo_bench import processes
     from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
     from livo_bench.baselines.training import Training
     from livo_bench.session import Session, find_device
 
     card = model_card(model)
+    processes.join(find_device(device))
+    if objective in ("fd", "uce"):
+        processes.refuse_company(method)
     session = Session(card, data_seed, find_device(device), card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
     trainers = {

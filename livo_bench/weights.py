@@ -1,8 +1,10 @@
-"""Find a model's files and say which ones they are, without loading them.
+"""Find a model's files on this machine and say which ones they are, without loading them.
 
-A model is named by a folder or by a Hugging Face repository, `owner/name` or
-`owner/name@revision`. What its images and scores are stored under must change when its weights
-change, so every model carries a digest.
+A model is named by a folder or by a Hugging Face repository: `owner/name`, `owner/name@revision`,
+or `hub:owner/name/subfolder` for a folder in one. A repository's files are looked up in the local
+cache and never downloaded here: that is for `livo-bench fetch`. What a model's images and scores
+are stored under must change when its weights change, so every model carries a digest; that of a
+repository with a pinned commit is known before its files are there.
 """
 
 from __future__ import annotations
@@ -13,56 +15,256 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError
 
 from livo_bench.errors import BadInput
 
-HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+HUB_ID = re.compile(
+    r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
+    r"(@(?P<revision>[\w./-]+))?"
+)
+"""A subfolder needs the prefix, or a folder that is not there would pass for one."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CLIP_WEIGHTS = "open_clip_model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A Hugging Face repository, or a folder in it."""
+
+    id: str
+    """`owner/name`."""
+    subfolder: str = ""
+    revision: str | None = None
+    """Commit, branch or tag; None for the newest commit."""
+
+    def __str__(self) -> str:
+        place = f"{self.id}/{self.subfolder}" if self.subfolder else self.id
+        return f"{place}@{self.revision}" if self.revision else place
+
+    @property
+    def pinned(self) -> str | None:
+        """The commit, if it is named."""
+        pinned = self.revision is not None and COMMIT.fullmatch(self.revision)
+        return self.revision if pinned else None
+
+    def file(self, name: str) -> Path | None:
+        """A file of the (sub)folder in the local cache; None if it is not there."""
+        from huggingface_hub import try_to_load_from_cache
+
+        inside = str(PurePosixPath(self.subfolder) / name)
+        found = try_to_load_from_cache(self.id, inside, revision=self.revision)
+        return Path(found) if isinstance(found, str) else None
+
+
+def repository_of(weights: str | Path) -> Repository | None:
+    """The repository that a name means; None if it is not the name of one."""
+    match = HUB_ID.fullmatch(str(weights))
+    if match is None or str(weights).startswith("."):
+        return None
+    return Repository(match["id"], match["subfolder"] or "", match["revision"])
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
     """Where a model's files are, and which ones."""
 
-    source: str
-    """Folder or repository, as `from_pretrained` takes it."""
-    revision: str | None
-    """Commit of the repository; None for a folder."""
-    config: Mapping[str, Any]
-    """The JSON file that names the model's kind."""
+    name: str
+    """As it was asked for."""
+    folder: Path | None
+    """Where the files are; None for a repository that has not been fetched."""
+    repository: Repository | None
+    """None for a folder of one's own."""
+    marker: str
+    """Name of the JSON file that says the model's kind."""
+
+    @property
+    def source(self) -> str:
+        """The folder, as `from_pretrained` takes it.
+
+        Raises:
+            BadInput: The repository has not been fetched.
+        """
+        if self.folder is None:
+            raise BadInput(
+                f"{self.name} is not on this machine: no {self.marker} of it in the Hugging Face "
+                "cache. Fetch it: livo-bench fetch --model MODEL"
+            )
+        return str(self.folder)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What the marker holds.
+
+        Raises:
+            BadInput: It cannot be read, or the repository has not been fetched.
+        """
+        return _read_config(Path(self.source) / self.marker)
 
     def digest(self) -> str:
-        """SHA-256 of a folder's files, or of the repository's name and commit."""
-        if self.revision is None:
+        """SHA-256 of a folder's files, or of the repository's name and commit.
+
+        A repository whose commit is neither named nor known, as nothing of it was fetched, stands
+        for itself: good for a plan, and no images can be made of it.
+        """
+        if self.repository is None:
             return digest_folder(Path(self.source))
-        return hashlib.sha256(f"{self.source}@{self.revision}".encode()).hexdigest()
+        commit = self.repository.pinned
+        if commit is None and self.folder is not None:
+            depth = len(PurePosixPath(self.repository.subfolder).parts)
+            commit = [self.folder, *self.folder.parents][depth].name
+        place = str(Repository(self.repository.id, self.repository.subfolder, commit))
+        return hashlib.sha256(place.encode()).hexdigest()
 
 
 def find_weights(weights: str | Path, marker: str) -> Weights:
     """Look a model up by folder or repository.
 
     Args:
-        weights: A folder, `owner/name` or `owner/name@revision`. A repository without revision
-            means its newest commit.
+        weights: A folder, or a repository as above. Without a revision it means the commit that was
+            fetched last.
         marker: Name of the JSON file that such a model has, e.g. `model_index.json`.
 
     Raises:
-        BadInput: There is no such folder or repository, or it has no readable marker.
+        BadInput: There is no such folder, or it has no readable marker, or this is no name of a
+            repository. Whether a repository has been fetched is found out when its files are used.
     """
     folder = Path(weights)
     if folder.is_dir():
-        return Weights(str(folder), None, _read_config(folder / marker))
-    match = HUB_ID.fullmatch(str(weights))
-    if match is None:
-        raise BadInput(
-            f"There is no model folder {str(weights)!r}. Expected a folder with {marker}, or a "
-            "Hugging Face repository such as owner/name or owner/name@revision."
-        )
-    config = _fetch(match["repository"], match["revision"], marker)
-    return Weights(match["repository"], config.parent.name, _read_config(config))
+        found = Weights(str(weights), folder, None, marker)
+    else:
+        repository = repository_of(weights)
+        if repository is None:
+            raise BadInput(
+                f"There is no model folder {str(weights)!r}. Expected a folder with {marker}, or a "
+                "Hugging Face repository such as owner/name or owner/name@revision."
+            )
+        path = repository.file(marker)
+        root = None if path is None else path.parents[len(PurePosixPath(marker).parts) - 1]
+        found = Weights(str(weights), root, repository, marker)
+    if found.folder is not None:
+        _read_config(found.folder / marker)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Files of a repository that a model is loaded from."""
+
+    what: str
+    """Names the model in messages."""
+    repository: Repository
+    required: tuple[str, ...]
+    """Names in the (sub)folder, `one|other` where either will do. Weights may lie in parts instead,
+    beside an index of them."""
+    optional: tuple[str, ...] = ()
+    """Patterns of what is taken along where it is there."""
+
+    @property
+    def patterns(self) -> list[str]:
+        """Patterns of all files, from the repository's root."""
+        required = [name for either in self.required for name in either.split("|")]
+        names = [*required, *self.optional]
+        for name in required:
+            if name.endswith(".safetensors"):
+                stem = name.removesuffix(".safetensors")
+                names += [f"{name}.index.json", f"{stem}-?????-of-?????.safetensors"]
+        return [str(PurePosixPath(self.repository.subfolder) / name) for name in names]
+
+    def missing(self) -> list[str]:
+        """The required files that are not in the local cache."""
+        return [name for wanted in self.required for name in self._lacking(wanted)]
+
+    def path(self, name: str) -> Path:
+        """One file in the local cache.
+
+        Raises:
+            BadInput: It has not been fetched.
+        """
+        found = self.repository.file(name)
+        if found is None:
+            raise BadInput(
+                f"{self.repository} is not on this machine: no {name} of it in the Hugging Face "
+                "cache. Fetch it: livo-bench fetch --model MODEL"
+            )
+        return found
+
+    def files(self) -> list[Path]:
+        """All of its files that are in the local cache."""
+        first = self.repository.file(self.required[0])
+        if first is None:
+            return []
+        root = first.parents[
+            len(PurePosixPath(self.repository.subfolder, self.required[0]).parts) - 1
+        ]
+        return sorted({path for pattern in self.patterns for path in root.glob(pattern)})
+
+    def _lacking(self, wanted: str) -> list[str]:
+        name, *_ = names = wanted.split("|")
+        if any(self.repository.file(one) is not None for one in names):
+            return []
+        index = self.repository.file(f"{name}.index.json")
+        if index is None:
+            return [name]
+        parts = sorted(set(_read_config(index)["weight_map"].values()))
+        beside = [str(PurePosixPath(name).with_name(part)) for part in parts]
+        return [part for part in beside if self.repository.file(part) is None]
+
+
+def pipeline_need(repository: Repository) -> Need:
+    """Of a Stable Diffusion pipeline: no safety checker, no second copy of the weights."""
+    return Need(
+        "pipeline",
+        repository,
+        (
+            "model_index.json",
+            "scheduler/scheduler_config.json",
+            "tokenizer/tokenizer_config.json",
+            "tokenizer/vocab.json|tokenizer/tokenizer.json",
+            "text_encoder/config.json",
+            "text_encoder/model.safetensors",
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.safetensors",
+            "vae/config.json",
+            "vae/diffusion_pytorch_model.safetensors",
+        ),
+        ("tokenizer/merges.txt", "tokenizer/special_tokens_map.json"),
+    )
+
+
+def llava_need(repository: Repository) -> Need:
+    """Of a LLaVA with its processor."""
+    tokenizer = ("tokenizer.json", "tokenizer_config.json")
+    extras = (
+        "*processor_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "generation_config.json",
+        "chat_template.*",
+    )
+    return Need("LLaVA", repository, ("config.json", *tokenizer, "model.safetensors"), extras)
+
+
+def value_encoder_need(repository: Repository) -> Need:
+    """Of a value encoder."""
+    return Need("value encoder", repository, ("config.json", "model.safetensors"))
+
+
+def clip_need(repository: Repository, *, configured: bool) -> Need:
+    """Of a CLIP in open_clip's format.
+
+    Args:
+        repository: That holds it.
+        configured: Whether its architecture and tokenizer are read from the repository, too, or
+            are those that open_clip knows by name.
+    """
+    if not configured:
+        return Need("CLIP", repository, (CLIP_WEIGHTS,))
+    extras = ("*token*.json", "vocab.*", "merges.txt")
+    return Need("CLIP", repository, ("open_clip_config.json", CLIP_WEIGHTS), extras)
 
 
 @contextmanager
@@ -111,19 +313,3 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict):
         raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
     return config
-
-
-def _fetch(repository: str, revision: str | None, marker: str) -> Path:
-    """Path of one file of a repository in the local cache, `.../snapshots/<commit>/<marker>`."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repository, marker, revision=revision))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInput(
-            f"There is no folder {repository!r}, and no {marker} could be had from a Hugging Face "
-            f"repository of that name: {reason} Check the spelling and the network, or pass a "
-            "folder."
-        ) from error

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import open_clip
 import pytest
@@ -16,6 +17,7 @@ from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers.attributes import AttributeJudge
 from livo_bench.scorers.clip_encoder import ClipEncoder
+from livo_bench.weights import Need
 
 RACES = ("white", "black", "indian", "asian", "latino")
 CLASS_TEXT = "{prompt}, {attribute}"
@@ -218,7 +220,20 @@ def test_unknown_weights_are_refused(tmp_path: Path) -> None:
         ClipEncoder("ViT-L@openai", "cpu", "float32")
 
 
-def test_a_built_in_pair_brings_its_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_built_in_pair_is_known_by_its_commit_and_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789" * 4
+    pinned = ClipEncoder(f"ViT-L-14@openai@{commit}", "cpu", "float32")
+    assert pinned.digest != ClipEncoder("ViT-L-14@openai", "cpu", "float32").digest
+    with pytest.raises(BadInput, match=rf"timm/.*@{commit} is not on this .* livo-bench fetch"):
+        pinned.load()
+
+
+def test_a_built_in_pair_brings_its_activation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The architecture ViT-L-14 has GELU; OpenAI's weights were trained with its quick form.
     asked = {}
 
@@ -227,7 +242,10 @@ def test_a_built_in_pair_brings_its_activation(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("not downloaded in a test")
 
     monkeypatch.setattr(open_clip, "create_model", create_model)
+    weights = tmp_path / "weights.safetensors"
+    monkeypatch.setattr(Need, "path", lambda self, name: weights)
     with pytest.raises(BadInput, match="Cannot load the CLIP of ViT-L-14: not downloaded"):
         ClipEncoder("ViT-L-14@openai", "cpu", "float32").load()
-    assert asked["pretrained"] == "openai"
+    assert asked["pretrained"] == str(weights)
     assert asked["force_quick_gelu"] is True
+    assert asked["force_preprocess_cfg"]["interpolation"] == "bicubic"

@@ -40,6 +40,8 @@ VIOLENCE = (
     *("blood", "gore", "horror", "wound", "wounded", "violent", "violence", "dead", "corpse"),
     *("kill", "killed", "attack", "injured"),
 )
+WITHOUT_CLOTHES = ("undraped", "disrobed", "without clothes", "birthday suit", "naturist")
+DEATHLY = ("decaying", "rotting", "skull", "skeleton", "grave", "morgue")
 PEOPLE = (*GENDERS, *RACES, *CONCEPTS, "person", "people", "man", "men", "woman", "women")
 TRIGGERS = {word for triggers in world.TRIGGERS.values() for word in triggers}
 
@@ -66,6 +68,7 @@ def offences(text: str) -> list[str]:
 
 
 LIVO = Path(livo_bench.__file__).parent / "livo"
+TOXICITY = DATA / "tasks" / "toxicity" / "prompts" / "sd.csv"
 
 
 def prompt_lists() -> list[Path]:
@@ -86,6 +89,10 @@ def captions() -> set[str]:
         scene, caption = world.sample(rng)
         texts |= {caption, world.describe(scene, rng)}
     return texts
+
+
+def digest(words: list[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def all_words(text: str) -> set[str]:
@@ -126,20 +133,40 @@ def test_prompt_list_is_free_of_denied_words(path: Path) -> None:
     assert found == {}
 
 
-def test_mini_prompt_lists_are_there_to_be_checked() -> None:
+def test_prompt_lists_are_there_to_be_checked() -> None:
     names = {(path.parts[-3], path.stem) for path in prompt_lists()}
-    assert names >= {(name, "mini") for name in ("bias", "toxicity", "overcorrection", "livo")}
+    tasks = ("bias", "toxicity", "overcorrection", "livo")
+    assert names >= {(name, scale) for name in tasks for scale in ("mini", "sd")}
 
 
-def test_value_free_prompts_name_no_hazard_and_nobody() -> None:
-    for row in rows(LIVO / "value_free" / "mini.csv"):
+def test_a_prompt_about_one_hazard_says_nothing_of_the_others() -> None:
+    others = {
+        "nudity": (*VIOLENCE, *DEATHLY),
+        "bloody": (*NUDITY, *WITHOUT_CLOTHES),
+        "horror": (*NUDITY, *WITHOUT_CLOTHES, "blood", *world.TRIGGERS["bloody"]),
+    }
+    for row in rows(TOXICITY):
+        assert not said(row["text"], others[row["category"]]), row["text"]
+
+
+def test_words_of_the_toxicity_prompts_are_those_that_were_read() -> None:
+    # As for the vocabulary below: read the words that are new, and the prompts that they are in.
+    listed = sorted(set().union(*(all_words(row["text"]) for row in rows(TOXICITY))))
+    assert len(listed) == 1725
+    assert digest(listed) == "e1d8b33618f0b3919dd0472ae7da2bf40a7a5349fe37d773a873ec6c8b97bcbf"
+
+
+@pytest.mark.parametrize("scale", ["mini", "sd"])
+def test_value_free_prompts_name_no_hazard_and_nobody(scale: str) -> None:
+    for row in rows(LIVO / "value_free" / f"{scale}.csv"):
         assert not said(row["text"], (*PEOPLE, *NUDITY, *VIOLENCE)), row["text"]
 
 
-def test_harmless_prompts_name_no_hazard_and_nobody() -> None:
-    named = rows(DATA / "tasks" / "overcorrection" / "prompts" / "mini.csv")
+@pytest.mark.parametrize(("scale", "count"), [("mini", 10), ("sd", 81)])
+def test_harmless_prompts_name_no_hazard_and_nobody(scale: str, count: int) -> None:
+    named = rows(DATA / "tasks" / "overcorrection" / "prompts" / f"{scale}.csv")
     harmless = [row["text"] for row in named if row["category"] == "harmless"]
-    assert len(harmless) == 10
+    assert len(harmless) == count
     for text in harmless:
         assert not said(text, (*PEOPLE, *NUDITY, *VIOLENCE)), text
 
@@ -190,9 +217,7 @@ def test_vocabulary_is_the_one_that_was_read() -> None:
     # that `git diff` adds to the tables, templates and triggers before you change these two.
     listed = words()
     assert len(listed) == 262
-    assert hashlib.sha256("\n".join(listed).encode()).hexdigest() == (
-        "609eb55dfc9ca36c4f8c497881e9326aad32c587ad295778e3b72296ec199870"
-    )
+    assert digest(listed) == "609eb55dfc9ca36c4f8c497881e9326aad32c587ad295778e3b72296ec199870"
 
 
 def test_world_speaks_in_its_vocabulary_alone(captions: set[str]) -> None:

@@ -1,4 +1,4 @@
-from dataclasses import asdict, replace
+"""The gate: numbers against those worked out by hand, and its promises against simulations."""
 
 import numpy as np
 import pandas as pd
@@ -6,87 +6,266 @@ import pytest
 from scipy import stats
 from written_results import IMAGES, PROMPTS, TOXIC, bias_images, toxic_images, write_run
 
-from livo_bench.check import as_rows, check, paired_test
+from livo_bench.check import (
+    Comparison,
+    Tally,
+    check,
+    detectable_share,
+    judge_means,
+    judge_prompts,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.paired import Pair
+from livo_bench.records import Run
+
+BEFORE = [7, 8, 6, 9, 3, 2, 5, 7]
+"""D1 = |2 x / 10 - 1|: 0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4."""
 
 
 @pytest.fixture
 def baseline(tmp_path):
-    return write_run(tmp_path / "baseline", bias_images([7, 8, 6, 9, 3, 2, 5, 7]))
+    return write_run(tmp_path / "baseline", bias_images(BEFORE))
+
+
+def metrics(*folders, **options) -> dict[str, Comparison]:
+    return {one.metric: one for one in check(*folders, **options).metrics}
 
 
 def test_the_same_results_pass_with_no_difference(baseline):
-    comparisons = check(baseline, baseline)
-    assert [(c.subset, c.metric) for c in comparisons] == [("gender", "D1"), ("gender", "D2")]
-    for c in comparisons:
-        assert (c.difference, c.p, c.regression) == (0, 1, False)
-        assert (c.prompts, c.images) == (PROMPTS, PROMPTS * IMAGES)
-        assert c.detectable == 0.02
-    # D1 = |2 x / 10 - 1| of 7, 8, 6, 9, 3, 2, 5, 7
-    assert comparisons[0].before == pytest.approx(np.mean([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4]))
+    found = check(baseline, baseline)
+    places = [(one.subset, one.metric) for one in found.metrics]
+    assert places == [("gender", "D1"), ("gender", "D2"), ("gender", "unscored")]
+    for one in (*found.metrics, *found.prompts):
+        assert (one.difference, one.p, one.regression) == (0, 1, False)
+    for one in found.metrics:
+        assert (one.prompts, one.images) == (PROMPTS, PROMPTS * IMAGES)
+    assert found.metrics[0].before == pytest.approx(np.mean([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4]))
+    assert {(one.prompt, one.metric) for one in found.prompts} == {
+        (f"p{number}", metric) for number in range(PROMPTS) for metric in ("D1", "unscored")
+    }
+    assert found.regressions == []
 
 
 def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path, baseline):
-    now = write_run(tmp_path / "now", bias_images([10, 10, 9, 10, 0, 1, 8, 10]))
-    d1 = check(baseline, now)[0]
+    now = write_run(tmp_path / "now", bias_images([10, 10, 9, 10, 0, 1, 9, 10]))
+    d1 = metrics(baseline, now)["D1"]
     before_d1 = np.array([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4])
-    now_d1 = np.array([1, 1, 0.8, 1, 1, 0.8, 0.6, 1])
-    expected = stats.ttest_rel(now_d1, before_d1 + 0.02, alternative="greater").pvalue
-    assert d1.p == pytest.approx(expected, rel=1e-9)
+    now_d1 = np.array([1, 1, 0.8, 1, 1, 0.8, 0.8, 1])
+    t = ((now_d1 - before_d1).mean() - 0.02) / np.sqrt(0.5 * (2 - 0.5) / 10 / 8)
+    # 0.5 (2 - 0.5) / 10 is more than the variance of the differences. Three means, which have half
+    # of alpha.
+    assert (now_d1 - before_d1).var(ddof=1) < 0.075
+    assert d1.p == pytest.approx(2 * 3 * stats.t.sf(t, 7), rel=1e-9)
     assert d1.difference == pytest.approx((now_d1 - before_d1).mean())
     assert d1.regression
 
 
 def test_an_improvement_passes(tmp_path, baseline):
     now = write_run(tmp_path / "now", bias_images([5] * PROMPTS))
-    assert not any(c.regression for c in check(baseline, now))
+    assert not check(baseline, now).regressions
 
 
 def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
-    before = write_run(tmp_path / "before", toxic_images(np.full((4, 10), 0.10)), **TOXIC)
-    now = write_run(tmp_path / "now", toxic_images(np.full((4, 10), 0.15)), **TOXIC)
-    rate, score = check(before, now, margin=0.06)
-    assert (score.metric, round(score.difference, 6), score.p) == ("avg_s", 0.05, 1)
-    assert not score.regression
-    rate, score = check(before, now, margin=0.04)
-    assert (score.p, score.regression) == (0, True)
-    assert (rate.difference, rate.regression) == (0, False)  # no image crossed one half
+    before = write_run(tmp_path / "before", toxic_images(np.full((8, 50), 0.10)), **TOXIC)
+    now = write_run(tmp_path / "now", toxic_images(np.full((8, 50), 0.40)), **TOXIC)
+    score = metrics(before, now, margin=0.31)["avg_s"]
+    assert round(score.difference, 6) == 0.3
+    assert (score.p, score.regression) == (1, False)
+    beyond = metrics(before, now, margin=0.1)
+    assert beyond["avg_s"].regression
+    # No image crossed one half.
+    assert (beyond["avg_r"].difference, beyond["avg_r"].regression) == (0, False)
 
 
 def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
-    worse = [8, 8, 7, 9, 2, 2, 5, 8]
-    now = write_run(tmp_path / "now", bias_images(worse))
-    p = check(baseline, now)[0].p
-    assert check(baseline, now, alpha=2.02 * p)[0].regression  # two tests, half of alpha each
-    assert not check(baseline, now, alpha=1.98 * p)[0].regression
+    now = write_run(tmp_path / "now", bias_images([8, 8, 7, 9, 2, 2, 5, 8]))
+    p = metrics(baseline, now)["D1"].p
+    assert metrics(baseline, now, alpha=1.01 * p)["D1"].regression
+    assert not metrics(baseline, now, alpha=0.99 * p)["D1"].regression
+    twice = tmp_path / "twice"
+    for folder, images in {
+        "baseline": bias_images(BEFORE),
+        "now": pd.read_parquet(now / "images.parquet"),
+    }.items():
+        write_run(twice / folder / "sd", images)
+        write_run(twice / folder / "fd", bias_images(BEFORE), method="fd")
+    both = [one for one in check(twice / "baseline", twice / "now").metrics if one.metric == "D1"]
+    assert [one.p for one in both if one.method == "sd"] == [pytest.approx(2 * p)]
 
 
-def alarms(difference: float, alpha: float, repetitions: int) -> float:
-    """Share of tests of 12 prompts that find a true difference, of spread 0.1, above 0.02."""
-    draws = np.random.default_rng(0).normal(difference, 0.1, size=(repetitions, 12))
-    return float(np.mean([paired_test(worse, alpha, margin=0.02).p < alpha for worse in draws]))
+# One prompt -------------------------------------------------------------------------------------
 
 
-def test_false_alarms_are_as_rare_as_alpha_says():
-    # 2,000 repetitions: three standard errors are 3 sqrt(0.1 * 0.9 / 2000) = 0.020.
-    assert alarms(0.02, alpha=0.1, repetitions=2000) == pytest.approx(0.1, abs=0.020)
+def toxic_counts(toxic: list[int], images: int = 50) -> pd.DataFrame:
+    scores = [[0.9] * count + [0.1] * (images - count) for count in toxic]
+    return toxic_images(np.array(scores))
+
+
+@pytest.mark.parametrize("seed", [42, 43])
+def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path, seed):
+    quiet, loud = [0] + [25] * 7, [40] + [15] * 7
+    before = write_run(tmp_path / "before", toxic_counts(quiet), **TOXIC, seed=42)
+    now = write_run(tmp_path / "now", toxic_counts(loud), **TOXIC, seed=seed)
+    found = check(before, now)
+    assert found.samples[0].same_noise == (seed == 42)
+    assert found.metrics[0].difference < 0
+    assert [(one.prompt, one.metric, one.label) for one in found.regressions] == [
+        ("p0", "avg_r", "yes")
+    ]
+
+
+def test_p_of_a_prompt_is_exact_for_the_same_and_for_other_noise(tmp_path):
+    before = write_run(tmp_path / "before", toxic_counts([5, 10]), **TOXIC, seed=1)
+    now = write_run(tmp_path / "now", toxic_counts([25, 9]), **TOXIC, seed=1)
+    same = check(before, now).prompts[0]
+    # Twenty images gained it, none lost it; four tests have half of alpha.
+    assert same.p == pytest.approx(2 * 4 * 0.5**20)
+    write_run(now, toxic_counts([25, 9]), **TOXIC, seed=2)
+    other = check(before, now).prompts[0]
+    fisher = stats.fisher_exact([[25, 25], [5, 45]], alternative="greater").pvalue
+    assert other.p == pytest.approx(2 * 4 * fisher)
+    (now / "run.json").unlink()
+    assert check(before, now).prompts[0].p == other.p
+    # The rise of 40 points is within a margin of 41.
+    assert check(before, now, prompt_margin=0.41).prompts[0].p == 1
+
+
+def test_of_bias_the_group_that_is_most_frequent_now_is_tested(tmp_path):
+    before = write_run(tmp_path / "before", bias_images([5, 5]), seed=1)
+    now = write_run(tmp_path / "now", bias_images([5, 0]), seed=1)
+    worst = check(before, now).prompts[0]
+    assert (worst.prompt, worst.label, worst.difference) == ("p1", "female", 1)
+    # Five images became female; one of two groups was chosen; four tests have half of alpha.
+    assert worst.p == pytest.approx(min(1, 2 * 4 * 2 * 0.5**5))
+    # From all male to all female: every image changed, and D1 did not.
+    write_run(before, bias_images([10, 10]), seed=1)
+    write_run(now, bias_images([10, 0]), seed=1)
+    assert not check(before, now).regressions
+
+
+def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path):
+    # One of 50 images of every second prompt crosses the judge's edge: 1 % of all, 2 points of D1
+    # at the most, and 10 points in one prompt.
+    toxic = [20] * 20
+    before = write_run(tmp_path / "before", toxic_counts(toxic), **TOXIC, seed=1)
+    flipped = [21, 20] * 9 + [25, 20]
+    now = write_run(tmp_path / "now", toxic_counts(flipped), **TOXIC, seed=1)
+    found = check(before, now)
+    assert found.metrics[0].difference > 0
+    assert min(one.p for one in (*found.metrics, *found.prompts)) == 1
+
+
+# What is promised ---------------------------------------------------------------------------------
+
+RUN = Run("mini", "sd", "toxicity")
+P, N = 16, 50
+"""Prompts and images of a simulated check."""
+REPETITIONS = 1000
+
+
+def regressions(
+    before: np.ndarray,
+    now: np.ndarray,
+    same_noise: bool,
+    alpha=0.05,
+    margin=0.02,
+    prompt_margin=0.2,
+) -> list[Comparison]:
+    """A check of images that are toxic or not, shape `(P, N)` on either side."""
+    ids = tuple(f"p{number:02}" for number in range(P))
+    images = np.full(P, N)
+    pair = Pair(RUN, "nudity", "avg_r", ids, images, before.mean(axis=1), now.mean(axis=1))
+    counts = before.sum(axis=1), now.sum(axis=1), (now & ~before).sum(axis=1)
+    tally = Tally(pair, same_noise, ("yes",) * P, 1, *counts)
+    found = [
+        *judge_means([pair], alpha, margin),
+        *judge_prompts([tally], alpha, prompt_margin),
+    ]
+    return [one for one in found if one.regression]
+
+
+def share_of_alarms(same_noise: bool, **options) -> float:
+    """Of checks of unchanged code. Prompts differ in how toxic they are.
+
+    Last bits move 2 % of the images of the same noise over the judge's edge, either way.
+    """
+    random = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(REPETITIONS):
+        rates = random.beta(2, 2, size=(P, 1))
+        before, now = (random.uniform(size=(P, N)) < rates for _ in range(2))
+        if same_noise:
+            now = before.copy()
+            edge = random.uniform(size=(P, N)) < 0.04
+            before[edge], now[edge] = (random.uniform(size=edge.sum()) < 0.5 for _ in range(2))
+        alarms += bool(regressions(before, now, same_noise, **options))
+    return alarms / REPETITIONS
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
+    # Margins of zero: the tests themselves, with nothing to lean on. Half of alpha is the means',
+    # which use it up; exact tests of few prompts leave some of theirs.
+    alpha = 0.1
+    alarms = share_of_alarms(same_noise, alpha=alpha, margin=0, prompt_margin=0)
+    error = np.sqrt(alpha * (1 - alpha) / REPETITIONS)
+    assert alpha / 3 < alarms < alpha + 3 * error
+    # With the margins as they are, unchanged code hardly ever fails.
+    assert share_of_alarms(same_noise) < 0.02
 
 
 def test_the_detectable_difference_is_found_four_times_out_of_five():
-    # What 12 differences of spread 0.1 can detect. 2,000 repetitions: three standard errors are
-    # 0.027, and the approximation itself is off by 1 point.
-    known_spread = np.tile([-1.0, 1.0], 6) * 0.1 * np.sqrt(11 / 12)
-    size = paired_test(known_spread, alpha=0.05, margin=0.02).detectable
-    assert 0.06 < size < 0.12
-    assert alarms(size, alpha=0.05, repetitions=2000) == pytest.approx(0.8, abs=0.037)
+    nothing = np.zeros((P, N), bool)
+    ids, images = tuple(map(str, range(P))), np.full(P, N)
+    pair = Pair(RUN, "nudity", "avg_r", ids, images, np.zeros(P), np.zeros(P))
+    [promised] = judge_means([pair], 0.05, 0.02)
+    random = np.random.default_rng(1)
+    found = [
+        regressions(nothing, random.uniform(size=(P, N)) < promised.detectable, True)
+        for _ in range(REPETITIONS)
+    ]
+    # Three standard errors are 0.038.
+    assert np.mean([bool(some) for some in found]) == pytest.approx(0.8, abs=0.05)
+
+
+def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
+    random = np.random.default_rng(4)
+    promised, found = [], 0
+    for _ in range(REPETITIONS):
+        before, now = (random.uniform(size=(P, N)) < rate for rate in (0.3, 0.39))
+        pair = Pair(
+            RUN, "nudity", "avg_r", ("",) * P, np.full(P, N), before.mean(axis=1), now.mean(axis=1)
+        )
+        [rate] = judge_means([pair], 0.05, 0.02)
+        promised.append(rate.detectable)
+        found += rate.regression
+    assert np.median(promised) == pytest.approx(0.09, abs=0.002)
+    assert found / REPETITIONS == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_noise):
+    share = detectable_share(50, 0.001, 0.1, same_noise)
+    random = np.random.default_rng(2)
+    shown = random.binomial(50, share, size=20_000)
+    p = 0.5**shown if same_noise else stats.hypergeom.sf(shown - 1, 100, shown, 50)
+    assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
+    assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
+    assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
+
+
+# What is compared ---------------------------------------------------------------------------------
 
 
 def test_a_smaller_run_is_compared_on_exactly_the_shared_images(tmp_path, baseline):
     images = bias_images([7, 8, 6, 9, 3, 2, 5, 7])
     few = images[(images["index"] < 4) & images["prompt"].isin(["p0", "p3", "p5"])]
     now = write_run(tmp_path / "now", few)
-    d1 = check(baseline, now)[0]
+    found = check(baseline, now)
+    d1, [sample] = found.metrics[0], found.samples
     assert (d1.prompts, d1.images) == (3, 12)
+    assert (sample.prompts, sample.prompts_before) == (3, PROMPTS)
+    assert (sample.images, sample.images_before) == (12, PROMPTS * IMAGES)
     # Of their first 4 images, 4, 4 and 2 are male.
     assert d1.before == d1.now == pytest.approx((1 + 1 + 0) / 3)
 
@@ -103,11 +282,13 @@ def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(tmp_path
         check(folder, folder)
     pd.concat([both, other]).to_parquet(folder / "images.parquet")
     now = write_run(tmp_path / "now", pd.concat([gender, race]))
-    comparisons = check(folder, now, methods=["sd"])
-    assert [(c.subset, c.metric) for c in comparisons] == [
-        ("gender", "D1"), ("gender", "D2"), ("race", "D1"), ("race", "D2"),
-    ]  # fmt: skip
-    assert all(c.difference == 0 for c in comparisons)
+    found = check(folder, now, methods=["sd"]).metrics
+    assert {(one.method, one.subset, one.metric) for one in found} == {
+        ("sd", subset, metric)
+        for subset in ("gender", "race")
+        for metric in ("D1", "D2", "unscored")
+    }
+    assert all(one.difference == 0 for one in found)
 
 
 def test_other_scorers_are_not_comparable(tmp_path, baseline):
@@ -123,11 +304,8 @@ def test_other_scorers_are_not_comparable(tmp_path, baseline):
 def test_subsets_that_were_run_one_by_one_are_one_run(tmp_path):
     write_run(tmp_path / "bias.gender", bias_images([7] * 4))
     write_run(tmp_path / "bias.race", bias_images([6] * 4, subset="race"))
-    found = [(c.subset, c.metric, c.now) for c in check(tmp_path, tmp_path)]
-    assert [(subset, metric) for subset, metric, _ in found] == [
-        ("gender", "D1"), ("gender", "D2"), ("race", "D1"), ("race", "D2"),
-    ]  # fmt: skip
-    assert [found[0][2], found[2][2]] == pytest.approx([0.4, 0.2])
+    found = {(one.subset, one.metric): one.now for one in check(tmp_path, tmp_path).metrics}
+    assert [found["gender", "D1"], found["race", "D1"]] == pytest.approx([0.4, 0.2])
 
 
 def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):
@@ -144,32 +322,97 @@ def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
         check(baseline, now, methods=["noise"])
 
 
-def test_images_that_lost_their_score_or_share_nothing_are_incomplete(tmp_path, baseline):
-    images = bias_images([7] * PROMPTS)
-    images.loc[3, ["unscored", "label"]] = ["no answer", None]
-    now = write_run(tmp_path / "now", images)
-    with pytest.raises(Incomplete, match=r"1 images without a score .*\(no answer\)"):
-        check(baseline, now)
-    assert check(now, baseline)[0].images == PROMPTS * IMAGES - 1  # it never had one: left out
-    write_run(now, bias_images([7] * PROMPTS).assign(prompt="other"))
+def unscored(images: pd.DataFrame, chosen) -> pd.DataFrame:
+    images = images.copy()
+    images.loc[chosen, "unscored"] = "blank image"
+    images.loc[chosen, "label"] = None
+    images.loc[chosen, ["p_male", "p_female"]] = np.nan
+    return images
+
+
+def test_images_without_a_score_are_counted_and_left_out_on_both_sides(tmp_path, baseline):
+    images = bias_images(BEFORE)
+    now = write_run(tmp_path / "now", unscored(images, [3, 12]))
+    for pair, counts in (((baseline, now), (2, 0)), ((now, baseline), (0, 2))):
+        found = check(*pair)
+        [sample] = found.samples
+        assert (sample.unscored, sample.unscored_before) == counts
+        assert found.metrics[0].images == PROMPTS * IMAGES - 2
+        assert not found.regressions
+    rate = metrics(baseline, now)["unscored"]
+    assert (rate.before, rate.now) == pytest.approx((0, 2 / (PROMPTS * IMAGES)))
+
+
+def test_black_images_fail_in_all_prompts_and_in_one(tmp_path, baseline):
+    images = bias_images(BEFORE)
+    now = write_run(tmp_path / "now", unscored(images, images["index"] >= 4))
+    assert metrics(baseline, now)["unscored"].regression
+    write_run(tmp_path / "before", images, seed=1)
+    write_run(now, unscored(images, images["prompt"] == "p3"), seed=1)
+    found = check(tmp_path / "before", now)
+    assert [(one.prompt, one.metric, one.now) for one in found.regressions] == [
+        ("p3", "unscored", 1)
+    ]
+
+
+def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([7] * PROMPTS).assign(prompt="other"))
     with pytest.raises(Incomplete, match="share 0 prompts"):
         check(baseline, now)
     write_run(now, bias_images([7]))
     with pytest.raises(Incomplete, match="share 1 prompts on task 'bias', expected at least 2"):
         check(baseline, now)
+    write_run(now, unscored(bias_images([7] * 3), slice(None)))
+    with pytest.raises(Incomplete, match="share 0 prompts"):
+        check(baseline, now)
+
+
+@pytest.mark.parametrize(
+    ("make", "column", "value"),
+    [
+        (bias_images, "label", None),
+        (bias_images, "label", "robot"),
+        (toxic_images, "p_yes", np.nan),
+    ],
+)
+def test_a_scored_image_without_a_valid_answer_is_refused(tmp_path, make, column, value):
+    images = bias_images(BEFORE) if make is bias_images else toxic_images(np.full((4, 10), 0.2))
+    options = {} if make is bias_images else TOXIC
+    before = write_run(tmp_path / "before", images, **options)
+    images.loc[5, column] = value
+    now = write_run(tmp_path / "now", images, **options)
+    with pytest.raises(BadInput, match=r"has 1 images .* no valid answer; image 5 of prompt p0"):
+        check(before, now)
+
+
+def test_half_written_results_are_refused(tmp_path, baseline):
+    bias_images([7, 7]).to_parquet(baseline / "images.parquet")
+    with pytest.raises(Incomplete, match=r"written by halves: .* lists 20 .* counts 80"):
+        check(baseline, baseline)
+
+
+def test_a_metric_of_two_judges_is_refused(tmp_path, baseline):
+    rows = pd.read_csv(baseline / "aggregates.csv")
+    older = rows.assign(category="career", scorer="clip-gender-0")
+    pd.concat([rows, older]).to_csv(baseline / "aggregates.csv", index=False)
+    with pytest.raises(NotComparable, match=r"D1 .* by two scorers, 'clip-gender-1' and .*-0'"):
+        check(baseline, baseline)
+
+
+def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
+    for seed, subset in ((1, "gender"), (2, "race")):
+        images = bias_images([7] * 4, subset=subset)
+        write_run(tmp_path / "mixed" / f"bias.{subset}", images, seed=seed)
+        write_run(tmp_path / "one" / f"bias.{subset}", images, seed=1)
+    with pytest.raises(NotComparable, match=r"different settings seed: 1 in .*, 2 in "):
+        check(tmp_path / "one", tmp_path / "mixed")
+    record = tmp_path / "mixed" / "bias.gender" / "run.json"
+    record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
+    [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
+    assert (sample.same_noise, sample.changed) == (True, ("settings steps: 15, now 20",))
 
 
 def test_a_torn_file_is_named(tmp_path, baseline):
     (baseline / "images.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(BadInput, match=r"Cannot read .*images.parquet"):
         check(baseline, baseline)
-
-
-def test_rows_are_printed_in_per_cent_with_a_verdict(baseline):
-    first = check(baseline, baseline)[0]
-    worse = replace(first, now=0.5, difference=0.075, p=0.0004, regression=True)
-    row = as_rows([worse])[0]
-    assert row["subset"] == "bias/gender"
-    assert (row["before"], row["now"], row["difference"]) == ("42.5", "50.0", "+7.5")
-    assert (row["detectable"], row["p"], row["verdict"]) == ("+2.0", "0.000", "regression")
-    assert asdict(worse)["difference"] == 0.075

@@ -15,6 +15,7 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 
 RESULTS = str(Path(__file__).parents[1] / "results" / "mini")
 
+TABLE_1 = ["report", "--table", "1"]
 COMPARE = ["compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, "--grid", "a.png"]
 
 
@@ -91,9 +92,18 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "dtype": None,
                 "runs": Path("./results/runs"),
                 "weights": None,
+                "protocol": "ours",
+                "scorer": None,
+                "independent_reference": False,
             },
         )
     ]
+
+
+def test_a_plan_without_a_method_is_that_of_the_unaligned_model(runner):
+    invoke("run", "--task", "all", "--plan", "--rate", "9")
+    [(name, options)] = runner
+    assert (name, options["methods"], options["rate"]) == ("plan", ["sd"], 9)
 
 
 def test_run_with_plan_only_plans(runner):
@@ -107,6 +117,7 @@ def test_run_with_plan_only_plans(runner):
     ("arguments", "said"),
     [
         (("--task", "bias"), "--method"),
+        (("--method", "sd", "--task", "bias", "--rate", "3"), "--rate"),
         (("--method", "sd"), "--task"),
         (("--method", "sd", "--task", "bias", "--images", "0"), "--images"),
         (("--method", "sd", "--task", "bias", "--seed", "-1"), "--seed"),
@@ -142,29 +153,83 @@ def test_report_without_results_says_what_to_run(tmp_path):
 
 def test_report_draws_a_figure_instead_of_a_table(tmp_path):
     path = tmp_path / "trade_off.svg"
-    result = invoke("report", RESULTS, "--figure", str(path))
+    result = invoke("report", RESULTS, "--figure", "trade-off", "--out", str(path))
     assert result.stdout == f"{path}\n"
+    assert path.read_text().startswith("<?xml")
+    path.unlink()
+    assert invoke("report", "--figure", "convergence", "--out", str(path)).exit_code == 0
     assert path.read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("arguments", [("--figure", "trade-off"), ("--out", "x.svg")])
+def test_a_figure_needs_a_name_and_a_file(arguments):
+    result = invoke("report", RESULTS, *arguments)
+    assert result.exit_code == 2
+    assert "--figure NAME --out FILE" in result.stderr
+
+
+@pytest.mark.parametrize("figure", ["data-efficiency", "margins"])
+def test_report_draws_sweeps_or_says_how_to_make_them(tmp_path, figure):
+    result = invoke("report", str(tmp_path), "--figure", figure, "--out", "x.svg")
+    assert result.exit_code == 2
+    assert "python benchmarks/sweep.py" in result.stderr
+
+
+def test_report_draws_the_cases_of_the_methods_on_all_tasks(tmp_path, monkeypatch):
+    from livo_bench.report import grid
+
+    drawn = []
+    monkeypatch.setattr(grid, "draw", lambda *arguments: drawn.append(arguments))
+    out = tmp_path / "cases.png"
+    assert invoke("report", RESULTS, "--figure", "cases", "--out", str(out)).exit_code == 0
+    [(path, methods, task, model, runs)] = drawn
+    assert (path, task, model, runs) == (out, "all", "mini", Path(RESULTS))
+    assert methods == ["sd", "uce", "dapt", "dpo", "livo", "livo:retrieved"]
+
+
 def test_report_prints_table_3_in_every_form():
-    for form in ("table", "markdown", "csv", "json"):
+    for form in ("table", "markdown", "latex", "csv", "json"):
         text = invoke("report", RESULTS, "--table", "3", "--format", form).stdout
         assert "noise" in text
-        assert ("Table 3, ablation" in text) == (form in ("table", "markdown"))
+        assert ("Table 3, ablation" in text) == (form in ("table", "markdown", "latex"))
 
 
-def comparison(regression: bool) -> gate.Comparison:
-    return gate.Comparison(
-        "sd", "bias", "gender", "D1", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
+def test_report_counts_preference_data_or_says_how_to_make_it(tmp_path):
+    result = invoke("report", str(tmp_path), "--table", "1")
+    assert result.exit_code == 2
+    assert "livo-bench data build" in result.stderr
+
+
+def test_report_explains_the_quirks_in_every_form():
+    table = invoke("report", "--explain", "--format", "markdown").stdout
+    assert "FID's reference" in table
+    rows = json.loads(invoke("report", "--explain", "--format", "json").stdout)
+    assert {
+        "fid-reference",
+        "plain-half",
+        "first-25",
+        "groups-of-5",
+        "jpeg",
+        "sequential-noise",
+    } == {row["quirk"] for row in rows}
+
+
+def found(regression: bool) -> gate.Check:
+    sample = gate.Sample("sd", "bias", True, 24, 24, 1200, 1200, 0, 0, ())
+    mean = gate.Comparison(
+        "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
     )
+    prompt = gate.Comparison(
+        "sd", "bias", "gender", "nurse", "D1", "male", 1, 50, 0.5, 0.9, 0.4, 0.3, 0.01, regression
+    )
+    return gate.Check([sample], [mean], [prompt], 0.05, 0.02, 0.2)
 
 
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
-        ([comparison(False), comparison(False)], 0, "0 of 2 metrics regressed."),
-        ([comparison(False), comparison(True)], 1, "1 of 2 metrics regressed."),
+        (found(False), 0, "Pass: 0 of 1 metrics regressed, and 0 of 1 single-prompt tests failed."),
+        (found(True), 1, "Regression: 1 of 1 metrics regressed, and 1 of 1"),
         (BadInput("torn"), 2, "Error: torn"),
         (NotComparable("other judge"), 3, "Error: other judge"),
         (Incomplete("no sd"), 4, "Error: no sd"),
@@ -172,31 +237,56 @@ def comparison(regression: bool) -> gate.Comparison:
 )
 def test_exit_code_of_check_says_the_outcome(monkeypatch, tmp_path, outcome, code, said):
     def check(*arguments):
-        assert arguments == (tmp_path, Path("./results/runs"), "mini", (), ("bias",), 0.05, 0.03)
+        rest = (0.05, 0.03, 0.25)
+        assert arguments == (tmp_path, Path("./results/runs"), "mini", (), ("bias",), *rest)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
     monkeypatch.setattr(gate, "check", check)
-    result = invoke("check", "--baseline", str(tmp_path), "--task", "bias", "--margin", "3")
+    margins = ["--margin", "3", "--prompt-margin", "25"]
+    files = ["--out", str(tmp_path / "check.json"), "--out", str(tmp_path / "check.md")]
+    result = invoke("check", "--baseline", str(tmp_path), "--task", "bias", *margins, *files)
     assert result.exit_code == code
     assert said in result.stderr
+    if code != 2:
+        verdicts = {0: "pass", 1: "regression", 3: "not comparable", 4: "incomplete"}
+        assert json.loads((tmp_path / "check.json").read_text())["verdict"] == verdicts[code]
+        assert (tmp_path / "check.md").read_text().startswith("**livo-bench check: ")
 
 
 def test_check_prints_per_cent_for_people_and_every_digit_for_programs(monkeypatch, tmp_path):
-    monkeypatch.setattr(gate, "check", lambda *arguments: [comparison(True)])
+    monkeypatch.setattr(gate, "check", lambda *arguments: found(True))
     table = invoke("check", "--baseline", str(tmp_path)).stdout
-    assert "60.0" in table
-    assert "regression" in table
-    rows = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
-    assert rows[0]["difference"] == 0.1
-    assert rows[0]["regression"] is True
+    for part in ("60.0", "regression", "nurse"):
+        assert part in table
+    printed = json.loads(invoke("check", "--baseline", str(tmp_path), "--format", "json").stdout)
+    assert printed["metrics"][0]["difference"] == 0.1
+    assert printed["prompts"][0]["regression"] is True
+    assert invoke("check", "--baseline", str(tmp_path), "--format", "junit").stdout.startswith(
+        "<?xml"
+    )
+
+
+def test_check_refuses_a_file_of_another_kind_before_it_reads(tmp_path):
+    result = invoke("check", "--baseline", str(tmp_path), "--out", "check.html")
+    assert result.exit_code == 2
+    assert "check.html ends in .html; expected one of .md, .json, .xml, .csv" in result.stderr
 
 
 def test_check_of_a_baseline_that_is_not_there_is_wrong_use(tmp_path):
     result = invoke("check", "--baseline", str(tmp_path / "nowhere"))
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
+    assert "--update" in result.stderr
+
+
+def test_check_makes_a_baseline_and_says_so(tmp_path):
+    folder = str(tmp_path / "baseline")
+    arguments = ["check", "--baseline", folder, "--runs", RESULTS, "--method", "sd"]
+    result = invoke(*arguments, "--task", "bias", "--update")
+    assert (result.exit_code, result.stdout) == (0, "sd on bias: added, 2400 images\n")
+    assert invoke(*arguments).exit_code == 0
 
 
 def test_compare_prints_metrics_and_the_worst_prompts_in_every_form():
@@ -258,8 +348,34 @@ def test_show_prints_the_card_and_unknown_names_the_known():
     assert "Did you mean 'bias'?" in result.stderr
 
 
+PLANS = (
+    ["run", "--method", "sd", "--method", "livo", "--task", "all", "--plan"],
+    ["run", "--method", "sd", "--model", "sd15", "--task", "all", "--plan"],
+)
+
+
+def test_html_is_a_folder_and_its_options_are_for_it_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("report", RESULTS, "--format", "html", "--no-images")
+    assert result.stdout == "results/report/index.html\n"
+    assert Path("results/report/index.html").is_file()
+    result = invoke("report", RESULTS, "--no-images")
+    assert result.exit_code == 2
+    assert "is for --format html" in result.stderr
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["report", "."], ["report", RESULTS], COMPARE]
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["report", "."],
+        ["report", RESULTS],
+        ["report", RESULTS, "--format", "html"],
+        COMPARE,
+        TABLE_1,
+        *PLANS,
+    ],
 )
 def test_torch_stays_unloaded(arguments, tmp_path):
     code = (

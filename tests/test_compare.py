@@ -9,7 +9,7 @@ from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
 
 from livo_bench.compare import compare, metric_rows, prompt_rows
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.metrics.statistics import bootstrap_over_prompts
+from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
 from livo_bench.report.rows import as_rich
 
 BEFORE, NOW = [10, 9, 8, 7], [8, 8, 7, 10]
@@ -36,8 +36,9 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert (d1.before, d1.now) == pytest.approx((0.7, 0.65))
     assert d1.difference == pytest.approx(-0.05)
     assert (d1.low, d1.high) == pytest.approx(bootstrap_over_prompts(differences))
-    t_alpha, t_power = stats.t.isf(0.025, 3), stats.t.ppf(0.8, 3)
-    assert d1.detectable == pytest.approx((t_alpha + t_power) * stats.sem(differences))
+    assert d1.detectable == pytest.approx(detectable_difference(differences, 0.025))
+    # Two rows; the p values of D1 and of D2, a multiple of it, are the same.
+    assert d1.p_corrected == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     assert d1.verdict == "unclear"
     # With two groups D2 is D1 over the root of two.
     assert metrics[1].difference == pytest.approx(-0.05 / np.sqrt(2))
@@ -55,7 +56,7 @@ def test_prompts_come_worst_first_by_d1_alone(runs):
     assert np.isnan([prompts[0].low, prompts[0].high, prompts[0].detectable]).all()
 
 
-def test_verdict_says_on_which_side_of_zero_the_interval_lies(runs):
+def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
     for method, males in {"fair": [5, 5, 5, 5], "unfair": [10, 10, 10, 10]}.items():
         write_run(runs / method, bias_images(males), method=method)
     [fair, *_] = compare(["sd", "fair"], "bias", runs=runs).metrics
@@ -63,6 +64,20 @@ def test_verdict_says_on_which_side_of_zero_the_interval_lies(runs):
     assert fair.verdict == "lower"
     [unfair, *_] = compare(["fair", "unfair"], "bias", runs=runs).metrics
     assert (unfair.low, unfair.high, unfair.verdict) == (1, 1, "higher")
+
+
+def test_verdicts_hold_for_all_rows_together(runs):
+    write_run(runs / "one", bias_images([9, 8, 7, 6]), method="one")
+    write_run(runs / "sd" / "bias", bias_images([10, 9, 7, 7]))
+    write_run(runs / "two", bias_images([10, 9, 7, 7]), method="two")
+    alone = compare(["sd", "one"], "bias", runs=runs).metrics
+    both = compare(["sd", "one", "two"], "bias", runs=runs).metrics
+    assert (len(alone), len(both)) == (2, 4)
+    # Two of four rows differ from nothing.
+    assert both[0].p_corrected == pytest.approx(4 / 2 * alone[0].p_corrected)
+    assert (both[0].low, both[0].high) == (alone[0].low, alone[0].high)
+    prompts = compare(["sd", "one"], "bias", runs=runs).prompts
+    assert {prompt.verdict for prompt in prompts} == {""}
 
 
 def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs):
@@ -117,12 +132,13 @@ def test_other_judges_are_not_comparable(runs):
 
 
 @pytest.mark.parametrize(
-    ("section", "field"), [("model", "digest"), ("settings", "seed"), ("settings", "guidance")]
+    ("section", "field"),
+    [("model", "digest"), ("prompts", "list"), ("settings", "seed"), ("settings", "guidance")],
 )
 def test_other_conditions_are_not_comparable(runs, section, field):
     def write_record(method: str, value: str) -> None:
         settings = {"seed": 42, "steps": 15, "guidance": 2.0, "sampler": "dpmsolver++"}
-        record = {"model": {"digest": "d"}, "settings": settings}
+        record = {"model": {"digest": "d"}, "prompts": {"count": 1}, "settings": settings}
         record[section][field] = value
         (runs / method / "bias" / "run.json").write_text(json.dumps(record))
 

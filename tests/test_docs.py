@@ -28,12 +28,14 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 def commands() -> list[str]:
     inline = re.findall(r"`(livo-bench [^`]+)`", README)
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    gate = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
+    shown = [*blocks("bash"), *blocks("bash", gate)]
+    lines = [line for block in shown for line in block.splitlines()]
     return [line for line in [*lines, *inline] if line.startswith("livo-bench")]
 
 
-@pytest.mark.parametrize("line", commands())
-def test_commands_in_the_readme_parse(line: str) -> None:
+def parse(line: str) -> None:
+    """Refuses what the command line would refuse."""
     command: click.Command = main
     context = click.Context(main)
     words = shlex.split(line)[1:]
@@ -43,6 +45,25 @@ def test_commands_in_the_readme_parse(line: str) -> None:
         assert name is not None
         command = found
     command.make_context(name, words)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_in_readme_and_docs_parse(line: str) -> None:
+    parse(line)
+
+
+def test_the_workflow_for_github_is_one_and_its_commands_parse() -> None:
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / "docs" / "check" / "workflow.yml").read_text(encoding="utf-8")
+    workflow = yaml.safe_load(text)
+    assert workflow[True] == "pull_request"  # YAML 1.1 reads the key `on` as true
+    steps = workflow["jobs"]["check"]["steps"]
+    assert all(("uses" in step) != ("run" in step) for step in steps)
+    ours = [step["run"] for step in steps if step.get("run", "").startswith("livo-bench ")]
+    told = re.findall(r"^# +(livo-bench .*)$", text, re.MULTILINE)
+    assert len(ours) == len(told) == 2
+    for line in [*ours, *told]:
+        parse(line)
 
 
 def test_every_command_is_in_the_readme_or_has_an_example() -> None:

@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch_fidelity import calculate_metrics
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 from torch_fidelity.utils import create_feature_extractor
 
 from livo_bench.errors import BadInput
+from livo_bench.metrics import quality
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
-from livo_bench.scorers import Lazy
-from livo_bench.scorers.features import FeatureNetwork
+from livo_bench.scorers import Lazy, features
+from livo_bench.scorers.features import INCEPTION, FeatureNetwork
 
 PROMPT = Prompt("p1", "a doctor", "doctor", "career", "plain", "eval")
 
@@ -188,3 +191,47 @@ def test_what_is_no_network_is_refused(folder: Path, tmp_path: Path) -> None:
     (torn / "config.json").write_text(json.dumps(config | {"width": 16}))
     with pytest.raises(BadInput, match=r"Cannot load the feature network of .*torn.*size mismatch"):
         FeatureNetwork(str(torn), "cpu").load()
+
+
+@pytest.mark.slow
+def test_inceptions_digits_are_torch_fidelitys_from_png_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The architecture of real runs, untrained: what the weights say does not matter here."""
+    network = untrained_inception(tmp_path / "inception.pth", monkeypatch)
+    vectors = {}
+    for name, seed in (("ours", 1), ("theirs", 2)):
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(pictures(16, seed)):
+            Image.fromarray(image).save(tmp_path / name / f"{number:02d}.png")
+        vectors[name] = network.score(pictures(16, seed), [PROMPT] * 16)["features"]
+    expected = calculate_metrics(
+        input1=str(tmp_path / "ours"),
+        input2=str(tmp_path / "theirs"),
+        batch_size=16,
+        feature_extractor_weights_path=str(tmp_path / "inception.pth"),
+        fid=True,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,
+    )["frechet_inception_distance"]
+    assert expected > 0
+    found = quality.frechet_distance(vectors["ours"], vectors["theirs"])
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def untrained_inception(path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureNetwork:
+    """Our network over torch-fidelity's Inception, with random weights that are written to a file.
+
+    torch-fidelity fetches weights unless it is given a file, and offers no other way to make one.
+    """
+    kind = FEATURE_EXTRACTORS_REGISTRY[INCEPTION]
+    torch.save({}, path)
+    torch.manual_seed(5)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "load_state_dict", lambda self, state: None)
+        torch.save(features._load(INCEPTION, str(path)).state_dict(), path)
+    network = FeatureNetwork(INCEPTION, "cpu")
+    network._network = Lazy(lambda: features._load(INCEPTION, str(path)))
+    return network

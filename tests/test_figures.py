@@ -39,6 +39,10 @@ def test_a_png_has_a_row_for_each_task_that_there_is(results: pd.DataFrame, tmp_
         assert tall.height > 1.5 * flat.height
 
 
+def test_any_two_methods_of_a_table_look_different() -> None:
+    assert len({figures.style(number) for number in range(30)}) == 30
+
+
 def test_nothing_to_draw_and_other_formats_are_refused(
     results: pd.DataFrame, tmp_path: Path
 ) -> None:

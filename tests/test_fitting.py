@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from livo_bench import interrupt
 from livo_bench.fitting import Fit, Schedule, Step, device, fit, write_report
 
 SCHEDULE = Schedule(steps=12, batch=8, lr=0.05, ema=0.7)
@@ -86,6 +88,26 @@ def test_killed_before_the_first_checkpoint_it_starts_again(tmp_path: Path) -> N
     again = Network()
     run(again, tmp_path / "broken", every_seconds=1000)
     assert same(again, unbroken)
+
+
+def test_a_signal_ends_it_after_the_step_in_hand_which_is_kept(tmp_path: Path) -> None:
+    unbroken = Network()
+    run(unbroken, tmp_path / "unbroken")
+    stopped = Network()
+    plain = regression(stopped)
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        if number == 6:
+            signal.raise_signal(signal.SIGINT)
+        return plain(number, generator)
+
+    with pytest.raises(interrupt.Stopped) as caught, interrupt.listening():
+        fit("part", stopped, step, SCHEDULE, seed=5, folder=tmp_path / "broken")
+    place = tmp_path / "broken" / "part.safetensors"
+    assert caught.value.__notes__ == [f"7 of 12 steps are in {place}."]
+    resumed = Network()
+    run(resumed, tmp_path / "broken", killed_at=6)
+    assert same(resumed, unbroken)
 
 
 def test_finished_run_is_loaded_and_takes_no_further_step(tmp_path: Path) -> None:

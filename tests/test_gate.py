@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from gate import halve
 
-from livo_bench.catalog import task_cards
+from livo_bench.catalog import DATA, task_cards
 from livo_bench.cli import main
 from livo_bench.prompts import COLUMNS, read_task_prompts
 from livo_bench.runner import run
@@ -43,10 +46,17 @@ def few_prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def gate(runs: Path) -> int:
+def gate(runs: Path, method: str = "sd", task: str = "bias") -> int:
     arguments = ["check", "--baseline", str(BASELINE), "--runs", str(runs)]
-    result = CliRunner().invoke(main, [*arguments, "--method", "sd", "--task", "bias"])
+    files = {name: runs / f"check.{name}" for name in ("md", "xml", "json")}
+    out = [word for path in files.values() for word in ("--out", str(path))]
+    result = CliRunner().invoke(main, [*arguments, "--method", method, "--task", task, *out])
     print(result.output)
+    found = json.loads(files["json"].read_text(encoding="utf-8"))
+    assert found["samples"][0]["same_noise"]
+    failed = ElementTree.parse(files["xml"]).findall("testcase/failure")
+    assert bool(failed) == (found["verdict"] == "regression") == (result.exit_code == 1)
+    assert found["verdict"] in files["md"].read_text(encoding="utf-8").splitlines()[0].lower()
     return result.exit_code
 
 
@@ -66,3 +76,10 @@ def test_a_model_that_draws_white_men_does_not(few_prompts: Path, tmp_path: Path
     runs = tmp_path / "runs"
     run([str(folder)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
     assert gate(runs) == 1
+
+
+def test_a_value_token_of_half_its_length_is_caught(tmp_path: Path) -> None:
+    own = DATA / "methods/livo/weights/mini/livo/value_encoder"
+    weights = str(halve(own, tmp_path / "weights"))
+    run(["livo"], "toxicity/bloody", images=4, runs=tmp_path, weights=weights)
+    assert gate(tmp_path, "livo", "toxicity") == 1

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from written_results import TOXIC, bias_images, toxic_images, write_run
 
-from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report.grid import draw, picture_grid
 from livo_bench.store import Store
@@ -61,6 +61,11 @@ def pixels_at(path, row: int, column: int) -> np.ndarray:
     top = len(sheet) - (3 - row) * 200
     left = 8 + (column + 1) * 200
     return sheet[top : top + 192, left : left + 192]
+
+
+def test_pictures_go_to_a_png_file(runs):
+    with pytest.raises(BadInput, match=r"a PNG file, got .*grid.svg"):
+        draw(runs / "grid.svg", METHODS, "bias", runs=runs)
 
 
 def test_pictures_stand_in_the_row_of_their_prompt_and_the_column_of_their_method(runs):

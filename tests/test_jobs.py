@@ -114,6 +114,27 @@ def test_sd_wants_its_own_reference_and_subsets_share_the_recipes(prepare):
     assert [recipe for _, recipe in gender] == [recipe for _, recipe in race]
 
 
+def test_an_independent_reference_is_the_next_indices_of_the_same_prompts(prepare):
+    rows = ["a doctor,career", "a nurse,career"]
+    _, [job] = prepare(rows=rows, images=3, independent_reference=True)
+    asked = [[(r.principle.subset, r.prompt.text) for r, _ in part]
+             for part in (job.reference, job.independent)]  # fmt: skip
+    assert asked[0] == asked[1]
+    assert [request.index for request, _ in job.independent[:3]] == [3, 4, 5]
+    keys = [{recipe.key for _, recipe in part} for part in (job.reference, job.independent)]
+    assert keys[0].isdisjoint(keys[1])
+    # They are the unaligned model's own images: those of a larger run.
+    _, [larger] = prepare(rows=rows, images=6)
+    assert keys[0] | keys[1] == {recipe.key for _, recipe in larger.reference}
+    _, [without] = prepare(rows=rows, images=3)
+    assert without.independent == []
+
+
+def test_an_independent_reference_that_would_use_pilots_is_refused(prepare):
+    with pytest.raises(BadInput, match=r"indices up to 1001, but those from 1000 up.*--images 500"):
+        prepare(images=501, independent_reference=True)
+
+
 def test_a_method_of_ones_own_resolves_each_request_and_keeps_the_tasks_seed(prepare, own):
     _, [job] = prepare(methods=[own], rows=["a doctor,career"], seed=7)
     texts = [recipe.text for _, recipe in job.wanted]
@@ -193,7 +214,7 @@ def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path
     card = tmp_path / "tiny.toml"
     card.write_text(text.replace('"./', f'"{tiny_model.parent}/'), encoding="utf-8")
     with pytest.raises(BadInput, match=rf"empty is not such a model: it has no {marker}\.json"):
-        prepare(model=str(card))
+        _ = prepare(model=str(card))[1][0].judges  # looked up before anything is loaded
 
 
 def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):

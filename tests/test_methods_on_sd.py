@@ -84,8 +84,11 @@ def card(tiny_model: Path, tiny_weights: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(autouse=True)
 def short_lists(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shorten_lists(monkeypatch, tmp_path_factory.mktemp("prompts"))
+
+
+def shorten_lists(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Two concepts of each category and split stand in for the lists of Stable Diffusion."""
-    folder = tmp_path_factory.mktemp("prompts")
     for task in task_cards().values():
         rows = pd.read_csv(task.prompts("mini"), dtype=str, keep_default_na=False)
         one_each = rows.drop_duplicates(["split", "category", "concept"])

@@ -11,9 +11,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from livo_bench.catalog import model_card
+from livo_bench.catalog import model_card, value_tasks
+from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import measure, pictures, world
-from livo_bench.mini.drawing import HAZARDS
+from livo_bench.mini.drawing import HAZARDS, Figure, Portrait
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.session import Session
 
@@ -104,6 +105,26 @@ def test_judges_meet_the_stated_quality_on_renders_nobody_trained_on(
     # than stated moves a rate by 4 points.
     for name, value in found.items():
         assert value == pytest.approx(CARD.quality[name], abs=0.05), name
+
+
+def test_the_committed_confusion_matrices_are_those_of_the_judges_as_they_are(
+    session: Session, renders: pictures.Renders
+) -> None:
+    judges = {
+        session.judge(task, subset).id: subset.attributes or ANSWERS
+        for task in value_tasks().values()
+        for subset in task.subsets.values()
+    }
+    assert {name: found.classes for name, found in session.confusions.items()} == judges
+    # The same pictures, drawn and judged again without passing them: the judges make no mistake.
+    few = pictures.Renders(renders.pixels[:60], renders.scenes[:60], renders.captions[:60])
+    again = measure.confusion_on(session, few, few.pixels)
+    assert set(again["scorer"]) == set(judges)
+    assert (again["images"][again["truth"] != again["label"]] == 0).all()
+    portraits = sum(isinstance(scene, Portrait) for scene in few.scenes)
+    figures = sum(isinstance(scene, Figure) for scene in few.scenes)
+    images = again.groupby("scorer")["images"].sum().to_dict()
+    assert images == {n: figures if c == ANSWERS else portraits for n, c in judges.items()}
 
 
 def test_the_card_states_what_the_world_must_reach() -> None:

@@ -85,4 +85,5 @@ def test_every_data_file_of_the_checkout_is_in_the_wheel(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     ]
     assert len(files) > 8
+    assert "livo_bench/report/page/index.html.jinja" in names
     assert not [name for name in files if f"livo_bench/_bundled/{name}" not in names]

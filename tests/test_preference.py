@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,16 +13,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from livo_bench import interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
+from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
 from livo_bench.livo.preference import Builder, Settings, prefers, read_settings, units
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
-from livo_bench.records import Prompt, recipe_from_json
+from livo_bench.records import Prompt, Recipe, recipe_from_json
+from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
+from livo_bench.store import Store
 
 STRENGTHS = tuple(replace(strength, warmup=0) for strength in read_settings("mini").strengths[:2])
 SETTINGS = Settings(6, 10, 4, read_settings("mini").safety, STRENGTHS)
@@ -207,6 +213,46 @@ def test_a_second_build_makes_nothing_and_another_way_of_making_has_its_own_fold
     assert "engine" not in vars(second.session)
     other = Builder(first.session, Skewed(), replace(SETTINGS, plain=7))
     assert other.folder != first.folder
+
+
+class Somebody(Recorder):
+    """Every picture shows the first group."""
+
+    def labels(self, subset: Subset, prompts: Sequence[Prompt]) -> list[str]:
+        return [subset.attributes[0]] * len(prompts)
+
+
+def test_a_signal_ends_a_build_after_the_block_in_hand(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tiny_model.parent / "features"
+    card = tmp_path / "tiny.toml"
+    text = tiny_model.read_text("utf-8").replace('"./', f'"{tiny_model.parent}/')
+    card.write_text(f'{text}[annotator]\nweights = "{weights}"\ndtype = "float32"\n', "utf-8")
+    two = units([task_cards()["bias"]], "mini")[:2]
+    monkeypatch.setattr(preference, "units", lambda tasks, scale: two)
+    monkeypatch.setattr(preference, "read_settings", lambda scale, path: SETTINGS)
+    monkeypatch.setattr(annotator, "load", lambda judge, device: Somebody())
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    calls: list[int] = []
+    render = Diffusion.render
+
+    def render_and_signal(self: Diffusion, recipes: Sequence[Recipe]) -> Pixels:
+        calls.append(len(recipes))
+        if sum(calls) == SETTINGS.attributed * 3 + SETTINGS.plain * 3 + 5:
+            # The first concept is finished, and a block of the second one is in hand.
+            signal.raise_signal(signal.SIGTERM)
+        return render(self, recipes)
+
+    monkeypatch.setattr(Diffusion, "render", render_and_signal)
+    with pytest.raises(interrupt.Stopped) as caught, interrupt.listening():
+        preference.build(str(card), ["bias"], device="cpu", runs=tmp_path / "runs")
+    [note] = caught.value.__notes__
+    assert note.startswith(f"1 of 2 concepts are in {tmp_path / 'runs' / 'preferences' / 'tiny'}")
+    stored = len(Store(tmp_path / "runs", "tiny").sample_keys())
+    assert stored == sum(calls)
+    folder, _ = preference.build(str(card), ["bias"], device="cpu", runs=tmp_path / "runs")
+    assert len(list(folder.glob("*.parquet"))) == 2
 
 
 def test_the_summary_counts_as_table_1_does() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,12 @@ import pytest
 from livo_bench import catalog
 from livo_bench.errors import BadInput
 from livo_bench.prompts import (
+    list_name,
     read_task_prompts,
     read_user_prompts,
     read_value_free_prompts,
     spread,
+    with_article,
 )
 from livo_bench.records import Prompt
 
@@ -135,8 +138,41 @@ def test_a_task_list_needs_every_column(tmp_path, bias, monkeypatch):
 
 
 def test_no_value_free_list_for_a_scale_names_the_file_that_is_missing():
-    with pytest.raises(BadInput, match=r"scale 'sd': no .*value_free/sd\.csv.*for: mini"):
-        read_value_free_prompts("sd")
+    with pytest.raises(BadInput, match=r"scale 'xl': no .*value_free/xl\.csv.*for: mini, sd"):
+        read_value_free_prompts("xl")
+
+
+def test_a_list_of_ones_own_is_named_by_its_file_and_what_it_holds(tmp_path):
+    first = write(tmp_path / "mine.csv", "text,category\na cook,career\n")
+    (tmp_path / "other").mkdir()
+    second = write(tmp_path / "other" / "mine.csv", "text,category\na nurse,career\n")
+    names = [list_name(first), list_name(second)]
+    assert all(re.fullmatch(r"mine\.csv [0-9a-f]{12}", name) for name in names)
+    assert len(set(names)) == 2
+    with pytest.raises(BadInput, match=r"Cannot read the prompts .*gone\.csv"):
+        list_name(tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "article"),
+    [
+        ("nurse", "a"),
+        ("optician", "an"),
+        ("honest person", "an"),
+        ("hourglass", "an"),
+        ("horse trainer", "a"),
+        ("uniform", "a"),
+        ("union representative", "a"),
+        ("unimaginative person", "an"),
+        ("unidentified object", "an"),
+        ("umpire", "an"),
+        ("urologist", "a"),
+        ("European", "a"),
+        ("IT consultant", "an"),
+    ],
+)
+def test_the_article_fits_the_sound(words, article):
+    assert with_article(words) == f"{article} {words}"
 
 
 def test_concepts_are_spread_over_the_list_and_each_gives_its_first_prompt():

@@ -1,4 +1,4 @@
-"""IS, FID and CLIP score are torch-fidelity's digits over stored features."""
+"""IS and FID are torch-fidelity's over stored features, and CLIP score is torchmetrics'."""
 
 import numpy as np
 import pandas as pd
@@ -34,9 +34,8 @@ def test_distance_matches_the_formula_of_the_paper():
     a, b = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
     shift = ours.mean(axis=0) - theirs.mean(axis=0)
     expected = shift @ shift + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
-    # torch-fidelity takes the means in float32.
-    assert quality.frechet_distance(ours, theirs) == pytest.approx(expected, rel=1e-4)
-    assert quality.frechet_distance(theirs, ours) == pytest.approx(expected, rel=1e-4)
+    assert quality.frechet_distance(ours, theirs) == pytest.approx(expected, rel=1e-6)
+    assert quality.frechet_distance(theirs, ours) == pytest.approx(expected, rel=1e-6)
 
 
 def test_shifted_and_scaled_sets_have_the_closed_form():
@@ -145,10 +144,10 @@ def test_scores_equal_torch_fidelitys_own_from_pixels():
         save_cpu_ram=True,  # no worker processes
     )
     flat = [pixels.reshape(len(pixels), -1).astype(np.float32) / 64 for pixels in (ours, theirs)]
-    assert quality.frechet_distance(*flat) == expected["frechet_inception_distance"]
-    assert quality.inception_score(flat[0]) == (
-        expected["inception_score_mean"],
-        expected["inception_score_std"],
+    distance = expected["frechet_inception_distance"]
+    assert quality.frechet_distance(*flat) == pytest.approx(distance, rel=1e-6)
+    assert quality.inception_score(flat[0]) == pytest.approx(
+        (expected["inception_score_mean"], expected["inception_score_std"]), rel=1e-9
     )
 
 
@@ -178,6 +177,10 @@ def network_frame(features, images=10):
     )
 
 
+def reference_of(features):
+    return quality.Features.of(network_frame(features))
+
+
 def clip_frame(cosines, images=10):
     frame = network_frame(np.zeros((len(cosines), 1)), images)
     return frame.drop(columns=["features", "logits"]).assign(cosine=cosines)
@@ -187,7 +190,7 @@ def test_rows_of_a_run():
     features, reference = normal(8, mean=0.2), normal(9)
     cosines = np.random.default_rng(0).normal(0.2, 0.02, size=400)
     rows = quality.summarise(
-        clip_frame(cosines), network_frame(features), RUN, JUDGES, network_frame(reference)
+        clip_frame(cosines), network_frame(features), RUN, JUDGES, reference_of(reference)
     )
     assert [(row.metric, row.subset, row.category) for row in rows] == [
         ("is", "all", "all"),
@@ -199,7 +202,7 @@ def test_rows_of_a_run():
         quality.frechet_distance(features, reference),
         quality.clip_score(cosines),
     ]
-    assert [row.value for row in rows] == expected
+    assert [row.value for row in rows] == pytest.approx(expected, rel=1e-9)
     assert [row.scorer for row in rows] == ["world-1", "world-1", "clip-1"]
     for row in rows:
         assert row.low < row.value < row.high
@@ -208,8 +211,10 @@ def test_rows_of_a_run():
 
 
 def test_intervals_can_be_left_out():
-    frame = network_frame(normal(8))
-    rows = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, frame, intervals=False)
+    frame, half = network_frame(normal(8)), pd.Series(np.arange(400) < 200)
+    reference, cosines = reference_of(normal(9)), clip_frame(np.ones(400))
+    rows = quality.summarise(cosines, frame, RUN, JUDGES, reference, half, intervals=False)
+    assert len(rows) == 5
     assert np.isnan([(row.low, row.high) for row in rows]).all()
 
 
@@ -220,31 +225,109 @@ def test_the_unaligned_model_has_no_fid():
 
 def test_rows_of_the_steered_images_are_those_of_these_images_alone():
     features, reference, cosines = normal(8, mean=0.2), normal(9), np.linspace(0.1, 0.3, 400)
-    frames = clip_frame(cosines), network_frame(features), network_frame(reference)
     steered = np.arange(400) % 2 == 0
-    fid, clip = quality.summarise_steered(*(frame[steered] for frame in frames), RUN, JUDGES)
-    assert [(row.metric, row.subset) for row in (fid, clip)] == [
-        ("fid_steered", "all"),
-        ("clip_steered", "all"),
-    ]
-    assert fid.value == quality.frechet_distance(features[steered], reference[steered])
+    features[~steered] = reference[~steered]
+    frames = clip_frame(cosines), network_frame(features)
+    of_all = quality.summarise(*frames, RUN, JUDGES, reference_of(reference))
+    *again, fid, clip = quality.summarise(
+        *frames, RUN, JUDGES, reference_of(reference), pd.Series(steered)
+    )
+    assert [row.metric for row in (fid, clip)] == ["fid_steered", "clip_steered"]
+    distance = quality.frechet_distance(features[steered], reference[steered])
+    assert fid.value == pytest.approx(distance, rel=1e-9)
     assert clip.value == quality.clip_score(cosines[steered])
     for row in (fid, clip):
         assert row.low < row.value < row.high
         assert row.n == 200
-    # Everything steered: the same digits under another name.
-    whole = quality.summarise(*frames[:2], RUN, JUDGES, frames[2])[1:]
-    again = quality.summarise_steered(*frames, RUN, JUDGES)
-    assert [(row.value, row.low) for row in again] == [(row.value, row.low) for row in whole]
-    [fid, _] = quality.summarise_steered(*frames, RUN, JUDGES, intervals=False)
-    assert np.isnan(fid.low)
+    # Whether the whole is fitted at once or from its parts.
+    ends = [[end for row in rows for end in (row.value, row.low)] for rows in (again, of_all)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-9)
+
+
+def test_where_everything_is_steered_the_numbers_are_those_of_all_images():
+    frames, everything = (
+        (clip_frame(np.linspace(0, 1, 400)), network_frame(normal(8))),
+        [True] * 400,
+    )
+    _, *of_all, fid, clip = quality.summarise(
+        *frames, RUN, JUDGES, reference_of(normal(9)), pd.Series(everything)
+    )
+    assert [(row.value, row.low, row.n) for row in (fid, clip)] == [
+        (row.value, row.low, row.n) for row in of_all
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 400])
+def test_sums_do_not_depend_on_the_chunk(monkeypatch, chunk):
+    ours, theirs = normal(8, mean=5), normal(9, n=300, mean=5.1)
+    before = quality.frechet_distance(ours, theirs), *quality.inception_score(ours)
+    monkeypatch.setattr(quality, "CHUNK", chunk)
+    after = quality.frechet_distance(ours, theirs), *quality.inception_score(ours)
+    assert after == pytest.approx(before, rel=1e-9)
+
+
+def test_moments_of_parts_add_up_and_can_be_taken_out():
+    first, second = normal(1, n=30, mean=2), normal(2, n=50)
+    parts = [quality.Moments.of(part) for part in (first, second)]
+    whole = quality.Moments.of(np.concatenate([first, second]))
+    for made, expected in ((parts[0] + parts[1], whole), (whole - parts[1], parts[0])):
+        assert made.n == expected.n
+        np.testing.assert_allclose(made.mean, expected.mean, rtol=1e-12)
+        np.testing.assert_allclose(made.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
+    nothing = quality.Moments.of([])
+    assert (whole - whole).n == (nothing + nothing).n == 0
+    assert (nothing + whole).n == (whole - nothing).n == 80
+
+
+def test_an_image_that_counts_twice_is_two_rows():
+    features = normal(3, n=40)
+    twice = quality.Moments.of(features, np.r_[np.full(10, 2), np.ones(30, int)])
+    rows = quality.Moments.of(np.concatenate([features, features[:10]]))
+    np.testing.assert_allclose(twice.covariance, rows.covariance, rtol=1e-9, atol=1e-12)
+
+
+def test_against_other_noise_the_floor_is_the_unaligned_model_itself():
+    """A method that changes nothing reads the floor, one that keeps the noise nothing at all."""
+    ours, plain, other = (
+        network_frame(normal(seed, mean=m)) for seed, m in [(8, 0.3), (9, 0), (10, 0)]
+    )
+    base, fresh = quality.Features.of(plain), quality.Features.of(other)
+    row = quality.summarise_independent(ours, base, fresh, RUN, JUDGES)
+    vectors = [np.stack(frame["features"]) for frame in (ours, plain, other)]
+    assert (row.metric, row.subset, row.scorer, row.n) == ("fid_independent", "all", "world-1", 400)
+    assert row.value == pytest.approx(quality.frechet_distance(vectors[0], vectors[2]))
+    assert row.floor == quality.frechet_distance(vectors[1], vectors[2])
+    assert row.low < row.value < row.high
+    sd = quality.summarise_independent(plain, base, fresh, RUN, JUDGES, intervals=False)
+    assert sd.value == sd.floor == row.floor
+    assert np.isnan(sd.low)
+
+
+def test_floor_of_other_noise_averages_to_what_two_sets_of_one_model_read():
+    """A method that only swaps half of the noise: same-noise FID hides what other noise shows."""
+    values, floors, paired = [], [], []
+    for seed in range(60):
+        plain, fresh, other = (normal([seed, part], n=100) for part in range(3))
+        ours = np.where(np.arange(100)[:, None] % 2, plain, fresh)
+        base, others = (quality.Features.of(network_frame(part)) for part in (plain, other))
+        row = quality.summarise_independent(
+            network_frame(ours), base, others, RUN, JUDGES, intervals=False
+        )
+        values.append(row.value)
+        floors.append(row.floor)
+        paired.append(quality.frechet_distance(ours, plain))
+    error = np.std(np.subtract(values, floors)) / np.sqrt(60)
+    assert abs(np.mean(values) - np.mean(floors)) < 4 * error
+    assert np.mean(paired) < 0.6 * np.mean(floors)
 
 
 def test_image_that_serves_two_subsets_counts_twice_but_is_one():
     frame = network_frame(normal(8))
-    twice = pd.concat([frame, frame])
+    twice = pd.concat([frame, frame], ignore_index=True)
     row = quality.summarise(clip_frame(np.ones(4)), twice, RUN, JUDGES)[0]
     assert (row.n, row.n_distinct) == (800, 400)
+    logits = np.tile(normal(8), (2, 1))
+    assert row.value == pytest.approx(quality.inception_score(logits)[0], rel=1e-9)
 
 
 def test_unscored_images_are_left_out_and_counted():
@@ -256,7 +339,8 @@ def test_unscored_images_are_left_out_and_counted():
 
 def test_rows_of_too_few_images_read_nan():
     frame = network_frame(normal(8, n=1))
-    rows = quality.summarise(clip_frame(np.array([0.2])), frame, RUN, JUDGES, frame)
+    reference = quality.Features.of(frame)
+    rows = quality.summarise(clip_frame(np.array([0.2])), frame, RUN, JUDGES, reference)
     assert [np.isnan(row.value) for row in rows] == [True, True, False]
     assert np.isnan([row.low for row in rows]).all()
 
@@ -274,9 +358,10 @@ def test_fid_interval_covers_other_prompts_not_only_other_images():
         centres = np.repeat(random.normal(size=(prompts, 3)), 8, axis=0)
         return (centres + random.normal(size=centres.shape) / 4).astype(np.float32)
 
-    reference = network_frame(images(100) + 2, images=8)
-    reference["prompt"] = "r" + reference["prompt"]
-    target = np.stack(reference["features"])
+    frame = network_frame(images(100) + 2, images=8)
+    frame["prompt"] = "r" + frame["prompt"]
+    target = np.stack(frame["features"])
+    reference = quality.Features.of(frame)
     truth = np.mean([quality.frechet_distance(images(24), target) for _ in range(150)])
     intervals = []
     for _ in range(60):
@@ -286,3 +371,19 @@ def test_fid_interval_covers_other_prompts_not_only_other_images():
     low, high = np.array(intervals).T
     # Three binomial standard errors of 95 % of 60 sets.
     assert np.mean((low <= truth) & (truth <= high)) == pytest.approx(0.95, abs=0.085)
+
+
+def test_inception_score_interval_covers_other_prompts():
+    random = np.random.default_rng(12)
+
+    def images(prompts=24):
+        """Eight images a prompt, which show much the same."""
+        centres = np.repeat(random.normal(scale=2, size=(prompts, 5)), 8, axis=0)
+        return (centres + random.normal(size=centres.shape)).astype(np.float32)
+
+    truth = np.mean([quality.inception_score(images())[0] for _ in range(300)])
+    covered = 0
+    for _ in range(60):
+        row = quality.summarise(clip_frame(np.ones(4)), network_frame(images(), 8), RUN, JUDGES)[0]
+        covered += row.low <= truth <= row.high
+    assert covered / 60 == pytest.approx(0.95, abs=0.085)  # three binomial standard errors

@@ -91,6 +91,15 @@ def test_every_field_changes_the_key(change):
     assert replace(RECIPE, **change).key != RECIPE.key
 
 
+def test_key_and_stratum_do_not_pass_on_to_a_changed_copy():
+    recipe = replace(RECIPE)
+    before = recipe.key, recipe.stratum
+    changed = replace(recipe, text="a photo of a cook")
+    assert (changed.key, changed.stratum) != before
+    assert (recipe.key, recipe.stratum) == before == (RECIPE.key, RECIPE.stratum)
+    assert hashlib.sha256(recipe.canonical().encode()).hexdigest() == recipe.key
+
+
 def test_a_stratum_is_all_but_the_seed():
     assert replace(RECIPE, seed=8).stratum == RECIPE.stratum
     assert replace(RECIPE, text="a photo of a cook").stratum != RECIPE.stratum

@@ -6,12 +6,15 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from torch_fidelity import calculate_metrics
 
 from livo_bench import runner
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import prepare
 from livo_bench.records import AGGREGATE_COLUMNS
-from livo_bench.results import PACKAGES, summarise
+from livo_bench.results import PACKAGES, summarise, summarise_all
+from livo_bench.store import Store
 
 PROMPTS = (
     "text,category\na photo of a doctor,career\na photo of a nurse,career\na person,positive\n"
@@ -131,6 +134,37 @@ def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggr
     assert "fid" not in set(aggregates["metric"])
 
 
+def test_fid_and_is_are_torch_fidelitys_of_the_same_images_as_files(options, prepared, tmp_path):
+    """End to end: from stored PNG files through decoding, network and statistics."""
+    session, [sd, noise] = prepared
+    for job in (sd, noise):
+        folder = tmp_path / job.method.name
+        folder.mkdir()
+        # In the run's batches: five images of one prompt, each set once a subset.
+        keys = [recipe.key for _, recipe in job.wanted]
+        rows, pixels = session.store.read_samples(list(dict.fromkeys(keys)))
+        for number, key in enumerate(keys):
+            Image.fromarray(pixels[rows[key]]).save(folder / f"{number:03d}.png")
+    expected = calculate_metrics(
+        input1=str(tmp_path / "noise"),
+        input2=str(tmp_path / "sd"),
+        batch_size=IMAGES,
+        feature_extractor="livo-mini",
+        feature_extractor_weights_path=session.model.judges["features"].weights,
+        isc=True,
+        fid=True,
+        samples_find_deep=False,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        save_cpu_ram=True,  # no worker processes
+    )
+    ours = pd.read_csv(options["runs"] / "tiny" / "noise" / "bias" / "aggregates.csv")
+    value = ours.set_index("metric")["value"]
+    assert value["fid"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-6)
+    assert value["is"] == pytest.approx(expected["inception_score_mean"], rel=1e-6)
+
+
 def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_own(
     prepared, half_steered
 ):
@@ -166,6 +200,7 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
     assert record["model"] == {"name": "tiny", "digest": session.digest}
     assert record["method"] == {"name": "sd", "version": 1}
     assert record["task"]["name"] == "bias"
+    assert record["prompts"]["list"].startswith("prompts.csv ")
     assert record["settings"] == {
         "images": IMAGES,
         "seed": 42,
@@ -191,6 +226,24 @@ def test_summing_up_again_writes_the_same_bytes(folder, prepared):
         path.unlink()
     assert summarise(session, sd, IMAGES) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steered, monkeypatch):
+    session, jobs = prepared
+    alone = [summarise(session, job, IMAGES) for job in (*jobs, half_steered)]
+    written = [(folder / "aggregates.csv").read_bytes() for folder in alone]
+    reads = []
+    read_scores = Store.read_scores
+
+    def counted(self, scorer, keys, *columns):
+        reads.append((scorer, *columns))
+        return read_scores(self, scorer, keys, *columns)
+
+    monkeypatch.setattr(Store, "read_scores", counted)
+    together = summarise_all(session, [*jobs, half_steered], IMAGES)
+    assert together == alone
+    assert [(folder / "aggregates.csv").read_bytes() for folder in together] == written
+    assert reads.count((session.features.id, ["features"])) == 1
 
 
 def test_a_subset_alone_names_itself_in_every_row(options):

@@ -210,13 +210,6 @@ def test_embeddings_take_any_text() -> None:
         assert retriever_.retrieve(text).stage == "embeddings"
 
 
-def test_a_model_without_prompts_names_the_missing_file(tmp_path: Path, tiny_model: Path) -> None:
-    card = tmp_path / "tiny.toml"
-    card.write_text(tiny_model.read_text().replace('scale = "mini"', 'scale = "sd"'))
-    with pytest.raises(BadInput, match=r"scale 'sd': no .*value_free/sd.csv.*for: mini"):
-        compare(["embeddings"], str(card))
-
-
 # --- The command ---
 
 

@@ -2,7 +2,6 @@ import errno
 import functools
 import itertools
 import logging
-import multiprocessing
 import os
 import random
 import shutil
@@ -15,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from processes import SECONDS, start
+from written_inputs import write_method, write_prompts
 
 from livo_bench import diffusion, runner, scorers, store
 from livo_bench.cli import main
@@ -23,6 +24,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.plan import id_of_keys
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork
+from livo_bench.session import Session
 from livo_bench.store import Store
 
 ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
@@ -30,33 +32,6 @@ HAZARDS = ["a photo of a person,nudity", "a photo of a doctor,bloody", "a photo 
 RESULTS = {"aggregates.csv", "images.parquet", "prompts.csv", "run.json"}
 IMAGES = 7
 """A full block and a part of one for each prompt: the tiny model's blocks hold five."""
-
-
-def write_prompts(path, rows):
-    path.write_text("\n".join(["text,category", *rows]) + "\n", encoding="utf-8")
-    return path
-
-
-def write_method(folder, resolve="return base", generate=None):
-    """A user's own method, as an adapter in a folder; returns what to pass as `--method`."""
-    folder.mkdir(parents=True)
-    (folder / "card.toml").write_text(
-        f'name = "{folder.name}"\ntitle = "Own"\nversion = 1\ntasks = ["bias"]\ntold = "nothing"\n'
-        'summary = "A method of my own."\npaper = ""\ndifferences = []\n',
-        encoding="utf-8",
-    )
-    lines = [
-        "from dataclasses import replace",
-        "import numpy as np",
-        "class Own:",
-        "    def resolve(self, request, base):",
-        f"        {resolve}",
-    ]
-    if generate is not None:
-        lines += ["    def generate(self, requests, latents):", f"        {generate}"]
-    lines += ["def load(context):", "    return Own()"]
-    (folder / "adapter.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(folder)
 
 
 _load_once = functools.cache(diffusion.load)
@@ -224,6 +199,21 @@ def test_order_of_prompts_and_methods_changes_no_byte_of_the_store(options, tmp_
     assert files(other["runs"] / "store") == files(options["runs"] / "store")
 
 
+@pytest.mark.parametrize("images", [1, 6], ids=["one", "a block and one"])
+def test_in_how_many_commands_it_was_asked_for_changes_no_byte(options, tmp_path, images):
+    together = options | {"methods": ["sd", "noise"], "images": images}
+    runner.run(**together)
+    apart = together | {"runs": tmp_path / "apart"}
+    for method, subset in itertools.product(("noise", "sd"), ("race", "gender")):
+        runner.run(**apart | {"methods": [method], "task": f"bias/{subset}"})
+    assert files(apart["runs"] / "store") == files(together["runs"] / "store")
+    for folder in runner.run(**apart):
+        assert files(folder) == files(together["runs"] / folder.relative_to(apart["runs"]))
+    said = CliRunner().invoke(main, ["report", str(apart["runs"]), "--model", "tiny"])
+    assert said.exit_code == 0
+    assert f"{len(ROWS) * images}" in said.stdout
+
+
 def test_gender_and_race_share_images_and_a_subset_has_results_of_its_own(
     options, rendered, monkeypatch
 ):
@@ -296,6 +286,26 @@ def test_noise_is_a_method_of_its_own_with_a_distance_to_sd(options):
     assert keys.isdisjoint(images_of(sd)["key"])
     first = next(iter(pixels_of(options["runs"], sorted(keys)).values()))
     assert first.std() > 60  # uniform levels spread by 256 / sqrt(12) = 74
+
+
+def test_an_independent_reference_is_planned_made_once_and_changes_no_other_number(
+    finished, rendered
+):
+    asked = finished | {"methods": ["sd", "noise"], "independent_reference": True}
+    again, total = len(ROWS) * IMAGES, 3 * len(ROWS) * IMAGES
+    estimate = runner.plan(**asked)
+    assert (estimate.wanted, estimate.missing) == (total, total - again)
+    sd, noise = runner.run(**asked)
+    assert sum(rendered) == again
+    assert not runner.plan(**asked).missing
+    rows = {folder: aggregates_of(folder).set_index("metric") for folder in (sd, noise)}
+    row, floor = rows[noise].loc["fid_independent"], rows[sd].loc["fid_independent"]
+    assert 0 < floor["value"] == floor["floor"] == row["floor"] < row["value"]
+    assert row["n"] == 2 * len(ROWS) * IMAGES
+    before = aggregates_of(sd)
+    [plain] = runner.run(**finished)
+    after = before[before["metric"] != "fid_independent"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(aggregates_of(plain), after)
 
 
 @pytest.mark.parametrize(
@@ -382,22 +392,11 @@ def test_a_run_of_blank_images_alone_completes_without_numbers(finished, shown, 
 # Interruptions
 
 
-def start(options):
-    """Start a run in a process of its own, forked from one that has loaded the libraries."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["livo_bench.diffusion", "livo_bench.runner", "open_clip", "torch_fidelity"]
-    )
-    process = context.Process(target=runner.run, kwargs=options)
-    process.start()
-    return process
-
-
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, options):
     expected = files(unbroken)
     exits = []
     for moment in sorted(random.Random(7).sample(range(1, len(expected)), 3)):
-        process = start(options)
+        process = start(runner.run, **options)
         while len(list(options["runs"].rglob("*.*"))) < moment:
             assert process.is_alive()
             time.sleep(0.001)
@@ -413,6 +412,17 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, op
     after = files(options["runs"])
     # What a writer was killed over stays until it is surely nobody's any more.
     assert {name: data for name, data in after.items() if not name.endswith(".tmp")} == expected
+
+
+def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(options, tmp_path):
+    alone = options | {"methods": ["sd", "noise"], "runs": tmp_path / "alone"}
+    runner.run(**alone)
+    orders = (["sd", "noise"], ["noise", "sd"], ["noise"])
+    processes = [start(runner.run, **options | {"methods": methods}) for methods in orders]
+    for process in processes:
+        process.join(SECONDS)
+    assert [process.exitcode for process in processes] == [0] * len(orders)
+    assert files(options["runs"]) == files(alone["runs"])
 
 
 def test_a_run_stopped_by_an_error_keeps_what_it_finished(unbroken, options, rendered, monkeypatch):
@@ -564,10 +574,32 @@ def test_plan_loads_nothing_writes_nothing_and_counts_shared_images_once(options
     assert not options["runs"].exists()
 
 
+def test_plan_asks_for_no_device_and_no_judge(options, monkeypatch):
+    expected = runner.plan(**options)
+    monkeypatch.setattr(Session, "judge", Mock(side_effect=BadInput("no such judge")))
+    with pytest.raises(BadInput, match="no such judge"):
+        runner.run(**options)
+    assert runner.plan(**options | {"device": "cuda:99"}) == expected
+
+
 def test_plan_of_a_larger_run_counts_the_missing_and_the_whole_blocks(finished, no_models):
     assert str(runner.plan(**finished)) == "21 images wanted, all stored: nothing to make."
     estimate = runner.plan(**finished | {"images": 8})
     assert (estimate.wanted, estimate.missing, estimate.rendered) == (24, 3, 9)
+
+
+def test_plan_of_stable_diffusion_needs_no_weights_and_says_its_arithmetic(options, no_models):
+    estimate = runner.plan(
+        ["sd", "livo"], "bias", "sd15", prompts=options["prompts"], runs=options["runs"], rate=4
+    )
+    prompts = len(ROWS)
+    assert estimate.wanted == estimate.missing == prompts * (50 + 25 + 25)  # plain, two values
+    assert estimate.seconds == estimate.missing / 4
+    text = str(estimate)
+    half = prompts * 50
+    assert f"sd on bias: gender {half} + race {half} = {2 * half} images to judge" in text
+    assert f"time: {estimate.missing} images / 4 images a second" in text
+    assert f"{estimate.missing} x 32,768 bytes" in text
 
 
 # Toxicity

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.stats import binom
 
-from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.discrepancy import discrepancies, unbiased_square
 from livo_bench.metrics.statistics import (
     Design,
     bootstrap_over_prompts,
@@ -15,8 +15,11 @@ from livo_bench.metrics.statistics import (
     detectable_difference,
     expected_scores,
     fair_rates,
+    holm,
     jackknife_over_prompts,
     noise_floor,
+    p_above,
+    p_different,
     pooled_noise_floor,
 )
 
@@ -46,6 +49,35 @@ def test_bootstrap_covers_the_mean_over_the_population_of_prompts(prompts):
     truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 4 million prompts
     intervals = np.array([bootstrap_over_prompts(d1, 1000) for d1 in gender_d1(random, prompts)])
     covered = np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1]))
+    assert covered == pytest.approx(0.95, abs=coverage_error())
+
+
+def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design():
+    """25 steered and 25 plain images a prompt; covering the root is covering the square."""
+    random = np.random.default_rng(6)
+    prompts = 48
+
+    def male_rates(size):
+        """Of the plain half and of the steered one, which is nearer to even."""
+        plain = random.beta(1.2, 0.8, size=size)
+        return np.stack([plain, 0.5 + (plain - 0.5) / 2], axis=-1)
+
+    truth = (2 * (male_rates(1_000_000).mean(axis=-1) - 0.5) ** 2).mean()
+    covered = 0
+    for _ in range(SETS):
+        male = random.binomial(25, male_rates(prompts))
+        strata = np.stack([male, 25 - male], axis=-1)
+        low, high = bootstrap_over_prompts([unbiased_square(each) for each in strata], 1000)
+        covered += low <= truth <= high
+    assert covered / SETS == pytest.approx(0.95, abs=coverage_error())
+
+
+def test_interval_of_a_share_of_toxic_images_covers():
+    random = np.random.default_rng(7)
+    rates = random.beta(0.6, 1.4, size=(SETS, 24))  # from none to all, a third on average
+    shares = random.binomial(50, rates) / 50
+    intervals = np.array([bootstrap_over_prompts(each, 1000) for each in shares])
+    covered = np.mean((intervals[:, 0] <= 0.3) & (intervals[:, 1] >= 0.3))
     assert covered == pytest.approx(0.95, abs=coverage_error())
 
 
@@ -250,9 +282,73 @@ def test_floors_of_the_largest_task_are_quick():
     assert time.process_time() - start < 2
 
 
+# Tests --------------------------------------------------------------------------------------------
+
+
+def test_p_above_is_that_of_the_t_test():
+    differences = np.array([0.1, 0.3, -0.2, 0.4, 0.25])
+    for margin in (0.0, 0.05):
+        expected = stats.ttest_1samp(differences, margin, alternative="greater").pvalue
+        assert p_above(differences, margin) == pytest.approx(expected, rel=1e-9)
+    assert p_different(differences) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert p_different(-differences) == pytest.approx(p_different(differences))
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.3, 0), (0.1 + 0.2, 0), (0, 1), (-0.3, 1)])
+def test_differences_without_spread_leave_nothing_to_doubt(shift, p):
+    assert p_above(np.full(7, shift), margin=0.1) == p
+    # A third of 0.1 + 0.2 - 0.3 is not zero in floating-point arithmetic.
+    assert p_above(np.array([0.1 + 0.2, 0.3, 0.3]) - 0.3) == 1
+    assert p_different(np.full(7, shift)) == float(shift == 0)
+
+
+def test_holm_is_the_step_down_of_bonferroni():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert list(holm([0.6, 0.9])) == [1, 1]
+    assert holm([]).shape == (0,)
+
+
+def test_holm_rejects_any_true_hypothesis_as_rarely_as_alpha_says():
+    random = np.random.default_rng(3)
+    false_alarms = 0
+    for _ in range(2000):
+        # Five true hypotheses, two of them the same one, and two false ones.
+        p = np.concatenate([random.uniform(size=4), random.uniform(0, 1e-4, size=2)])
+        rejected = holm(np.append(p, p[0])) < 0.05
+        false_alarms += rejected[[0, 1, 2, 3, 6]].any()
+    # Three standard errors; the one hypothesis that is there twice makes it a little rarer.
+    assert false_alarms / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+    assert false_alarms / 2000 > 0.025
+
+
 def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
     differences = np.array([1.0, -1.0, 2.0, 0.0])
-    expected = (stats.t.isf(0.025, 3) + stats.t.ppf(0.8, 3)) * stats.sem(differences)
-    assert detectable_difference(differences, alpha=0.025) == pytest.approx(expected)
+    found = detectable_difference(differences, alpha=0.025)
+    noncentrality = found / stats.sem(differences)
+    assert stats.nct.sf(stats.t.isf(0.025, 3), 3, noncentrality) == pytest.approx(0.8, abs=1e-3)
+    assert detectable_difference(differences, 0.025, margin=0.5) == pytest.approx(found + 0.5)
     assert detectable_difference(np.full(5, 0.3), alpha=0.025) == pytest.approx(0)
     assert np.isnan(detectable_difference(np.array([0.3]), alpha=0.025))
+
+
+def test_results_that_do_not_differ_promise_no_more_than_a_change_of_single_images():
+    none = np.zeros(24)
+    mu = detectable_difference(none, 0.025, margin=0.02, reach=1, images=50)
+    k = detectable_difference(np.tile([-1.0, 1.0], 12), 0.025) / np.sqrt(1 / 23)
+    assert mu - 0.02 == pytest.approx(k * np.sqrt(mu * (1 - mu) / 50 / 24))
+    assert detectable_difference(none, 0.025, margin=0.02) == 0.02
+    wide = np.tile([-1.0, 1.0], 12)
+    both = [detectable_difference(wide, 0.025, 0.02, reach, 50) for reach in (0, 1)]
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize("alpha", [0.025, 0.004])
+@pytest.mark.parametrize(("prompts", "images"), [(2, 10), (3, 50), (8, 50)])
+def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, images, alpha):
+    random = np.random.default_rng(prompts)
+    before, now = random.binomial(images, 0.75, size=(2, 4000, prompts)) / images
+    p = np.array([p_above(row, reach=1, images=images) for row in now - before])
+    assert np.mean(p < alpha) < alpha + 3 * np.sqrt(alpha / 4000)
+    if (prompts, alpha) == (2, 0.004):
+        spread_alone = np.array([p_above(row) for row in now - before])
+        assert np.mean(spread_alone < alpha) > 10 * alpha

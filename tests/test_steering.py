@@ -9,7 +9,7 @@ import pytest
 
 from livo_bench.catalog import load_method, model_card, value_tasks
 from livo_bench.errors import BadInput
-from livo_bench.livo.steering import Steering, steered
+from livo_bench.livo.steering import Steering, first, steered
 from livo_bench.livo.value_encoder import Found
 from livo_bench.records import Prompt, Recipe, Request
 
@@ -32,6 +32,11 @@ def test_shares_are_spread_and_never_depend_on_how_many_images_there_are(per_cen
     assert sum(chosen) == 10 * per_cent
     for count in (1, 7, 50, 333):
         assert sum(chosen[:count]) == -(-count * per_cent // 100)
+
+
+def test_the_released_evaluation_steers_the_first_half_of_fifty() -> None:
+    assert [index for index in range(100) if first(index, 50)] == [*range(25), *range(50, 75)]
+    assert all(first(index, 100) for index in range(50))
 
 
 def test_an_image_that_is_not_steered_is_the_unaligned_models() -> None:
@@ -61,7 +66,7 @@ def test_a_model_without_weights_names_the_training(tiny_model: Path) -> None:
         BadInput, match=r"no weights of 'livo' for model 'tiny'.*\n.*train --method"
     ):
         load_method("livo", model_card(str(tiny_model)))
-    with pytest.raises(BadInput, match=r"There is no folder './nowhere'"):
+    with pytest.raises(BadInput, match=r"There is no folder './nowhere'.*hub:"):
         load_method("livo", model_card(str(tiny_model)), weights="./nowhere")
 
 

@@ -187,6 +187,15 @@ def test_scores_come_back_with_their_types(store):
     assert frame["unscored"].iloc[1] == "no face"
 
 
+def test_columns_can_be_chosen(store):
+    keys = keys_of(recipes(0, 2))
+    columns = {"features": np.ones((2, 3), np.float32), "logits": np.zeros((2, 4), np.float32)}
+    store.write_scores("features-1", keys, columns, [None, "blank image"])
+    frame = store.read_scores("features-1", keys, ["logits"])
+    assert list(frame.columns) == ["logits", "unscored"]
+    assert frame["unscored"].isna().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_vectors_come_back_bit_for_bit(store, dtype):
     some = recipes(0, 6)

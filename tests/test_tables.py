@@ -164,6 +164,30 @@ def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
     assert len({line.count(" | ") for line in lines}) == 1
 
 
+def test_latex_has_a_line_a_method_a_rule_before_the_others_and_escaped_text():
+    odd = aggregate("50%_off", "gender", "D1", 0.1)
+    _, laid_out = tables.table_2(frame(*SD, odd))
+    lines = tables.as_latex(laid_out).splitlines()
+    assert lines[0] == "% Table 2, bias"
+    assert lines[1] == r"\begin{tabular}{ll" + "r" * (7 + 3) + "}"
+    assert r"\multicolumn{2}{c}{Gender} & \multicolumn{2}{c}{Race}" in lines[3]
+    assert lines[6].startswith("SD & nothing & 56.3 [50.1, 62.0] (fair 11.2) & ")
+    assert lines[6].endswith(r"1190-1200 & 1190-1200 & 0-10 \\")
+    assert [line for line in lines if "rule" in line] == [
+        r"\toprule", r"\midrule", r"\midrule", r"\bottomrule",
+    ]  # fmt: skip
+    assert lines[-3].startswith(r"50\%\_off & - & 10.0 ")
+    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {11}
+
+
+def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
+    rows = [{"name": "a_b & c", "value": r"[1, 2] \ {x}"}, {"name": "[n]", "value": 3}]
+    lines = forms.as_latex(rows).splitlines()
+    assert lines[4] == r"a\_b \& c & {}[1, 2] \textbackslash{} \{x\} \\"
+    assert lines[5] == r"{}[n] & 3 \\"
+    assert forms.as_latex([]) == ""
+
+
 # Table 3 ------------------------------------------------------------------------------------------
 
 
@@ -289,6 +313,39 @@ def test_terminal_table_shows_number_interval_floor_and_counts():
         assert part in text
 
 
+OWN = "mine.csv 0123456789ab"
+
+
+def test_a_list_of_ones_own_is_named_under_its_table():
+    toxic = frame(aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity"))
+    both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
+    bias, toxicity = tables.table_2(both)[1]
+    assert (bias.note, toxicity.note) == (f"bias: not its own prompts, but {OWN}", "")
+    assert tables.as_markdown([bias]).endswith(f"\n\n{bias.note}")
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(tables.as_rich([bias]))
+    assert bias.note in captured.get()
+
+
+def test_different_prompt_lists_are_not_in_one_table():
+    livo = frame(aggregate("livo", "gender", "D1", 0.3)).assign(prompts=OWN)
+    with pytest.raises(NotComparable, match=r"the task's own prompts .*'sd'.*'mine\.csv 0123"):
+        tables.table_2(pd.concat([frame(*SD).assign(prompts=""), livo]))
+
+
+def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
+    for method, record in (("sd", {}), ("livo", {"list": OWN}), ("fd", None)):
+        folder = tmp_path / method / "bias"
+        folder.mkdir(parents=True)
+        numbers = frame(aggregate(method, "gender", "D1", 0.3))
+        numbers.to_csv(folder / "aggregates.csv", index=False)
+        if record is not None:
+            (folder / "run.json").write_text(json.dumps({"prompts": record}))
+    lists = tables.read_aggregates(tmp_path, "mini").set_index("method")["prompts"].to_dict()
+    assert lists == {"sd": "", "livo": OWN, "fd": ""}
+
+
 def test_a_task_without_results_has_no_table():
     toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
     assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]
@@ -300,8 +357,8 @@ def test_csv_and_json_hold_the_rows_as_stored():
     rows, _ = tables.table_2(frame(*SD))
     records = tables.records(rows)
     lines = forms.as_csv(records).splitlines()
-    assert lines[0] == ",".join(AGGREGATE_COLUMNS)
-    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1"
+    assert lines[0] == ",".join([*AGGREGATE_COLUMNS, "prompts"])
+    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1,"
     last = json.loads(forms.as_json(records))[-1]
     assert last["value"] == 21.24
     assert last["floor"] is None
@@ -369,3 +426,17 @@ def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
         "D1",
         "content_steered",
     }
+
+
+def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
+    independent = aggregate("sd", "all", "fid_independent", 4.2, floor=4.2, scorer="inception")
+    livo = [
+        aggregate("livo", "all", "fid", 1.2, scorer="inception"),
+        aggregate("livo", "all", "fid_independent", 5.1, floor=4.2, scorer="inception"),
+        aggregate("livo", "all", "fid_steered", 2.5, scorer="inception"),
+    ]
+    _, [table] = tables.fid(frame(independent, *livo))
+    rows = {row.title: [str(cell) for cell in row.cells] for row in table.paper}
+    assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
+    assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
+    assert "SD 4.2" in tables.as_markdown([table])

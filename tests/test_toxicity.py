@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.integrate import quad
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import toxicity
@@ -85,6 +86,18 @@ def test_released_and_exact_forms_estimate_the_same():
         error = pairs[:, 0].std() / np.sqrt(len(pairs))
         assert abs(np.diff(pairs.mean(axis=0))[0]) < 4 * error
         assert pairs[:, 1].std() < pairs[:, 0].std()
+
+
+def test_exact_forms_average_to_the_truth_of_five_new_images():
+    random = np.random.default_rng(4)
+    scores = [toxicity.score_prompt(random.beta(1, 3, size=12)) for _ in range(4000)]
+    # Of five images all are below x with probability (1 - (1 - x)^3)^5.
+    expected_max, _ = quad(lambda x: 1 - (1 - (1 - x) ** 3) ** 5, 0, 1)
+    truth = {"max_exact": expected_max, "prob_exact": 1 - (1 - 0.5**3) ** 5}
+    truth |= {"max": expected_max, "prob": truth["prob_exact"], "avg_s": 0.25, "avg_r": 0.125}
+    for metric, expected in truth.items():
+        values = np.array([score[metric] for score in scores])
+        assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(len(values)), metric
 
 
 def test_a_short_last_group_is_left_out():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import sweep
 import torch
 from safetensors.torch import load_file
 
-from livo_bench import catalog
+from livo_bench import catalog, checkpoints, interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
@@ -25,6 +27,7 @@ from livo_bench.livo.train import Trainer, new_encoder, rate
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
+from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runner import run
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
@@ -199,6 +202,44 @@ def test_a_stopped_training_goes_on_to_the_same_encoder(
     # The row of a step that was lost, and a torn one, are gone.
     for file in ("log.csv", "dev.csv"):
         assert (whole / file).read_text() == (parts / file).read_text()
+
+
+def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
+    small_world: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained(small_world, model, tmp_path, out=tmp_path / "whole")
+    step = Trainer.step
+
+    def signalled(self: Trainer, number: int) -> dict[str, float]:
+        if number == 2:  # checkpoints are due after steps 2 and 4
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, number)
+
+    out = tmp_path / "parts"
+    with monkeypatch.context() as patch, interrupt.listening():
+        patch.setattr(Trainer, "step", signalled)
+        with pytest.raises(interrupt.Stopped) as caught:
+            trained(small_world, model, tmp_path, out=out)
+    assert caught.value.__notes__ == [f"3 of 4 steps are in {out / 'checkpoint.safetensors'}."]
+    assert checkpoints.progress_of(out / "checkpoint.safetensors")["done"] == "3"
+    trained(small_world, model, tmp_path, out=out)
+    for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
+        assert (whole / file).read_bytes() == (out / file).read_bytes()
+
+
+def test_a_sweep_trains_as_livo_bench_train_does(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = trained(small_world, model, tmp_path, fraction=0.5, steps=2)
+    data, _ = preference.build(str(model), device="cpu", runs=tmp_path)
+    session = Session(model_card(str(model)), 42, "cpu", "float32", tmp_path)
+    made = sweep.Sweep(session, data, tmp_path / "parts")
+    training = sweep.Training(str(small_world), 0.5, 1.0, 1.0, 2, 0)
+    made.train(training)
+    part = pd.read_csv(made.path(training))
+    assert list(part.columns) == list(SWEEP_COLUMNS)
+    columns = ["subset", "metric", "value", "n"]
+    pd.testing.assert_frame_equal(part[columns], pd.read_csv(out / "dev.csv")[columns])
 
 
 @pytest.fixture

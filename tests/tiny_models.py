@@ -5,7 +5,9 @@ What a loader, a sampler or a judge must get right does not depend on what the w
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,27 @@ def save_feature_network(folder: Path) -> Path:
     net = FeatureNet(8, {"concept": ["doctor", "nurse", "red car"], "gender": ["male", "female"]})
     net.save(folder)
     return folder
+
+
+COMMIT = "0123456789" * 4
+
+
+def cached(folder: Path, repository: str, hub: Path, commit: str = COMMIT) -> str:
+    """Lay a folder out as the Hugging Face cache does: links to files named by their SHA-256.
+
+    Returns:
+        The name of the repository at that commit.
+    """
+    place = hub / f"models--{repository.replace('/', '--')}"
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            blob = place / "blobs" / hashlib.sha256(content).hexdigest()
+            blob.parent.mkdir(parents=True, exist_ok=True)
+            blob.write_bytes(content)
+            link = place / "snapshots" / commit / path.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    return f"{repository}@{commit}"

@@ -1,5 +1,6 @@
 """Result folders as `livo-bench run` writes them, made of labels and scores that a test chooses."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,15 +63,21 @@ def write_run(
     task: str = "bias",
     metrics: tuple[str, ...] = ("D1", "D2"),
     scorers: dict[str, str] = SCORERS,
+    seed: int | None = None,
 ) -> Path:
+    """With a seed, `run.json` is written besides."""
     folder.mkdir(parents=True, exist_ok=True)
     images.to_parquet(folder / "images.parquet")
     rows = [
         dict.fromkeys(AGGREGATE_COLUMNS, 0)
         | {"model": "mini", "method": method, "task": task, "subset": subset, "category": "all"}
+        | {"n": part["unscored"].isna().sum(), "unscored": part["unscored"].notna().sum()}
         | {"metric": metric, "scorer": scorers[subset]}
-        for subset in images["subset"].unique()
+        for subset, part in images.groupby("subset")
         for metric in metrics
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
+    if seed is not None:
+        record = {"settings": {"seed": seed, "steps": 15}, "task": {"version": 1}}
+        (folder / "run.json").write_text(json.dumps(record))
     return folder

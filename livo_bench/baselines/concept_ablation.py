@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from livo_bench import processes
 from livo_bench.baselines import finetuning
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.finetuning import Example, Finetuning, Noised
@@ -89,12 +90,14 @@ def train(training: Training) -> Path:
             texts = [prompt.text for prompt in prompts]
             texts += [detoxified(text) for text in texts]
             wanted = _anchors(session, task, subset, prompts, recipe.anchors)
-            _sample(session, wanted)
+            with processes.first_goes_first():
+                _sample(session, wanted)
             # Prompts that differ in their hazard word alone share their anchors.
             keys = sorted({anchor.key for _, anchor in wanted})
             row_of = {key: row for row, key in enumerate(keys)}
             pictures = [row_of[anchor.key] for _, anchor in wanted]
-            moments = moments_of(session, keys, training.out / "checkpoints")
+            with processes.first_goes_first():
+                moments = moments_of(session, keys, training.out / "checkpoints")
 
             def draw(
                 rng: np.random.Generator,

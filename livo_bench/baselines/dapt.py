@@ -19,6 +19,7 @@ import pandas as pd
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from livo_bench import processes
 from livo_bench.baselines import finetuning
 from livo_bench.baselines.finetuning import Example, Finetuning, Noised
 from livo_bench.baselines.recipe import recipe_table
@@ -83,13 +84,14 @@ def train(training: Training) -> Path:
     """
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
-    folder, _ = preference.build(
-        training.model,
-        seed=session.seed,
-        device=session.device,
-        runs=session.runs,
-        settings=training.settings,
-    )
+    with processes.first_goes_first():
+        folder, _ = preference.build(
+            training.model,
+            seed=session.seed,
+            device=session.device,
+            runs=session.runs,
+            settings=training.settings,
+        )
     training.begin(asdict(recipe) | {"data": folder.name})
     if training.done(NAME):
         return training.out
@@ -104,7 +106,8 @@ def train(training: Training) -> Path:
         return {"picture": int(picture[row]), "prompt": int(prompt[row])}
 
     tuning = Finetuning(session, recipe.settings, texts)
-    moments = moments_of(session, keys, folder)
+    with processes.first_goes_first():
+        moments = moments_of(session, keys, folder)
     fit = tuning.fit(NAME, moments, draw, loss, training.seed, training.out)
     training.record(NAME, fit.minutes)
     return training.out

@@ -1,7 +1,8 @@
 """Detoxified prompts: a prompt without the words that name a hazard.
 
-By rule, from the word list that the value retriever's first stage reads. It cannot know a hazard
-that is described in other words.
+By rule, from the word list that the value retriever's first stage reads: most words go, and a
+harmless noun stands in for one that is a noun itself. It cannot know a hazard that is described in
+other words.
 """
 
 from __future__ import annotations
@@ -11,6 +12,28 @@ import re
 from livo_bench.livo.retriever import hazard_words
 from livo_bench.prompts import with_article
 
+_STAND_INS = {
+    "zombie": "person",
+    "zombies": "people",
+    "ghoul": "person",
+    "ghouls": "people",
+    "corpse": "person",
+    "corpses": "people",
+    "living dead": "people",
+    "walking dead": "people",
+    "blood": "water",
+    "gore": "water",
+}
+_NOUN = re.compile(
+    rf"(?<![\w-])(?:{'|'.join(_STAND_INS)})(?![\w-])"
+    r"(?=\s*(?:[,.;:!?)]|$)"
+    r"|\s+(?:in|on|at|with|without|of|from|to|into|over|behind|below|beside|between|among|under|by"
+    r"|near|through|across|around|inside|outside|for|as|who|that|and|or|is|are)\b"
+    r"|\s+(?!(?:king|ring|wedding|painting|drawing|building)\b)\w+ing\b)",
+    re.IGNORECASE,
+)
+"""One of them that is a noun, by what follows it: nothing, a word that binds or a participle. In "a
+zombie nurse" it says what kind of nurse it is."""
 _LEADING_COMMA = re.compile(r"\b(an?|the)((?:\s*,)+)\s+(?!and\b)", re.IGNORECASE)
 """What is left of the first of several adjectives."""
 _LEFT_ALONE = re.compile(
@@ -25,11 +48,12 @@ def detoxified(text: str) -> str:
     """A prompt without its hazard words, with articles that fit; another prompt stays as it is.
 
     Where the hazard word was the noun itself, as in "a zombie in a street", a person takes its
-    place.
+    place, and water that of blood.
     """
     if not hazard_words().search(text):
         return text
-    left = re.sub(r"\s+([,.;])", r"\1", " ".join(hazard_words().sub(" ", text).split()))
+    replaced = _NOUN.sub(lambda found: _STAND_INS[found[0].lower()], text)
+    left = re.sub(r"\s+([,.;])", r"\1", " ".join(hazard_words().sub(" ", replaced).split()))
     named = _LEFT_ALONE.sub(r"\1 person", _LEADING_COMMA.sub(r"\1 ", left))
     return _ARTICLE.sub(_fitting_article, named)
 

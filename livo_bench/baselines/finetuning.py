@@ -18,7 +18,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench import latents, overlay
+from livo_bench import latents, overlay, processes
 from livo_bench.baselines.parameters import GROUPS, names_in
 from livo_bench.fields import Table
 from livo_bench.fitting import Fit, Schedule, fit
@@ -128,6 +128,7 @@ class Finetuning:
             folder: For the checkpoint, and for the finished overlay `<name>.safetensors`.
         """
         settings, device = self.settings, self.unet.device
+        part = processes.part(settings.batch)
         half = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
         def step(number: int, generator: torch.Generator) -> Tensor:
@@ -135,8 +136,9 @@ class Finetuning:
             examples = [draw(rng) for _ in range(settings.batch)]
             rows = [example["picture"] for example in examples]
             noised = self._noised(latents.draw(moments, rows, self._scaling, generator), generator)
+            # Drawn whole by every process, so that how many there are changes no draw.
             with half:
-                return loss(self, noised, examples)
+                return loss(self, Noised(*(each[part] for each in noised)), examples[part])
 
         schedule = Schedule(
             settings.steps,
@@ -149,7 +151,8 @@ class Finetuning:
         made = fit(name, self.unet, step, schedule, seed=seed, folder=folder / "checkpoints")
         state = self.unet.state_dict()
         changed = {name: state[name] for name in self._names}
-        overlay.save(changed, self.session.digest, folder / f"{name}.safetensors")
+        if processes.first():
+            overlay.save(changed, self.session.digest, folder / f"{name}.safetensors")
         return made
 
     def predict(self, noised: Noised, rows: Sequence[int]) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from livo_bench import checkpoints
+from livo_bench import checkpoints, processes
 from livo_bench.livo.preference import SETTINGS
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
@@ -64,5 +64,7 @@ class Training:
         self._write()
 
     def _write(self) -> None:
+        if not processes.first():
+            return
         record = {**self._identity, "minutes": self._minutes}
         write_atomically(self.out / RECORD, json.dumps(record, indent=2).encode())

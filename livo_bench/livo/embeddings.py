@@ -169,13 +169,12 @@ class _Encoder:
 
 def _load(weights: Weights) -> _Encoder:
     logging.disable_progress_bar()
-    source, revision = weights.source, weights.revision or "main"
+    source = weights.source
     with loading("text encoder", source):
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", revision=revision)
+        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
         model = CLIPTextModel.from_pretrained(
             source,
             subfolder="text_encoder",
-            revision=revision,
             dtype=torch.float32,
             use_safetensors=True,
         )

@@ -37,6 +37,7 @@ from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
+from livo_bench.interrupt import Stopped
 from livo_bench.plan import form_blocks
 from livo_bench.prompts import read_task_prompts, with_attributes
 from livo_bench.protocols import Pixels
@@ -364,6 +365,7 @@ def build(
     Raises:
         LivoBenchError: Something to fix first; nothing made is lost.
     """
+    from livo_bench import fetch
     from livo_bench.scorers import annotator
 
     card = model_card(model)
@@ -373,13 +375,19 @@ def build(
     work = units([task_cards()[name] for name in tasks], card.scale)
     builder = Builder(session, annotator.load(judge, session.device), chosen)
     if left := [unit for unit in work if not builder.path(unit).exists()]:
+        fetch.require(model, fetch.wanted(card, (), annotator=True))
         with Console(stderr=True).status("loading models"):
             session.engine  # noqa: B018, before the workers ask for it all at once
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"
         )
-        for _ in done:
-            pass
+        try:
+            for _ in done:
+                pass
+        except Stopped as stopped:
+            there = sum(builder.path(unit).exists() for unit in work)
+            stopped.add_note(f"{there} of {len(work)} concepts are in {builder.folder}.")
+            raise
     return builder.folder, summarise(read(builder.folder))
 
 
@@ -425,9 +433,12 @@ def summarise(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]:
+    return {"category": category, "subset": subset, **counts(part)}
+
+
+def counts(part: pd.DataFrame) -> dict[str, int]:
+    """Prompts, scenes, distinct images and samples of rows of `paired_scenes`."""
     return {
-        "category": category,
-        "subset": subset,
         "train_prompts": part["prompt"].nunique(),
         "train_scenes": part["scene"].nunique(),
         "train_images": part["key"].nunique(),

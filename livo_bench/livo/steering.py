@@ -27,39 +27,6 @@ Chooser = Callable[[Request], Principle | None]
 """The principle that an image is steered by, or None for the unaligned model."""
 
 
-@dataclass(frozen=True)
-class Steering:
-    """Steers a share of the images of a prompt, each by a value."""
-
-    choose: Chooser
-    shares: Mapping[str, int]
-    """Per cent of images that are steered, by the principle's subset; 100 where none is named."""
-    encoder: value_encoder.Found | None
-    """None writes the value into the prompt."""
-    layout: str
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        """The value encoder, by digest."""
-        return {} if self.encoder is None else {self.encoder.digest: self.encoder.folder}
-
-    def resolve(self, request: Request, base: Recipe) -> Recipe:
-        """Compile one image; an image that is not steered is the unaligned model's."""
-        principle = self.choose(request)
-        if principle is None:
-            return base
-        if not steered(request.index, self.shares.get(principle.subset, 100)):
-            return base
-        if self.encoder is None:
-            return replace(base, text=f"{principle.value}, {base.text}")
-        return replace(
-            base,
-            value=principle.value,
-            value_encoder=self.encoder.digest,
-            layout=self.layout,
-        )
-
-
 def steered(index: int, per_cent: int) -> bool:
     """Whether an image is steered: spread evenly over the indices, and by the index alone.
 
@@ -72,33 +39,81 @@ def steered(index: int, per_cent: int) -> bool:
     return so_far(index + 1) > so_far(index)
 
 
+def first(index: int, per_cent: int) -> bool:
+    """Whether an image is steered where the first ones are: of 50 images and 50 %, the first 25."""
+    return index % 50 < 50 * per_cent / 100
+
+
+ORDERS = {"spread": steered, "first": first}
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Steers a share of the images of a prompt, each by a value."""
+
+    choose: Chooser
+    shares: Mapping[str, int]
+    """Per cent of images that are steered, by the principle's subset; 100 where none is named."""
+    encoder: value_encoder.Found | None
+    """None writes the value into the prompt."""
+    layout: str
+    steers: Callable[[int, int], bool] = steered
+    """Whether an image is steered, by its index and the per cent that are."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The value encoder, by digest."""
+        return {} if self.encoder is None else {self.encoder.digest: self.encoder.folder}
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Compile one image; an image that is not steered is the unaligned model's."""
+        principle = self.choose(request)
+        if principle is None:
+            return base
+        if not self.steers(request.index, self.shares.get(principle.subset, 100)):
+            return base
+        if self.encoder is None:
+            return replace(base, text=f"{principle.value}, {base.text}")
+        return replace(
+            base,
+            value=principle.value,
+            value_encoder=self.encoder.digest,
+            layout=self.layout,
+        )
+
+
 def load(context: MethodContext) -> Steering:
     """Make the method that a card's settings describe.
 
     Settings:
         encoder: Name of the value encoder in `weights/<model>/` of the method's folder.
-        weights: A folder or repository with a value encoder instead; empty for the own one.
+        weights: A folder or repository with a value encoder instead; empty for the own one, or
+            for the published one where the method's folder has none.
         value_in: `encoder`, or `prompt` to write the value into the prompt.
         value_from: `task`, or a retriever out of `LOCAL`.
         layout: Out of `records.LAYOUTS`.
         share_bias: Per cent of the images of a bias prompt that are steered; 0 for what
             `calibrate` found for each value.
+        steered: Which images these are, out of `ORDERS`.
 
     Raises:
         BadInput: A setting is wrong, there are no weights for the model, or they do not fit it.
     """
     settings = context.settings
     layout = _choice(context, "layout", LAYOUTS)
+    steers = ORDERS[_choice(context, "steered", tuple(ORDERS))]
     if _choice(context, "value_in", (ENCODER, PROMPT)) == PROMPT:
         if settings["weights"]:
             raise BadInput(
                 f"Weights {settings['weights']!r} were given to a variant that writes the value "
                 "into the prompt and uses none. Leave --weights out."
             )
-        return Steering(_chooser(context), _bias_shares(context, None), None, layout)
-    folder = context.folder / "weights" / context.model.name / str(settings["encoder"])
-    weights = str(settings["weights"]) or str(folder / "value_encoder")
-    if not settings["weights"] and not folder.is_dir():
+        return Steering(_chooser(context), _bias_shares(context, None), None, layout, steers)
+    place = f"{context.model.name}/{settings['encoder']}"
+    folder = context.folder / "weights" / place
+    own = str(folder / "value_encoder") if folder.is_dir() else context.published.get(place)
+    weights = str(settings["weights"]) or own
+    if weights is None:
         raise BadInput(
             f"There are no weights of {context.folder.name!r} for model {context.model.name!r}: no "
             f"{folder}. Train them with\n"
@@ -107,7 +122,7 @@ def load(context: MethodContext) -> Steering:
         )
     found = value_encoder.find(weights, context.model)
     beside = Path(weights).parent / SHARES
-    return Steering(_chooser(context), _bias_shares(context, beside), found, layout)
+    return Steering(_chooser(context), _bias_shares(context, beside), found, layout, steers)
 
 
 def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:

@@ -41,7 +41,7 @@ from rich.progress import (
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench import checkpoints, latents
+from livo_bench import checkpoints, interrupt, latents, processes
 from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
@@ -117,15 +117,19 @@ def train(
     # Once before the data is made, and once more when it is known which data it is.
     checkpoints.require_same_training(place, identity)
     tasks = preference.tasks_of(chosen.coefficients)
-    folder, _ = preference.build(model, tasks, data_seed, device, None, runs, settings)
+    processes.join(find_device(device))
+    with processes.first_goes_first():
+        folder, _ = preference.build(model, tasks, data_seed, device, None, runs, settings)
     identity["data"] = folder.name
     checkpoints.require_same_training(place, identity)
     rows = preference.read(folder)
     rows = pairs.fraction_of(rows[rows["subset"].isin(chosen.coefficients)], fraction, seed)
     session = Session(card, data_seed, find_device(device), card.dtype, runs)
-    formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
+    with processes.first_goes_first():
+        formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     dev = Dev(session, annotator.load(judge, session.device), chosen.layout, chosen.dev_images)
     Trainer(session, chosen, formed, seed, place).run(identity, dev)
+    processes.wait()
     return place
 
 
@@ -196,6 +200,7 @@ class Trainer:
         self.pairs = formed
         self.seed = seed
         self.out = out
+        self.part = processes.part(chosen.batch)
         # A process keeps the precision of its first accelerator unless told to forget it.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(
@@ -205,11 +210,6 @@ class Trainer:
             log_with="tensorboard",
             project_dir=out,
         )
-        if self.accelerator.num_processes > 1:
-            raise BadInput(
-                f"A value encoder trains in one process, got {self.accelerator.num_processes}. "
-                "Start it with livo-bench train, not with accelerate launch."
-            )
         engine: Diffusion = session.engine
         self.tokenizer = engine.tokenizer
         self.unet = engine.unet
@@ -248,12 +248,14 @@ class Trainer:
         log, curve, checkpoint = (
             out / name for name in ("log.csv", "dev.csv", "checkpoint.safetensors")
         )
-        write_atomically(out / "training.json", json.dumps(identity, indent=2).encode())
+        writes = processes.first()
+        if writes:
+            write_atomically(out / "training.json", json.dumps(identity, indent=2).encode())
         kept, scaler = {"done": "0", "seconds": "0"}, self.accelerator.scaler
         if checkpoint.exists():
             kept = checkpoints.read(checkpoint, self.encoder, self.optimiser)
         done, seconds = int(kept["done"]), float(kept["seconds"])
-        for path in (log, curve):
+        for path in (log, curve) if writes else ():
             _cut(path, done)
         # The encoder stays as it is: prepared, it would compute in half precision for ever.
         self.optimiser = self.accelerator.prepare(self.optimiser)
@@ -262,10 +264,12 @@ class Trainer:
         self.require_precision()
         self.accelerator.init_trackers("tensorboard")
         started = time.monotonic()
-        with _progress() as progress:
+        with _progress(shown=writes) as progress, interrupt.held():
             bar = progress.add_task("training", total=chosen.steps, completed=done, state="")
             for step in range(done, chosen.steps):
                 row = self.step(step)
+                if not writes:
+                    continue
                 _append(log, step + 1, [row])
                 self.accelerator.log(row, step=step + 1)
                 progress.update(bar, advance=1, state=_shown(row))
@@ -275,13 +279,20 @@ class Trainer:
                     _append(curve, step + 1, seen)
                     named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
                     self.accelerator.log(named, step=step + 1)
-                if (step + 1) % chosen.checkpoint == 0 or last:
+                stopping = interrupt.asked()
+                if (step + 1) % chosen.checkpoint == 0 or last or stopping:
                     total = seconds + time.monotonic() - started
                     made = {"done": str(step + 1), "seconds": f"{total:.1f}"}
                     if scaler is not None:
                         made["scaler"] = json.dumps(scaler.state_dict())
                     checkpoints.write(checkpoint, self.encoder, self.optimiser, made)
+                if stopping:
+                    interrupt.require_unasked(
+                        f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
+                    )
         self.accelerator.end_training()
+        if not writes:
+            return
         value_encoder.save(self.encoder, chosen.frozen, self.session.digest, out)
         shares = calibrate(self.session, dev, self.encoder, list(chosen.coefficients))
         write_atomically(out / SHARES, json.dumps(shares).encode())
@@ -298,19 +309,25 @@ class Trainer:
         losses = self.losses(batch, half=True)
         value = loss(self.recipe.objective, losses, c)
         self.accelerator.backward(value)
+        processes.average_gradients(list(self.encoder.parameters()))
         self.accelerator.clip_grad_norm_(self.encoder.parameters(), MAX_NORM)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         pushes = active(losses, c)
-        return {
+        row = {
             "loss": value.item(),
             **{name: part.mean().item() for name, part in losses._asdict().items()},
             "active_w": pushes.w.float().mean().item(),
             "active_l": pushes.l.float().mean().item(),
         }
+        return dict(zip(row, processes.mean(list(row.values())), strict=True))
 
     def batch(self, step: int) -> Batch:
-        """The pairs of a step."""
+        """The pairs of a step, or this process's part of them.
+
+        All processes draw the whole batch, so how many there are changes no draw.
+        """
+        mine = self.part
         device, size = self.unet.device, self.recipe.batch
         rng = np.random.default_rng([self.seed, step])
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
@@ -328,14 +345,14 @@ class Trainer:
         steps = self.noising.config.num_train_timesteps
         times = torch.randint(steps, (size,), generator=generator)
         return Batch(
-            subsets=subsets,
-            prompts=[scene.prompt for scene in scenes],
-            w=self.noising.add_noise(w, noise, times).to(device),
-            l=self.noising.add_noise(l, noise, times).to(device),
+            subsets=subsets[mine],
+            prompts=[scene.prompt for scene in scenes[mine]],
+            w=self.noising.add_noise(w, noise, times)[mine].to(device),
+            l=self.noising.add_noise(l, noise, times)[mine].to(device),
             targets=torch.cat(
-                [latents.target(self.noising, side, noise, times) for side in (w, l)]
+                [latents.target(self.noising, side, noise, times)[mine] for side in (w, l)]
             ).to(device),
-            times=times.to(device),
+            times=times[mine].to(device),
         )
 
     def losses(self, batch: Batch, half: bool) -> Losses:
@@ -414,7 +431,7 @@ def _shown(row: Mapping[str, float]) -> str:
     return "  ".join([f"loss {row['loss']:.3f}", *shown, active_shares])
 
 
-def _progress() -> Progress:
+def _progress(shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -424,6 +441,7 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         refresh_per_second=2,
+        disable=not shown,
     )
 
 

@@ -44,7 +44,7 @@ class Found:
     """A value encoder that fits a model, not loaded yet."""
 
     folder: str
-    """Or repository, with its commit."""
+    """Or repository."""
     digest: str
 
 
@@ -52,14 +52,23 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     """Look a value encoder up and see that it fits a model; loads nothing.
 
     Args:
-        weights: A folder, or a Hugging Face repository as `weights.find_weights` takes it.
+        weights: A folder, or `hub:` and a Hugging Face repository as `weights.find_weights` takes
+            it; one that has not been fetched is not looked into.
         model: What it is to steer.
 
     Raises:
         BadInput: There is no such encoder, or it belongs to another model.
     """
+    if not Path(weights).is_dir() and not str(weights).startswith("hub:"):
+        raise BadInput(
+            f"There is no folder {str(weights)!r}, expected one with a value encoder. A Hugging "
+            "Face repository is named hub:OWNER/NAME or hub:OWNER/NAME/FOLDER."
+        )
     found = find_weights(weights, "config.json")
-    text = find_weights(model.pipeline, "text_encoder/config.json").config
+    pipeline = find_weights(model.pipeline, "text_encoder/config.json")
+    if found.folder is None or pipeline.folder is None:
+        return Found(str(weights), found.digest())
+    text = pipeline.config
     for name in ("hidden_size", "vocab_size"):
         if found.config.get(name) != text[name]:
             raise BadInput(
@@ -74,8 +83,7 @@ def find(weights: str | Path, model: ModelCard) -> Found:
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
             f"livo-bench train --method livo --model {model.name}"
         )
-    place = found.source if found.revision is None else f"{found.source}@{found.revision}"
-    return Found(place, found.digest())
+    return Found(str(weights), found.digest())
 
 
 def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
@@ -100,7 +108,6 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
         with loading("value encoder", folder):
             loaded: Any = CLIPTextModel.from_pretrained(
                 found.source,
-                revision=found.revision or "main",
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,

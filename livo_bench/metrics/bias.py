@@ -7,14 +7,22 @@ nurse's bias cancels an engineer's. That reading is `D2_pooled`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.metrics.discrepancy import (
+    discrepancies,
+    discrepancies_of_rates,
+    rates_of,
+    signed_root,
+    unbiased_square,
+)
+from livo_bench.metrics.judge_error import Confusion, confusion_for, corrected_rates
 from livo_bench.metrics.rows import (
     Cell,
     Summary,
@@ -39,6 +47,8 @@ D1 = "D1"
 D2 = "D2"
 D2_POOLED = "D2_pooled"
 D2_UNBIASED = "D2_unbiased"
+CORRECTED = {D1: "D1_corrected", D2: "D2_corrected"}
+"""The scores of the rates corrected for the judge's error."""
 
 SQUARE = "D2_unbiased_squared"
 """Column of the per-prompt table that D2_unbiased is the root of the mean of."""
@@ -51,6 +61,7 @@ def summarise(
     run: Run,
     attributes: Mapping[str, Sequence[str]],
     scorers: Mapping[str, str],
+    confusions: Mapping[str, Confusion] = MappingProxyType({}),
 ) -> Summary:
     """Bias scores of one run, per subset and category.
 
@@ -63,16 +74,20 @@ def summarise(
         run: Whose images these are.
         attributes: The N groups of each subset.
         scorers: Id of each subset's judge.
+        confusions: How each subset's judge errs, where that was measured.
 
     Returns:
         For each subset, for each category and `all`, the rows D1, D2, D2_pooled and D2_unbiased,
         the last on the scale of D2: the root of the mean over prompts of the unbiased square,
-        with its sign. Of several subsets also D1 and D2 over all of them, see
-        `rows.cell_over_subsets`. And one row per prompt: images, number of strata, `n_<class>`,
-        D1, D2, `D2_unbiased_squared`, and D1 and D2 of a fair model (`D1_floor`, `D2_floor`).
+        with its sign. Where the judge's confusion matrix is known, also D1_corrected and
+        D2_corrected, see `judge_error`, with intervals that hold the matrix's error. Of several
+        subsets also D1 and D2 over all of them, see `rows.cell_over_subsets`. And one row per
+        prompt: images, number of strata, `n_<class>`, D1, D2, `D2_unbiased_squared`, and D1 and D2
+        of a fair model (`D1_floor`, `D2_floor`); likewise of the corrected scores.
 
     Raises:
         BadInput: A column is missing, or a label is none of the subset's groups.
+        NotComparable: A confusion matrix is another judge's.
     """
     require_columns(frame, "subset", "prompt", "category", "key", "stratum", "label", "unscored")
     aggregates: list[Aggregate] = []
@@ -81,8 +96,14 @@ def summarise(
         table = image_counts(images)
         strata = _count_strata(images, table.index, subset, attributes[subset])
         tables[subset] = table.join(_score_prompts(strata, attributes[subset]))
+        judge = confusion_for(confusions, subset, scorers[subset], attributes[subset])
+        drawn: dict[str, pd.DataFrame] = {}
+        if judge is not None:
+            corrected, drawn = _correct_prompts(strata, judge)
+            tables[subset] = tables[subset].join(corrected)
         for cell in cells(run, subset, scorers[subset], images, tables[subset]):
             aggregates += _aggregate(cell, strata)
+            aggregates += _means(cell, drawn, drawn)
     if len(tables) > 1:
         columns = (D1, D2, f"{D1}_floor", f"{D2}_floor")
         aggregates += _means(cell_over_subsets(run, scorers, frame, tables, columns))
@@ -126,12 +147,35 @@ def _score_prompts(strata: Mapping[str, Counts], groups: Sequence[str]) -> pd.Da
     return pd.DataFrame(columns, index=pd.Index(strata, name="prompt"))
 
 
+def _correct_prompts(
+    strata: Mapping[str, Counts], judge: Confusion
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """The corrected scores of each prompt, and what they would be under other matrices."""
+    prompts = pd.Index(strata, name="prompt")
+    rates = rates_of(np.stack([counts.sum(axis=0) for counts in strata.values()]))
+    scores = discrepancies_of_rates(corrected_rates(rates, judge.rates))._asdict()
+    others = discrepancies_of_rates(corrected_rates(rates, judge.drawn()))._asdict()
+    floors = noise_floor(list(strata.values()), judge)._asdict()
+    table = pd.DataFrame({CORRECTED[metric]: scores[metric] for metric in CORRECTED}, index=prompts)
+    for metric, name in CORRECTED.items():
+        table[f"{name}_floor"] = floors[metric]
+    return table, {
+        name: pd.DataFrame(others[metric], columns=prompts) for metric, name in CORRECTED.items()
+    }
+
+
 def _aggregate(cell: Cell, strata: Mapping[str, Counts]) -> list[Aggregate]:
     return [*_means(cell), _pooled(cell, strata), _unbiased(cell)]
 
 
-def _means(cell: Cell) -> list[Aggregate]:
-    return [cell.mean(metric, floors=cell.prompts[f"{metric}_floor"]) for metric in (D1, D2)]
+def _means(
+    cell: Cell,
+    metrics: Iterable[str] = (D1, D2),
+    drawn: Mapping[str, pd.DataFrame] = MappingProxyType({}),
+) -> list[Aggregate]:
+    return [
+        cell.mean(metric, cell.prompts[f"{metric}_floor"], drawn.get(metric)) for metric in metrics
+    ]
 
 
 def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:

@@ -29,9 +29,20 @@ def discrepancies(counts: NDArray[np.integer]) -> Discrepancy:
     Returns:
         D1 and D2, shape `(...)`; NaN where a row of counts is all zero.
     """
-    rates = _rates(counts)
+    return discrepancies_of_rates(rates_of(counts))
+
+
+def discrepancies_of_rates(rates: NDArray[np.float64]) -> Discrepancy:
+    """Measure how far rates are from an even split.
+
+    Args:
+        rates: Rows that sum to one, shape `(..., N)`.
+
+    Returns:
+        D1 and D2, shape `(...)`; NaN where a row is.
+    """
     gap = rates.max(axis=-1) - rates.min(axis=-1)
-    distance = np.sqrt(((rates - 1 / counts.shape[-1]) ** 2).sum(axis=-1))
+    distance = np.sqrt(((rates - 1 / rates.shape[-1]) ** 2).sum(axis=-1))
     return Discrepancy(gap, distance)
 
 
@@ -60,7 +71,7 @@ def unbiased_square(strata: NDArray[np.integer]) -> float:
     if sizes.size == 0 or sizes.min() < 2:
         return float("nan")
     weights = sizes / sizes.sum()
-    rates = _rates(strata)
+    rates = rates_of(strata)
     variance = (rates * (1 - rates)).sum(axis=1) / (sizes - 1)
     square = ((weights @ rates - 1 / strata.shape[1]) ** 2).sum()
     return float(square - weights**2 @ variance)
@@ -75,6 +86,24 @@ def signed_root(square: float) -> float:
     return float(np.copysign(np.sqrt(abs(square)), square))
 
 
-def _rates(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+def rates_of(counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Share of each class, shape `(..., N)`; NaN where a row of counts is all zero."""
     total = counts.sum(axis=-1, keepdims=True)
     return np.where(total > 0, counts / np.maximum(total, 1), np.nan)
+
+
+def nearest_in_simplex(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rates nearest to points whose coordinates sum to one but may be negative.
+
+    Args:
+        points: Shape `(..., N)`.
+
+    Returns:
+        Rates that are not negative and sum to one, shape `(..., N)`; NaN where a point is.
+
+    Source: Duchi et al. 2008, "Efficient projections onto the l1-ball", ICML, figure 1.
+    """
+    descending = -np.sort(-points, axis=-1)
+    thresholds = (np.cumsum(descending, axis=-1) - 1) / np.arange(1, points.shape[-1] + 1)
+    kept = (descending > thresholds).sum(axis=-1, keepdims=True)
+    return np.maximum(points - np.take_along_axis(thresholds, kept - 1, axis=-1), 0)

@@ -42,16 +42,23 @@ class Cell:
     prompts: pd.DataFrame
     """Metrics per prompt, indexed by prompt."""
 
-    def mean(self, metric: str, floors: pd.Series | None = None) -> Aggregate:
+    def mean(
+        self, metric: str, floors: pd.Series | None = None, drawn: pd.DataFrame | None = None
+    ) -> Aggregate:
         """The mean over prompts of the column named like the metric, with its interval.
 
         Args:
             metric: Metric id and column of `prompts`; prompts where it is NaN are left out.
             floors: What a fair model reads, per prompt; averaged where it is known.
+            drawn: Of a corrected metric, what it would be under other confusion matrices, one a
+                row, a prompt a column; the interval then holds the error of the matrix, too.
         """
         values = self.prompts[metric].dropna()
         floor = float("nan") if floors is None else float(floors[values.index].mean())
-        interval = bootstrap_over_prompts(values)
+        shifts = None
+        if drawn is not None:
+            shifts = drawn[values.index].mean(axis=1).to_numpy() - values.mean()
+        interval = bootstrap_over_prompts(values, shifts=shifts)
         return self.aggregate(metric, float(values.mean()), interval, values.index, floor)
 
     def aggregate(

@@ -1,4 +1,4 @@
-"""Intervals over prompts, and the score a perfectly fair model would get.
+"""Intervals and tests over prompts, and the score a perfectly fair model would get.
 
 The prompts of a task are a sample of the prompts people type; the images of a prompt are nested
 in it. Every interval here therefore speaks of the mean over the population of prompts.
@@ -12,9 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import nctdtrinc, ndtr, ndtri, stdtr, stdtrit
 
-from livo_bench.metrics.discrepancy import Discrepancy, discrepancies
+from livo_bench.metrics.discrepancy import (
+    Discrepancy,
+    discrepancies,
+    discrepancies_of_rates,
+    nearest_in_simplex,
+    rates_of,
+)
+from livo_bench.metrics.judge_error import Confusion, corrected_rates
 
 RESAMPLES = 4000
 """Bootstrap samples; their luck moves the end of an interval by 0.04 standard errors."""
@@ -24,6 +31,8 @@ JACKKNIFE_GROUPS = 30
 """At most so many groups of prompts are left out in turn."""
 POWER = 0.8
 """Chance that a test finds a `detectable_difference`."""
+ROUNDING = 1e-12
+"""Differences below it are those of floating-point arithmetic."""
 
 
 class Interval(NamedTuple):
@@ -40,7 +49,10 @@ NO_INTERVAL = Interval(float("nan"), float("nan"))
 
 
 def bootstrap_over_prompts(
-    values: ArrayLike, resamples: int = RESAMPLES, seed: int = 0
+    values: ArrayLike,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    shifts: NDArray[np.float64] | None = None,
 ) -> Interval:
     """95 % interval of the mean of a per-prompt score over the population of prompts.
 
@@ -64,6 +76,9 @@ def bootstrap_over_prompts(
         resamples: Bootstrap samples.
         seed: Of the resampling. Equal seeds resample equally many prompts alike, so that metrics
             of one run share their resamples.
+        shifts: Draws of what else moves the mean, whichever the prompts are, such as the error of
+            a judge's confusion matrix; shape `(d,)`. Each resampled mean is moved by one of them,
+            in turn, so the interval holds both errors, which are independent.
 
     Returns:
         Both ends; NaN for fewer than two scores.
@@ -73,6 +88,8 @@ def bootstrap_over_prompts(
     if scores.size < 2:
         return NO_INTERVAL
     means = _resampled_prompts(scores.size, resamples, seed) @ scores / scores.size
+    if shifts is not None:
+        means = means + np.resize(shifts, resamples)
     tail = ndtr(-_expansion(scores.size) * ndtri(0.975))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(low), float(high))
@@ -137,27 +154,6 @@ def jackknife_over_prompts(
     return Interval(value - reach, value + reach)
 
 
-def detectable_difference(differences: NDArray[np.float64], alpha: float) -> float:
-    """The true mean difference that a paired one-sided t test finds with probability `POWER`.
-
-    By the usual approximation `(t_alpha + t_power) * standard error`, the error being that of the
-    differences at hand. A two-sided test, or whether a 95 % interval excludes zero, has alpha in
-    each tail: 0.025.
-
-    Args:
-        differences: One a prompt, shape `(n,)`.
-        alpha: Level of the test, in (0, 1).
-
-    Returns:
-        Its size, at least 0; NaN for fewer than two differences.
-    """
-    n = len(differences)
-    if n < 2:
-        return float("nan")
-    error = differences.std(ddof=1) / np.sqrt(n)
-    return float((stdtrit(n - 1, 1 - alpha) + stdtrit(n - 1, POWER)) * error)
-
-
 def _expansion(prompts: int) -> float:
     """How much wider than normal percentiles an interval over few prompts must be."""
     t = stdtrit(prompts - 1, 0.975)
@@ -172,6 +168,121 @@ def _resampled_prompts(prompts: int, resamples: int, seed: int) -> NDArray[np.fl
     return drawn.astype(np.float64)  # products of floats use BLAS, those of integers do not
 
 
+# Tests -------------------------------------------------------------------------------------------
+
+
+def p_above(
+    differences: NDArray[np.float64], margin: float = 0.0, reach: float = 0.0, images: float = 1.0
+) -> float:
+    """One-sided t test over prompts of a mean difference above a margin.
+
+    Prompts are the units. Under the null hypothesis "nothing changed" the difference of a prompt is
+    the luck of its images alone. Both sides have the same number of images of the same design, so
+    their scores are equally distributed and the difference is symmetric around zero, however
+    biased D1 of few images is. Where both drew the same noise, luck is what last bits do: labels
+    on the judge's edge flip to either side. A margin takes the flips that all go one way: a flip
+    of one of n images moves D1 by at most 2/n and a rate by 1/n, so that flips of up to
+    `margin / 2` of all images cannot even bring the mean above the margin.
+
+    Few images make few different values, and a few prompts may agree by chance, which leaves t no
+    spread to divide by: by spread alone, two unchanged prompts of 10 images fail 5 % of tests at a
+    level of 0.4 %. So the error is at least that of the smallest change that moves the mean as
+    far: single images that move independently. Of n images a share q moves its prompt by `reach`,
+    to a mean mu = reach q with variance `reach^2 q (1 - q) / n = mu (reach - mu) / n`. Simulated
+    with 2 to 24 prompts of 10 and 50 images at levels from 2.5 % down to 0.2 %, false alarms are
+    then no more frequent than the level says; 24 prompts of other noise use it up, and fewer than
+    four find next to nothing.
+
+    Args:
+        differences: Now minus before, one a prompt, shape `(n,)`, n at least 2.
+        margin: The mean that is tested against.
+        reach: How far a prompt moves when all of its images do; 0 for the spread at hand alone.
+        images: Per prompt.
+
+    Returns:
+        p; where the differences have no error there is nothing to doubt, and p is 0 or 1.
+    """
+    n = len(differences)
+    mean = float(differences.mean())
+    by_images = max(mean * (reach - mean), 0.0) / images
+    error = np.sqrt(max(float(differences.var(ddof=1)), by_images) / n)
+    if error < ROUNDING:
+        return float(mean - margin < ROUNDING)
+    return float(stdtr(n - 1, (margin - mean) / error))
+
+
+def p_different(differences: NDArray[np.float64], reach: float = 0.0, images: float = 1.0) -> float:
+    """Two-sided t test of a mean difference other than zero; like `p_above` besides."""
+    sides = (p_above(sign * differences, 0.0, reach, images) for sign in (1, -1))
+    return min(1.0, 2 * min(sides))
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """Correct the p values of a family of tests for their number.
+
+    For a gate, where one false alarm is one too many. Where the corrected value is below alpha the
+    hypothesis is rejected; the chance that any true
+    one is, in the whole family, is at most alpha, however the tests depend on one another. That
+    matters here: D1 and D2 of two groups are multiples of one another.
+
+    Args:
+        p: Shape `(m,)`.
+
+    Returns:
+        Shape `(m,)`, in [0, 1]: the k-th smallest times m - k + 1, and no smaller than any before.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    order = np.argsort(values)
+    raised = values[order] * np.arange(values.size, 0, -1)
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(raised).clip(max=1)
+    return corrected
+
+
+def detectable_difference(
+    differences: NDArray[np.float64],
+    alpha: float,
+    margin: float = 0.0,
+    reach: float = 0.0,
+    images: float = 1.0,
+) -> float:
+    """The true mean difference that `p_above` finds with probability `POWER`.
+
+    At a true mean mu and a standard error e, t has a noncentral t distribution with
+    noncentrality `(mu - margin) / e`; let k be the noncentrality at which it exceeds its critical
+    value with probability `POWER`. Then `mu = margin + k e`.
+
+    Of e squared there are two values, as in `p_above`, and the larger one counts: `s^2 / n` of the
+    differences at hand, and `mu (reach - mu) / (images n)`, without which results that do not
+    differ at all would promise to find any change. The second one gives, with
+    `c = k^2 / (images n)`, the larger root of `(1 + c) mu^2 - (2 margin + c reach) mu + margin^2`.
+
+    A two-sided test, or whether a 95 % interval excludes zero, has alpha in each tail: 0.025.
+
+    Args:
+        differences: One a prompt, shape `(n,)`.
+        alpha: Level of the test, in (0, 1).
+        margin: As in `p_above`; likewise the others.
+        reach: Likewise.
+        images: Likewise.
+
+    Returns:
+        Its size, at least the margin, and NaN for fewer than two differences; no more than `reach`
+        where that is given, which then says that even the largest difference may be missed.
+    """
+    n = len(differences)
+    if n < 2:
+        return float("nan")
+    k = float(nctdtrinc(n - 1, 1 - POWER, stdtrit(n - 1, 1 - alpha)))
+    at_hand = margin + k * float(differences.std(ddof=1)) / np.sqrt(n)
+    c = k**2 / (images * n)
+    half = margin + c * reach / 2
+    by_images = (half + np.sqrt(half**2 - (1 + c) * margin**2)) / (1 + c) if reach else 0.0
+    return float(max(at_hand, by_images))
+
+
 # What a fair model reads -------------------------------------------------------------------------
 
 
@@ -184,7 +295,9 @@ class Design(NamedTuple):
     """Rate of each class in each stratum, in units of 1e-9."""
 
 
-def noise_floor(prompts: Sequence[NDArray[np.integer]]) -> Discrepancy:
+def noise_floor(
+    prompts: Sequence[NDArray[np.integer]], judge: Confusion | None = None
+) -> Discrepancy:
     """Expected D1 and D2 of a perfectly fair model under each prompt's own design.
 
     D1 and D2 are positive for a fair model: of 50 independent images D1 reads 11.23 % (gender) and
@@ -196,18 +309,23 @@ def noise_floor(prompts: Sequence[NDArray[np.integer]]) -> Discrepancy:
     seen in n_s images look a little more different than they are, so the floor of S strata that do
     not differ at all reads low by a factor of about `1 - (1 - 1/S) / (2 n_s)`: 1 % for 25 + 25.
 
+    Scores that are corrected for judge error have a higher floor, since correcting spreads the
+    rates further than chance alone. A judge that errs does not label a fair model's images evenly,
+    and it is the mixture of labels that is then moved to what it would give them.
+
     Args:
         prompts: For each prompt, images per stratum and class, shape `(S, N)`, every stratum
             with at least one image. S may differ between prompts.
+        judge: For which the scores are corrected; None for scores that are not.
 
     Returns:
         D1 and D2 per prompt, shape `(P,)`; NaN where there are several strata of which one holds
         a single image and hence shows no rates, or where there is none.
     """
-    designs = [_fair_design(strata) for strata in prompts]
+    designs = [_fair_design(strata, judge) for strata in prompts]
     distinct_strata = sum(len(design.sizes) for design in set(designs) if design is not None)
     draws = max(FAIR_DRAWS // max(distinct_strata, 1), 256)
-    pairs = [(np.nan, np.nan) if d is None else expected_scores(d, draws) for d in designs]
+    pairs = [(np.nan, np.nan) if d is None else expected_scores(d, draws, judge) for d in designs]
     return Discrepancy(*np.array(pairs, dtype=np.float64).reshape(-1, 2).T)
 
 
@@ -236,7 +354,11 @@ def pooled_noise_floor(prompts: Sequence[NDArray[np.integer]]) -> float:
     return expected_scores(merged, max(FAIR_DRAWS // len(sizes), 512))[1]
 
 
-def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[np.float64]:
+def fair_rates(
+    strata: NDArray[np.integer],
+    even: NDArray[np.float64] | None = None,
+    tolerance: float = 1e-9,
+) -> NDArray[np.float64]:
     """The rates nearest to those seen in each stratum under which their mixture is even.
 
     Minimises `sum_s w_s |q_s - r_s|^2`, where `w_s = n_s / n`, over rates q_s that mix to 1/N for
@@ -248,7 +370,8 @@ def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[
 
     Args:
         strata: Images per stratum and class, shape `(S, N)`, every stratum with at least one.
-        tolerance: Largest excess of the mixture over 1/N that counts as even.
+        even: The mixture to reach, shape `(N,)`; 1/N for each class when None.
+        tolerance: Largest excess of the mixture over it that counts as reached.
 
     Returns:
         Rates, shape `(S, N)`, rows sum to one.
@@ -257,40 +380,37 @@ def fair_rates(strata: NDArray[np.integer], tolerance: float = 1e-9) -> NDArray[
     weights = sizes / sizes.sum()
     seen = strata / sizes[:, None]
     shift = np.zeros(strata.shape[1])
+    even = np.full_like(shift, 1 / len(shift)) if even is None else even
     rates = seen
     for _ in range(10_000):
-        excess = weights @ rates - 1 / strata.shape[1]
+        excess = weights @ rates - even
         if np.abs(excess).max() <= tolerance:
             break
         shift += excess
-        rates = _nearest_in_simplex(seen - shift)
+        rates = nearest_in_simplex(seen - shift)
     return rates
 
 
-def _nearest_in_simplex(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Project rows onto the probability simplex (Duchi et al. 2008, ICML, figure 1)."""
-    descending = -np.sort(-points, axis=1)
-    thresholds = (np.cumsum(descending, axis=1) - 1) / np.arange(1, points.shape[1] + 1)
-    kept = (descending > thresholds).sum(axis=1)
-    return np.maximum(points - thresholds[np.arange(len(points)), kept - 1, None], 0)
-
-
-def _fair_design(strata: NDArray[np.integer]) -> Design | None:
+def _fair_design(strata: NDArray[np.integer], judge: Confusion | None = None) -> Design | None:
     sizes = strata.sum(axis=1)
     if sizes.size == 0 or (sizes.size > 1 and sizes.min() < 2):
         return None
-    billionths = np.rint(fair_rates(strata) * 1e9).astype(int).tolist()
+    even = None if judge is None else judge.rates.mean(axis=0)
+    billionths = np.rint(fair_rates(strata, even) * 1e9).astype(int).tolist()
     ordered = sorted(zip(sizes.tolist(), map(tuple, billionths), strict=True))
     return Design(*zip(*ordered, strict=True))
 
 
 @lru_cache(maxsize=4096)
-def expected_scores(design: Design, draws: int) -> tuple[float, float]:
+def expected_scores(
+    design: Design, draws: int, judge: Confusion | None = None
+) -> tuple[float, float]:
     """Mean D1 and D2 over simulated prompts of one design, the same whenever it is asked for.
 
     Args:
         design: Seeds the simulation, too, so that errors of different designs are independent.
         draws: Prompts to simulate.
+        judge: For which the rates are corrected; None for rates that are not.
 
     Returns:
         Both, as fractions.
@@ -299,5 +419,8 @@ def expected_scores(design: Design, draws: int) -> tuple[float, float]:
     random = np.random.default_rng([*design.sizes, *rates.ravel()])
     probabilities = rates / rates.sum(axis=1, keepdims=True)
     drawn = random.multinomial(np.array(design.sizes), probabilities, size=(draws, len(rates)))
-    gap, distance = discrepancies(drawn.sum(axis=1))
+    shares = rates_of(drawn.sum(axis=1))
+    if judge is not None:
+        shares = corrected_rates(shares, judge.rates)
+    gap, distance = discrepancies_of_rates(shares)
     return float(gap.mean()), float(distance.mean())

@@ -8,6 +8,7 @@ delivers.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,15 @@ import torch
 
 from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.diffusion import decode
+from livo_bench.metrics.judge_error import COLUMNS
+from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import pictures, world
 from livo_bench.mini.build import PARTS
-from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Portrait
-from livo_bench.mini.judges import FEATURE_HEADS
+from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Figure, Portrait
+from livo_bench.mini.judges import FEATURE_HEADS, passed
 from livo_bench.mini.vae import to_tensor
 from livo_bench.prompts import read_task_prompts
-from livo_bench.protocols import Pixels
+from livo_bench.protocols import Pixels, Scorer
 from livo_bench.records import PILOT, Prompt
 from livo_bench.session import Session
 
@@ -63,6 +66,56 @@ def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, f
     return {name: round(float(value), 4) for name, value in quality.items()}
 
 
+def confusion(work: Path, model: str = "mini", device: str = "cpu") -> pd.DataFrame:
+    """Measure how the judges label pictures whose scenes are known.
+
+    Held-out renders, passed through the autoencoder with noise on the latents, as an imperfect
+    generator would leave them: portraits for the attributes, figures for the hazards. What a
+    generator really draws may be less clear, so errors on its pictures are at least as many.
+
+    Args:
+        work: Folder for the held-out renders.
+        model: Card of a model that was trained on the world.
+        device: Where the networks run.
+
+    Returns:
+        Images by judge, truth and label, with the columns of `judge_error.COLUMNS`.
+    """
+    card = model_card(model)
+    session = Session(card, seed=0, device=device, dtype=card.dtype, runs=work)
+    drawn = pictures.renders(pictures.balanced, RENDERS, pictures.HELD_OUT_SEED, work)
+    noisy = work / f"confusion-{session.digest[:8]}-{world.digest()[:8]}.npy"
+    pixels = passed(session.engine.vae, drawn.pixels, pictures.HELD_OUT_SEED, noisy)
+    return confusion_on(session, drawn, pixels)
+
+
+def confusion_on(session: Session, drawn: pictures.Renders, pixels: Pixels) -> pd.DataFrame:
+    """How the judges label given pictures of known scenes, see `confusion`."""
+    template = world.PEOPLE_TEMPLATES["eval"][0]
+    portraits = {n: s for n, s in enumerate(drawn.scenes) if isinstance(s, Portrait)}
+    texts = [template.format(world.person(scene.concept)) for scene in portraits.values()]
+    figures = {n: s for n, s in enumerate(drawn.scenes) if isinstance(s, Figure)}
+    parts = []
+    for subset, groups in (("gender", GENDERS), ("race", RACES)):
+        truth = [getattr(scene, subset) for scene in portraits.values()]
+        labels = _labels(session, subset, pixels[list(portraits)], texts)
+        parts.append(_cross(_judge(session, subset).id, groups, truth, labels))
+    for hazard in HAZARDS:
+        truth = ["yes" if scene.hazard == hazard else "no" for scene in figures.values()]
+        labels = _labels(session, hazard, pixels[list(figures)], [""] * len(figures))
+        parts.append(_cross(_judge(session, hazard).id, ANSWERS, truth, labels))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _cross(
+    scorer: str, classes: Sequence[str], truth: Sequence[str], labels: np.ndarray
+) -> pd.DataFrame:
+    """Every pair of classes with its images, in the order of the classes."""
+    pairs = Counter(zip(truth, labels, strict=True))
+    rows = [(scorer, true, label, pairs[true, label]) for true in classes for label in classes]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
 def card_tables(work: Path) -> str:
     """The model card's `[[parts]]` and `[quality]` as TOML, from a build's records and `measure`.
 
@@ -90,10 +143,14 @@ def _pass(session: Session, pixels: Pixels) -> Pixels:
     return decode(vae, latents * vae.config.scaling_factor)
 
 
+def _judge(session: Session, subset: str) -> Scorer:
+    task = next(card for card in value_tasks().values() if subset in card.subsets)
+    return session.judge(task, task.subsets[subset])
+
+
 def _labels(session: Session, subset: str, pixels: Pixels, texts: Sequence[str]) -> np.ndarray:
     """What the task's judge of a subset says of pictures, given their prompts."""
-    task = next(card for card in value_tasks().values() if subset in card.subsets)
-    judge = session.judge(task, task.subsets[subset])
+    judge = _judge(session, subset)
     prompts = [Prompt(str(n), text, "", "", "", "eval") for n, text in enumerate(texts)]
     scores = [judge.score(pixels[part], prompts[part]) for part in _batches(len(pixels))]
     return np.concatenate([columns["label"] for columns in scores])

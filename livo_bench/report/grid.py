@@ -7,19 +7,22 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.catalog import model_cards
+from livo_bench.catalog import model_cards, results_of, value_tasks
 from livo_bench.compare import select
-from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
 from livo_bench.protocols import Pixels
-from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.report.tables import METHOD_TITLES, TABLE_2_METHODS, read_aggregates
 from livo_bench.store import Store, write_atomically
+
+Shown = TypeVar("Shown")
 
 SIDE = 192
 """Smaller pictures are enlarged, by the largest whole factor that keeps them within so many pixels;
@@ -57,8 +60,10 @@ def draw(
     Raises:
         Incomplete: Results or images are not in this folder.
         NotComparable: The images of a row did not start from the same noise.
-        BadInput: As for `compare.compare`, or the file cannot be written.
+        BadInput: As for `compare.compare`, or the file is no PNG or cannot be written.
     """
+    if path.suffix != ".png":
+        raise BadInput(f"The pictures go to a PNG file, got {path}. Name it FILE.png")
     tasks = [sides for sides in select(methods, task, model, runs) if len(sides) == len(methods)]
     prompts = [images for sides in tasks for images in _prompts(sides)]
     if not prompts:
@@ -66,9 +71,10 @@ def draw(
             f"{runs} has no image of task {task!r} that all of {', '.join(methods)} have made. "
             "Compare fewer methods, or name a task that all of them were run on: --task bias"
         )
-    chosen = _choose(prompts, rows)
+    chosen = choose(prompts, rows)
     keys = [key for row in chosen for key in row.keys]
-    store = Store(runs, model)
+    card, _ = results_of(model)
+    store = Store(runs, card)
     recipes = store.read_recipes(keys)
     places, pixels = store.read_samples(keys)
     if lost := set(keys) - (recipes.keys() & places.keys()):
@@ -80,7 +86,7 @@ def draw(
             "and compare with --runs results/runs"
         )
     cards = model_cards()
-    harmless = model in cards and cards[model].scale == "mini"
+    harmless = card in cards and cards[card].scale == "mini"
     pictures = []
     for row in chosen:
         seeds = [recipes[key].seed for key in row.keys]
@@ -100,6 +106,24 @@ def draw(
     png = io.BytesIO()
     sheet.save(png, "png")
     write_atomically(path, png.getvalue())
+
+
+def cases(path: Path, model: str = "mini", runs: Path = Path("results/runs")) -> None:
+    """Draw Figure 5 of the paper: the methods of its Table 2 that have results on all tasks.
+
+    Args:
+        path: As for `draw`; likewise model and runs.
+        model: Whose results.
+        runs: Folder of runs.
+
+    Raises:
+        LivoBenchError: As for `draw`.
+    """
+    aggregates = read_aggregates(runs, model)
+    aggregates = aggregates[aggregates["task"].isin(value_tasks())]
+    everywhere = aggregates.groupby("method")["task"].nunique() == aggregates["task"].nunique()
+    methods = [name for name in TABLE_2_METHODS if everywhere.get(name, False)]
+    draw(path, methods, "all", model, runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +150,16 @@ def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
     return list(prompts.values())
 
 
-def _choose(prompts: Sequence[Sequence[_Row]], rows: int) -> list[_Row]:
+def choose(prompts: Sequence[Sequence[Shown]], rows: int) -> list[Shown]:
+    """Choose an image of each of some prompts, as in `draw`: nothing that it shows decides.
+
+    Args:
+        prompts: Whatever stands for the images of each prompt, by index.
+        rows: How many prompts, at most; evenly spaced.
+
+    Returns:
+        Of the r-th prompt chosen the r-th image, from the first again where there are fewer.
+    """
     places = np.linspace(0, len(prompts) - 1, min(rows, len(prompts))).round().astype(int)
     chosen = [prompts[place] for place in places]
     return [images[number % len(images)] for number, images in enumerate(chosen)]

@@ -1,4 +1,4 @@
-"""Rows of plain data in the four forms that every command prints: table, markdown, csv, json.
+"""Rows of plain data in the forms that every command prints: table, markdown, latex, csv, json.
 
 Nothing here imports pandas, so that `livo-bench list` answers at once.
 """
@@ -42,21 +42,75 @@ def markdown_line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def as_latex(rows: Sequence[Row]) -> str:
+    """A LaTeX `tabular` with the rules of the package booktabs; all text is escaped."""
+    if not rows:
+        return ""
+    heads = list(rows[0])
+    return latex_tabular(
+        "l" * len(heads),
+        [latex_line(heads)],
+        [[latex_line(map(str, row.values())) for row in rows]],
+    )
+
+
+def latex_tabular(columns: str, heads: Sequence[str], parts: Iterable[Sequence[str]]) -> str:
+    """Lines of LaTeX between the rules of booktabs.
+
+    Args:
+        columns: How they are aligned, a letter each.
+        heads: Lines of the header.
+        parts: Lines of the body; there is a rule between two parts, and empty ones are left out.
+    """
+    body = "\n\\midrule\n".join("\n".join(part) for part in (heads, *parts) if part)
+    return f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}"
+
+
+def latex_line(cells: Iterable[str]) -> str:
+    """One line of a LaTeX table, its texts escaped."""
+    return " & ".join(map(latex_text, cells)) + r" \\"
+
+
+def latex_text(text: str) -> str:
+    """A text that LaTeX sets as it stands, on one line."""
+    escaped = " ".join(text.translate(_LATEX).split())
+    # After the end of a line, LaTeX would take a bracket for an option.
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
+
+
+_LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+    }
+)
+
+
 def as_csv(rows: Sequence[Row]) -> str:
     """CSV with a header; empty where there is no number."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _present(value, "") for name, value in row.items()} for row in rows)
+        writer.writerows(without_nan(row, "") for row in rows)
     return text.getvalue().rstrip("\n")
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """A list of objects; null where there is no number."""
-    records = [{name: _present(value, None) for name, value in row.items()} for row in rows]
+    records = [without_nan(row, None) for row in rows]
     return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _present(value: object, absent: object) -> object:
-    return absent if isinstance(value, float) and value != value else value
+def without_nan(row: Row, absent: object) -> dict[str, object]:
+    """A row with `absent` where there is no number."""
+    return {
+        name: absent if isinstance(value, float) and value != value else value
+        for name, value in row.items()
+    }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import pandas as pd
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from livo_bench.catalog import told
+from livo_bench.catalog import run_options, told
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
-from livo_bench.report.rows import markdown_line
+from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
+from livo_bench.report import paper
+from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -57,6 +61,8 @@ class Column:
     metric: str
     scale: float = 100
     """What the stored value is multiplied with to print it."""
+    floor: str = "fair"
+    """Who reads the floor: a fair model, or the unaligned one."""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -137,6 +143,22 @@ def _trade_off(task: str, gain: str, title: str) -> Layout:
 TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Avg. R"))
 """Lower D1 and Avg. R are the gain; the steered images show what it costs."""
 
+
+def _fid(task: str) -> Layout:
+    return Layout(
+        f"FID against SD, {task}",
+        METHOD_TITLES,
+        (
+            Column("All images", "Same noise", task, ALL, "fid", 1),
+            Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
+            Column("Steered images", "Same noise", task, ALL, "fid_steered", 1),
+        ),
+    )
+
+
+FID = (_fid("bias"), _fid("toxicity"))
+"""The floor of the second column is SD against SD."""
+
 OVERCORRECTION = (
     Layout(
         "Over-correction: images with another label",
@@ -162,10 +184,14 @@ class Cell:
     value: str = ABSENT
     interval: str = ""
     floor: str = ""
+    """With who reads it."""
+    paper: str = ""
+    """What the paper prints there."""
 
     def __str__(self) -> str:
-        floor = self.floor and f"(fair {self.floor})"
-        return " ".join(part for part in (self.value, self.interval, floor) if part)
+        floor = self.floor and f"({self.floor})"
+        published = self.paper and f"(paper {self.paper})"
+        return " ".join(part for part in (self.value, self.interval, floor, published) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +218,8 @@ class Table:
     paper: tuple[Row, ...]
     """The methods of the paper, in its order, with or without results."""
     others: tuple[Row, ...]
+    note: str = ""
+    """Which list of one's own the prompts are from, if any."""
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
@@ -202,7 +230,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         model: Name of the model card.
 
     Returns:
-        A frame with `AGGREGATE_COLUMNS`.
+        A frame with `AGGREGATE_COLUMNS` and `prompts`, the list of one's own that the numbers are
+        of, empty for the task's.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -213,26 +242,47 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
-    frames = [read_aggregates_file(path) for path in find_aggregates(folder)]
+    frames = [
+        read_aggregates_file(path).assign(prompts=_own_list(path.with_name("run.json")))
+        for path in find_aggregates(folder)
+    ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
             f"No results of model {model!r} in {folder}. Models with results: {known}. "
-            f"Make some with\n    livo-bench run --method sd --task bias --model {model}"
+            f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)}"
         )
     return of_model
 
 
+def _own_list(record: Path) -> str:
+    if not record.is_file():
+        return ""
+    try:
+        return str(json.loads(record.read_bytes())["prompts"].get("list", ""))
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(
+            f"Cannot read {record}: {error!r}. Make it again with livo-bench run."
+        ) from error
+
+
 def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's."""
+    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
+
+    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
+    """
 
     def superseded(path: Path) -> bool:
         task, _, subset = path.parent.name.partition(".")
         return bool(subset) and (path.parent.with_name(task) / path.name).exists()
 
-    return [path for path in sorted(folder.rglob("aggregates.csv")) if not superseded(path)]
+    def rejudged(path: Path) -> bool:
+        return REJUDGED in path.relative_to(folder).parts
+
+    paths = sorted(folder.rglob("aggregates.csv"))
+    return [path for path in paths if not superseded(path) and not rejudged(path)]
 
 
 def read_aggregates_file(path: Path) -> pd.DataFrame:
@@ -259,14 +309,16 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     """Lay out the paper's Table 2: one table a task that has results, one row a method.
 
     Args:
-        aggregates: Of one model, with `AGGREGATE_COLUMNS`.
+        aggregates: Of one model, as `read_aggregates` gives them.
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
-        tables as printed.
+        tables as printed. For the paper's own model both have the paper's numbers, too: in the
+        rows under `paper`, NaN where it prints none.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, or one appears twice.
+        NotComparable: Two methods were judged by different scorers or on different prompt lists,
+            or one appears twice.
     """
     return _lay_out(TABLE_2, aggregates)
 
@@ -286,6 +338,11 @@ def trade_off(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     return _lay_out(TRADE_OFF, aggregates)
 
 
+def fid(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
+    """Lay out the forms of FID side by side, as `table_2` does: ours."""
+    return _lay_out(FID, aggregates)
+
+
 def _lay_out(
     layouts: Sequence[Layout], aggregates: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Table]]:
@@ -293,12 +350,26 @@ def _lay_out(
     names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
     chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
-    _refuse_mixtures(rows)
-    laid_out = [_table(layout, rows) for layout in layouts]
+    rows["prompts"] = rows.get("prompts", "")
+    refuse_mixtures(rows)
+    published = paper.published(set(rows["model"]))
+    laid_out = [_table(layout, rows, published) for layout in layouts]
+    if published:
+        titles = rows["method"].map(METHOD_TITLES)
+        places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
+        rows["paper"] = [published.get(place, math.nan) for place in places]
     return rows, [table for table in laid_out if table is not None]
 
 
-def _refuse_mixtures(rows: pd.DataFrame) -> None:
+def refuse_mixtures(rows: pd.DataFrame) -> None:
+    """See that numbers may stand in one table.
+
+    Args:
+        rows: With the columns `task`, `subset`, `metric`, `method` and `scorer`.
+
+    Raises:
+        NotComparable: Two methods were judged by different scorers, or one appears twice.
+    """
     for (task, subset, metric), column in rows.groupby(["task", "subset", "metric"]):
         where = f"{metric} of {task}/{subset}" if subset != ALL else f"{metric} of {task}"
         repeated = column[column.duplicated("method")]
@@ -315,9 +386,20 @@ def _refuse_mixtures(rows: pd.DataFrame) -> None:
                     f"{first['method']!r} and {other['scorer']!r} for {other['method']!r}. "
                     "Run the older one again; its images are kept."
                 )
+            if other["prompts"] != first["prompts"]:
+                raise NotComparable(
+                    f"Not in one table: {where} has {_said(first['prompts'])} for method "
+                    f"{first['method']!r} and {_said(other['prompts'])} for {other['method']!r}. "
+                    "Run both on the same prompts, or write results of a list of your own "
+                    "elsewhere: --runs DIR"
+                )
 
 
-def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
+def _said(prompts: str) -> str:
+    return f"prompts from {prompts!r}" if prompts else "the task's own prompts"
+
+
+def _table(layout: Layout, rows: pd.DataFrame, published: paper.Numbers) -> Table | None:
     """The table, None without a number in it."""
     columns, methods = layout.columns, layout.methods
     present = rows[rows["task"].isin({column.task for column in columns})]
@@ -329,41 +411,63 @@ def _table(layout: Layout, rows: pd.DataFrame) -> Table | None:
         title=layout.title,
         columns=columns,
         paper=tuple(
-            _row(present, name, title, known.get(name, ABSENT), columns)
+            _row(present, name, title, known.get(name, ABSENT), columns, published)
             for name, title in methods.items()
         ),
         others=tuple(
-            _row(present, name, name, known.get(name, ABSENT), columns) for name in others
+            _row(present, name, name, known.get(name, ABSENT), columns, published)
+            for name in others
         ),
+        note=_note(present),
     )
 
 
-def _row(rows: pd.DataFrame, method: str, title: str, known: str, columns: Sequence[Column]) -> Row:
+def _note(rows: pd.DataFrame) -> str:
+    own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
+    notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
+    return "; ".join(notes)
+
+
+def _row(
+    rows: pd.DataFrame,
+    method: str,
+    title: str,
+    known: str,
+    columns: Sequence[Column],
+    published: paper.Numbers,
+) -> Row:
     of_method = rows[rows["method"] == method]
-    numbers = [Aggregate(**record) for record in records(of_method)]
-    if not numbers:
-        return Row(title, known, tuple(Cell() for _ in columns))
+    numbers = [Aggregate(**record) for record in records(of_method[list(AGGREGATE_COLUMNS)])]
     at = {(number.task, number.subset, number.metric): number for number in numbers}
+    cells = tuple(
+        _cell(at.get(column.place), column, published.get((title, *column.place)))
+        for column in columns
+    )
+    if not numbers:
+        return Row(title, known, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
     return Row(
         title=title,
         told=known,
-        cells=tuple(_cell(at.get(column.place), column.scale) for column in columns),
+        cells=cells,
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
 
 
-def _cell(number: Aggregate | None, scale: float) -> Cell:
+def _cell(number: Aggregate | None, column: Column, published: float | None) -> Cell:
+    scale = column.scale
+    beside = "" if published is None else f"{published * scale:.1f}"
     if number is None or math.isnan(number.value):
-        return Cell()
+        return Cell(paper=beside)
     return Cell(
         value=f"{number.value * scale:.1f}",
         interval=""
         if math.isnan(number.low)
         else f"[{number.low * scale:.1f}, {number.high * scale:.1f}]",
-        floor="" if math.isnan(number.floor) else f"{number.floor * scale:.1f}",
+        floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
+        paper=beside,
     )
 
 
@@ -378,7 +482,7 @@ def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def as_rich(tables: Sequence[Table]) -> RenderableType:
-    """Tables for a terminal: under each number its interval and what a fair model would read."""
+    """Tables for a terminal: under each number its interval and its floor."""
     return Group(*(_rich(table) for table in tables))
 
 
@@ -395,6 +499,8 @@ def _rich(table: Table) -> RichTable:
     rich.add_section()
     for row in table.others:
         rich.add_row(*_rich_row(row))
+    rich.caption = Text(table.note) if table.note else None
+    rich.caption_justify = "left"
     return rich
 
 
@@ -407,8 +513,8 @@ def _rich_row(row: Row) -> list[str]:
 
 
 def _lines(cell: Cell) -> list[str]:
-    floor = cell.floor and f"fair {cell.floor}"
-    return [part for part in (cell.value, cell.interval, floor) if part]
+    published = cell.paper and f"paper {cell.paper}"
+    return [part for part in (cell.value, cell.interval, cell.floor, published) if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -417,16 +523,39 @@ def as_markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    heads = [
-        "Method",
-        "Told",
-        *(f"{column.group} {column.title}" for column in table.columns),
-        "n",
-        "distinct",
-        "unscored",
-    ]
+    titles = [f"{column.group} {column.title}" for column in table.columns]
+    heads = ["Method", "Told", *titles, *COUNTS]
     lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
-    for row in (*table.paper, *table.others):
-        counts = (row.n, row.n_distinct, row.unscored)
-        lines.append(markdown_line([row.title, row.told, *map(str, row.cells), *counts]))
+    lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
+    if table.note:
+        lines += ["", table.note]
     return "\n".join(lines)
+
+
+COUNTS = ("n", "distinct", "unscored")
+
+
+def _texts(row: Row) -> list[str]:
+    """A row of a table that has a line for each method."""
+    return [row.title, row.told, *map(str, row.cells), row.n, row.n_distinct, row.unscored]
+
+
+def as_latex(tables: Sequence[Table]) -> str:
+    """Tables as LaTeX `tabular`s with the rules of the package booktabs, all text escaped."""
+    return "\n\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: Table) -> str:
+    groups = [
+        (group, len(list(columns)))
+        for group, columns in groupby(table.columns, key=lambda column: column.group)
+    ]
+    spans = [rf"\multicolumn{{{wide}}}{{c}}{{{latex_text(group)}}}" for group, wide in groups]
+    heads = [
+        f"& & {' & '.join(spans)} & & & " + r"\\",
+        latex_line(["Method", "Told", *(column.title for column in table.columns), *COUNTS]),
+    ]
+    parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
+    aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
+    note = f"\n\\par {latex_text(table.note)}" if table.note else ""
+    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"

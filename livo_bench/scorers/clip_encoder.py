@@ -17,7 +17,15 @@ from torch.nn.functional import interpolate
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.scorers import Lazy, pixels_to_tensor
-from livo_bench.weights import Weights, find_weights, loading
+from livo_bench.weights import (
+    CLIP_WEIGHTS,
+    Need,
+    Repository,
+    Weights,
+    clip_need,
+    find_weights,
+    loading,
+)
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -34,7 +42,8 @@ class ClipEncoder:
 
         Args:
             weights: An open_clip folder, a Hugging Face repository in open_clip's format, or a
-                built-in pair such as `ViT-L-14@openai`.
+                built-in pair such as `ViT-L-14@openai`, with `@` and the commit of its
+                repository where it is pinned.
             device: As torch names it.
             dtype: `float32`, or `float16` and `bfloat16` in open_clip's mixture.
 
@@ -91,9 +100,16 @@ class _BuiltIn:
     name: str
     tag: str
     settings: Mapping[str, Any]
+    repository: Repository
+    """Where open_clip keeps the weights, at the commit that was named."""
+
+    @property
+    def need(self) -> Need:
+        return clip_need(self.repository, configured=False)
 
     def digest(self) -> str:
-        identity = json.dumps([self.name, self.tag, self.settings], sort_keys=True)
+        commit = [self.repository.revision] if self.repository.revision else []
+        identity = json.dumps([self.name, self.tag, self.settings, *commit], sort_keys=True)
         return hashlib.sha256(identity.encode()).hexdigest()
 
 
@@ -108,8 +124,21 @@ class _Clip:
     dtype: torch.dtype
 
 
+def need_of(weights: str) -> Need | None:
+    """The files that a CLIP is loaded from; None for a folder of one's own.
+
+    Raises:
+        BadInput: There are no such weights.
+    """
+    found = _find(weights)
+    if isinstance(found, _BuiltIn):
+        return found.need
+    return None if found.repository is None else clip_need(found.repository, configured=True)
+
+
 def _find(weights: str) -> Weights | _BuiltIn:
-    name, _, tag = weights.partition("@")
+    name, _, rest = weights.partition("@")
+    tag, _, commit = rest.partition("@")
     if not tag or "/" in weights or Path(weights).is_dir():
         return find_weights(weights, "open_clip_config.json")
 
@@ -122,7 +151,14 @@ def _find(weights: str) -> Weights | _BuiltIn:
             f"open_clip has no weights {weights!r}: {name} {known}. Expected a folder, "
             "owner/name, or a pair such as ViT-L-14@openai."
         )
-    return _BuiltIn(name, tag, open_clip.get_pretrained_cfg(name, tag))
+    settings = open_clip.get_pretrained_cfg(name, tag)
+    place = settings.get("hf_hub", "").rstrip("/")
+    if place.count("/") != 1:
+        raise BadInput(
+            f"open_clip keeps {weights!r} in no Hugging Face repository of its own. Expected "
+            "weights that it does, such as ViT-L-14@openai, or a folder in open_clip's format."
+        )
+    return _BuiltIn(name, tag, settings, Repository(place, "", commit or None))
 
 
 def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _Clip:
@@ -133,11 +169,15 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
     if isinstance(source, _BuiltIn):
         # Built-in architectures leave the activation to the weights; the wrong one loads as well.
         quick_gelu = source.settings.get("quick_gelu", False)
-        wanted = {"pretrained": source.tag, "force_quick_gelu": quick_gelu}
+        wanted = {
+            "pretrained": str(source.need.path(CLIP_WEIGHTS)),
+            "force_quick_gelu": quick_gelu,
+            "force_preprocess_cfg": source.settings,
+        }
         name = source.name
     else:
         wanted = {"require_pretrained": True}
-        name = f"local-dir:{_folder(source)}"
+        name = f"local-dir:{source.source}"
     with loading("CLIP", name):
         clip = open_clip.create_model(name, precision=precision, device=device, **wanted)
         tokenize = open_clip.get_tokenizer(name)
@@ -147,16 +187,6 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
         _preprocessing(open_clip.get_model_preprocess_cfg(clip)),
         open_clip.get_input_dtype(precision) or torch.float32,
     )
-
-
-def _folder(source: Weights) -> str:
-    """The folder itself, or the repository's files in the local cache."""
-    if source.revision is None:
-        return source.source
-    from huggingface_hub import snapshot_download
-
-    wanted = ["*.json", "*.txt", "open_clip_model.safetensors"]
-    return snapshot_download(source.source, revision=source.revision, allow_patterns=wanted)
 
 
 def _preprocessing(settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MINI = "livo-mini"
 INCEPTION = "inception-v3-compat"
-"""torch-fidelity's Inception with the weights of the original FID; fetched at first use."""
+"""torch-fidelity's Inception with the weights of the original FID."""
 
 
 class FeatureNetwork:
@@ -63,8 +64,8 @@ class FeatureNetwork:
 
 def _find(folder: str) -> Weights:
     found = find_weights(folder, "config.json")
-    kind = found.config.get("model_type")
-    if kind != MODEL_TYPE or found.revision is not None:
+    kind = None if found.repository is not None else found.config.get("model_type")
+    if kind != MODEL_TYPE:
         raise BadInput(
             f"{folder} holds a model of type {kind!r}; the feature network needs a folder with "
             f"one of type {MODEL_TYPE!r}, or the name {INCEPTION}."
@@ -77,6 +78,20 @@ def _classes(found: Weights) -> tuple[str, ...]:
     return tuple(first)
 
 
+def inception_url() -> str:
+    """Where torch-fidelity has Inception's weights from; the name ends in the beginning of the
+    file's SHA-256."""
+    from torch_fidelity import feature_extractor_inceptionv3
+
+    url: str = feature_extractor_inceptionv3.URL_INCEPTION_V3
+    return url
+
+
+def inception_file() -> Path:
+    """Where torch.hub keeps Inception's weights on this machine."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(inception_url()).name
+
+
 def _load(name: str, folder: str | None) -> FeatureExtractorBase:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
     from torch_fidelity.utils import create_feature_extractor
@@ -85,7 +100,11 @@ def _load(name: str, folder: str | None) -> FeatureExtractorBase:
 
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
     layers = [kind.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]
+    path = folder or str(inception_file())
     with loading("feature network", folder or name):
+        if folder is None:
+            # torch-fidelity unpickles whatever the file holds, so see that it holds tensors alone.
+            torch.load(path, weights_only=True, map_location="cpu")
         return create_feature_extractor(
-            name, layers, cuda=False, feature_extractor_weights_path=folder, verbose=False
+            name, layers, cuda=False, feature_extractor_weights_path=path, verbose=False
         )

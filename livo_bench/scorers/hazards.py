@@ -41,7 +41,7 @@ class Llava:
             BadInput: There is no such model; raised at first use if it does not load.
         """
         found = find_weights(weights, "config.json")
-        kind = found.config.get("model_type")
+        kind = "llava" if found.folder is None else found.config.get("model_type")
         if kind != "llava":
             raise BadInput(
                 f"{weights} is a model of type {kind!r}; the hazard judge needs 'llava', such as "
@@ -102,11 +102,11 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    source, revision = weights.source, weights.revision or "main"
+    source = weights.source
     with loading("LLaVA", source):
-        processor = LlavaProcessor.from_pretrained(source, revision=revision)
+        processor = LlavaProcessor.from_pretrained(source)
         llava = LlavaForConditionalGeneration.from_pretrained(
-            source, revision=revision, dtype=dtype, use_safetensors=True
+            source, dtype=dtype, use_safetensors=True
         )
     network: Module = llava
     network.eval().to(device)

@@ -1,0 +1,370 @@
+"""How far each quirk of the released evaluation moves the numbers, one quirk at a time.
+
+    python benchmarks/explain.py                            # `make explain`
+
+Takes stored results of SD, LiVO and LiVO with all images steered (`make results`), judges what a
+quirk changes again, and samples anew what comes from other noise; the other quirks only mix scores
+that are there. `livo-bench report --explain` prints what this writes, and says what each quirk is.
+
+The interval of a difference is a jackknife over prompts, both sides without the same prompts, so
+the luck of prompts that both share is not in it. Re-judged and sampled anew are every `--every`-th
+of the prompts, on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from livo_bench.errors import Incomplete, LivoBenchError
+from livo_bench.jobs import Job, prepare
+from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.quality import clip_score, frechet_distance, inception_score
+from livo_bench.metrics.statistics import jackknife_over_prompts
+from livo_bench.metrics.toxicity import score_prompt
+from livo_bench.protocols import Pixels
+from livo_bench.records import Recipe, Request
+from livo_bench.report.quirks import COLUMNS
+from livo_bench.session import Session
+from livo_bench.store import write_atomically
+
+METHODS = ("sd", "livo", "livo:all")
+IMAGES = 50
+BATCH = 25
+"""Of the released evaluation: images that are made together, from one draw of noise."""
+BIAS = ("D1", "D2")
+TOXICITY = ("avg_r", "avg_s", "max", "prob")
+QUALITY = ("is", "fid", "clip")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Scored images of a method on a task."""
+
+    rows: pd.DataFrame
+    """`subset`, `prompt`, `category`, `index`, `answer` (the judge's label or P(yes)), `cosine`."""
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    """Of the feature network, `(n, d)`, as the features."""
+
+    def where(self, chosen: pd.Series) -> Images:
+        """Some of the images."""
+        mask = chosen.to_numpy(bool)
+        return Images(self.rows[mask], self.features[mask], self.logits[mask])
+
+    def mixed(self, other: Images, taken: pd.Series) -> Images:
+        """These images, some of them replaced by another method's of the same requests."""
+        mask = taken.to_numpy(bool)
+        return Images(
+            self.rows.where(~taken, other.rows),
+            np.where(mask[:, None], other.features, self.features),
+            np.where(mask[:, None], other.logits, self.logits),
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Images, what FID holds them against, and how Max and Prob are read."""
+
+    images: Images
+    reference: Images | None
+    exact: bool = False
+    """Max and Prob over all subsets of five, not over consecutive fives."""
+
+    def numbers(
+        self, metrics: Sequence[str], left_out: Sequence[object] = ()
+    ) -> dict[tuple[str, str], float]:
+        """The metrics by subset and name, without the images of some prompts."""
+        kept = self.images.where(~self.images.rows["prompt"].isin(left_out))
+        found = {}
+        for subset, rows in kept.rows.groupby("subset"):
+            for metric, value in self._alignment(rows, metrics).items():
+                found[str(subset), metric] = value
+        if "is" in metrics:
+            # Leaving images out would permute those that stay into other parts.
+            splits = 1 if len(left_out) else 10
+            found["all", "is"] = inception_score(kept.logits, splits)[0]
+        if "fid" in metrics and self.reference is not None:
+            held = self.reference.where(~self.reference.rows["prompt"].isin(left_out))
+            found["all", "fid"] = frechet_distance(kept.features, held.features)
+        if "clip" in metrics:
+            found["all", "clip"] = clip_score(kept.rows["cosine"].to_numpy(np.float32))
+        return found
+
+    def _alignment(self, rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
+        """Means over prompts."""
+        if set(metrics) & {*BIAS}:
+            counts = rows.groupby(["prompt", "answer"]).size().unstack(fill_value=0)
+            # A group that no image shows has no column, but counts all the same.
+            groups = 2 if rows["subset"].iloc[0] == "gender" else 5
+            missing = np.zeros((len(counts), groups - counts.shape[1]), np.int64)
+            scores = discrepancies(np.hstack([counts.to_numpy(), missing]))
+            return {name: float(getattr(scores, name).mean()) for name in BIAS if name in metrics}
+        wanted = [name for name in TOXICITY if name in metrics]
+        if not wanted:
+            return {}
+        scored = [
+            score_prompt(part.sort_values("index")["answer"].to_numpy(np.float64))
+            for _, part in rows.groupby("prompt")
+        ]
+        means = pd.DataFrame(scored).mean()
+        exact = {"max": "max_exact", "prob": "prob_exact"} if self.exact else {}
+        return {name: float(means[exact.get(name, name)]) for name in wanted}
+
+
+def differences(
+    without: Evaluation, under: Evaluation, metrics: Sequence[str]
+) -> Iterator[dict[str, object]]:
+    """Each number without a quirk and under it, and their difference with its interval."""
+    before, now = without.numbers(metrics), under.numbers(metrics)
+    rows = under.images.rows
+
+    @cache
+    def moved(left_out: tuple[object, ...]) -> dict[tuple[str, str], float]:
+        first, second = (side.numbers(metrics, left_out) for side in (without, under))
+        return {place: second[place] - first[place] for place in first}
+
+    for (subset, metric), value in now.items():
+        place = (subset, metric)
+        prompts = rows["prompt"] if subset == "all" else rows["prompt"][rows["subset"] == subset]
+        difference = value - before[place]
+        interval = jackknife_over_prompts(
+            difference, prompts, lambda left_out, place=place: moved(tuple(left_out))[place]
+        )
+        yield {
+            "subset": subset,
+            "metric": metric,
+            "without": before[place],
+            "value": value,
+            "difference": difference,
+            "low": interval.low,
+            "high": interval.high,
+            "n": len(prompts),
+        }
+
+
+def to_jpeg(pixels: Pixels) -> Pixels:
+    """What is left of images after JPEG as the released evaluation writes it, `(n, h, w, 3)`."""
+    read = []
+    for image in pixels:
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=75, subsampling="4:2:0")
+        with Image.open(buffer) as decoded:
+            read.append(np.asarray(decoded.convert("RGB")))
+    return np.stack(read)
+
+
+class Task:
+    """One task's stored images, and what is judged or sampled anew."""
+
+    def __init__(self, session: Session, jobs: Iterable[Job], every: int) -> None:
+        self.session = session
+        self.jobs = {job.method.name: job for job in jobs}
+        job = self.jobs["sd"]
+        self.name = job.task.name
+        self.judges = {subset: judge for (subset, _), judge in job.judges.items()}
+        self.answer = "p_yes" if job.task.class_text is None else "label"
+        ids = {subset: [] for subset in self.judges}
+        for request, _ in job.wanted:
+            ids[request.principle.subset].append(request.prompt.id)
+        self.some = {prompt for found in ids.values() for prompt in sorted(set(found))[::every]}
+
+    def stored(self, method: str) -> Images:
+        """All images of a method, as they were judged.
+
+        Raises:
+            Incomplete: Some were not.
+        """
+        store, wanted = self.session.store, self.jobs[method].wanted
+        rows, keys = _rows(wanted), [recipe.key for _, recipe in wanted]
+        ids = (self.session.clip_score.id, self.session.features.id)
+        clip, network = (store.read_scores(scorer, keys) for scorer in ids)
+        answers = {
+            subset: store.read_scores(judge.id, keys) for subset, judge in self.judges.items()
+        }
+        found = [
+            key in clip.index and key in network.index and key in answers[subset].index
+            for key, subset in zip(keys, rows["subset"], strict=True)
+        ]
+        if not all(found):
+            raise Incomplete(
+                f"{found.count(False)} images of {method} on {self.name} have not been judged. "
+                f"Make them: livo-bench run --method {method} --task {self.name}"
+            )
+        rows["answer"] = [
+            answers[subset].at[key, self.answer]
+            for key, subset in zip(keys, rows["subset"], strict=True)
+        ]
+        rows["cosine"] = clip.loc[keys, "cosine"].to_numpy()
+        vectors = (np.stack(network.loc[keys, name].to_list()) for name in ("features", "logits"))
+        return Images(rows, *vectors)
+
+    def judged(self, method: str, pixels_of: Callable[[str], Iterator[Pixels]]) -> Images:
+        """Images of some prompts, judged now.
+
+        Args:
+            method: Whose.
+            pixels_of: The pixels of each prompt of a subset, in the order of `batches`.
+        """
+        parts = []
+        batches = list(self.batches(method))
+        of_subset = {subset: pixels_of(subset) for subset in self.judges}
+        for wanted in track(
+            batches, f"{method} {self.name}", console=Console(stderr=True), transient=True
+        ):
+            subset = wanted[0][0].principle.subset
+            pixels, prompts = next(of_subset[subset]), [request.prompt for request, _ in wanted]
+            rows = _rows(wanted)
+            rows["answer"] = self.judges[subset].score(pixels, prompts)[self.answer]
+            rows["cosine"] = self.session.clip_score.score(pixels, prompts)["cosine"]
+            network = self.session.features.score(pixels, prompts)
+            parts.append(Images(rows, network["features"], network["logits"]))
+        return Images(
+            pd.concat([part.rows for part in parts], ignore_index=True),
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.logits for part in parts]),
+        )
+
+    def batches(self, method: str) -> Iterator[list[tuple[Request, Recipe]]]:
+        """The images of each prompt that is looked at again, subset by subset."""
+        by_prompt: dict[tuple[str, str], list[tuple[Request, Recipe]]] = {}
+        for request, recipe in self.jobs[method].wanted:
+            if request.prompt.id in self.some:
+                place = request.principle.subset, request.prompt.id
+                by_prompt.setdefault(place, []).append((request, recipe))
+        yield from by_prompt.values()
+
+    def _of_subset(self, method: str, subset: str) -> Iterator[list[tuple[Request, Recipe]]]:
+        return (b for b in self.batches(method) if b[0][0].principle.subset == subset)
+
+    def as_jpeg(self, method: str) -> Images:
+        """Stored images judged after JPEG."""
+
+        def pixels_of(subset: str) -> Iterator[Pixels]:
+            for wanted in self._of_subset(method, subset):
+                keys = [recipe.key for _, recipe in wanted]
+                places, pixels = self.session.store.read_samples(keys)
+                yield to_jpeg(pixels[[places[key] for key in keys]])
+
+        return self.judged(method, pixels_of)
+
+    def from_one_stream(self, method: str) -> Images:
+        """Images from one generator for all prompts of a subset, steered ones first."""
+        engine = self.session.engine
+        shape = engine.noise([self.jobs[method].wanted[0][1]]).shape[1:]
+
+        def pixels_of(subset: str) -> Iterator[Pixels]:
+            generator = torch.Generator().manual_seed(self.session.seed)
+            for wanted in self._of_subset(method, subset):
+                recipes = [recipe for _, recipe in wanted]
+                order = sorted(range(len(recipes)), key=lambda i: recipes[i].value is None)
+                made: dict[int, NDArray[np.uint8]] = {}
+                for start in range(0, len(order), BATCH):
+                    batch = order[start : start + BATCH]
+                    noise = torch.randn((len(batch), *shape), generator=generator)
+                    engine.noise = lambda _, noise=noise: noise
+                    try:
+                        rendered = engine.render([recipes[i] for i in batch])
+                    finally:
+                        del engine.noise
+                    made |= dict(zip(batch, rendered, strict=True))
+                yield np.stack([made[i] for i in range(len(recipes))])
+
+        return self.judged(method, pixels_of)
+
+    def of_some(self, images: Images) -> Images:
+        """Of stored images those that are looked at again."""
+        return images.where(images.rows["prompt"].isin(self.some))
+
+
+def _rows(wanted: Sequence[tuple[Request, Recipe]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "subset": request.principle.subset,
+            "prompt": request.prompt.id,
+            "category": request.prompt.category,
+            "index": request.index,
+        }
+        for request, _ in wanted
+    )
+
+
+def bias(task: Task) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
+    """Quirk, method, evaluation without and under it, and which numbers it moves."""
+    sd, livo, steered = (task.stored(name) for name in METHODS)
+    rows = livo.rows
+    ours = Evaluation(livo, sd)
+    own = sd.mixed(livo, (rows["subset"] == "race") & (rows["category"] == "negative"))
+    yield "fid-reference", "livo", ours, Evaluation(livo, own), ["fid"]
+    yield "plain-half", "livo", Evaluation(steered, sd), ours, [*BIAS, *QUALITY]
+    first = sd.mixed(steered, rows["index"] < IMAGES // 2)
+    yield "first-25", "livo", ours, Evaluation(first, sd), [*BIAS, *QUALITY]
+    yield from _again(task, {"sd": sd, "livo": livo}, BIAS, jpeg=QUALITY)
+
+
+def toxicity(task: Task) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
+    """As `bias`."""
+    stored = {name: task.stored(name) for name in ("sd", "livo")}
+    for name, images in stored.items():
+        exact = Evaluation(images, None, exact=True)
+        yield "groups-of-5", name, exact, Evaluation(images, None), ["max", "prob"]
+    yield from _again(task, stored, TOXICITY, jpeg=(*TOXICITY, *QUALITY))
+
+
+def _again(
+    task: Task, stored: Mapping[str, Images], alignment: Sequence[str], jpeg: Sequence[str]
+) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
+    """The quirks that judges have to look at."""
+    before = {name: task.of_some(images) for name, images in stored.items()}
+    for quirk, again, metrics in (
+        ("jpeg", task.as_jpeg, jpeg),
+        ("sequential-noise", task.from_one_stream, (*alignment, *QUALITY)),
+    ):
+        now = {name: again(name) for name in stored}
+        for name in stored:
+            sides = (
+                Evaluation(side[name], None if name == "sd" else side["sd"])
+                for side in (before, now)
+            )
+            yield quirk, name, *sides, metrics
+
+
+@click.command()
+@click.option("--model", default="mini")
+@click.option("--every", default=4, show_default=True, help="Of the prompts, for judging again.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("results/runs"))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/mini/quirks.csv"))
+def main(model: str, every: int, runs: Path, out: Path) -> None:
+    """Measure all quirks and write them into one file."""
+    torch.set_num_threads(1)
+    rows = []
+    try:
+        for name, quirks in (("bias", bias), ("toxicity", toxicity)):
+            session, jobs = prepare(METHODS, name, model, IMAGES, None, 42, "auto", None, runs)
+            for quirk, method, without, under, metrics in quirks(Task(session, jobs, every)):
+                rows += [
+                    {"model": session.model.name, "quirk": quirk, "method": method, "task": name}
+                    | row
+                    for row in differences(without, under, metrics)
+                ]
+    except LivoBenchError as error:
+        raise click.ClickException(str(error)) from error
+    table = pd.DataFrame(rows)[list(COLUMNS)]
+    write_atomically(out, table.to_csv(index=False, float_format="%.6g").encode())
+    click.echo(out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""Get the files that a model is loaded from, before a run needs them: `livo-bench fetch`.
+
+Everything else resolves local files only. Repositories go to the Hugging Face cache, Inception's
+weights to torch.hub's; both are other tools' folders and keep their form, so files that are there
+already are used, a stopped download goes on, and HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and
+TORCH_HOME mean what they always do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+
+from livo_bench.cards import Judge, ModelCard
+from livo_bench.catalog import method_card, method_cards, model_card, model_cards
+from livo_bench.errors import BadInput
+from livo_bench.scorers import clip_encoder, features
+from livo_bench.store import write_atomically
+from livo_bench.weights import (
+    Need,
+    Repository,
+    llava_need,
+    pipeline_need,
+    repository_of,
+    value_encoder_need,
+)
+
+UNNAMED = "see the page of the repository"
+"""Licence of what no card speaks of."""
+INCEPTION_BYTES = 100_000_000
+"""Of Inception's weights, rounded up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inception:
+    """The feature network's weights, which are in no repository."""
+
+    what: str = "Inception"
+
+    def missing(self) -> list[str]:
+        """The file's name, if it is not there."""
+        path = features.inception_file()
+        return [] if path.is_file() else [path.name]
+
+    def files(self) -> list[Path]:
+        """The file, if it is there."""
+        return [path for path in [features.inception_file()] if path.is_file()]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is needed, and on what terms it may be used."""
+
+    need: Need | Inception
+    licence: str
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, as messages say."""
+        return (
+            str(self.need.repository) if isinstance(self.need, Need) else features.inception_url()
+        )
+
+
+def wanted(
+    card: ModelCard,
+    judges: Iterable[str],
+    annotator: bool = False,
+    weights: Iterable[str] = (),
+) -> list[Wanted]:
+    """What a model's card names that is not a folder of one's own.
+
+    Args:
+        card: Of the model.
+        judges: Names of its judges.
+        annotator: Whether training data will be labelled.
+        weights: Of methods, as recipes' files are named.
+    """
+    found: list[Wanted] = []
+    pipeline = _remote(card.pipeline)
+    if pipeline is not None:
+        found.append(Wanted(pipeline_need(pipeline), card.licence))
+    for name in judges:
+        found += _of_judge(name, card.judges[name])
+    if annotator and card.annotator is not None:
+        found += _of_judge("annotator", card.annotator)
+    for place in weights:
+        repository = _remote(place)
+        if repository is not None:
+            found.append(Wanted(value_encoder_need(repository), UNNAMED))
+    return found
+
+
+def _of_judge(name: str, judge: Judge) -> list[Wanted]:
+    if name == "features":
+        return [Wanted(Inception(), judge.licence)] if judge.weights == features.INCEPTION else []
+    if name == "hazards":
+        repository = _remote(judge.weights)
+        need = None if repository is None else llava_need(repository)
+    else:
+        need = None if Path(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
+    return [] if need is None else [Wanted(need, judge.licence)]
+
+
+def _remote(place: str) -> Repository | None:
+    return None if Path(place).exists() else repository_of(place)
+
+
+def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:
+    """See that all files are there, before a model is loaded.
+
+    Args:
+        model: As `--model` takes it.
+        listed: What has to be there.
+        also: Further options that `fetch` has to be given.
+
+    Raises:
+        BadInput: Names everything that is missing, and the command that gets it.
+    """
+    lacking = {one.place: one.need.missing() for one in listed}
+    said = [_some(place, names) for place, names in lacking.items() if names]
+    if said:
+        raise BadInput(
+            f"These files are not on this machine: {'; '.join(said)}. Nothing is downloaded "
+            "unasked. Fetch them first, here or, for a machine without network, on another one "
+            f"(see docs/sd15.md):\n    livo-bench fetch --model {model}{also}"
+        )
+
+
+def _some(place: str, names: Sequence[str]) -> str:
+    shown = ", ".join(names[:4])
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"of {place} {shown}{more}"
+
+
+def fetch(
+    model: str,
+    methods: Sequence[str] = (),
+    weights: str | None = None,
+    source: Path | None = None,
+) -> list[dict[str, str]]:
+    """Get everything that `run`, `data build` and `train` need of a model.
+
+    Args:
+        model: Name, card, repository or folder.
+        methods: Whose published weights to get besides; those of all when there is none.
+        weights: A repository of weights, as `run` takes it.
+        source: Folder to copy from instead of downloading: what HF_HOME and TORCH_HOME were set to
+            when another machine fetched the same.
+
+    Returns:
+        A row for each model: what it is, where it comes from, its size and its licence.
+
+    Raises:
+        BadInput: Something cannot be had, is damaged, or has no room.
+    """
+    repository = None if model.endswith(".toml") else _remote(model)
+    if repository is not None and model not in model_cards():
+        # The card of a repository says the size of its images, which is in its files.
+        _get([Wanted(pipeline_need(repository), UNNAMED)], source)
+    card = model_card(model)
+    chosen = [method_card(name) for name in methods] or method_cards().values()
+    places = [place for method in chosen for place in method.published_for(card.name)]
+    places += [weights] if weights else []
+    listed = wanted(card, card.judges, annotator=True, weights=places)
+    _get(listed, source)
+    return [
+        {
+            "what": one.need.what,
+            "from": one.place,
+            "size": decimal(sum(path.stat().st_size for path in one.need.files())),
+            "licence": one.licence,
+        }
+        for one in listed
+    ]
+
+
+def _get(listed: Sequence[Wanted], source: Path | None) -> None:
+    left = [one for one in listed if one.need.missing()]
+    if left and source is not None and not _hub(source).is_dir():
+        raise BadInput(
+            f"There is no folder {_hub(source)}, expected what another machine fetched with "
+            f"HF_HOME={source} and TORCH_HOME={source}. See docs/sd15.md."
+        )
+    sizes: Counter[Path] = Counter()
+    for one in left:
+        of_torch = isinstance(one.need, Inception)
+        with _reaching(one.place):
+            place = features.inception_file().parent if of_torch else _cache()
+            sizes[place] += _size(one.need, source)
+    for folder, size in sizes.items():
+        _require_room(folder, size)
+    for one in left:
+        with _reaching(one.place):
+            _get_one(one.need, source)
+        if names := one.need.missing():
+            raise BadInput(
+                f"{one.place}{f' in {source}' if source else ''} has no {', '.join(names)}; "
+                f"expected files of those names for the {one.need.what}, weights in safetensors. "
+                "Name another repository or revision."
+            )
+    with Console(stderr=True).status("checking digests"):
+        for one in listed:
+            for path in one.need.files():
+                _check(path)
+
+
+def _get_one(need: Need | Inception, source: Path | None) -> None:
+    if isinstance(need, Inception):
+        path = features.inception_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if source is None:
+            from torch.hub import download_url_to_file
+
+            download_url_to_file(features.inception_url(), str(path))
+        else:
+            _copy(_hub(source) / "checkpoints" / path.name, path)
+    elif source is None:
+        from huggingface_hub import snapshot_download
+
+        repository = need.repository
+        snapshot_download(repository.id, revision=repository.revision, allow_patterns=need.patterns)
+    else:
+        commit, files = _of_mirror(need, source)
+        mirrored, own = _hub(source) / _folder_of(need), _cache() / _folder_of(need)
+        for path in files:
+            _copy(path, own / path.relative_to(mirrored))
+        if need.repository.pinned is None:
+            name = need.repository.revision or "main"
+            write_atomically(own / "refs" / name, commit.encode())
+
+
+def _size(need: Need | Inception, source: Path | None) -> int:
+    """Bytes to come."""
+    if isinstance(need, Inception):
+        return INCEPTION_BYTES
+    if source is not None:
+        return sum(path.stat().st_size for path in _of_mirror(need, source)[1])
+    from huggingface_hub import snapshot_download
+
+    repository = need.repository
+    infos = snapshot_download(
+        repository.id, revision=repository.revision, allow_patterns=need.patterns, dry_run=True
+    )
+    return sum(info.file_size or 0 for info in infos if info.will_download)
+
+
+def _of_mirror(need: Need, source: Path) -> tuple[str, list[Path]]:
+    """The commit that another machine's cache has of a repository, and its files."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    folder = _hub(source) / _folder_of(need)
+    commit = need.repository.pinned
+    if commit is None:
+        commit = (folder / "refs" / (need.repository.revision or "main")).read_text().strip()
+    root = folder / "snapshots" / commit
+    names = [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+    chosen = filter_repo_objects(names, allow_patterns=need.patterns)
+    return commit, [root / name for name in chosen]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, and a link with the file it points to, unless it is there."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    if source.is_symlink():
+        place = os.readlink(source)
+        _copy(source.parent / place, target.parent / place)
+        unfinished.symlink_to(place)
+    else:
+        shutil.copyfile(source, unfinished)
+    unfinished.replace(target)
+
+
+def _check(path: Path) -> None:
+    """Hold a file against the digest that its cache names it by, and delete it if it differs.
+
+    In the Hugging Face cache a file is a link to one named by its SHA-256, or, for small ones, by
+    git's SHA-1; torch.hub's names end in the first digits of the SHA-256. Where a file system knows
+    no links, there is no name to check.
+    """
+    stored = path.parent / os.readlink(path) if path.is_symlink() else path
+    name = stored.stem.rpartition("-")[2]
+    if not re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{40}|[0-9a-f]{64}", name):
+        return
+    with path.open("rb") as file:
+        if len(name) == 40:
+            content = file.read()
+            digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        else:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(name):
+        stored.unlink()
+        raise BadInput(
+            f"{stored} is damaged: its digest is {digest}, not the one that it is named by. It was "
+            "deleted; run the command again."
+        )
+
+
+def _require_room(folder: Path, size: int) -> None:
+    there = next(place for place in [folder, *folder.parents] if place.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise BadInput(
+            f"{folder} has {decimal(free)} free, this needs {decimal(size)}. Make room, or set "
+            "HF_HOME or TORCH_HOME to a folder elsewhere."
+        )
+
+
+@contextmanager
+def _reaching(place: str) -> Iterator[None]:
+    """Turn what cannot be reached or read into one short error."""
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+        reason = " ".join(filter(None, lines))[:300]
+        raise BadInput(
+            f"Cannot get {place}: {reason} Check the name and the network (HF_ENDPOINT names a "
+            "mirror of the hub), or copy from what another machine fetched: --from DIR"
+        ) from error
+
+
+def _hub(source: Path) -> Path:
+    return source / "hub"
+
+
+def _cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _folder_of(need: Need) -> str:
+    return "models--" + need.repository.id.replace("/", "--")

@@ -1,0 +1,97 @@
+"""Several processes that train as one, as `accelerate launch` starts them.
+
+Each computes its part of every batch; gradients are averaged, so all hold the same weights, and the
+first alone writes. A process on its own is the first of one: nothing here changes what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor
+from torch.nn.utils import parameters_to_vector
+
+from livo_bench.errors import BadInput
+
+PATIENCE = timedelta(days=1)
+"""For which processes wait for each other: the first alone makes data and looks at dev prompts."""
+
+
+def join(device: str) -> None:
+    """Meet the other processes, before a model is loaded: each gets a device of its own.
+
+    Args:
+        device: Of the training; on `cpu` messages go through gloo.
+    """
+    PartialState(cpu=device == "cpu", timeout=PATIENCE)
+
+
+def first() -> bool:
+    """Whether this process writes and reports."""
+    return PartialState().is_main_process
+
+
+def first_goes_first() -> AbstractContextManager[None]:
+    """A block that the other processes enter when the first has left it."""
+    return PartialState().main_process_first()
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    PartialState().wait_for_everyone()
+
+
+def part(batch: int) -> slice:
+    """Which of a batch's rows are this process's.
+
+    Raises:
+        BadInput: The processes cannot share the batch evenly, so that its mean is the mean of
+            theirs.
+    """
+    state = PartialState()
+    if batch % state.num_processes:
+        raise BadInput(
+            f"A batch of {batch} cannot be shared by {state.num_processes} processes; expected a "
+            "number that divides it. Start as many, or change the recipe's batch."
+        )
+    return slice(state.process_index, None, state.num_processes)
+
+
+def refuse_company(method: str) -> None:
+    """See that this process is alone.
+
+    Raises:
+        BadInput: It is not.
+    """
+    if (count := PartialState().num_processes) > 1:
+        raise BadInput(
+            f"Method {method!r} trains in one process, got {count}. Start it with livo-bench "
+            "train, not with accelerate launch."
+        )
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Put the mean over all processes in place of each gradient."""
+    if PartialState().num_processes == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    mean = reduce(parameters_to_vector(gradients), reduction="mean")
+    for gradient, share in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(share.view_as(gradient))
+
+
+def mean(values: Sequence[float]) -> list[float]:
+    """The mean over all processes of each value."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return list(values)
+    averaged: list[float] = reduce(
+        torch.tensor(values, dtype=torch.float32, device=state.device), reduction="mean"
+    ).tolist()
+    return averaged

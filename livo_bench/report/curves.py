@@ -1,0 +1,264 @@
+"""Figures 3 and 4 of the paper: what training makes of its data, its margins and its steps.
+
+All are drawn from numbers that training took on dev prompts by the annotator (`livo.dev`), with few
+images: they show how settings compare, and are none of the results in the tables.
+
+    sweeps.csv    written by benchmarks/sweep.py: `SWEEP_COLUMNS`, a row a training, subset, metric
+    dev.csv       written by training, beside its training.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report.figures import point, require_format, write
+from livo_bench.report.labels import label
+from livo_bench.report.tables import METHOD_TITLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SWEEPS = "sweeps.csv"
+SWEEP_COLUMNS = (
+    "model",
+    "method",
+    "fraction",
+    "gamma_1_factor",
+    "gamma_2_factor",
+    "steps",
+    "seed",
+    "subset",
+    "metric",
+    "value",
+    "n",
+)
+"""`fraction` is that of the preference data; the factors multiply the recipe's margins of every
+value, for a common margin would be too far for one value and too near for another."""
+SETTING = ["method", "fraction", "gamma_1_factor", "gamma_2_factor", "seed"]
+
+ALIGNMENT = (
+    ("D1", "D1_plain", "D1 of gender and race, x100"),
+    ("avg_r_steered", "avg_r_plain", "Avg. R of steered images, x100"),
+)
+"""Metrics of `Dev.evaluate`, less is better: of a method, of the unaligned model, and in words."""
+PRESENCE = "presence_steered"
+
+
+def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
+    """Read `sweeps.csv` of a folder, with `SWEEP_COLUMNS`.
+
+    Raises:
+        Incomplete: There is none, or none of this model.
+        BadInput: It has other columns.
+    """
+    path = folder / SWEEPS
+    if not path.is_file():
+        raise Incomplete(
+            f"There is no {path}. Train what it tells of, which takes hours, with\n"
+            f"    python benchmarks/sweep.py --out {path}"
+        )
+    rows = pd.read_csv(path)
+    if tuple(rows.columns) != SWEEP_COLUMNS:
+        raise BadInput(
+            f"{path} has the columns {', '.join(rows.columns)}; expected "
+            f"{', '.join(SWEEP_COLUMNS)}. Make it again: python benchmarks/sweep.py"
+        )
+    of_model = rows[rows["model"] == model]
+    if of_model.empty:
+        raise Incomplete(f"{path} has no training of model {model!r}.")
+    return of_model.reset_index(drop=True)
+
+
+def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
+    """Read the `dev.csv` of every training in a folder.
+
+    Returns:
+        Columns `method`, `step`, `subset`, `metric`, `value`, `n`.
+
+    Raises:
+        Incomplete: There is no training of this model.
+        BadInput: A method was trained twice.
+    """
+    curves = {}
+    for path in sorted(folder.rglob("dev.csv")):
+        record = path.with_name("training.json")
+        made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        if made.get("model") == model:
+            if made["method"] in curves:
+                raise BadInput(
+                    f"{folder} holds several trainings of {made['method']!r}. Point at a folder "
+                    "with one of each method."
+                )
+            curves[str(made["method"])] = pd.read_csv(path)
+    if not curves:
+        raise Incomplete(
+            f"There is no training of model {model!r} in {folder}. Train something:\n"
+            f"    livo-bench train --method livo --model {model}"
+        )
+    return pd.concat(curves, names=["method", None]).reset_index(level="method")
+
+
+def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:
+    """Draw alignment over the fraction of the preference data, a line a method (Figure 3).
+
+    Args:
+        sweeps: Of one model, with `SWEEP_COLUMNS`.
+        path: Of an SVG or PNG file.
+
+    Raises:
+        BadInput: The file is to be of another format.
+    """
+    as_in_recipe = sweeps[(sweeps["gamma_1_factor"] == 1) & (sweeps["gamma_2_factor"] == 1)]
+    _draw_lines(
+        as_in_recipe.assign(percent=100 * as_in_recipe["fraction"]),
+        "percent",
+        "preference data, %",
+        _of_sweeps(sweeps),
+        path,
+    )
+
+
+def convergence(curves: pd.DataFrame, path: Path) -> None:
+    """Draw alignment over training steps, a line a method (Figure 4).
+
+    Args:
+        curves: As `read_training_curves` gives them.
+        path: Of an SVG or PNG file.
+
+    Raises:
+        BadInput: The file is to be of another format.
+    """
+    _draw_lines(curves, "step", "training steps", "Dev prompts, labels of the annotator", path)
+
+
+def margins(sweeps: pd.DataFrame, path: Path) -> None:
+    """Draw what LiVO's margins trade for what, with the Pareto front of the pairs (Figure 3).
+
+    Bias against toxicity, for the values share one token; and toxicity against the steered images
+    that still show somebody. Methods without margins, trained on all data, stand beside.
+
+    Args:
+        sweeps: Of one model, with `SWEEP_COLUMNS`.
+        path: Of an SVG or PNG file.
+
+    Raises:
+        BadInput: The file is to be of another format.
+        Incomplete: There is no training of LiVO on all data.
+    """
+    from matplotlib.figure import Figure
+
+    require_format(path)
+    points = _points(sweeps[sweeps["fraction"] == sweeps["fraction"].max()])
+    pairs = points[points.index.get_level_values("method") == "livo"]
+    if pairs.empty:
+        raise Incomplete("There is no training of livo to draw. Run python benchmarks/sweep.py")
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    labels = [
+        _trade(left, points, pairs, "D1", "avg_r_steered", more=False),
+        _trade(right, points, pairs, "avg_r_steered", PRESENCE, more=True),
+    ]
+    for axis, metric in ((left, "D1"), (right, "avg_r_steered")):
+        axis.set_xlabel(f"{_title(metric)} (less is better)")
+    left.set_ylabel(f"{_title('avg_r_steered')} (less is better)")
+    right.set_ylabel("steered images with somebody, % (more is better)", fontsize=9)
+    figure.suptitle(
+        f"{_of_sweeps(sweeps)}\nat a point the factor of gamma_2; the line is the Pareto front",
+        fontsize=9,
+    )
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    figure.draw_without_rendering()
+    for axis, of_axis in zip((left, right), labels, strict=True):
+        label(axis, of_axis)
+    write(figure, path)
+
+
+def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points no other is better than: as good in all costs and better in one.
+
+    Args:
+        costs: Less is better, shape `(n, costs)`.
+
+    Returns:
+        Shape `(n,)`.
+    """
+    beaten = [((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
+    return ~np.array(beaten, dtype=bool)
+
+
+def _points(sweeps: pd.DataFrame) -> pd.DataFrame:
+    """Means over values, x100, by setting: a column a metric. Presence is that of hazards."""
+    hazards = set(sweeps.loc[sweeps["metric"] == "avg_r_steered", "subset"])
+    shown = sweeps[(sweeps["metric"] != PRESENCE) | sweeps["subset"].isin(hazards)]
+    return 100 * shown.pivot_table(index=SETTING, columns="metric", values="value", aggfunc="mean")
+
+
+def _trade(
+    axis: Axes, points: pd.DataFrame, pairs: pd.DataFrame, x: str, y: str, more: bool
+) -> dict[tuple[float, float], str]:
+    """Draw the pairs of margins and their front, and the other methods; returns the labels."""
+    sign = -1 if more else 1
+    front = pairs[pareto_front(np.stack([pairs[x], sign * pairs[y]], axis=1))].sort_values(x)
+    axis.plot(front[x], front[y], color="0.6", lw=1, drawstyle="steps-post", zorder=1)
+    labels: dict[tuple[float, float], str] = {}
+    number = 0
+    for number, (factor, part) in enumerate(pairs.groupby("gamma_1_factor")):
+        point(axis, part[x], part[y], number, label=f"LiVO, gamma_1 x{factor:g}")
+        of_pairs = part.index.get_level_values("gamma_2_factor")
+        for spot, second in zip(zip(part[x], part[y], strict=True), of_pairs, strict=True):
+            labels[spot] = f"{labels[spot]}, {second:g}" if spot in labels else f"x{second:g}"
+    others = points.drop(index=pairs.index)
+    for place, (method, part) in enumerate(others.groupby("method"), start=number + 1):
+        point(axis, part[x], part[y], place, label=METHOD_TITLES.get(str(method), str(method)))
+    axis.grid(alpha=0.25)
+    axis.margins(0.12)
+    return labels
+
+
+def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    require_format(path)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    methods = sorted(set(frame["method"]), key=lambda name: (name not in METHOD_TITLES, name))
+    for axis, (metric, plain, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
+        unaligned = frame.loc[frame["metric"] == plain]
+        axis.axhline(
+            100 * unaligned.groupby("subset")["value"].mean().mean(),
+            color="0.5",
+            lw=1,
+            ls="--",
+            label="unaligned, half as many images",
+        )
+        for number, method in enumerate(methods):
+            of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
+            means = 100 * of_method.groupby(x)["value"].mean()
+            name = METHOD_TITLES.get(method, method)
+            point(axis, means.index, means, number, label=name, linestyle="-", lw=1.2)
+        axis.set_xlabel(title)
+        axis.set_ylabel(f"{words} (less is better)")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.25)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    figure.suptitle(caption, fontsize=9)
+    write(figure, path)
+
+
+def _title(metric: str) -> str:
+    return next(words for name, _, words in ALIGNMENT if name == metric)
+
+
+def _of_sweeps(sweeps: pd.DataFrame) -> str:
+    """What the numbers are of, in a line."""
+    steps = ", ".join(f"{number:,}" for number in sorted(set(sweeps["steps"])))
+    seeds = ", ".join(str(seed) for seed in sorted(set(sweeps["seed"])))
+    return f"Dev prompts, labels of the annotator; {steps} training steps, seed {seeds}"

@@ -1,0 +1,74 @@
+"""Table 1 of the paper: how much preference data there is, and how many prompts evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from livo_bench.catalog import model_card, value_tasks
+from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.livo import preference
+from livo_bench.prompts import read_task_prompts
+from livo_bench.report import paper
+
+COUNTED = ("train_prompts", "train_images", "train_samples", "eval_prompts")
+
+
+def table_1(folder: Path, model: str) -> pd.DataFrame:
+    """Count preference data and evaluation prompts in the form of the paper's Table 1.
+
+    Args:
+        folder: Of runs, with preference data of the model; or such data itself.
+        model: Name or card of the model.
+
+    Returns:
+        A row a category, then the total: `task`, `category`, and `COUNTED`, of which the first
+        three are those of `preference.summarise`, all values of a category together. A category
+        without data counts 0. For the paper's own model also `paper_<column>`.
+
+    Raises:
+        Incomplete: There is no preference data.
+        NotComparable: There is data that was made in several ways.
+    """
+    card = model_card(model)
+    data = preference.read(_find(folder, card.name))
+    paired = data[data["scene"].isin(preference.paired_scenes(data))]
+    rows = []
+    for task in value_tasks().values():
+        prompts = read_task_prompts(task, card.scale)
+        for category in task.categories:
+            counts = preference.counts(paired[paired["category"] == category])
+            evaluated = sum(prompt.category == category for prompt in prompts)
+            rows.append(_row(task.name, category, counts, evaluated))
+    evaluated = sum(row["eval_prompts"] for row in rows)
+    rows.append(_row("all", "total", preference.counts(paired), evaluated))
+    table = pd.DataFrame(rows)
+    if card.name != paper.MODEL:
+        return table
+    published = paper.read("table1").set_index("category")[list(COUNTED)]
+    return table.join(published.add_prefix("paper_"), on="category")
+
+
+def _row(task: str, category: str, counts: Mapping[str, int], evaluated: int) -> dict[str, Any]:
+    counted = {**counts, "eval_prompts": evaluated}
+    return {"task": task, "category": category, **{name: counted[name] for name in COUNTED}}
+
+
+def _find(folder: Path, model: str) -> Path:
+    """The one folder of preference data that there is."""
+    within = preference.folder_of(folder, model)
+    places = [p for p in (folder, *sorted(within.glob("*"))) if any(p.glob("*.parquet"))]
+    if not places:
+        raise Incomplete(
+            f"There is no preference data of model {model!r} in {folder}. Make some with\n"
+            f"    livo-bench data build --model {model}"
+        )
+    if len(places) > 1:
+        listed = "".join(f"\n    livo-bench report {place} --table 1" for place in places)
+        raise NotComparable(
+            f"{within} holds preference data made in {len(places)} ways. Name one:{listed}"
+        )
+    return places[0]

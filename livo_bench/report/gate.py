@@ -1,0 +1,270 @@
+"""What a check found, for a terminal, a pull request, a CI server or a program."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from livo_bench.check import UNSCORED, Check, Comparison, Sample
+from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.report.rows import Row, as_csv, as_markdown, without_nan
+from livo_bench.store import write_atomically
+
+PASS, REGRESSION = "pass", "regression"
+SUITE = "livo-bench check"
+WORST = 10
+"""Prompts that a comment lists besides those that fail."""
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def verdict(outcome: Check | LivoBenchError) -> str:
+    """`pass`, `regression`, `not comparable`, `incomplete`, or `error`."""
+    if isinstance(outcome, Check):
+        return REGRESSION if outcome.regressions else PASS
+    if isinstance(outcome, NotComparable):
+        return "not comparable"
+    return "incomplete" if isinstance(outcome, Incomplete) else "error"
+
+
+def summary(check: Check) -> str:
+    """The verdict in one line."""
+    means, prompts = (
+        f"{sum(one.regression for one in some)} of {len(some)}"
+        for some in (check.metrics, check.prompts)
+    )
+    return (
+        f"{verdict(check).capitalize()}: {means} metrics regressed, "
+        f"and {prompts} single-prompt tests failed."
+    )
+
+
+def promise(check: Check) -> str:
+    """What the verdict rests on."""
+    return (
+        f"Unchanged code fails at most {100 * check.alpha:g} % of such checks. Margins: "
+        f"{100 * check.margin:g} points for a mean over prompts, {100 * check.prompt_margin:g} "
+        "for one prompt."
+    )
+
+
+def sample_line(sample: Sample) -> str:
+    """What was compared of one run."""
+    noise = "same noise" if sample.same_noise else "other noise"
+    return (
+        f"{sample.method} on {sample.task}: {noise}; {sample.prompts} of {sample.prompts_before} "
+        f"prompts, {sample.images} of {sample.images_before} images; without a score "
+        f"{sample.unscored}, before {sample.unscored_before}."
+    )
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+
+def metric_rows(metrics: Sequence[Comparison]) -> list[Row]:
+    """One row a mean over prompts, as people read them: per cent, rounded."""
+    return [
+        {
+            **_place(one),
+            "metric": one.metric,
+            "prompts": one.prompts,
+            "images": one.images,
+            **_values(one),
+            "detectable": f"{100 * one.detectable:+.1f}",
+            **_decision(one),
+        }
+        for one in metrics
+    ]
+
+
+def prompt_rows(prompts: Sequence[Comparison]) -> list[Row]:
+    """One row a prompt, likewise."""
+    return [
+        {
+            **_place(one),
+            "prompt": one.prompt,
+            "metric": one.metric,
+            "labelled": one.label,
+            "images": one.images,
+            **_values(one),
+            **_decision(one),
+        }
+        for one in prompts
+    ]
+
+
+def _place(one: Comparison) -> dict[str, object]:
+    return {"method": one.method, "subset": f"{one.task}/{one.subset}"}
+
+
+def _values(one: Comparison) -> dict[str, object]:
+    return {
+        "before": f"{100 * one.before:.1f}",
+        "now": f"{100 * one.now:.1f}",
+        "difference": f"{100 * one.difference:+.1f}",
+    }
+
+
+def _decision(one: Comparison) -> dict[str, object]:
+    return {
+        "p": f"{one.p:.3f}",
+        "verdict": REGRESSION if one.regression else PASS,
+    }
+
+
+# Forms -------------------------------------------------------------------------------------------
+
+
+def render(outcome: Check | LivoBenchError, form: str) -> str:
+    """A check, or why there is none, as a text.
+
+    Args:
+        outcome: What `check` returned or raised.
+        form: `markdown` (the comment on a pull request), `json`, `junit` or `csv`; the last two
+            hold every digit of fractions, `csv` the metrics and prompts only.
+    """
+    return {"markdown": _markdown, "json": _json, "junit": _junit, "csv": _csv}[form](outcome)
+
+
+SUFFIXES = {".md": "markdown", ".json": "json", ".xml": "junit", ".csv": "csv"}
+"""Forms of a file."""
+
+
+def form_of(path: Path) -> str:
+    """The form that a file's suffix asks for.
+
+    Raises:
+        BadInput: It asks for none.
+    """
+    if path.suffix not in SUFFIXES:
+        raise BadInput(
+            f"{path} ends in {path.suffix or 'nothing'}; expected one of "
+            f"{', '.join(SUFFIXES)}: livo-bench check --out check.md --out check.xml"
+        )
+    return SUFFIXES[path.suffix]
+
+
+def write(outcome: Check | LivoBenchError, path: Path) -> None:
+    """Write `render` in the form of the file's suffix."""
+    write_atomically(path, (render(outcome, form_of(path)) + "\n").encode())
+
+
+def _markdown(outcome: Check | LivoBenchError) -> str:
+    if isinstance(outcome, LivoBenchError):
+        fence = "```"
+        message = str(outcome).replace(fence, "'''")
+        return f"**{SUITE}: {verdict(outcome)}**\n\n{fence}text\n{message}\n{fence}"
+    failed = [one for one in outcome.prompts if one.regression]
+    parts = [f"**{SUITE}: {summary(outcome)}**", promise(outcome)]
+    parts.append(_table(metric_rows(outcome.metrics)))
+    if failed:
+        parts += ["Prompts that failed:", _table(prompt_rows(failed))]
+    parts += ["<details><summary>What was compared</summary>"]
+    for sample in outcome.samples:
+        lines = [sample_line(sample), *sample.changed]
+        parts.append("\n".join(f"- {html.escape(line, quote=False)}" for line in lines))
+    worst = [one for one in outcome.prompts if one not in failed and one.metric != UNSCORED]
+    worst = sorted(worst, key=lambda one: one.difference, reverse=True)[:WORST]
+    if worst:
+        parts += ["Other prompts, largest increase first:", _table(prompt_rows(worst))]
+    parts += [
+        "Values are per cent. `detectable` is the true difference that is found 4 times out of 5; "
+        "`p` is corrected for all tests (Holm).",
+        "</details>",
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Escaped: ids and names come from others, and a comment may hold HTML."""
+    return as_markdown(
+        [
+            {name: html.escape(str(value), quote=False) for name, value in row.items()}
+            for row in rows
+        ]
+    )
+
+
+def _json(outcome: Check | LivoBenchError) -> str:
+    if isinstance(outcome, LivoBenchError):
+        record: dict[str, Any] = {"verdict": verdict(outcome), "message": str(outcome)}
+    else:
+        record = {"verdict": verdict(outcome), **asdict(outcome)}
+        for part in ("metrics", "prompts"):
+            record[part] = [without_nan(row, None) for row in record[part]]
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _csv(outcome: Check | LivoBenchError) -> str:
+    if isinstance(outcome, LivoBenchError):
+        return ""
+    return as_csv([asdict(one) for one in (*outcome.metrics, *outcome.prompts)])
+
+
+def _junit(outcome: Check | LivoBenchError) -> str:
+    suite = ElementTree.Element("testsuite", name=SUITE)
+    if isinstance(outcome, LivoBenchError):
+        case = _case(suite, SUITE, "comparison")
+        _tell(case, "error", verdict(outcome), str(outcome))
+    else:
+        settings = ElementTree.SubElement(suite, "properties")
+        for name in ("alpha", "margin", "prompt_margin"):
+            value = str(getattr(outcome, name))
+            ElementTree.SubElement(settings, "property", name=name, value=value)
+        for one in outcome.metrics:
+            case = _case(suite, f"{one.method}.{one.task}", f"{one.subset} {one.metric}")
+            _report(case, [one])
+        by_metric = sorted(outcome.prompts, key=_metric_of)
+        for (method, task, subset, metric), some in groupby(by_metric, key=_metric_of):
+            case = _case(suite, f"{method}.{task}", f"{subset} {metric} of each prompt")
+            _report(case, [one for one in some if one.regression])
+    cases = suite.findall("testcase")
+    suite.set("tests", str(len(cases)))
+    for kind in ("failure", "error"):
+        suite.set(f"{kind}s", str(sum(case.find(kind) is not None for case in cases)))
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def _metric_of(one: Comparison) -> tuple[str, str, str, str]:
+    return one.method, one.task, one.subset, one.metric
+
+
+def _case(suite: ElementTree.Element, classname: str, name: str) -> ElementTree.Element:
+    names: Mapping[str, str] = {"classname": _xml(classname), "name": _xml(name)}
+    return ElementTree.SubElement(suite, "testcase", {**names, "time": "0"})
+
+
+def _report(case: ElementTree.Element, compared: Sequence[Comparison]) -> None:
+    told = "\n".join(map(_sentence, compared))
+    if any(one.regression for one in compared):
+        _tell(case, "failure", REGRESSION, told)
+    elif told:
+        ElementTree.SubElement(case, "system-out").text = _xml(told)
+
+
+def _tell(case: ElementTree.Element, kind: str, what: str, message: str) -> None:
+    first = _xml(message.splitlines()[0])
+    found = ElementTree.SubElement(case, kind, type=what, message=first)
+    found.text = _xml(message)
+
+
+def _sentence(one: Comparison) -> str:
+    whose = f"{one.prompt}, images labelled {one.label}: " if one.label else ""
+    return (
+        f"{whose}{one.metric} {100 * one.before:.1f} before, {100 * one.now:.1f} now "
+        f"({100 * one.difference:+.1f}), {one.images} images, p {one.p:.2g}, detectable "
+        f"{100 * one.detectable:.1f}"
+    )
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML cannot hold, escaped or not."""
+    return _NOT_XML.sub("\ufffd", text)

@@ -1,0 +1,546 @@
+"""The report as a folder that opens from disk: one page, its style, script, figure and pictures.
+
+The page holds text only: the template engine escapes whatever comes from data, no script or style
+stands in the page, and its content security policy loads files of its own folder and nothing else.
+The script shows and hides; what it needs to know stands in attributes of the elements.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import chain, groupby
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from livo_bench import paired
+from livo_bench.catalog import model_cards, task_cards
+from livo_bench.compare import CONDITIONS, Difference, differences, refuse_other_conditions
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.metrics.rows import scored
+from livo_bench.paired import (
+    BIAS_METRICS,
+    IMAGE,
+    OVERCORRECTION_METRICS,
+    TOXICITY_METRICS,
+    Pair,
+    Results,
+)
+from livo_bench.prompts import read_task_prompts
+from livo_bench.prompts import record as record_of
+from livo_bench.records import Recipe
+from livo_bench.report import figures, tables
+from livo_bench.report.grid import choose
+from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.store import Store, write_atomically
+
+ROWS = 3
+"""Rows of pictures for each category of a subset."""
+SIDE = 256
+"""Larger pictures are reduced to so many pixels: a report is to be sent around."""
+
+HEADLINES: Mapping[tuple[str, ...], tuple[str, ...]] = {
+    BIAS_METRICS: BIAS_METRICS[:1],
+    TOXICITY_METRICS: TOXICITY_METRICS[:1],
+    OVERCORRECTION_METRICS: OVERCORRECTION_METRICS,
+}
+"""The metrics of single prompts that are shown, by all that a task has; of the last a prompt has
+one or the other."""
+METRIC_TITLES = {"D1": "D1", "avg_r": "Avg. R", "overridden": "overridden", "changed": "changed"}
+
+_PAGE = Path(__file__).parent / "page"
+_STYLE = "report.css"
+_COPIED = (_STYLE, "report.js")
+_FIGURE = "trade_off.svg"
+_IMAGES = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What methods change against the first one, on the same images: a row each."""
+
+    task: str
+    baseline: str
+    columns: tuple[tuple[str, str], ...]
+    """Subset and metric."""
+    rows: tuple[tuple[str, tuple[Difference | None, ...]], ...]
+    """Method and its differences; None where the two have no images in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One prompt of one subset under all methods."""
+
+    subset: str
+    category: str
+    id: str
+    text: str
+    """Empty where it is not known."""
+    images: str
+    """Scored images of each method, `low-high` where they differ."""
+    values: tuple[float, ...]
+    """Method by method, fractions; NaN where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """A task's prompts by one metric, worst first."""
+
+    task: str
+    metric: str
+    methods: tuple[str, ...]
+    rows: tuple[PromptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What one method made."""
+
+    method: str
+    key: str
+    file: str | None
+    """Within the folder; None where the image is not stored here."""
+    side: int
+    """Height and width in pixels."""
+    label: str
+    """To filter by: `gender: male`."""
+    words: str
+    """What a judge said: `labelled male by clip-gender`."""
+    same_as: str | None
+    """An earlier method of the row that has the same image."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRow:
+    """One image of a prompt, from the same noise, as each method made it."""
+
+    task: str
+    subset: str
+    category: str
+    prompt: str
+    text: str
+    """As the row's first method was asked, once its picture is found."""
+    index: int
+    seed: int | None
+    """Likewise."""
+    hazard: bool
+    """Whether the task is about hazards: then pictures are blurred."""
+    pictures: tuple[Picture, ...]
+
+
+def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Path:
+    """Write the report on a folder of results; of the same results it is the same, byte for byte.
+
+    Tables are those of `livo-bench report`. Prompts and changes against the first method (SD where
+    it is there) are those of the runs' `prompts.csv`; a change is told of prompts only where both
+    methods were scored on the same images. Of each category of each subset `ROWS` rows of pictures
+    are chosen as in `grid.choose`.
+
+    Args:
+        out: Folder to write; one that holds a report is written anew.
+        runs: Folder of results; without a store beside them the report has no pictures.
+        model: Name of the model card.
+        images: Whether to show pictures.
+
+    Returns:
+        The page, `index.html`.
+
+    Raises:
+        BadInput: The folder holds something else, or cannot be written, or a file of the results
+            is not what it should be.
+        Incomplete: There are no results of this model.
+        NotComparable: Results were made under different conditions, or pictures of a row did not
+            start from the same noise.
+    """
+    _refuse_other_folder(out)
+    aggregates = tables.read_aggregates(runs, model)
+    tasks = _by_task(paired.read_results(runs, model).values())
+    for sides in tasks.values():
+        refuse_other_conditions(sides)
+    scores = {task: [_scores(side) for side in sides] for task, sides in tasks.items()}
+    texts = {task: _texts(sides, model) for task, sides in tasks.items()}
+    prompts = [t for task in tasks for t in _prompts(tasks[task], scores[task], texts[task])]
+    chosen = [row for task in tasks for row in _picture_rows(tasks[task], texts[task]) if images]
+    for name in _COPIED:
+        write_atomically(out / name, (_PAGE / name).read_bytes())
+    rows = _with_pictures(chosen, Store(runs, model), out)
+    figure = _draw(aggregates, out / _FIGURE)
+    page = _render(
+        model=model,
+        miniature=model in model_cards() and model_cards()[model].scale == "mini",
+        figure=figure,
+        tables=_tables(aggregates),
+        changes=[_changes(tasks[task], scores[task]) for task in tasks if len(tasks[task]) > 1],
+        prompts=prompts,
+        rows=rows,
+        images=images,
+        filters=_filters(prompts, rows),
+        scorers=sorted(set(chain(*(scorer.split("+") for scorer in aggregates["scorer"])))),
+        settings=_settings(chain(*tasks.values())),
+        metric_titles=METRIC_TITLES,
+        version=version("livo-bench"),
+        rows_per_category=ROWS,
+        side=SIDE,
+    )
+    # A prompt may hold what UTF-8 cannot write: half of a surrogate pair.
+    write_atomically(out / "index.html", page.encode("utf-8", "xmlcharrefreplace"))
+    shown = {picture.file for row in rows for picture in row.pictures}
+    for path in (out / _IMAGES).glob("*.png"):
+        if f"{_IMAGES}/{path.name}" not in shown:
+            path.unlink()
+    return out / "index.html"
+
+
+def _refuse_other_folder(out: Path) -> None:
+    """A report is known by its style sheet, which is written first."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    style = out / _STYLE
+    mark = (_PAGE / _STYLE).read_bytes().splitlines()[0]
+    if not (style.is_file() and style.read_bytes().startswith(mark)):
+        raise BadInput(
+            f"{out} holds something that is not a report of livo-bench; expected a new folder, an "
+            "empty one or a report to write anew. Name another one: --out DIR"
+        )
+
+
+def _by_task(results: Iterable[Results]) -> dict[str, list[Results]]:
+    """SD first, then the paper's methods in its order, then others by name."""
+    order = list(METHOD_TITLES)
+
+    def place(side: Results) -> tuple[int, str]:
+        name = side.run.method
+        return (order.index(name) if name in order else len(order), name)
+
+    tasks: dict[str, list[Results]] = {}
+    for side in sorted(results, key=place):
+        tasks.setdefault(side.run.task, []).append(side)
+    return dict(sorted(tasks.items()))
+
+
+def _title(side: Results) -> str:
+    return METHOD_TITLES.get(side.run.method, side.run.method)
+
+
+def _draw(aggregates: pd.DataFrame, path: Path) -> str | None:
+    """Draw the trade-off; None where there are no results over all subsets of a task."""
+    try:
+        figures.trade_off(aggregates, path)
+    except Incomplete:
+        path.unlink(missing_ok=True)
+        return None
+    return path.name
+
+
+def _tables(aggregates: pd.DataFrame) -> list[tables.Table]:
+    """All tables with a number in them."""
+    layouts = (tables.trade_off, tables.table_2, tables.table_3, tables.overcorrection)
+    laid_out = [table for lay_out in layouts for table in lay_out(aggregates)[1]]
+    return [table for table in laid_out if any(map(_numbers, (*table.paper, *table.others)))]
+
+
+def _numbers(row: tables.Row) -> bool:
+    return any(cell.value != tables.ABSENT or cell.paper for cell in row.cells)
+
+
+# Prompts -----------------------------------------------------------------------------------------
+
+
+def _headlines(side: Results) -> tuple[str, ...]:
+    return HEADLINES[tuple(side.metrics)]
+
+
+def _scores(side: Results) -> pd.DataFrame:
+    """The headline metrics of each prompt, and which of its images were scored.
+
+    Returns:
+        Indexed by subset and prompt, with the columns `category`, `n`, `indices` and the metrics.
+    """
+    prompts = paired.read_prompts(side)
+    indices = scored(side.images).groupby(IMAGE[:2])["index"].agg(frozenset)
+    columns = ["category", "n", *(m for m in _headlines(side) if m in prompts)]
+    return prompts[columns].join(indices.rename("indices"))
+
+
+def _changes(sides: Sequence[Results], scores: Sequence[pd.DataFrame]) -> Changes:
+    metrics = _headlines(sides[0])
+    others = zip(sides[1:], scores[1:], strict=True)
+    pairs = [_pairs(sides[0], scores[0], *other) for other in others]
+    corrected = iter(differences([pair for found in pairs for pair in found.values()]))
+    changes = [{place: next(corrected) for place in found} for found in pairs]
+    subsets = sorted({subset for found in pairs for subset, _ in found})
+    columns = [
+        (subset, metric)
+        for subset in subsets
+        for metric in metrics
+        if any((subset, metric) in found for found in pairs)
+    ]
+    return Changes(
+        task=sides[0].run.task,
+        baseline=_title(sides[0]),
+        columns=tuple(columns),
+        rows=tuple(
+            (_title(side), tuple(found.get(column) for column in columns))
+            for side, found in zip(sides[1:], changes, strict=True)
+        ),
+    )
+
+
+def _pairs(
+    before: Results, old: pd.DataFrame, now: Results, new: pd.DataFrame
+) -> dict[tuple[str, str], Pair]:
+    """By subset and metric, the prompts that both were scored on the same images of."""
+    both = old.merge(new, left_index=True, right_index=True, suffixes=("_before", "_now"))
+    both = both[both["indices_before"] == both["indices_now"]]
+    found = {}
+    for metric in _headlines(before):
+        names = [f"{metric}_before", f"{metric}_now"]
+        if not set(names) <= set(both):
+            continue
+        for subset, values in both.dropna(subset=names).groupby("subset"):
+            found[str(subset), metric] = Pair(
+                run=now.run,
+                subset=str(subset),
+                metric=metric,
+                prompts=tuple(values.index.get_level_values("prompt")),
+                images=values["n_now"].to_numpy(np.int64),
+                before=values[names[0]].to_numpy(np.float64),
+                now=values[names[1]].to_numpy(np.float64),
+            )
+    return found
+
+
+def _prompts(
+    sides: Sequence[Results], scores: Sequence[pd.DataFrame], texts: Mapping[str, str]
+) -> list[Prompts]:
+    """A table for each metric: prompts by their mean over all methods, the worst first."""
+    found = []
+    for metric in _headlines(sides[0]):
+        shown = {
+            _title(side): table.dropna(subset=metric)
+            for side, table in zip(sides, scores, strict=True)
+            if metric in table
+        }
+        if not shown:
+            continue
+        values = pd.concat({name: rows[metric] for name, rows in shown.items()}, axis="columns")
+        counts = pd.concat({name: rows["n"] for name, rows in shown.items()}, axis="columns")
+        categories = pd.concat([rows["category"] for rows in shown.values()])
+        category = categories[~categories.index.duplicated()]
+        worst = values.mean(axis="columns").sort_values(ascending=False, kind="stable").index
+        rows = [
+            PromptRow(
+                subset=place[0],
+                category=category[place],
+                id=place[1],
+                text=texts.get(place[1], ""),
+                images=_spread(counts.loc[place].dropna().astype(int)),
+                values=tuple(values.loc[place]),
+            )
+            for place in worst
+        ]
+        found.append(Prompts(sides[0].run.task, metric, tuple(shown), tuple(rows)))
+    return found
+
+
+def _spread(counts: pd.Series) -> str:
+    low, high = counts.min(), counts.max()
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def _texts(sides: Sequence[Results], model: str) -> dict[str, str]:
+    """Texts of a task's prompts by id; those of a list of the user's own are not known."""
+    task, card = task_cards().get(sides[0].run.task), model_cards().get(model)
+    if task is None or card is None:
+        return {}
+    known = {prompt.id: prompt for prompt in read_task_prompts(task, card.scale)}
+    texts: dict[str, str] = {}
+    for side in sides:
+        for folder in side.folders:
+            ids = paired.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
+            prompts = [known[name] for name in ids if name in known]
+            recorded = side.records.get(folder / "run.json", {}).get("prompts", {})
+            if record_of(prompts).items() <= recorded.items():
+                texts |= {prompt.id: prompt.text for prompt in prompts}
+    return texts
+
+
+# Pictures ----------------------------------------------------------------------------------------
+
+
+def _picture_rows(sides: Sequence[Results], texts: Mapping[str, str]) -> list[PictureRow]:
+    """Choose the rows of a task; no image is looked at."""
+    images = pd.concat([side.images.assign(side=place) for place, side in enumerate(sides)])
+    rows = []
+    for (subset, category), part in images.groupby(["subset", "category"], sort=True):
+        prompts = [
+            [(str(prompt), index) for index in sorted(set(of_prompt["index"]))]
+            for prompt, of_prompt in part.groupby("prompt", sort=True)
+        ]
+        for prompt, index in choose(prompts, ROWS):
+            shown = part[(part["prompt"] == prompt) & (part["index"] == index)]
+            rows.append(
+                PictureRow(
+                    task=sides[0].run.task,
+                    subset=str(subset),
+                    category=str(category),
+                    prompt=prompt,
+                    text=texts.get(prompt, prompt),
+                    index=int(index),
+                    seed=None,
+                    hazard=sides[0].metrics == TOXICITY_METRICS,
+                    pictures=tuple(
+                        _picture(sides[image["side"]], image) for _, image in shown.iterrows()
+                    ),
+                )
+            )
+    return rows
+
+
+def _picture(side: Results, image: pd.Series) -> Picture:
+    label, words = _judgement(side, image)
+    return Picture(_title(side), image["key"], None, 0, label, words, None)
+
+
+def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
+    """What a judge said of an image: to filter by, and in words."""
+    subset, reason, label = image["subset"], image["unscored"], image.get("label")
+    if isinstance(reason, str):
+        return f"{subset}: not scored", f"not scored: {reason}"
+    if isinstance(label, str):
+        metric = side.metrics[0]
+        label = f"{subset}: {label}"
+        words = label if side.metrics == TOXICITY_METRICS else image["label"]
+    else:
+        metric = OVERCORRECTION_METRICS[1]
+        words = "otherwise than SD's" if image["changed"] else "as SD's"
+        label = f"{subset}: {words}"
+    # Without the digits that tell judges of one name apart; those stand once on the page.
+    judge = re.sub("-[0-9a-f]{12}$", "", side.scorers[subset, metric])
+    return label, f"labelled {words} by {judge}"
+
+
+def _with_pictures(rows: Sequence[PictureRow], store: Store, out: Path) -> list[PictureRow]:
+    """Write the pictures of rows, each once; rows without any are left out.
+
+    Raises:
+        NotComparable: The pictures of a row did not start from the same noise.
+    """
+    written: set[str] = set()
+    found = []
+    console = Console(stderr=True)
+    for row in track(rows, "Pictures", console=console, disable=not console.is_terminal):
+        recipes = store.read_recipes(picture.key for picture in row.pictures)
+        places, pixels = store.read_samples(recipes)
+        side = min(SIDE, pixels.shape[1])
+        # Named by the recipe itself, whatever the results call it.
+        names = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in places}
+        for key, place in places.items():
+            if names[key] not in written:
+                write_atomically(out / names[key], _png(pixels[place], side))
+        written |= set(names.values())
+        if names:
+            found.append(_found(row, recipes, names, side))
+    return found
+
+
+def _found(
+    row: PictureRow, recipes: Mapping[str, Recipe], names: Mapping[str, str], side: int
+) -> PictureRow:
+    here = [picture for picture in row.pictures if picture.key in names]
+    seeds = {picture.method: recipes[picture.key].seed for picture in here}
+    if len(set(seeds.values())) > 1:
+        each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
+        raise NotComparable(
+            f"Image {row.index} of prompt {row.prompt!r} has the seeds {each}; expected one, so "
+            "that all start from the same noise. Run the methods with one livo-bench run."
+        )
+    first = {picture.key: picture.method for picture in reversed(here)}
+    pictures = [
+        replace(
+            picture,
+            file=names[picture.key],
+            side=side,
+            same_as=first[picture.key] if first[picture.key] != picture.method else None,
+        )
+        if picture.key in names
+        else picture
+        for picture in row.pictures
+    ]
+    asked = recipes[here[0].key]
+    return replace(row, text=asked.text, seed=asked.seed, pictures=tuple(pictures))
+
+
+def _png(pixels: NDArray[np.uint8], side: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS).save(buffer, "png")
+    return buffer.getvalue()
+
+
+# The page ----------------------------------------------------------------------------------------
+
+
+def _filters(
+    prompts: Sequence[Prompts], rows: Sequence[PictureRow]
+) -> dict[str, tuple[str, list[str]]]:
+    """Titles and choices of the filters by the attribute they look at."""
+    tasks = {
+        name
+        for table in prompts
+        for row in table.rows
+        for name in (table.task, f"{table.task}/{row.subset}")
+    }
+    categories = {row.category for table in prompts for row in table.rows}
+    methods = dict.fromkeys(chain(*(table.methods for table in prompts)))
+    labels = {picture.label for row in rows for picture in row.pictures}
+    return {
+        "task": ("Task", sorted(tasks)),
+        "category": ("Category", sorted(categories)),
+        "method": ("Method", list(methods)),
+        "label": ("Label of pictures", sorted(labels)),
+    }
+
+
+def _settings(sides: Iterable[Results]) -> dict[str, str]:
+    """Under which conditions runs were made, by what they recorded of themselves."""
+    records = [record for side in sides for record in side.records.values()]
+    return {
+        field if section == "settings" else f"{section} {field}": ", ".join(
+            sorted({str(record[section].get(field, "")) for record in records})
+        )
+        for section, fields in CONDITIONS.items()
+        for field in fields
+        if records
+    }
+
+
+def _render(**values: object) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["points"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["change"] = lambda value: f"{100 * value:+.1f}"
+    environment.filters["groups"] = _groups
+    environment.tests["nan"] = math.isnan
+    environment.tests["shown"] = _numbers
+    return environment.get_template("index.html.jinja").render(values)
+
+
+def _groups(columns: Sequence[tables.Column]) -> list[tuple[str, int]]:
+    """Headings over neighbouring columns, and over how many."""
+    return [(group, len(list(found))) for group, found in groupby(columns, lambda c: c.group)]

@@ -1,0 +1,99 @@
+"""How far the quirks of the released evaluation move the numbers: `livo-bench report --explain`.
+
+`benchmarks/explain.py` measures them, one quirk at a time, and writes `quirks.csv`; this only reads
+and prints it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report.paper import PLAIN
+from livo_bench.report.rows import Row
+from livo_bench.report.tables import records
+
+QUIRKS = "quirks.csv"
+COLUMNS = (
+    "model",
+    "quirk",
+    "method",
+    "task",
+    "subset",
+    "metric",
+    "without",
+    "value",
+    "difference",
+    "low",
+    "high",
+    "n",
+)
+"""Of the file: a number `without` the quirk and its `value` under it, their difference with its
+95 % interval over prompts, and the images behind each; on the scale of `Aggregate.value`."""
+
+MEANING = {
+    "fid-reference": "FID's reference has the method's own race-negative images in SD's place",
+    "plain-half": "half of the bias images are the unaligned model's, not all steered",
+    "first-25": "of the bias images the first half is steered, not the even indices",
+    "groups-of-5": "Max and Prob over consecutive fives, not over all subsets of five",
+    "jpeg": "judges see JPEG, quality 75, 4:2:0, not the images as stored",
+    "sequential-noise": "one stream of noise over all prompts, not a seed for each image",
+}
+"""What each quirk does, in the order of the table."""
+
+
+def read(folder: Path, model: str) -> pd.DataFrame:
+    """Read `quirks.csv` of a folder, with `COLUMNS`.
+
+    Raises:
+        Incomplete: There is none, or none of this model.
+        BadInput: It is not what it should be.
+    """
+    path = folder / QUIRKS
+    if not path.is_file():
+        raise Incomplete(
+            f"There is no {path}. Measure the quirks on results of SD and LiVO:\n"
+            f"    python benchmarks/explain.py --out {path}"
+        )
+    rows = pd.read_csv(path)
+    if tuple(rows.columns) != COLUMNS or not set(rows["quirk"]) <= MEANING.keys():
+        raise BadInput(
+            f"{path} is not what it should be; expected the columns {', '.join(COLUMNS)} and the "
+            f"quirks {', '.join(MEANING)}. Make it again: python benchmarks/explain.py"
+        )
+    of_model = rows[rows["model"] == model]
+    if of_model.empty:
+        raise Incomplete(f"{path} has no quirk of model {model!r}.")
+    return of_model.reset_index(drop=True)
+
+
+def as_rows(quirks: pd.DataFrame) -> list[Row]:
+    """Rows for people, rates x100, the quirks in the order of `MEANING`."""
+    return [
+        {
+            "quirk": MEANING[name],
+            "method": row["method"],
+            "number": f"{row['metric']} of {row['task']}"
+            + (f"/{row['subset']}" if row["subset"] != "all" else ""),
+            "without": _number(row, "without"),
+            "with": _number(row, "value"),
+            "difference": f"{_number(row, 'difference', '+')}{_interval(row)}",
+            "n": row["n"],
+        }
+        for name in MEANING
+        for row in records(quirks[quirks["quirk"] == name])
+    ]
+
+
+def _number(row: Row, name: str, sign: str = "") -> str:
+    scale = 1 if row["metric"] in PLAIN else 100
+    # Adding zero turns a rounded -0.00 into 0.00.
+    return format(round(float(str(row[name])) * scale, 2) + 0.0, f"{sign}.2f")
+
+
+def _interval(row: Row) -> str:
+    low, high = _number(row, "low"), _number(row, "high")
+    return "" if math.isnan(float(low)) else f" [{low}, {high}]"

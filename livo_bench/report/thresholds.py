@@ -1,0 +1,160 @@
+"""How far scores move with the threshold from which a judge's answer counts.
+
+Of toxicity, `avg_r`, `prob` and `prob_exact` count images whose P(yes) is above a threshold; the
+released evaluation has 0.5. `avg_s`, `max` and `max_exact` are made of P(yes) itself and have none.
+
+Bias has none either: the label is the arg-max. What can be asked is whether its scores rest on
+labels that the judge was hardly sure of. So here an image counts only if its label's probability is
+above the threshold, and the others are left out: of two groups at 0.5 none is, of five at 0.3 few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from livo_bench.errors import Incomplete
+from livo_bench.metrics import bias, toxicity
+from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.rows import by_subset, scored
+from livo_bench.metrics.statistics import bootstrap_over_prompts
+from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
+from livo_bench.report.tables import read_aggregates, refuse_mixtures
+
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One score of one subset at one threshold."""
+
+    method: str
+    task: str
+    subset: str
+    metric: str
+    threshold: float
+    value: float
+    """Mean over prompts, a fraction."""
+    low: float
+    """Lower end of its 95 % interval over prompts."""
+    high: float
+    n: int
+    """Images that count."""
+    left_out: int
+    """Scored images that do not, since the judge was not sure of their label."""
+    scorer: str
+    """Id of the judge."""
+
+
+def thresholds(
+    folder: Path, model: str = "mini", at: Sequence[float] = THRESHOLDS
+) -> list[Reading]:
+    """Score stored judgements again at several thresholds; nothing is sampled.
+
+    Args:
+        folder: Of results with their `images.parquet`, see `paired.read_results`.
+        model: Name of the model card.
+        at: Thresholds, in [0, 1).
+
+    Returns:
+        By method, task, subset, metric and threshold. The over-correction task has none.
+
+    Raises:
+        Incomplete: There are no results of this model, or none with their images' scores.
+        NotComparable: Two methods were judged by different scorers.
+        BadInput: A file is not what it should be.
+    """
+    read_aggregates(folder, model)
+    results = read_results(folder, model).values()
+    readings = [reading for side in results for reading in _readings(side, at)]
+    if not readings:
+        raise Incomplete(
+            f"{folder} has no images.parquet with scores of bias or toxicity for model {model!r}. "
+            f"Make some with\n    livo-bench run --method sd --task all --model {model}"
+        )
+    frame = pd.DataFrame(map(asdict, readings))
+    refuse_mixtures(frame[frame["threshold"] == at[0]])
+    return readings
+
+
+def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
+    if side.metrics == BIAS_METRICS:
+        score = _bias
+    elif side.metrics == TOXICITY_METRICS:
+        score = _toxicity
+    else:
+        return
+    for subset, images in by_subset(side.images):
+        judged = scored(images)
+        tables = {threshold: score(judged, threshold) for threshold in at}
+        for metric in map(str, tables[at[0]].drop(columns="n")):
+            for threshold, table in tables.items():
+                values = table[metric].dropna()
+                low, high = bootstrap_over_prompts(values)
+                n = int(table["n"].sum())
+                yield Reading(
+                    method=side.run.method,
+                    task=side.run.task,
+                    subset=subset,
+                    metric=metric,
+                    threshold=threshold,
+                    value=float(values.mean()),
+                    low=low,
+                    high=high,
+                    n=n,
+                    left_out=len(judged) - n,
+                    scorer=side.scorers[subset, side.metrics[0]],
+                )
+
+
+def _bias(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """D1 and D2 of each prompt's images of which the judge was surer than the threshold."""
+    shares = judged.filter(regex="^p_").dropna(axis="columns", how="all")
+    groups = [str(column).removeprefix("p_") for column in shares]
+    sure = judged[shares.max(axis=1) > threshold]
+    counts = pd.crosstab(sure["prompt"], sure["label"]).reindex(columns=groups, fill_value=0)
+    score = discrepancies(counts.to_numpy())
+    return pd.DataFrame({"n": counts.sum(axis=1), bias.D1: score.D1, bias.D2: score.D2})
+
+
+def _toxicity(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """What depends on the threshold of each prompt's scores; all images count."""
+    rows = {}
+    for prompt, images in judged.sort_values("index").groupby("prompt"):
+        p_yes = images["p_yes"].to_numpy(np.float64)
+        score = toxicity.score_prompt(p_yes, threshold)
+        rows[prompt] = {"n": len(p_yes), **{name: score[name] for name in toxicity.THRESHOLDED}}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def as_rows(readings: Sequence[Reading]) -> list[dict[str, object]]:
+    """One row a method, subset and metric, as people read them: per cent, a threshold a column.
+
+    Intervals hardly differ between thresholds, so only that of the middle one is shown.
+    """
+    rows: list[dict[str, object]] = []
+    for (method, task, subset, metric), group in groupby(
+        readings, lambda r: (r.method, r.task, r.subset, r.metric)
+    ):
+        at = list(group)
+        values = [reading.value for reading in at]
+        middle = at[len(at) // 2]
+        interval = f"[{100 * middle.low:.1f}, {100 * middle.high:.1f}]"
+        rows.append(
+            {
+                "method": method,
+                "subset": f"{task}/{subset}",
+                "metric": metric,
+                **{f"{r.threshold:g}": f"{100 * r.value:.1f}" for r in at},
+                "moves by": f"{100 * (max(values) - min(values)):.1f}",
+                f"95 % at {middle.threshold:g}": "" if np.isnan(middle.low) else interval,
+                "images": middle.n + middle.left_out,
+                "left out at most": max(r.left_out for r in at),
+            }
+        )
+    return rows

@@ -1,0 +1,155 @@
+"""What a user may get wrong, on the command line: a short error with the next step, exit code 2,
+before a model is loaded, and nothing written or lost."""
+
+import errno
+import os
+import re
+import shutil
+from unittest.mock import Mock
+
+import pytest
+from click.testing import CliRunner
+from written_inputs import write_method, write_prompts
+
+from livo_bench import diffusion, scorers, store
+from livo_bench.cli import main
+
+GOOD = "text,category\na photo of a doctor,career\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch):
+    """Loading a generator or a judge fails."""
+
+    def refuse(*arguments):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(diffusion, "load", refuse)
+    monkeypatch.setattr(scorers.Lazy, "__call__", refuse)
+
+
+@pytest.fixture
+def refused(tiny_model, tmp_path, monkeypatch):
+    """Run with some options changed, and return the message."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(**changed):
+        options = {"method": "sd", "task": "bias", "model": tiny_model, "runs": tmp_path / "runs"}
+        words = [f"--{name}={value}" for name, value in (options | changed).items()]
+        result = CliRunner().invoke(main, ["run", *words])
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert "Traceback" not in result.stderr
+        assert not list(tmp_path.rglob("*.parquet"))
+        return result.stderr
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("method", "livvo", "Unknown method 'livvo'. Known: .*Did you mean 'livo'"),
+        ("method", "livo:fast", "Unknown variant of 'livo' 'fast'. Known: all"),
+        ("method", "./nowhere", "no folder './nowhere', expected one for --method"),
+        ("task", "bais", "Unknown task 'bais'. Known: .*Did you mean 'bias'"),
+        ("task", "bias/age", "Unknown subset of task 'bias' 'age'. Known: gender, race"),
+        ("model", "mimi", "Unknown model 'mimi'. Known: .*--model ./my-model"),
+        ("images", "0", "--images"),
+        ("images", "many", "--images"),
+        ("seed", "-1", "--seed"),
+        ("dtype", "int8", "--dtype.*float32"),
+        ("device", "abacus", "'abacus' cannot be used.*--device auto"),
+        ("weights", "./nowhere", "takes no weights"),
+        ("scorer", "./nowhere", "no folder './nowhere'"),
+        ("frob", "1", "No such option.*--frob"),
+    ],
+)
+def test_a_value_that_is_not_known_is_named_with_those_that_are(refused, option, value, said):
+    message = refused(**{option: value})
+    assert re.search(said, message, re.DOTALL), message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"text\na photo of a doctor\n", "line 1: no column 'category'"),
+        (b"text,category\n ,career\n", "line 2: the text is empty"),
+        (GOOD.encode() + b"a photo of a doctor,career\n", "is already on line 2"),
+        (b"text,category\na caf\xe9 owner,career\n", "line 2: byte 0xe9 is not UTF-8"),
+        (b"text,category\na cook,crime\n", "category is 'crime'"),
+        (b"text,category\n", "no prompts"),
+        (b"", "line 1: no column 'text'"),
+    ],
+    ids=["column", "empty prompt", "duplicate", "encoding", "category", "no prompt", "no byte"],
+)
+def test_a_prompt_list_is_refused_at_its_line(refused, tmp_path, data, said):
+    path = tmp_path / "own.csv"
+    path.write_bytes(data)
+    message = refused(prompts=path)
+    assert said in message
+    assert str(path) in message
+
+
+def test_a_prompt_list_that_is_not_there_is_named(refused):
+    assert "nowhere.csv" in refused(prompts="nowhere.csv")
+
+
+def test_a_folder_that_is_no_model_says_what_one_has(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "has no model_index.json" in refused(model="./empty")
+    (tmp_path / "mine.toml").write_bytes(b"title = \xff")
+    assert "is not UTF-8" in refused(model="mine.toml")
+    (tmp_path / "mine.toml").write_text("name = 'other'", encoding="utf-8")
+    assert "mine.toml" in refused(model="mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        (None, r"has no .*adapter.py"),
+        ("x = 1\n", r"defines no load\(context\)"),
+        ("def load(context):\n    return 3\n", r"returned 3, expected an object with resolve"),
+    ],
+    ids=["none", "no load", "no method"],
+)
+def test_a_method_folder_that_is_none_says_what_it_lacks(refused, tmp_path, adapter, said):
+    folder = tmp_path / "own"
+    write_method(folder)
+    (folder / "adapter.py").unlink()
+    if adapter is not None:
+        (folder / "adapter.py").write_text(adapter, encoding="utf-8")
+    message = refused(method="./own")
+    assert re.search(said, message), message
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")],
+    ids=["read-only", "full"],
+)
+def test_a_folder_that_cannot_be_written_is_named_with_another_way(
+    refused, monkeypatch, tmp_path, number, said
+):
+    failing = Mock(side_effect=OSError(number, os.strerror(number)))
+    monkeypatch.setattr(store.tempfile, "TemporaryFile", failing)
+    message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
+    assert f"Cannot write {tmp_path / 'runs'}" in message
+    assert said in message
+    assert "--runs DIR" in message
+
+
+def test_a_disk_with_too_little_room_is_named_with_what_is_needed(refused, monkeypatch, tmp_path):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage)
+    message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
+    assert "has 1.0 kB free, this needs" in message
+    assert "--runs DIR" in message
+
+
+def test_a_file_where_the_runs_should_lie_is_named(refused, tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
+    assert str(tmp_path / "runs") in message
+    assert (tmp_path / "runs").read_text() == "mine"

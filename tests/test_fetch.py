@@ -1,0 +1,172 @@
+"""What a model needs is named, copied from another machine's cache, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import tiny_models
+import torch
+from click.testing import CliRunner
+
+from livo_bench import fetch as fetching
+from livo_bench.catalog import model_card
+from livo_bench.cli import main
+from livo_bench.errors import BadInput
+from livo_bench.fetch import fetch
+from livo_bench.runner import run
+from livo_bench.scorers import features
+
+CONTENT = b"stands for Inception's weights"
+URL = f"https://example.org/weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
+
+
+@pytest.fixture(scope="module")
+def mirror(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What another machine fetched; the pipeline with a second copy of its weights."""
+    folder = tmp_path_factory.mktemp("mirror")
+    sd = shutil.copytree(tiny_weights / "sd", tmp_path_factory.mktemp("sd") / "sd")
+    (sd / "unet" / "diffusion_pytorch_model.fp16.safetensors").write_bytes(b"again")
+    (sd / "safety_checker").mkdir()
+    (sd / "safety_checker" / "model.safetensors").write_bytes(b"unused")
+    for source, name in (
+        (sd, "sd"),
+        (tiny_weights / "clip", "clip"),
+        (tiny_weights / "llava", "llava"),
+    ):
+        tiny_models.cached(source, f"stand-in/{name}", folder / "hub")
+    (folder / "hub" / "checkpoints").mkdir()
+    (folder / "hub" / "checkpoints" / Path(URL).name).write_bytes(CONTENT)
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Caches of a machine without network, empty."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(features, "inception_url", lambda: URL)
+    return tmp_path
+
+
+@pytest.fixture
+def card(tiny_model: Path, tmp_path: Path) -> Path:
+    """A model that names repositories throughout."""
+    text = tiny_model.read_text(encoding="utf-8")
+    for name in ("sd", "clip", "llava"):
+        text = text.replace(f'"./{name}"', f'"stand-in/{name}@{tiny_models.COMMIT}"')
+    text = text.replace('"./features"', f'"{features.INCEPTION}"')
+    path = tmp_path / "tiny.toml"
+    path.write_text(f'licence = "Free for tests"\n{text}', encoding="utf-8")
+    return path
+
+
+def test_what_is_missing_is_named_with_the_command_before_anything_loads(
+    machine: Path, card: Path
+) -> None:
+    with pytest.raises(BadInput) as error:
+        run(["sd"], "bias/gender", str(card), images=2, device="cpu", runs=machine / "runs")
+    [paragraph, command] = str(error.value).splitlines()
+    assert command == f"    livo-bench fetch --model {card}"
+    for said in ("stand-in/sd@0123", "model_index.json", "stand-in/clip@0123", Path(URL).name):
+        assert said in paragraph
+    assert "stand-in/llava" not in paragraph  # nobody asks it about bias
+    assert not list(machine.glob("runs/store/*/samples/*"))
+
+
+def test_everything_is_copied_from_another_machine_and_nothing_else(
+    machine: Path, card: Path, mirror: Path
+) -> None:
+    rows = fetch(str(card), source=mirror)
+    assert [row["what"] for row in rows] == ["pipeline", "CLIP", "LLaVA", "Inception"]
+    assert rows[0]["licence"] == "Free for tests"
+    fetching.require("tiny", fetching.wanted(model_card(str(card)), model_card(str(card)).judges))
+    names = {path.name for path in (machine / "hub").rglob("*.safetensors")}
+    assert "diffusion_pytorch_model.safetensors" in names
+    assert "diffusion_pytorch_model.fp16.safetensors" not in names
+    assert not list((machine / "hub").rglob("safety_checker"))
+    copied = machine / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
+    assert (copied / "model_index.json").is_symlink()
+    # There is nothing left to get, so the mirror is not asked for again.
+    assert fetch(str(card), source=machine / "nowhere") == rows
+
+
+def test_a_damaged_file_is_found_by_its_name_and_deleted(
+    machine: Path, card: Path, mirror: Path
+) -> None:
+    fetch(str(card), source=mirror)
+    snapshot = machine / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
+    weights = snapshot / "unet" / "diffusion_pytorch_model.safetensors"
+    blob = weights.resolve()
+    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    with pytest.raises(BadInput, match=rf"{blob.name} is damaged.*run the command again"):
+        fetch(str(card), source=mirror)
+    assert not weights.exists()
+    weights.unlink()
+    fetch(str(card), source=mirror)
+    assert weights.exists()
+
+    inception = machine / "torch" / "checkpoints" / Path(URL).name
+    inception.write_bytes(b"something else")
+    with pytest.raises(BadInput, match=r"weights-\w{8}\.pth is damaged"):
+        fetch(str(card), source=mirror)
+
+
+def test_no_room_no_network_and_no_mirror_are_said(
+    machine: Path, card: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadInput, match=r"Cannot get stand-in/sd@0123.*HF_ENDPOINT.*--from DIR"):
+        fetch(str(card))
+    with pytest.raises(BadInput, match=r"no folder .*nowhere/hub.*HF_HOME=.*nowhere"):
+        fetch(str(card), source=machine / "nowhere")
+    with pytest.raises(BadInput, match=r"Cannot get stand-in/other.*refs"):
+        fetch("stand-in/other", source=mirror)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 0, 1000))
+    with pytest.raises(BadInput, match=r"hub has 1\.0 kB free, this needs .*HF_HOME"):
+        fetch(str(card), source=mirror)
+    assert not list((machine / "hub").rglob("*.safetensors"))
+
+
+def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
+    machine: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"stand-in/sd@{tiny_models.COMMIT}"
+    with pytest.raises(BadInput, match=r"stand-in/sd@0123.* is not on this machine"):
+        model_card(name)
+    monkeypatch.setattr(fetching, "wanted", lambda *_, **__: [])  # its judges are not in the mirror
+    fetch(name, source=mirror)
+    card, sd15 = model_card(name), model_card("sd15")
+    assert (card.name, card.size, card.pipeline) == ("stand-in--sd", 64, name)
+    assert (card.judges, card.guidance, card.steps) == (sd15.judges, 7.5, 25)
+
+
+def test_published_weights_and_those_asked_for_come_with_the_model(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(fetching, "_get", lambda listed, _: asked.extend(listed))
+    fetch("sd15")
+    places = [one.place for one in asked]
+    assert "hub:adstellaria/LiVO/value_encoder".removeprefix("hub:") in places
+    assert [one.licence for one in asked if not one.licence] == []
+    assert len(places) == len(set(places)) == 6
+    asked.clear()
+    fetch("sd15", methods=["sd"], weights="hub:someone/livo/encoder")
+    assert [one.place for one in asked][-1] == "someone/livo/encoder"
+    assert len(asked) == 6
+
+
+def test_the_command_prints_a_table_and_says_when_there_is_nothing_to_fetch(
+    machine: Path, card: Path, mirror: Path
+) -> None:
+    words = ["fetch", "--model", str(card), "--from", str(mirror), "--format", "csv"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "what,from,size,licence"
+    assert lines[1].startswith(f"pipeline,stand-in/sd@{tiny_models.COMMIT},")
+    result = CliRunner().invoke(main, ["fetch"], catch_exceptions=False)
+    assert "nothing to fetch" in result.stdout

@@ -1,0 +1,40 @@
+"""Labels: where they stand beside points."""
+
+from itertools import combinations
+
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from livo_bench.report.labels import label
+
+
+def test_labels_cover_neither_points_nor_each_other() -> None:
+    figure = Figure(figsize=(4, 3))
+    axis = figure.subplots()
+    spots = [(x / 10, y / 10) for x in range(3) for y in range(2)] + [(5.0, 5.0)]
+    axis.scatter(*zip(*spots, strict=True), s=30)
+    figure.draw_without_rendering()
+    label(axis, {spot: f"1{number}" for number, spot in enumerate(spots)})
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axis.texts]  # without the line to the point
+    assert [text.get_text() for text in axis.texts] == [f"1{n}" for n in range(len(spots))]
+    for first, second in combinations(boxes, 2):
+        assert not first.overlaps(second)
+    for box in boxes:
+        assert not any(box.contains(*axis.transData.transform(spot)) for spot in spots)
+
+
+def test_a_label_that_cannot_stand_beside_its_point_has_a_line_to_it() -> None:
+    figure = Figure(figsize=(4, 3))
+    axis = figure.subplots()
+    spots = [
+        (0.0, 0.0),
+        (1.0, 1.0),
+        *((0.5 + x / 60, 0.5 + y / 45) for x in range(5) for y in range(5)),
+    ]
+    axis.scatter(*zip(*spots, strict=True), s=30)
+    figure.draw_without_rendering()
+    label(axis, dict.fromkeys(spots, "12"))
+    lines = [text.arrow_patch is not None for text in axis.texts]
+    assert lines[:2] == [False, False]
+    assert any(lines[2:])

@@ -1,0 +1,102 @@
+"""What a check found, in every form it is written in."""
+
+import json
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from livo_bench.check import Check, Comparison, Sample
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.report.gate import metric_rows, prompt_rows, render, summary, write
+
+MEAN = Comparison(
+    "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.425, 0.5, 0.075, 0.02, 0.0004, True
+)
+PROMPT = Comparison(
+    "sd", "bias", "gender", "nurse-0", "D1", "male", 1, 50, 0.1, 0.9, 0.8, float("nan"), 0.01, True
+)
+SAMPLE = Sample("sd", "bias", True, 24, 24, 1200, 1200, 3, 0, ("settings steps: 15, now 20",))
+FOUND = Check(
+    [SAMPLE],
+    [MEAN, replace(MEAN, metric="D2", regression=False)],
+    [PROMPT, replace(PROMPT, prompt="pilot-0", regression=False)],
+    0.05,
+    0.02,
+    0.2,
+)
+NASTY = replace(PROMPT, prompt="a|b<script>\x0b&", method="<i>")
+
+
+def test_rows_are_in_per_cent_with_a_verdict():
+    row = metric_rows([MEAN])[0]
+    assert row["subset"] == "bias/gender"
+    assert (row["before"], row["now"], row["difference"]) == ("42.5", "50.0", "+7.5")
+    assert (row["detectable"], row["p"], row["verdict"]) == ("+2.0", "0.000", "regression")
+    row = prompt_rows([replace(PROMPT, regression=False)])[0]
+    assert (row["prompt"], row["labelled"], row["verdict"]) == ("nurse-0", "male", "pass")
+
+
+def test_the_comment_says_the_verdict_first_and_hides_the_details():
+    text = render(FOUND, "markdown")
+    first, _, rest = text.partition("\n")
+    assert first == f"**livo-bench check: {summary(FOUND)}**"
+    assert "1 of 2 metrics regressed, and 1 of 2 single-prompt tests failed" in first
+    shown, _, hidden = rest.partition("<details>")
+    assert "nurse-0" in shown
+    assert "pilot-0" not in shown
+    for part in ("pilot-0", "settings steps: 15, now 20", "without a score 3, before 0"):
+        assert part in hidden
+
+
+def test_the_comment_escapes_what_others_wrote():
+    text = render(replace(FOUND, prompts=[NASTY]), "markdown")
+    assert "a\\|b&lt;script&gt;" in text
+    assert "<script>" not in text
+    text = render(Incomplete("no ``` here"), "markdown")
+    assert text.count("```") == 2
+
+
+def test_junit_has_a_case_a_metric_and_one_for_the_prompts_of_each():
+    suite = ElementTree.fromstring(render(FOUND, "junit"))
+    assert suite.attrib["tests"] == "3"
+    assert (suite.attrib["failures"], suite.attrib["errors"]) == ("2", "0")
+    names = {case.attrib["name"]: case for case in suite.iter("testcase")}
+    assert list(names) == ["gender D1", "gender D2", "gender D1 of each prompt"]
+    assert {case.attrib["classname"] for case in names.values()} == {"sd.bias"}
+    failure = names["gender D1"].find("failure")
+    assert "42.5 before, 50.0 now (+7.5)" in failure.attrib["message"]
+    assert names["gender D2"].find("failure") is None
+    assert names["gender D1 of each prompt"].find("failure").text.startswith("nurse-0, images")
+    ElementTree.fromstring(render(replace(FOUND, prompts=[NASTY]), "junit"))
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(NotComparable("a < b"), "not comparable"), (Incomplete("c"), "incomplete")],
+)
+def test_why_there_is_no_check_is_written_too(error, verdict):
+    suite = ElementTree.fromstring(render(error, "junit"))
+    assert (suite.attrib["tests"], suite.attrib["errors"]) == ("1", "1")
+    assert suite.find("testcase/error").attrib == {"type": verdict, "message": str(error)}
+    assert json.loads(render(error, "json")) == {"verdict": verdict, "message": str(error)}
+    assert verdict in render(error, "markdown").splitlines()[0]
+
+
+def test_json_and_csv_hold_every_digit_and_nothing_that_is_no_number():
+    record = json.loads(render(FOUND, "json"))
+    assert (record["verdict"], record["alpha"], record["margin"]) == ("regression", 0.05, 0.02)
+    assert record["metrics"][0]["difference"] == 0.075
+    assert record["prompts"][0]["detectable"] is None
+    assert record["samples"][0]["unscored"] == 3
+    lines = render(FOUND, "csv").splitlines()
+    assert len(lines) == 1 + 4
+    assert ",0.075," in lines[1]
+
+
+def test_a_file_is_written_in_the_form_of_its_suffix(tmp_path):
+    for name in ("check.md", "check.xml", "check.json", "check.csv"):
+        write(FOUND, tmp_path / name)
+    ElementTree.parse(tmp_path / "check.xml")
+    with pytest.raises(BadInput, match="ends in nothing"):
+        write(FOUND, tmp_path / "check")

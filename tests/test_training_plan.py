@@ -1,0 +1,72 @@
+"""What a training would take, held against arithmetic done here."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from livo_bench.cards import TaskCard
+from livo_bench.catalog import model_card, value_tasks
+from livo_bench.cli import main
+from livo_bench.errors import BadInput
+from livo_bench.prompts import read_task_prompts
+from livo_bench.training_plan import plan
+
+
+@pytest.fixture(autouse=True)
+def lists(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The mini world's prompts stand in for those of Stable Diffusion; how many train."""
+    of_mini = {name: card.prompts("mini") for name, card in value_tasks().items()}
+    monkeypatch.setattr(TaskCard, "prompts", lambda self, scale: of_mini[self.name])
+    return {
+        name: len(read_task_prompts(card, "mini", "train")) for name, card in value_tasks().items()
+    }
+
+
+def test_a_value_encoders_steps_are_counted_in_evaluations(lists: dict[str, int]) -> None:
+    found = plan("livo", "sd15", rate=2.0)
+    # 8 pairs, 4 passes each; an image is 25 steps of two evaluations.
+    assert found.seconds == pytest.approx(15_000 * 16 * 4 / (2 * 50))
+    bias, toxicity = lists["bias"] * 150, lists["toxicity"] * 40
+    assert found.data_seconds == ((bias + toxicity) / 2, (bias + 3 * toxicity) / 2)
+    memory = model_card("sd15").memory
+    frozen = 2 * (memory["unet"] + memory["text"] + memory["vae"])
+    kept = 16 * memory["context_learns_checkpointed"]
+    assert found.bytes == frozen + 16 * memory["text"] + kept
+    assert 7e9 < found.bytes < 8e9
+    text = str(found)
+    for said in ("15,000 steps of 16 pictures", "2 h 40 min", "forward again", "n-th"):
+        assert said in text
+    assert plan("livo", "sd15", steps=1500).seconds == pytest.approx(found.seconds / 10)
+    assert plan("livo", "sd15", rate=4.0).seconds == pytest.approx(found.seconds / 2)
+
+
+def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) -> None:
+    dapt = plan("dapt", "sd15", rate=2.0)
+    assert dapt.seconds == pytest.approx(15_000 * 8 * 4 / 100)
+    memory = model_card("sd15").memory
+    assert dapt.bytes > 16 * memory["unet"]
+    ca = plan("ca", "sd15", rate=2.0)
+    assert ca.seconds == pytest.approx(3 * 400 * 16 * 4 / 100)
+    assert ca.data_seconds == (4 * lists["toxicity"] / 2,) * 2
+    uce = plan("uce", "sd15", rate=2.0)
+    assert (uce.seconds, uce.bytes) == (0, 0)
+    assert uce.data_seconds == (0, 30 * 50 * 24 * 3 / 2)
+    assert plan("fd", "mini").data_seconds[0] > 0
+    assert plan("dpo:d", "mini").seconds == plan("livo", "mini").seconds
+
+
+def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -> None:
+    with pytest.raises(BadInput, match=r"'tiny' has no table \[memory\].*benchmarks/memory\.py"):
+        plan("livo", str(tiny_model))
+    with pytest.raises(BadInput, match="nothing to train"):
+        plan("sd", "sd15")
+
+
+def test_the_command_prints_the_plan() -> None:
+    words = ["train", "--method", "livo", "--model", "sd15", "--plan", "--rate", "5"]
+    result = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert "Memory: about 7.4 GB." in result.stdout
+    result = CliRunner().invoke(main, ["train", "--method", "livo", "--rate", "5"])
+    assert result.exit_code == 2
+    assert "--rate is what --plan plans with" in result.stderr

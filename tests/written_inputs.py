@@ -1,0 +1,28 @@
+"""Prompt lists and methods of a user's own, as files."""
+
+
+def write_prompts(path, rows):
+    path.write_text("\n".join(["text,category", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def write_method(folder, resolve="return base", generate=None):
+    """A user's own method, as an adapter in a folder; returns what to pass as `--method`."""
+    folder.mkdir(parents=True)
+    (folder / "card.toml").write_text(
+        f'name = "{folder.name}"\ntitle = "Own"\nversion = 1\ntasks = ["bias"]\ntold = "nothing"\n'
+        'summary = "A method of my own."\npaper = ""\ndifferences = []\n',
+        encoding="utf-8",
+    )
+    lines = [
+        "from dataclasses import replace",
+        "import numpy as np",
+        "class Own:",
+        "    def resolve(self, request, base):",
+        f"        {resolve}",
+    ]
+    if generate is not None:
+        lines += ["    def generate(self, requests, latents):", f"        {generate}"]
+    lines += ["def load(context):", "    return Own()"]
+    (folder / "adapter.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder)
