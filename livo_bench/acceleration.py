@@ -69,9 +69,9 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
         if name not in SWITCHES:
             raise BadInput(
                 f"There is no switch {name!r}; there are: {', '.join(SWITCHES)}. Pass one of them "
-                "with --accelerate"
+                "with --switch"
             )
-    if COMPILED <= set(names):
+    if COMPILED.issubset(names):
         raise BadInput(
             "The switches compile and cuda-graphs exclude each other: the second compiles too. "
             "Pass one of them."

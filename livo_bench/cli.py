@@ -188,6 +188,14 @@ def _format_option(command: Command) -> Command:
     is_flag=True,
     help="Sample the unaligned model from other noise, too, for FID and its floor.",
 )
+@click.option(
+    "--switch",
+    "switches",
+    metavar="NAME",
+    multiple=True,
+    help="Make the engine faster: channels-last, fuse, compile or cuda-graphs; repeatable. Images "
+    "stay the same up to last bits.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @_rate_option
 def run(
@@ -204,6 +212,7 @@ def run(
     protocol: str,
     scorer: str | None,
     independent_reference: bool,
+    switches: tuple[str, ...],
     plan: bool,
     rate: float | None,
 ) -> None:
@@ -228,6 +237,7 @@ def run(
         "protocol": protocol,
         "scorer": scorer,
         "independent_reference": independent_reference,
+        "switches": switches,
     }
     if plan:
         click.echo(runner.plan(**options, rate=rate))

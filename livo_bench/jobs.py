@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 
+from livo_bench.acceleration import choose
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
 from livo_bench.catalog import (
     LoadedMethod,
@@ -77,6 +78,7 @@ def prepare(
     protocol: str = OURS,
     scorer: str | None = None,
     independent_reference: bool = False,
+    switches: Sequence[str] = (),
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -111,7 +113,8 @@ def prepare(
     if scorer is not None:
         card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
     device, dtype = find_device(device), dtype or card.dtype
-    session = Session(card, seed, device, dtype, runs, files, conventions, stand_in)
+    thrown = choose(switches)
+    session = Session(card, seed, device, dtype, runs, files, conventions, stand_in, thrown)
     own_list = "" if prompts is None else list_name(prompts)
     jobs = []
     for task_card, subsets in tasks:

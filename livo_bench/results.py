@@ -250,6 +250,7 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
             "block": model.block,
             "dtype": session.dtype,
             "device": session.device,
+            "switches": list(session.switches),
         },
         "scorers": sorted({judge.id for judge in job.judges.values()}),
         "versions": {name: version(name) for name in PACKAGES}

@@ -63,6 +63,7 @@ def run(
     protocol: str = OURS,
     scorer: str | None = None,
     independent_reference: bool = False,
+    switches: Sequence[str] = (),
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -82,6 +83,7 @@ def run(
             are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
         independent_reference: Also compare with the unaligned model's images from other noise, the
             next `images` indices of each prompt, which are sampled for this.
+        switches: What makes the engine faster, see `acceleration`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -105,6 +107,7 @@ def run(
         protocol,
         scorer,
         independent_reference,
+        switches,
     )
     works = _works(session, jobs)
     cost = _estimate(session, (work.block for work in works))
@@ -158,6 +161,7 @@ def plan(
     protocol: str = OURS,
     scorer: str | None = None,
     independent_reference: bool = False,
+    switches: Sequence[str] = (),
     rate: float | None = None,
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
@@ -178,6 +182,7 @@ def plan(
         protocol: Likewise.
         scorer: Likewise.
         independent_reference: Likewise.
+        switches: Likewise.
         rate: Images sampled and judged per second; the card's when None.
     """
     session, jobs = prepare(
@@ -194,6 +199,7 @@ def plan(
         protocol,
         scorer,
         independent_reference,
+        switches,
     )
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = {block.id: block for block in batches}

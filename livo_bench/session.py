@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,8 @@ class Session:
     protocol: ProtocolCard = field(default_factory=lambda: protocol_card(OURS))
     stand_in: str | None = None
     """Role of a judge that is not the model's own. Then stored images are judged, and none made."""
+    switches: Sequence[str] = ()
+    """What makes the engine faster, see `acceleration`."""
 
     @cached_property
     def results(self) -> Path:
@@ -70,7 +72,9 @@ class Session:
         """The generator, loaded when first needed."""
         from livo_bench import diffusion
 
-        return diffusion.load(self.model.pipeline, self.device, self.dtype, self.files)
+        return diffusion.load(
+            self.model.pipeline, self.device, self.dtype, self.files, self.switches
+        )
 
     @cached_property
     def clip(self) -> ClipEncoder:

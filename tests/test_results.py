@@ -210,6 +210,7 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
         "block": 5,
         "dtype": "float32",
         "device": "cpu",
+        "switches": [],
     }
     bias = aggregates[aggregates["subset"] != "all"]
     assert record["scorers"] == sorted(bias["scorer"].unique())
