@@ -539,7 +539,7 @@ def measure(work: Path) -> None:
     click.echo(card_tables(work))
 
 
-@mini.command(cls=_Example, example="livo-bench mini confusion > confusion.csv")
+@mini.command(cls=_Example, example="livo-bench mini confusion")
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),

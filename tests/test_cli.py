@@ -91,6 +91,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "dtype": None,
                 "runs": Path("./results/runs"),
                 "weights": None,
+                "independent_reference": False,
             },
         )
     ]
