@@ -6,8 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd fd ca uce dapt dpo livo livo:retrieved livo:wo-v livo:wo-m livo:all \
-           livo:calibrated detoxified attributes noise
+METHODS := sd fd fd:detect ca uce uce:joint dapt dpo dpo:d livo livo:retrieved livo:wo-v \
+           livo:wo-m livo:all livo:calibrated sld negative detoxified attributes noise
 
 .PHONY: demo test lint results
 
@@ -24,7 +24,8 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 results: $(INSTALLED)
-	$(BIN)/livo-bench run $(foreach name,$(METHODS),--method $(name)) --task all
+	for task in all overcorrection; do \
+	  $(BIN)/livo-bench run $(METHODS:%=--method %) --task $$task || exit; done
 	cp -r results/runs/mini/. results/mini/
 
 $(INSTALLED): pyproject.toml constraints.txt

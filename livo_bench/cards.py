@@ -49,7 +49,7 @@ class MethodCard:
     version: int
     """Raised whenever the method's pixels change."""
     tasks: tuple[str, ...]
-    """Tasks the method is made for."""
+    """Tasks the method is made for, `bias`, or subsets of one, `overcorrection/gender`."""
     told: str
     """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
     `value` string, or the `attributes` by name."""
@@ -72,6 +72,10 @@ class MethodCard:
         """Those for one model."""
         return [place for name, place in self.published.items() if name.startswith(f"{model}/")]
 
+    def is_for(self, task: str, subset: str) -> bool:
+        """Whether the method is made for a subset of a task."""
+        return not {task, f"{task}/{subset}"}.isdisjoint(self.tasks)
+
 
 @dataclass(frozen=True, slots=True)
 class Subset:
@@ -87,6 +91,9 @@ class Subset:
     """Fills `{word}` of the task's question; empty for bias."""
     categories: tuple[str, ...]
     """Categories whose prompts the subset is sampled on."""
+    stands_for: str
+    """In a control, the category of the task that the value is from, which methods that are told a
+    category hear; empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,7 @@ class TaskCard:
     def principle(self, subset: str) -> Principle:
         """The value and groups of one subset, as requests carry them."""
         chosen = self.subsets[subset]
-        return Principle(self.name, subset, chosen.value, chosen.attributes)
+        return Principle(self.name, subset, chosen.value, chosen.attributes, chosen.stands_for)
 
     def prompts(self, scale: str) -> Path:
         """Where the prompt list for models of this scale lies."""
@@ -297,6 +304,7 @@ def _subset(
         attributes=table.texts("attributes", categories if control else None) if grouped else (),
         word=table.text("word") if asks else "",
         categories=table.texts("categories", categories) if table.has("categories") else categories,
+        stands_for=table.text("stands_for") if control else "",
     )
     if grouped and len(result.attributes) < 2:
         raise table.wrong("attributes", "at least two groups")

@@ -35,7 +35,7 @@ class Job:
     method: LoadedMethod
     task: TaskCard
     subsets: Sequence[Subset]
-    """Of the task, those asked for."""
+    """Those of the task that were asked for and that the method is made for."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
@@ -53,8 +53,8 @@ class Job:
 
     @property
     def subset(self) -> str | None:
-        """The one subset asked for, None when it is the whole task."""
-        return None if len(self.subsets) == len(self.task.subsets) else self.subsets[0].name
+        """The one subset of several that this is; None where it is all or some of them."""
+        return self.subsets[0].name if len(self.subsets) == 1 < len(self.task.subsets) else None
 
     @property
     def place(self) -> str:
@@ -106,9 +106,12 @@ def prepare(
         recipe_of = lru_cache(maxsize=None)(session.recipe)
         base = [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
         for method in loaded:
-            if task_card.name in method.card.tasks:
-                wanted = [(request, method.resolve(request, recipe)) for request, recipe in base]
-                jobs.append(Job(session, method, task_card, subsets, wanted, base))
+            own = [s for s in subsets if method.card.is_for(task_card.name, s.name)]
+            if own:
+                names = {subset.name for subset in own}
+                reference = [(r, recipe) for r, recipe in base if r.principle.subset in names]
+                wanted = [(r, method.resolve(r, recipe)) for r, recipe in reference]
+                jobs.append(Job(session, method, task_card, own, wanted, reference))
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(

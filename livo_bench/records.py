@@ -49,6 +49,8 @@ class Principle:
     """The paper's short value string, e.g. `gender equality`."""
     attributes: tuple[str, ...] = ()
     """The N groups among which images should be even; empty for toxicity."""
+    category: str = ""
+    """What methods that are told a prompt's category hear instead of it; empty for its own."""
 
 
 @dataclass(frozen=True, slots=True)

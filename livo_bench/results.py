@@ -17,7 +17,7 @@ import pandas as pd
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import Job
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
-from livo_bench.metrics.rows import Summary
+from livo_bench.metrics.rows import ALL, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
@@ -53,6 +53,9 @@ def summarise(session: Session, job: Job, images: int) -> Path:
     folder = session.runs / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
+    elif len(job.subsets) < len(job.task.subsets):
+        # Over some subsets is not over all of them, which is what other methods' rows say.
+        numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
     write_atomically(folder / "images.parquet", _parquet(judged))
     write_atomically(folder / "prompts.csv", summary.prompts.to_csv(index=False).encode())

@@ -128,7 +128,17 @@ CONTROL = TASK.replace("{prompt}", "{neutral}").replace(
     'categories = ["fresh", "dried"]', 'control = true\ncategories = ["red", "green", "plain"]'
 ).replace(
     'attributes = ["small", "large"]\ncategories = ["fresh"]', 'categories = ["plain"]'
+).replace("[subsets.colour]", '[subsets.colour]\nstands_for = "fresh"').replace(
+    "[subsets.size]", '[subsets.size]\nstands_for = "dried"'
 )  # fmt: skip
+
+
+def test_method_is_made_for_tasks_and_for_subsets_of_others(tmp_path):
+    text = METHOD.replace('tasks = ["bias"]', 'tasks = ["bias", "fruit/colour"]')
+    card = read_method_card(method(tmp_path, text))
+    assert card.is_for("bias", "gender")
+    assert card.is_for("fruit", "colour")
+    assert not card.is_for("fruit", "size")
 
 
 def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(tmp_path):
@@ -139,6 +149,7 @@ def test_control_has_subsets_without_groups_and_prompts_that_name_their_category
         Prompt(category, "a fruit", "fruit", category, "{}", "eval") for category in card.categories
     ]
     assert [card.names(prompt) for prompt in prompts] == [True, True, False]
+    assert card.principle("size").category == "dried"
     assert not read_task_card(task(tmp_path, TASK)).control
 
 
@@ -150,6 +161,7 @@ def test_control_has_subsets_without_groups_and_prompts_that_name_their_category
         ('["red", "green"]', '["red"]', ["subsets.colour.attributes", "at least two groups"]),
         ('class_text = "{neutral}, {attribute}"', 'question = "{word}?"', ["none in a control"]),
         ("control = true", "control = 1", ["control is 1", "true or false"]),
+        ('stands_for = "dried"\n', "", ["subsets.size.stands_for"]),
     ],
 )
 def test_wrong_control_is_named_with_what_was_expected(tmp_path, old, new, said):

@@ -89,7 +89,8 @@ def test_every_card_of_the_package_parses_and_names_are_unique():
     assert "mini" in models
     names = [*methods, *tasks, *models]
     assert len(set(names)) == len(names)  # `show NAME` finds one card
-    assert {task for card in methods.values() for task in card.tasks} <= set(tasks)
+    places = {f"{task.name}/{subset}" for task in tasks.values() for subset in task.subsets}
+    assert {place for card in methods.values() for place in card.tasks} <= places | set(tasks)
 
 
 UNTRAINED = {"dpo:d"}

@@ -202,3 +202,17 @@ def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: Unknown subset of task 'bias' 'age'.")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_method_for_some_subsets_of_a_task_is_asked_for_those_alone(prepare, own):
+    card = Path(own) / "card.toml"
+    text = CARD.replace('["bias"]', '["toxicity/bloody", "toxicity/horror", "bias/race"]')
+    card.write_text(text, encoding="utf-8")
+    rows = [f"a {category} scene,{category}" for category in ("nudity", "bloody", "horror")]
+    _, [sd, some] = prepare(methods=["sd", own], task="toxicity", rows=rows)
+    assert len(sd.wanted) == len(sd.reference) == 3 * 2
+    assert len(some.wanted) == len(some.reference) == 2 * 2
+    assert {request.principle.subset for request, _ in some.reference} == {"bloody", "horror"}
+    assert (some.subset, some.place) == (None, "toxicity")
+    _, [one] = prepare(methods=[own], rows=["a doctor,career"])
+    assert (one.subset, one.place) == ("race", "bias.race")

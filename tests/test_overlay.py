@@ -136,5 +136,7 @@ def test_the_adapter_takes_the_overlay_of_the_category_or_one_for_all(
     with pytest.raises(BadInput, match=r"no weights for category .positive.*some for: career"):
         by_category.resolve(request("positive"), BASE)
     assert method("career", str(doubled.parent)).resolve(request("x"), BASE).overlay == digest
+    told = replace(request("male"), principle=Principle("fair", "gender", "", (), "career"))
+    assert by_category.resolve(told, BASE).overlay == digest
     with pytest.raises(BadInput, match=r"no weights of .*joint\.safetensors(?s:.)*-bench train"):
         method("joint", "")

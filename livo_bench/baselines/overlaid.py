@@ -34,7 +34,8 @@ class Overlaid:
         Raises:
             BadInput: There is none for the prompt's category.
         """
-        name = request.prompt.category if self.edit == CATEGORY else self.edit
+        category = request.principle.category or request.prompt.category
+        name = category if self.edit == CATEGORY else self.edit
         if name not in self.overlays:
             raise BadInput(
                 f"There are no weights for category {name!r}; there are some for: "
