@@ -238,9 +238,18 @@ def pipeline_need(repository: Repository) -> Need:
 def llava_need(repository: Repository) -> Need:
     """Of a LLaVA with its processor."""
     tokenizer = ("tokenizer.json", "tokenizer_config.json")
-    extras = ("*processor_config.json", "special_tokens_map.json", "added_tokens.json")
-    extras += ("generation_config.json", "chat_template.*")
-    return Need("LLaVA", repository, ("config.json", *tokenizer, "model.safetensors"), extras)
+    return Need(
+        "LLaVA",
+        repository,
+        ("config.json", *tokenizer, "model.safetensors"),
+        (
+            "*processor_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "generation_config.json",
+            "chat_template.*",
+        ),
+    )
 
 
 def value_encoder_need(repository: Repository) -> Need:
