@@ -55,8 +55,7 @@ class Job:
     @property
     def subset(self) -> str | None:
         """The one subset of several that this is; None where it is all or some of them."""
-        [first, *others] = self.subsets
-        return None if others or len(self.task.subsets) == 1 else first.name
+        return self.subsets[0].name if len(self.subsets) == 1 < len(self.task.subsets) else None
 
     @property
     def place(self) -> str:

@@ -117,11 +117,21 @@ class Session:
         return read_confusions(self.model.confusion) if self.model.confusion else {}
 
     def judge(self, task: TaskCard, subset: Subset) -> Scorer:
-        """The judge of one subset.
+        """The judge of one subset; the same object each time, which knows the texts it has read.
 
         In a control, of the prompts that name one of its attributes; the feature network where the
         subset has none.
         """
+        place = (task.name, subset.name)
+        if place not in self._judges:
+            self._judges[place] = self._new_judge(task, subset)
+        return self._judges[place]
+
+    @cached_property
+    def _judges(self) -> dict[tuple[str, str], Scorer]:
+        return {}
+
+    def _new_judge(self, task: TaskCard, subset: Subset) -> Scorer:
         from livo_bench.scorers.attributes import AttributeJudge
         from livo_bench.scorers.hazards import HazardJudge
 

@@ -98,9 +98,9 @@ def plan(
         return _of_images(method, card, rate, (0, most), [said])
     if objective == "fd":
         prompts = sum(_count(card, "bias", split) for split in ("dev", "eval"))
-        seen = fair_diffusion.PILOTS * prompts
-        said = f"images: {fair_diffusion.PILOTS} of each of {prompts:,} prompts = {seen:,}"
-        return _of_images(method, card, rate, (seen, seen), [said])
+        count = fair_diffusion.PILOTS * prompts
+        said = f"images: {fair_diffusion.PILOTS} of each of {prompts:,} prompts = {count:,}"
+        return _of_images(method, card, rate, (count, count), [said])
     if objective == "ca":
         step, images, data = _ablation(method, card)
     elif objective == "dapt":

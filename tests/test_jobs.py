@@ -214,7 +214,7 @@ def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path
     card = tmp_path / "tiny.toml"
     card.write_text(text.replace('"./', f'"{tiny_model.parent}/'), encoding="utf-8")
     with pytest.raises(BadInput, match=rf"empty is not such a model: it has no {marker}\.json"):
-        _ = prepare(model=str(card))[1][0].judges  # looked up before anything is loaded
+        prepare(model=str(card))[1][0].judges  # noqa: B018, looked up before anything loads
 
 
 def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
