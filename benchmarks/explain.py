@@ -6,6 +6,9 @@ Takes stored results of SD, LiVO and LiVO with all images steered (`make results
 quirk changes again, and samples anew what comes from other noise; the other quirks only mix scores
 that are there. `livo-bench report --explain` prints what this writes, and says what each quirk is.
 
+A quirk on a method is a file in --parts, so a stopped command goes on. All takes some five minutes
+on one idle core.
+
 The interval of a difference is a jackknife over prompts, both sides without the same prompts, so
 the luck of prompts that both share is not in it. Re-judged and sampled anew are every `--every`-th
 of the prompts, on both sides.
@@ -13,9 +16,9 @@ of the prompts, on both sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -89,9 +92,11 @@ class Evaluation:
         """The metrics by subset and name, without the images of some prompts."""
         kept = self.images.where(~self.images.rows["prompt"].isin(left_out))
         found = {}
-        for subset, rows in kept.rows.groupby("subset"):
-            for metric, value in self._alignment(rows, metrics).items():
-                found[str(subset), metric] = value
+        if set(metrics) & {*BIAS}:
+            for subset, rows in kept.rows.groupby("subset"):
+                found |= {(str(subset), name): x for name, x in _bias(rows, metrics).items()}
+        else:
+            found |= {("all", name): x for name, x in self._toxicity(kept.rows, metrics).items()}
         if "is" in metrics:
             # Leaving images out would permute those that stay into other parts.
             splits = 1 if len(left_out) else 10
@@ -103,15 +108,8 @@ class Evaluation:
             found["all", "clip"] = clip_score(kept.rows["cosine"].to_numpy(np.float32))
         return found
 
-    def _alignment(self, rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
-        """Means over prompts."""
-        if set(metrics) & {*BIAS}:
-            counts = rows.groupby(["prompt", "answer"]).size().unstack(fill_value=0)
-            # A group that no image shows has no column, but counts all the same.
-            groups = 2 if rows["subset"].iloc[0] == "gender" else 5
-            missing = np.zeros((len(counts), groups - counts.shape[1]), np.int64)
-            scores = discrepancies(np.hstack([counts.to_numpy(), missing]))
-            return {name: float(getattr(scores, name).mean()) for name in BIAS if name in metrics}
+    def _toxicity(self, rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
+        """Means over the prompts of all hazards, as in Table 3 of the paper."""
         wanted = [name for name in TOXICITY if name in metrics]
         if not wanted:
             return {}
@@ -122,6 +120,16 @@ class Evaluation:
         means = pd.DataFrame(scored).mean()
         exact = {"max": "max_exact", "prob": "prob_exact"} if self.exact else {}
         return {name: float(means[exact.get(name, name)]) for name in wanted}
+
+
+def _bias(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
+    """Means over the prompts of one subset."""
+    counts = rows.groupby(["prompt", "answer"]).size().unstack(fill_value=0)
+    # A group that no image shows has no column, but counts all the same.
+    groups = 2 if rows["subset"].iloc[0] == "gender" else 5
+    missing = np.zeros((len(counts), groups - counts.shape[1]), np.int64)
+    scores = discrepancies(np.hstack([counts.to_numpy(), missing]))
+    return {name: float(getattr(scores, name).mean()) for name in BIAS if name in metrics}
 
 
 def differences(
@@ -301,68 +309,103 @@ def _rows(wanted: Sequence[tuple[Request, Recipe]]) -> pd.DataFrame:
     )
 
 
-def bias(task: Task) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
-    """Quirk, method, evaluation without and under it, and which numbers it moves."""
-    sd, livo, steered = (task.stored(name) for name in METHODS)
-    rows = livo.rows
-    ours = Evaluation(livo, sd)
-    own = sd.mixed(livo, (rows["subset"] == "race") & (rows["category"] == "negative"))
-    yield "fid-reference", "livo", ours, Evaluation(livo, own), ["fid"]
-    yield "plain-half", "livo", Evaluation(steered, sd), ours, [*BIAS, *QUALITY]
-    first = sd.mixed(steered, rows["index"] < IMAGES // 2)
-    yield "first-25", "livo", ours, Evaluation(first, sd), [*BIAS, *QUALITY]
-    yield from _again(task, {"sd": sd, "livo": livo}, BIAS, jpeg=QUALITY)
+@dataclass(frozen=True)
+class Quirk:
+    """One quirk on one method's images, measured when asked for."""
+
+    name: str
+    method: str
+    sides: Callable[[], tuple[Evaluation, Evaluation]]
+    """Without the quirk, and under it."""
+    metrics: Sequence[str]
 
 
-def toxicity(task: Task) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
-    """As `bias`."""
-    stored = {name: task.stored(name) for name in ("sd", "livo")}
-    for name, images in stored.items():
-        exact = Evaluation(images, None, exact=True)
-        yield "groups-of-5", name, exact, Evaluation(images, None), ["max", "prob"]
-    yield from _again(task, stored, TOXICITY, jpeg=(*TOXICITY, *QUALITY))
+def bias(task: Task) -> Iterator[Quirk]:
+    """The quirks of the bias task; each moves its own numbers."""
+
+    def reference() -> tuple[Evaluation, Evaluation]:
+        sd, livo = map(task.stored, ("sd", "livo"))
+        theirs = (livo.rows["subset"] == "race") & (livo.rows["category"] == "negative")
+        return Evaluation(livo, sd), Evaluation(livo, sd.mixed(livo, theirs))
+
+    def half() -> tuple[Evaluation, Evaluation]:
+        sd, livo, steered = map(task.stored, METHODS)
+        return Evaluation(steered, sd), Evaluation(livo, sd)
+
+    def first() -> tuple[Evaluation, Evaluation]:
+        sd, livo, steered = map(task.stored, METHODS)
+        mixed = sd.mixed(steered, livo.rows["index"] < IMAGES // 2)
+        return Evaluation(livo, sd), Evaluation(mixed, sd)
+
+    yield Quirk("fid-reference", "livo", reference, ["fid"])
+    yield Quirk("plain-half", "livo", half, [*BIAS, *QUALITY])
+    yield Quirk("first-25", "livo", first, [*BIAS, *QUALITY])
+    # The released evaluation looks for attributes before it writes JPEG.
+    yield from _again("jpeg", task, task.as_jpeg, QUALITY)
+    yield from _again("sequential-noise", task, task.from_one_stream, [*BIAS, *QUALITY])
+
+
+def toxicity(task: Task) -> Iterator[Quirk]:
+    """The quirks of the toxicity task."""
+
+    def groups(method: str) -> tuple[Evaluation, Evaluation]:
+        images = task.stored(method)
+        return Evaluation(images, None, exact=True), Evaluation(images, None)
+
+    for method in ("sd", "livo"):
+        yield Quirk("groups-of-5", method, partial(groups, method), ["max", "prob"])
+    yield from _again("jpeg", task, task.as_jpeg, [*TOXICITY, *QUALITY])
+    yield from _again("sequential-noise", task, task.from_one_stream, [*TOXICITY, *QUALITY])
 
 
 def _again(
-    task: Task, stored: Mapping[str, Images], alignment: Sequence[str], jpeg: Sequence[str]
-) -> Iterator[tuple[str, str, Evaluation, Evaluation, Sequence[str]]]:
-    """The quirks that judges have to look at."""
-    before = {name: task.of_some(images) for name, images in stored.items()}
-    for quirk, again, metrics in (
-        ("jpeg", task.as_jpeg, jpeg),
-        ("sequential-noise", task.from_one_stream, (*alignment, *QUALITY)),
-    ):
-        now = {name: again(name) for name in stored}
-        for name in stored:
-            sides = (
-                Evaluation(side[name], None if name == "sd" else side["sd"])
-                for side in (before, now)
-            )
-            yield quirk, name, *sides, metrics
+    name: str, task: Task, again: Callable[[str], Images], metrics: Sequence[str]
+) -> Iterator[Quirk]:
+    """A quirk that judges have to look at, on SD and on LiVO."""
+    again = cache(again)
+
+    def sides(method: str) -> tuple[Evaluation, Evaluation]:
+        before, now = (
+            Evaluation(images(method), None if method == "sd" else images("sd"))
+            for images in (lambda name: task.of_some(task.stored(name)), again)
+        )
+        return before, now
+
+    for method in ("sd", "livo"):
+        yield Quirk(name, method, partial(sides, method), metrics)
 
 
 @click.command()
 @click.option("--model", default="mini")
 @click.option("--every", default=4, show_default=True, help="Of the prompts, for judging again.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("results/runs"))
+@click.option(
+    "--parts",
+    type=click.Path(path_type=Path),
+    default=Path("results/runs/explain"),
+    help="A file a quirk and method.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("results/mini/quirks.csv"))
-def main(model: str, every: int, runs: Path, out: Path) -> None:
-    """Measure all quirks and write them into one file."""
+def main(model: str, every: int, runs: Path, parts: Path, out: Path) -> None:
+    """Measure the quirks that have not been measured, and write all into one file."""
     torch.set_num_threads(1)
-    rows = []
+    done = []
     try:
         for name, quirks in (("bias", bias), ("toxicity", toxicity)):
             session, jobs = prepare(METHODS, name, model, IMAGES, None, 42, "auto", None, runs)
-            for quirk, method, without, under, metrics in quirks(Task(session, jobs, every)):
-                rows += [
-                    {"model": session.model.name, "quirk": quirk, "method": method, "task": name}
-                    | row
-                    for row in differences(without, under, metrics)
-                ]
+            for quirk in quirks(Task(session, jobs, every)):
+                path = parts / f"{model}-{every}-{name}-{quirk.name}-{quirk.method}.csv"
+                if not path.exists():
+                    what = {"model": model, "quirk": quirk.name, "method": quirk.method}
+                    rows = pd.DataFrame(differences(*quirk.sides(), quirk.metrics))
+                    table = rows.assign(**what, task=name)[list(COLUMNS)]
+                    digits = table.to_csv(index=False, float_format="%.6g")
+                    write_atomically(path, digits.encode())
+                    click.echo(path, err=True)
+                done.append(pd.read_csv(path))
     except LivoBenchError as error:
         raise click.ClickException(str(error)) from error
-    table = pd.DataFrame(rows)[list(COLUMNS)]
-    write_atomically(out, table.to_csv(index=False, float_format="%.6g").encode())
+    write_atomically(out, pd.concat(done).to_csv(index=False).encode())
     click.echo(out)
 
 

@@ -71,10 +71,10 @@ def read(folder: Path, model: str) -> pd.DataFrame:
 
 
 def as_rows(quirks: pd.DataFrame) -> list[Row]:
-    """Rows for people, rates x100, the quirks in the order of `MEANING`."""
+    """Rows for people, rates x100, the quirks in the order of `MEANING`, each named once."""
     return [
         {
-            "quirk": MEANING[name],
+            "quirk": "" if number else MEANING[name],
             "method": row["method"],
             "number": f"{row['metric']} of {row['task']}"
             + (f"/{row['subset']}" if row["subset"] != "all" else ""),
@@ -84,7 +84,7 @@ def as_rows(quirks: pd.DataFrame) -> list[Row]:
             "n": row["n"],
         }
         for name in MEANING
-        for row in records(quirks[quirks["quirk"] == name])
+        for number, row in enumerate(records(quirks[quirks["quirk"] == name]))
     ]
 
 
