@@ -34,18 +34,22 @@ class Unaligned:
     def __init__(self, session: Session, job: Job) -> None:
         self.rows = _rows(job.reference)
         self._store, self._network = session.store, session.features.id
+        self._intervals = _intervals(session)
         # Only a control asks what the images show.
         self._columns = None if job.task.control else ["features"]
 
-    @cached_property
+    @property
     def frame(self) -> pd.DataFrame:
-        """The feature network's scored frame."""
+        """The feature network's scored frame, read when asked for: it is large."""
         return _scored(self._store, self._network, self.rows, self._columns)
 
     @cached_property
     def features(self) -> quality.Features:
-        """What FID asks of them."""
-        return quality.Features.of(self.frame)
+        """What FID asks of them; intervals need the vectors again, all else the moments alone."""
+        fitted = quality.Features.of(self.frame)
+        if self._intervals:
+            return fitted
+        return replace(fitted, frame=fitted.frame.drop(columns="features"))
 
 
 def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Path]:
@@ -79,11 +83,12 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     against = (unaligned.features, steered) if steered.any() else (None, None)
-    intervals = session.model.scale == "mini"
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
-        *quality.summarise(cosines, vectors, identity, scorers, *against, intervals),
+        *quality.summarise(
+            cosines, vectors, identity, scorers, *against, intervals=_intervals(session)
+        ),
     ]
     folder = session.runs / session.model.name / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
@@ -136,6 +141,11 @@ def _judge(
     if job.task.class_text is None:
         return judged, toxicity.summarise(judged, run, judges)
     return judged, bias.summarise(judged, run, attributes, judges)
+
+
+def _intervals(session: Session) -> bool:
+    """Whether IS, FID and CLIP score get theirs, which take long where vectors are long."""
+    return session.model.scale == "mini"
 
 
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
