@@ -34,18 +34,22 @@ class Unaligned:
     def __init__(self, session: Session, job: Job) -> None:
         self._job, self.rows = job, _rows(job.reference)
         self._store, self._network = session.store, session.features.id
+        self._intervals = _intervals(session)
         # Only a control asks what the images show.
         self._columns = None if job.task.control else ["features"]
 
-    @cached_property
+    @property
     def frame(self) -> pd.DataFrame:
-        """The feature network's scored frame."""
+        """The feature network's scored frame, read when asked for: it is large."""
         return _scored(self._store, self._network, self.rows, self._columns)
 
     @cached_property
     def features(self) -> quality.Features:
-        """What FID asks of them."""
-        return quality.Features.of(self.frame)
+        """What FID asks of them; intervals need the vectors again, all else the moments alone."""
+        fitted = quality.Features.of(self.frame)
+        if self._intervals:
+            return fitted
+        return replace(fitted, frame=fitted.frame.drop(columns="features"))
 
     @cached_property
     def independent(self) -> quality.Features:
@@ -86,7 +90,7 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     reference = _reference(session, job, vectors, unaligned) if steered.any() else None
-    intervals = session.model.scale == "mini"
+    intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
         *_fidelity(session, job, vectors.assign(steered=steered), identity),
@@ -177,6 +181,11 @@ def _reference(
     if not own.any():
         return unaligned.features
     return quality.Features.of(pd.concat([unaligned.frame[~own], vectors[own]]).sort_index())
+
+
+def _intervals(session: Session) -> bool:
+    """Whether IS, FID and CLIP score get theirs, which take long where vectors are long."""
+    return session.model.scale == "mini"
 
 
 def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:

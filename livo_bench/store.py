@@ -224,16 +224,24 @@ class Store:
         keys = list(dict.fromkeys(keys))
         shelf = self._shelf(scorer_id)
         wanted = None if columns is None else ["key", *columns, "unscored"]
-        tables = list(shelf.read(keys, wanted))
+        schemas, tables, matrices = [], [], []
+        for table in shelf.read(keys, wanted):
+            plain, vectors = _split_vectors(table)
+            schemas.append(table.schema)
+            tables.append(plain)
+            matrices.append(vectors)
+            if table.schema != schemas[0]:
+                raise BadInput(
+                    f"The files of {shelf.folder} have different columns, so the scorer changed "
+                    "and its id did not. Give it a new id, or delete that folder and run again."
+                )
         if not tables:
             return pd.DataFrame({"unscored": []}, index=pd.Index([], name="key"), dtype="str")
-        try:
-            frame = pa.concat_tables(tables).to_pandas().set_index("key")
-        except pa.ArrowInvalid as error:
-            raise BadInput(
-                f"The files of {shelf.folder} have different columns, so the scorer changed and "
-                f"its id did not. Give it a new id, or delete that folder and run again. ({error})"
-            ) from error
+        frame = pa.concat_tables(tables).to_pandas()
+        for name in matrices[0]:
+            cells = [row for vectors in matrices for row in vectors[name]]
+            frame.insert(schemas[0].get_field_index(name), name, pd.Series(cells, dtype=object))
+        frame = frame.set_index("key")
         return frame.loc[[key for key in keys if key in frame.index]]
 
     def require_room(self, size: int) -> None:
@@ -523,6 +531,21 @@ def _to_arrow(values: NDArray) -> pa.Array:
     if values.dtype.kind in "OUT":
         return pa.array(values.tolist(), pa.string())
     return pa.array(values)
+
+
+def _split_vectors(table: pa.Table) -> tuple[pa.Table, dict[str, NDArray]]:
+    """A table without its vectors, and these by column, shape `(n, d)`.
+
+    Copied, file by file: what Arrow reads lies in buffers half as large again, and its own
+    `to_pandas` copies all files' vectors at once.
+    """
+    vectors = {
+        field.name: table[field.name].combine_chunks().flatten().to_numpy()
+        .reshape(-1, field.type.list_size).copy()
+        for field in table.schema
+        if pa.types.is_fixed_size_list(field.type)
+    }  # fmt: skip
+    return table.drop_columns(list(vectors)), vectors
 
 
 def _plain_name(name: str) -> str:
