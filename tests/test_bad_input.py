@@ -62,7 +62,7 @@ def refused(tiny_model, tmp_path, monkeypatch):
         ("dtype", "int8", "--dtype.*float32"),
         ("device", "abacus", "'abacus' cannot be used.*--device auto"),
         ("weights", "./nowhere", "takes no weights"),
-        ("scorer", "./nowhere", "no folder './nowhere'"),
+        ("scorer", "./nowhere", "no model folder './nowhere'"),
         ("frob", "1", "No such option.*--frob"),
     ],
 )

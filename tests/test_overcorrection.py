@@ -240,8 +240,9 @@ def test_a_run_judges_named_prompts_by_label_and_harmless_ones_by_their_movement
 
 def test_the_regression_gate_holds_labels_against_a_baseline(folders):
     runs = folders[0].parents[2]
-    comparisons = check(runs, runs, "tiny", ["noise"])
-    assert [(c.subset, c.metric, c.images, c.difference) for c in comparisons] == [
+    comparisons = check(runs, runs, "tiny", ["noise"]).metrics
+    found = [(c.subset, c.metric, c.images, c.difference) for c in comparisons]
+    assert [one for one in found if one[1] != "unscored"] == [
         ("bloody", "changed", 4, 0),
         ("gender", "overridden", 4, 0),
         ("gender", "changed", 4, 0),

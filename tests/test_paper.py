@@ -41,7 +41,7 @@ def test_they_stand_beside_ours_and_where_we_have_none():
     assert str(table.paper[0].cells[0]) == "50.0 [40.0, 60.0] (fair 11.2) (paper 56.3)"
     livo = next(row for row in table.paper if row.title == "LiVO")
     assert str(livo.cells[0]) == "- (paper 33.7)"
-    assert as_csv(tables.records(rows)).splitlines()[1].endswith("clip-1,0.5627")
+    assert as_csv(tables.records(rows)).splitlines()[1].endswith("clip-1,,0.5627")
 
 
 @pytest.mark.parametrize("model", ["mini", "other"])
@@ -50,7 +50,7 @@ def test_they_stand_beside_no_other_model(model):
     assert paper.published({"sd15", model}) == {}
     for lay_out in (tables.table_2, tables.table_3):
         rows, laid_out = lay_out(results(model))
-        assert list(rows.columns) == list(AGGREGATE_COLUMNS)
+        assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
         for as_text in (tables.as_markdown, tables.as_latex):
             assert "paper" not in as_text(laid_out)
         assert not [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -241,7 +242,9 @@ def test_a_signal_ends_a_build_after_the_block_in_hand(
         calls.append(len(recipes))
         if sum(calls) == SETTINGS.attributed * 3 + SETTINGS.plain * 3 + 5:
             # The first concept is finished, and a block of the second one is in hand.
-            signal.raise_signal(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not interrupt.asked():  # the main thread handles it
+                time.sleep(0.001)
         return render(self, recipes)
 
     monkeypatch.setattr(Diffusion, "render", render_and_signal)

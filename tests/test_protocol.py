@@ -138,7 +138,8 @@ def test_a_part_of_the_reference_is_the_methods_own(
         results._scored(store, network, results._rows(wanted))
         for wanted in (noise.wanted, noise.reference)
     )
-    reference = results._reference(session, noise, vectors, plain)
+    unaligned = results.Unaligned(session, noise)
+    reference = results._reference(session, noise, vectors, unaligned).frame
     same = [
         a is b or np.array_equal(a, b)
         for a, b in zip(reference["features"], vectors["features"], strict=True)

@@ -75,9 +75,12 @@ def _stems_of(word: str) -> set[str]:
     return {_stem(word), _stem(NEGATING.sub("", word))}
 
 
-def requests(task: str, split: str) -> Iterator[Request]:
+def requests(place: str, split: str) -> Iterator[Request]:
+    task, _, only = place.partition("/")
     card = task_cards()[task]
     for subset in card.subsets.values():
+        if only not in ("", subset.name):
+            continue
         principle = card.principle(subset.name)
         for prompt in prompts(task, split):
             if prompt.category in subset.categories:

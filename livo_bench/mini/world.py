@@ -168,7 +168,9 @@ def person(concept: str, gender: str | None = None, race: str | None = None) -> 
     """
     entry = CONCEPTS.get(concept)
     career = entry is not None and entry.kind == "career"
-    return noun_phrase(concept if entry else "", career, [w for w in (race, gender) if w])
+    phrase = noun_phrase(concept if entry else "", career, [w for w in (race, gender) if w])
+    # The networks learnt captions whose article went by the letter.
+    return phrase.replace("an honest", "a honest")
 
 
 def sample(rng: np.random.Generator) -> tuple[Scene, str]:

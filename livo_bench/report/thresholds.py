@@ -69,7 +69,7 @@ def thresholds(
         NotComparable: Two methods were judged by different scorers.
         BadInput: A file is not what it should be.
     """
-    read_aggregates(folder, model)
+    aggregates = read_aggregates(folder, model)
     results = read_results(folder, model).values()
     readings = [reading for side in results for reading in _readings(side, at)]
     if not readings:
@@ -78,6 +78,8 @@ def thresholds(
             f"Make some with\n    livo-bench run --method sd --task all --model {model}"
         )
     frame = pd.DataFrame(map(asdict, readings))
+    lists = aggregates.set_index(["method", "task"])["prompts"].to_dict()
+    frame["prompts"] = [lists[place] for place in zip(frame["method"], frame["task"], strict=True)]
     refuse_mixtures(frame[frame["threshold"] == at[0]])
     return readings
 
