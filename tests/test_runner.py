@@ -37,7 +37,7 @@ IMAGES = 7
 _load_once = functools.cache(diffusion.load)
 
 
-def load_once(pipeline, device, dtype, files):
+def load_once(pipeline, device, dtype, files, switches=()):
     """The tiny model, loaded once; its methods here name no files."""
     return _load_once(pipeline, device, dtype)
 
