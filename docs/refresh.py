@@ -67,6 +67,12 @@ def trade_off() -> str:
     return _output("report", folder, "--table", "trade-off", "--format", "markdown")
 
 
+def overcorrection() -> str:
+    """What methods do where they should do nothing."""
+    folder = str(ROOT / "results" / "mini")
+    return _output("report", folder, "--table", "overcorrection", "--format", "markdown")
+
+
 def differences() -> str:
     """Every method against the unaligned model, by D1 and Avg. R."""
     results = ROOT / "results" / "mini"
@@ -127,6 +133,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/comparison.md": {
         "trade-off": trade_off,
         "differences": differences,
+        "overcorrection": overcorrection,
         "quirks": quirks,
     },
 }
