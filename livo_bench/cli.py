@@ -401,8 +401,9 @@ def report(
     """Print the tables of the paper, draw its figures, or write a page.
 
     FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
-    the package and is taken from there if none is named: the quirks, the sweeps behind
-    data-efficiency and margins, and the trainings behind convergence.
+    the package and is taken from there if none is named: the quirks and the trainings behind
+    convergence. The sweeps behind data-efficiency and margins are looked for there, too, and are
+    still to be trained: make sweep.
     """
     if form == "html":
         from livo_bench.report import html

@@ -34,17 +34,20 @@ def commands() -> list[str]:
     return [line for line in [*lines, *inline] if line.startswith("livo-bench")]
 
 
+# A command keeps the help option of its first context: that has to be the program's.
+PROGRAM = click.Context(main, **main.context_settings)
+
+
 def parse(line: str) -> None:
     """Refuses what the command line would refuse."""
     command: click.Command = main
-    context = click.Context(main)
     words = shlex.split(line)[1:]
     while isinstance(command, click.Group):
-        name, found, words = command.resolve_command(context, words)
+        name, found, words = command.resolve_command(PROGRAM, words)
         assert found is not None
         assert name is not None
         command = found
-    command.make_context(name, words)
+    command.make_context(name, words, parent=PROGRAM)
 
 
 @pytest.mark.parametrize("line", commands())
@@ -77,7 +80,7 @@ def test_every_command_is_in_the_readme_or_has_an_example() -> None:
         return found
 
     for path, command in leaves(main, "livo-bench"):
-        help_text = command.get_help(click.Context(command))
+        help_text = command.get_help(click.Context(command, parent=PROGRAM))
         assert path in help_text.split("Example:")[1]
 
 
