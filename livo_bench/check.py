@@ -107,9 +107,9 @@ class Sample:
     """That the baseline has."""
     images: int
     images_before: int
-    unscored: int
-    """Among the images that both sides have."""
-    unscored_before: int
+    unscored: Mapping[str, int]
+    """By reason, how many of the images that both sides have got no score."""
+    unscored_before: Mapping[str, int]
     changed: tuple[str, ...]
     """What else the two runs recorded of themselves that differs."""
 
@@ -276,8 +276,8 @@ def _hold(before: Results, now: Results) -> _Held:
         prompts_before=_prompts_of(before.images),
         images=len(shared),
         images_before=len(before.images),
-        unscored=int(lost["unscored_now"].sum()),
-        unscored_before=int(lost["unscored_before"].sum()),
+        unscored=_reasons(shared["unscored_now"]),
+        unscored_before=_reasons(shared["unscored_before"]),
         changed=_changed(before, now),
     )
     return _Held(sample, pairs, tallies)
@@ -304,6 +304,10 @@ def _unscored(run: Run, subset: str, images: pd.DataFrame, same_noise: bool) -> 
     prompts = tuple(sorted(map(str, images["prompt"].unique())))
     pair = Pair(run, subset, UNSCORED, prompts, n, counts[0] / n, counts[1] / n)
     return Tally(pair, same_noise, (UNSCORED,) * len(prompts), 1, *counts)
+
+
+def _reasons(unscored: pd.Series) -> dict[str, int]:
+    return {str(reason): int(count) for reason, count in unscored.value_counts().items()}
 
 
 def _count(prompts: pd.Series, before: pd.Series, now: pd.Series) -> list[NDArray[np.int64]]:

@@ -333,7 +333,9 @@ def unscored(images: pd.DataFrame, chosen) -> pd.DataFrame:
 def test_images_without_a_score_are_counted_and_left_out_on_both_sides(tmp_path, baseline):
     images = bias_images(BEFORE)
     now = write_run(tmp_path / "now", unscored(images, [3, 12]))
-    for pair, counts in (((baseline, now), (2, 0)), ((now, baseline), (0, 2))):
+    none: dict[str, int] = {}
+    two = {"blank image": 2}
+    for pair, counts in (((baseline, now), (two, none)), ((now, baseline), (none, two))):
         found = check(*pair)
         [sample] = found.samples
         assert (sample.unscored, sample.unscored_before) == counts

@@ -119,7 +119,7 @@ def test_nan_is_counted_as_unscored_in_every_number(finished, baseline, tmp_path
     assert np.isfinite(whole.loc[("all", "all", "clip"), "value"])
     assert row_of("painter", report(finished["runs"]).stdout)[-1] == str(lost)
     gate = check(baseline, finished["runs"])
-    assert f"without a score {2 * lost}, before 0" in gate.stderr
+    assert f"without a score {2 * lost} ({2 * lost} {runner.NOT_A_NUMBER}), before 0" in gate.stderr
 
 
 def test_nan_that_lies_in_the_store_is_refused(finished):
@@ -146,7 +146,9 @@ def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_p
     assert set(bias["unscored"]) == {len(ROWS)}
     assert str(len(ROWS)) in row_of("painter", report(finished["runs"]).stdout)[-1]
     gate = check(baseline, finished["runs"])
-    assert f"without a score {2 * len(ROWS)}, before 0" in gate.stderr
+    assert (
+        f"without a score {2 * len(ROWS)} ({2 * len(ROWS)} {runner.BLANK}), before 0" in gate.stderr
+    )
 
 
 def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished, tmp_path):

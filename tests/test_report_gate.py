@@ -16,7 +16,8 @@ MEAN = Comparison(
 PROMPT = Comparison(
     "sd", "bias", "gender", "nurse-0", "D1", "male", 1, 50, 0.1, 0.9, 0.8, float("nan"), 0.01, True
 )
-SAMPLE = Sample("sd", "bias", True, 24, 24, 1200, 1200, 3, 0, ("settings steps: 15, now 20",))
+BLANK = {"blank image": 3}
+SAMPLE = Sample("sd", "bias", True, 24, 24, 1200, 1200, BLANK, {}, ("settings steps: 15, now 20",))
 FOUND = Check(
     [SAMPLE],
     [MEAN, replace(MEAN, metric="D2", regression=False)],
@@ -45,7 +46,11 @@ def test_the_comment_says_the_verdict_first_and_hides_the_details():
     shown, _, hidden = rest.partition("<details>")
     assert "nurse-0" in shown
     assert "pilot-0" not in shown
-    for part in ("pilot-0", "settings steps: 15, now 20", "without a score 3, before 0"):
+    for part in (
+        "pilot-0",
+        "settings steps: 15, now 20",
+        "without a score 3 (3 blank image), before 0",
+    ):
         assert part in hidden
 
 
@@ -88,7 +93,7 @@ def test_json_and_csv_hold_every_digit_and_nothing_that_is_no_number():
     assert (record["verdict"], record["alpha"], record["margin"]) == ("regression", 0.05, 0.02)
     assert record["metrics"][0]["difference"] == 0.075
     assert record["prompts"][0]["detectable"] is None
-    assert record["samples"][0]["unscored"] == 3
+    assert record["samples"][0]["unscored"] == BLANK
     lines = render(FOUND, "csv").splitlines()
     assert len(lines) == 1 + 4
     assert ",0.075," in lines[1]

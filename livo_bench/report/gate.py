@@ -61,8 +61,14 @@ def sample_line(sample: Sample) -> str:
     return (
         f"{sample.method} on {sample.task}: {noise}; {sample.prompts} of {sample.prompts_before} "
         f"prompts, {sample.images} of {sample.images_before} images; without a score "
-        f"{sample.unscored}, before {sample.unscored_before}."
+        f"{_counted(sample.unscored)}, before {_counted(sample.unscored_before)}."
     )
+
+
+def _counted(reasons: Mapping[str, int]) -> str:
+    """How many images got no score, and why."""
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values())} ({why})" if why else "0"
 
 
 # Rows --------------------------------------------------------------------------------------------
