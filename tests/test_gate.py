@@ -7,13 +7,16 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from gate import halve
+from gate import drawn, halve, pooled
 
 from livo_bench.catalog import DATA, task_cards
 from livo_bench.cli import main
+from livo_bench.paired import read_results
 from livo_bench.prompts import COLUMNS, read_task_prompts
+from livo_bench.records import Run
 from livo_bench.runner import run
 
 BASELINE = Path(__file__).parent.parent / "results" / "mini"
@@ -58,6 +61,19 @@ def gate(runs: Path, method: str = "sd", task: str = "bias") -> int:
     assert bool(failed) == (found["verdict"] == "regression") == (result.exit_code == 1)
     assert found["verdict"] in files["md"].read_text(encoding="utf-8").splitlines()[0].lower()
     return result.exit_code
+
+
+def test_reruns_become_one_pool_of_distinct_indices() -> None:
+    [one] = [
+        r for run, r in read_results(BASELINE, "mini").items() if run == Run("mini", "sd", "bias")
+    ]
+    [pool] = pooled([[one], [one], [one]])
+    assert len(pool.images) == 3 * len(one.images)
+    assert not pool.images.duplicated(["subset", "prompt", "index"]).any()
+    last = drawn(pool, np.array([100, 149]), seed=1).images
+    expected = one.images[one.images["index"].isin([0, 49])]
+    assert list(last["label"]) == list(expected["label"])
+    assert set(last["index"]) == {0, 1}
 
 
 def test_the_model_as_it_is_passes_the_committed_reference(
