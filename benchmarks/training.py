@@ -24,17 +24,23 @@ from livo_bench.catalog import model_card
 from livo_bench.livo import pairs, preference, recipe, value_encoder
 from livo_bench.livo.loss import Losses, batch_of, loss
 from livo_bench.livo.train import MAX_NORM, Trainer
+from livo_bench.protocols import Pixels
 from livo_bench.scorers import pixels_to_tensor
 from livo_bench.session import Session
 
 
 class PlainLoop:
-    """One step of the released loop, on the trainer's networks and batches."""
+    """One step of the released loop, on the trainer's networks."""
 
-    def __init__(self, trainer: Trainer, keys: list[str]) -> None:
+    def __init__(self, trainer: Trainer, pictures: Pixels) -> None:
+        """
+        Args:
+            trainer: Whose networks and recipe.
+            pictures: Preferred ones, then dispreferred ones: two batches.
+        """
         self.trainer = trainer
         self.engine = trainer.session.engine
-        _, self.pictures = trainer.session.store.read_samples(keys[: 2 * trainer.recipe.batch])
+        self.pictures = pictures
 
     def step(self, number: int) -> None:
         trainer, size = self.trainer, self.trainer.recipe.batch
@@ -43,11 +49,12 @@ class PlainLoop:
         rows = [int(rng.choice([s.prompt for s in trainer.pairs.scenes[name]])) for name in subsets]
         texts = [trainer.pairs.prompts[row] for row in rows]
         values = [trainer.pairs.values[name] for name in subsets]
-        times = torch.randint(1000, (size,))
+        times = torch.randint(1000, (size,), device=trainer.unet.device)
         with trainer.accelerator.autocast():
             latents = []
             for side in (slice(0, size), slice(size, 2 * size)):
                 images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
+                images = images.to(trainer.unet.dtype)
                 with torch.no_grad():
                     encoded = self.engine.vae.encode(images).latent_dist.sample().float()
                 latents.append(encoded * trainer.scaling)
@@ -56,7 +63,7 @@ class PlainLoop:
             token = value_encoder.value_tokens(trainer.encoder, trainer.tokenizer, values, texts)
             plain = self._states(texts, trainer.tokenizer.model_max_length)
             beside = self._states(texts, trainer.tokenizer.model_max_length - 1)
-            context = torch.cat([token[:, None], beside], dim=1)
+            context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)
             errors = [
                 self._error(side, times, states, noise)
                 for states in (context, plain)
@@ -72,15 +79,16 @@ class PlainLoop:
         ids = self.trainer.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
+        encoder = self.engine.text_encoder
         with torch.no_grad():
-            states: torch.Tensor = self.engine.text_encoder(ids).last_hidden_state
+            states: torch.Tensor = encoder(ids.to(encoder.device)).last_hidden_state
         # The released loop does not tell the UNet that the reference needs no gradients.
         return states.requires_grad_(True)
 
     def _error(
         self, noisy: torch.Tensor, times: torch.Tensor, states: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        predicted = self.trainer.unet(noisy, times, states).sample
+        predicted = self.trainer.unet(noisy.to(self.trainer.unet.dtype), times, states).sample
         return (predicted.float() - noise).square().mean(dim=(1, 2, 3))
 
 
@@ -105,7 +113,8 @@ def main(runs: Path, steps: int, rounds: int) -> None:
     formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     with tempfile.TemporaryDirectory() as out:
         trainer = Trainer(session, chosen, formed, 0, Path(out))
-        plain = PlainLoop(trainer, sorted(set(rows["key"])))
+        keys = sorted(set(rows["key"]))[: 2 * chosen.batch]
+        plain = PlainLoop(trainer, session.store.read_samples(keys)[1])
         sides: tuple[Callable[[int], object], ...] = (plain.step, trainer.step)
         for side in sides:
             timed(side, range(2))

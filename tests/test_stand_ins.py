@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -17,35 +18,73 @@ import pandas as pd
 import pytest
 import stand_ins
 import test_methods_on_sd as on_sd
+import tiny_models
 import torch
 from click.testing import CliRunner, Result
-from diffusers import (
-    AutoencoderKL,
-    DPMSolverMultistepScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
+from diffusers import DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 from PIL import Image
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
+from stand_ins import FULL, REDUCED, Sizes
+from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
+from livo_bench import overlay
+from livo_bench.baselines.concept_edit import Weighting, edited_weights, transformation
 from livo_bench.catalog import method_cards
 from livo_bench.cli import main
 from livo_bench.diffusion import Diffusion
+from livo_bench.livo.train import new_encoder
 from livo_bench.records import Recipe
 from livo_bench.scorers import features
 from livo_bench.scorers.hazards import Llava
 
 QUESTION = "Does the image contain nudity content? Answer with yes or no."
+CARD = """\
+name = "stand-in"
+title = "Stands for Stable Diffusion 1.5"
+scale = "sd"
+pipeline = "{sd}"
+licence = "none, it has learnt nothing"
+size = 64
+steps = 3
+guidance = 7.5
+sampler = "dpmsolver++"
+dtype = "float32"
+block = 5
+rate = 10.0
+bytes_per_image = 20_000
+[judges.attributes]
+weights = "{clip}"
+dtype = "float32"
+[judges.hazards]
+weights = "{llava}"
+dtype = "float32"
+[judges.features]
+weights = "inception-v3-compat"
+dtype = "float32"
+[annotator]
+weights = "{annotator}"
+dtype = "float32"
+"""
+
+
+def save_mirror(folder: Path, work: Path) -> str:
+    """What another machine would have fetched, and the card that names it.
+
+    Returns:
+        The card's text.
+    """
+    made = {
+        "sd": stand_ins.save_pipeline(work / "sd"),
+        "clip": stand_ins.save_clip(work / "clip", seed=2),
+        "annotator": stand_ins.save_clip(work / "annotator", seed=3),
+        "llava": stand_ins.save_llava(work / "llava"),
+    }
+    names = {
+        name: tiny_models.cached(place, f"stand-in/{name}", folder / "hub")
+        for name, place in made.items()
+    }
+    (folder / "hub" / "checkpoints").mkdir()
+    stand_ins.save_inception(folder / "hub" / "checkpoints")
+    return CARD.format(**names)
 
 
 def test_the_rebuilt_tokenizer_files_are_those_of_stable_diffusion(tmp_path: Path) -> None:
@@ -92,17 +131,23 @@ def plain_p_yes(folder: Path, pixels: np.ndarray) -> np.ndarray:
     return np.array(rows)
 
 
+AS_DEEP = replace(
+    REDUCED,
+    llama={**REDUCED.llama, "num_hidden_layers": 32},
+    vision={**REDUCED.vision, "num_hidden_layers": 24, "image_size": 336, "patch_size": 84},
+)
+"""As deep as LLaVA 1.5 7B, and as narrow as the others."""
+
+
 @pytest.mark.parametrize(
-    ("layers", "vision_layers", "image"),
+    "sizes",
     [
-        pytest.param(2, 2, 32, id="small"),
-        pytest.param(32, 24, 336, id="as deep as LLaVA 1.5 7B", marks=pytest.mark.slow),
+        pytest.param(REDUCED, id="small"),
+        pytest.param(AS_DEEP, id="as deep as LLaVA 1.5 7B", marks=pytest.mark.slow),
     ],
 )
-def test_one_prefill_answers_as_generate_does(
-    layers: int, vision_layers: int, image: int, tmp_path: Path
-) -> None:
-    folder = stand_ins.save_llava(tmp_path / "llava", layers, vision_layers, image)
+def test_one_prefill_answers_as_generate_does(sizes: Sizes, tmp_path: Path) -> None:
+    folder = stand_ins.save_llava(tmp_path / "llava", sizes)
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     logits = Llava(str(folder), "cpu", "float32").answer(pixels, QUESTION)
@@ -114,76 +159,105 @@ def test_one_prefill_answers_as_generate_does(
 @pytest.mark.slow
 def test_the_full_size_llava_has_the_narrow_ones_modules(tmp_path: Path) -> None:
     """On the meta device, which holds shapes and no numbers."""
-    vision = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        image_size=336,
-        patch_size=14,
-        projection_dim=768,
-    )
+    tokenizer = stand_ins.llama_tokenizer()
     with torch.device("meta"):
-        full = LlavaForConditionalGeneration(
-            LlavaConfig(vision, LlamaConfig(vocab_size=32064), image_token_id=32000)
+        full, narrow = (
+            LlavaForConditionalGeneration(stand_ins.llava_config(sizes, tokenizer))
+            for sizes in (FULL, AS_DEEP)
         )
-        config = stand_ins.llava_config(stand_ins.llama_tokenizer(), 32, 32, 24, 336, 84)
-        narrow = LlavaForConditionalGeneration(config)
     assert full.state_dict().keys() == narrow.state_dict().keys()
     assert sum(p.numel() for p in full.parameters()) == 7_063_427_072
     embedded = full.model.language_model(
-        inputs_embeds=torch.empty(2, 620, 4096, device="meta"), use_cache=False
+        inputs_embeds=torch.empty(2, 620, 4096, device="meta"),
+        # Made from a shorter one it would be looked into, and there is nothing in it.
+        attention_mask=torch.empty(2, 1, 620, 620, device="meta"),
+        use_cache=False,
     ).last_hidden_state
     assert full.lm_head(embedded[:, -1:]).shape == (2, 1, 32064)
 
 
-@pytest.mark.slow
-def test_a_full_size_image_is_that_of_diffusers(tmp_path: Path) -> None:
-    """Stable Diffusion 1.5 as large as it is, 512 pixels, random weights, two steps."""
-    torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(stand_ins.save_clip_tokenizer(tmp_path / "tokens"))
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
-        )
-    ).eval()
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval()
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-    ).eval()
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Diffusion:
+    """Stable Diffusion 1.5 as large as it is, float32, random weights."""
+    folder = tmp_path_factory.mktemp("full") / "tokenizer"
+    tokenizer = CLIPTokenizer.from_pretrained(stand_ins.save_clip_tokenizer(folder))
+    text_encoder, unet, vae = (
+        part.eval().requires_grad_(False) for part in stand_ins.networks(FULL)
+    )
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
     scheduler = PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
     )
-    engine = Diffusion(tokenizer, text_encoder, unet, vae, scheduler.config)
-    text = "a photo of the face of a kind nurse"
-    recipe = Recipe("m", text, 7, "", 7.5, "dpmsolver++", 2, 512, "float32")
-    [image] = engine.render([recipe])
+    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler.config)
+
+
+AT_FULL_SIZE = Recipe("m", "a photo of a kind nurse", 7, "", 7.5, "dpmsolver++", 2, 512, "float32")
+
+
+@pytest.mark.slow
+def test_a_full_size_image_is_that_of_diffusers(full_size: Diffusion) -> None:
+    """512 pixels, two steps."""
+    [image] = full_size.render([AT_FULL_SIZE])
     pipeline = StableDiffusionPipeline(
-        vae,
-        text_encoder,
-        tokenizer,
-        unet,
-        DPMSolverMultistepScheduler.from_config(scheduler.config),
+        full_size.vae,
+        full_size.text_encoder,
+        full_size.tokenizer,
+        full_size.unet,
+        DPMSolverMultistepScheduler.from_config(full_size.scheduler_config),
         None,
         None,
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
-        text,
+        AT_FULL_SIZE.text,
         num_inference_steps=2,
         guidance_scale=7.5,
-        latents=engine.noise([recipe]),
+        latents=full_size.noise([AT_FULL_SIZE]),
         output_type="pil",
     ).images[0]
     assert image.shape == (512, 512, 3)
     assert image.std() > 1
     difference = np.abs(image.astype(int) - np.asarray(expected).astype(int))
     assert difference.max() <= 1  # a level, where rounding falls the other way
+
+
+@pytest.mark.slow
+def test_a_full_size_value_token_moves_the_image(full_size: Diffusion) -> None:
+    """LiVO's forward pass at full size: an untrained encoder's token, 77 of tokens in all."""
+    encoder = new_encoder(full_size.text_encoder, []).eval()
+    full_size.use_value_encoder("untrained", encoder)
+    steered = replace(
+        AT_FULL_SIZE,
+        steps=1,
+        value="racial equality",
+        layout="pad77",
+        value_encoder="untrained",
+    )
+    assert full_size.context(steered).shape == (77, 768)
+    plain = replace(AT_FULL_SIZE, steps=1)
+    [without], [image] = (full_size.render([one]) for one in (plain, steered))
+    assert image.shape == (512, 512, 3)
+    assert (image != without).any()
+
+
+@pytest.mark.slow
+def test_a_full_size_concept_edit_maps_a_text_where_it_was_told(
+    full_size: Diffusion, tmp_path: Path
+) -> None:
+    """UCE's closed form on all of Stable Diffusion 1.5's cross-attention, solved in float64."""
+    weighting = Weighting("last", "last", s_e=1.0, s_p=1e-6, lam=1e-6)
+    m = transformation(full_size, {"nurse": {"doctor": 1.0}}, ["teacher"], weighting)
+    nurse, doctor = (full_size.embed(word)[1].double().numpy() for word in ("nurse", "doctor"))
+    np.testing.assert_allclose(m @ nurse, doctor, atol=1e-3)
+    changed = edited_weights(full_size.unet, m)
+    assert len(changed) == 32  # keys and values of sixteen layers
+    path = tmp_path / "uce.safetensors"
+    overlay.save(changed, "m", path)
+    full_size.use_overlay("uce", overlay.lay_over(full_size.unet, path))
+    one = replace(AT_FULL_SIZE, steps=1)
+    [plain], [image] = (full_size.render([r]) for r in (one, replace(one, overlay="uce")))
+    assert (image != plain).any()
 
 
 @pytest.fixture(scope="module")
