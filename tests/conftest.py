@@ -1,5 +1,6 @@
 """Switches shared by all tests."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,12 @@ dtype = "float32"
 weights = "./features"
 dtype = "float32"
 """
+
+
+def pytest_configure() -> None:
+    # A shell has what it starts in the background ignore this one, and our commands leave it so.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -216,7 +216,7 @@ def test_report_explains_the_quirks_in_every_form():
 
 
 def found(regression: bool) -> gate.Check:
-    sample = gate.Sample("sd", "bias", True, 24, 24, 1200, 1200, 0, 0, ())
+    sample = gate.Sample("sd", "bias", True, 24, 24, 1200, 1200, {}, {}, ())
     mean = gate.Comparison(
         "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.5, 0.6, 0.1, 0.03, 0.001, regression
     )
