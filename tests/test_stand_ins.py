@@ -263,7 +263,7 @@ def test_a_full_size_concept_edit_maps_a_text_where_it_was_told(
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("mirror")
-    return folder, stand_ins.save_mirror(folder, tmp_path_factory.mktemp("made"))
+    return folder, save_mirror(folder, tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
