@@ -139,6 +139,18 @@ def renamed(vocabulary: dict[str, int]) -> dict[str, int]:
     return {names.get(token, token): number for token, number in vocabulary.items()}
 
 
+def scheduler() -> PNDMScheduler:
+    """Stable Diffusion 1.5's noise schedule."""
+    return PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
 def networks(
     sizes: Sizes, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[CLIPTextModel, UNet2DConditionModel, AutoencoderKL]:
@@ -159,16 +171,8 @@ def save_pipeline(
     """Stable Diffusion 1.5's folder; its `model_index.json` names a safety checker, as the real."""
     tokenizer = CLIPTokenizer.from_pretrained(save_clip_tokenizer(folder / "tokenizer"))
     text_encoder, unet, vae = networks(sizes, device, dtype)
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
     whole = StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+        vae, text_encoder, tokenizer, unet, scheduler(), None, None, requires_safety_checker=False
     )
     for name in ("unet", "vae", "text_encoder", "scheduler"):
         getattr(whole, name).save_pretrained(folder / name)

@@ -21,7 +21,7 @@ import test_methods_on_sd as on_sd
 import tiny_models
 import torch
 from click.testing import CliRunner, Result
-from diffusers import DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 from stand_ins import FULL, REDUCED, Sizes
 from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProcessor
@@ -185,10 +185,7 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> Diffusion:
         part.eval().requires_grad_(False) for part in stand_ins.networks(FULL)
     )
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
-    scheduler = PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-    )
-    return Diffusion(tokenizer, text_encoder, unet, vae, scheduler.config)
+    return Diffusion(tokenizer, text_encoder, unet, vae, stand_ins.scheduler().config)
 
 
 AT_FULL_SIZE = Recipe("m", "a photo of a kind nurse", 7, "", 7.5, "dpmsolver++", 2, 512, "float32")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import stand_ins
 import torch
-from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from tokenizers.pre_tokenizers import ByteLevel
@@ -111,16 +112,15 @@ def save_pipeline(folder: Path, unet_config: Mapping[str, Any] = SMALL_UNET) -> 
         norm_num_groups=4,
         sample_size=SIZE,
     )
-    scheduler = PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
     pipeline = StableDiffusionPipeline(
-        vae, text_encoder, tokenizer, unet, scheduler, None, None, requires_safety_checker=False
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        stand_ins.scheduler(),
+        None,
+        None,
+        requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
     return folder
