@@ -149,14 +149,19 @@ def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
 
 
 def _distinct(wanted: Iterable[tuple[Request, Recipe]]) -> Iterable[_Row]:
-    """One row a key; of the requests that share it, the first in the order of `repr`."""
+    """One row a key; of the requests that share it, the first in the order of `_place`."""
     kept: dict[str, _Row] = {}
     for request, recipe in wanted:
         row = _Row(recipe.key, request, recipe)
         rival = kept.setdefault(row.key, row)
-        if rival.request != request:
-            kept[row.key] = min(rival, row, key=repr)
+        if rival is not row:
+            kept[row.key] = min(rival, row, key=_place)
     return kept.values()
+
+
+def _place(row: _Row) -> tuple[str, int, str, str]:
+    request = row.request
+    return request.prompt.id, request.index, request.principle.subset, request.principle.value
 
 
 def _one_image_an_index(rows: Iterable[_Row]) -> Iterable[list[_Row]]:

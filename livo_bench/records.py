@@ -9,6 +9,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
+from operator import attrgetter
+from typing import Any
 
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
@@ -153,9 +155,8 @@ class Recipe:
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
-        values = ((name, getattr(self, name)) for name in _RECIPE_FIELDS)
-        present = {name: value for name, value in values if value is not None}
-        return _encode(present)
+        values = zip(_RECIPE_FIELDS, _values_of(self), strict=True)
+        return _encode({name: value for name, value in values if value is not None})
 
     @cached_property
     def key(self) -> str:
@@ -166,26 +167,38 @@ class Recipe:
     def stratum(self) -> str:
         """Digest of the recipe without its seed: images that share it are independent draws
         from one distribution."""
-        return _digest(replace(self, seed=0))[:16]
+        return _stratum(_values_of_stratum(self))
 
     @property
     def family(self) -> Recipe:
         """The recipe without seed and the texts that each image has its own of: what must agree
         within one batch."""
-        edit = None if self.edit is None else replace(self.edit, remove="", add="")
-        return replace(self, text="", seed=0, edit=edit)
+        return _family(_values_of_family(self))
 
 
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
+_OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name != "seed")
+_OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")
+_values_of = attrgetter(*_RECIPE_FIELDS)
+_values_of_stratum = attrgetter(*_OF_STRATUM)
+_values_of_family = attrgetter(*_OF_FAMILY)
 _encode = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=asdict
 ).encode
 
 
+# Remembered, because a plan asks for each image's, and images share few.
 @lru_cache(maxsize=4096)
-def _digest(recipe: Recipe) -> str:
-    """Its key; remembered between recipes, of which a prompt's share few."""
-    return recipe.key
+def _stratum(values: tuple[Any, ...]) -> str:
+    return Recipe(**dict(zip(_OF_STRATUM, values, strict=True)), seed=0).key[:16]
+
+
+@lru_cache(maxsize=4096)
+def _family(values: tuple[Any, ...]) -> Recipe:
+    recipe = Recipe(**dict(zip(_OF_FAMILY, values, strict=True)), text="", seed=0)
+    if recipe.edit is None:
+        return recipe
+    return replace(recipe, edit=replace(recipe.edit, remove="", add=""))
 
 
 def recipe_from_json(line: str) -> Recipe:

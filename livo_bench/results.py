@@ -148,7 +148,8 @@ def _judge(
         unaligned: The reference.
     """
     network = session.features.id
-    ids = [job.judges[r.principle.subset, r.prompt.category].id for r, _ in job.wanted]
+    id_of = {place: scorer.id for place, scorer in job.judges.items()}
+    ids = [id_of[r.principle.subset, r.prompt.category] for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
     parts = [
@@ -220,10 +221,10 @@ def _scored(
         Incomplete: A stored score is damaged or gone.
         BadInput: One is not a number, and there is no reason why.
     """
-    scores = store.read_scores(scorer, rows["key"], columns)
-    lost = set(rows["key"]) - set(scores.index)
-    if lost:
-        raise Incomplete(f"{len(lost)} scores of {scorer} are missing. Run the command again.")
+    wanted = rows["key"].unique()
+    scores = store.read_scores(scorer, wanted, columns)
+    if lost := len(wanted) - len(scores):
+        raise Incomplete(f"{lost} scores of {scorer} are missing. Run the command again.")
     numbers = scores[scores["unscored"].isna()].select_dtypes("number")
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(

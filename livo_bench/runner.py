@@ -6,7 +6,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -110,7 +110,7 @@ def run(
         switches,
     )
     works = _works(session, jobs)
-    cost = _estimate(session, (work.block for work in works))
+    cost = _estimate(session, works)
     if scorer is not None and cost.missing:
         raise Incomplete(
             f"{cost.missing:,} of {cost.wanted:,} images are not in "
@@ -121,7 +121,7 @@ def run(
     try:
         return _finish(session, jobs, works, images, model, weights)
     except Stopped as stopped:
-        made = _estimate(session, (work.block for work in works))
+        made = _estimate(session, works)
         stopped.add_note(f"In {session.store.folder}: {made}")
         raise
 
@@ -203,7 +203,7 @@ def plan(
     )
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = {block.id: block for block in batches}
-    made = make_plan(blocks.values(), session.store.sample_keys())
+    made = make_plan(blocks.values(), session.store.sample_keys(blocks.values()))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
     return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
@@ -278,11 +278,14 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
     return scorers
 
 
-def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
+def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
     """The blocks that lack an image or a score."""
-    stored = store.sample_keys()
-    ids = {scorer for work in works for scorer in work.scorers}
-    scored = {scorer: store.score_keys(scorer) for scorer in ids}
+    stored = store.sample_keys([work.block for work in works])
+    judged_by: dict[str, list[Block]] = defaultdict(list)
+    for work in works:
+        for scorer in work.scorers:
+            judged_by[scorer].append(work.block)
+    scored = {scorer: store.score_keys(scorer, blocks) for scorer, blocks in judged_by.items()}
     return [
         work
         for work in works
@@ -291,8 +294,9 @@ def _outstanding(store: Store, works: Iterable[Work]) -> list[Work]:
     ]
 
 
-def _estimate(session: Session, blocks: Iterable[Block]) -> Estimate:
-    plan = make_plan(blocks, session.store.sample_keys())
+def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
+    blocks = [work.block for work in works]
+    plan = make_plan(blocks, session.store.sample_keys(blocks))
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 

@@ -10,8 +10,9 @@ sound:
   write the same rows write the same file, others never touch each other's, and copying two stores
   into one folder merges them.
 - A file is sealed: between its columns and its footer, where no column points, lie 32 bytes, the
-  SHA-256 of all others. Reading rows checks the seal. Reading the index opens just the key column,
-  and checks it against the file's name. (Page checksums are written too, for other readers.)
+  SHA-256 of all others. Reading rows checks the seal, and the keys against the file's name. Reading
+  the index opens just the key column, and nothing where the name says which block it is. (Page
+  checksums are written too, for other readers.)
 - A file that fails its check is set aside as `_<name>.damaged` (Parquet readers skip names that
   begin with an underscore), its rows count as missing, and the next plan makes them again.
 """
@@ -31,7 +32,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from PIL import Image
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
-from livo_bench.plan import id_of_keys
+from livo_bench.plan import Block, id_of_keys
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
 
@@ -102,9 +103,13 @@ class Store:
         self._scores: dict[str, _Shelf] = {}
         self._lock = threading.Lock()
 
-    def sample_keys(self) -> set[str]:
-        """Keys of the stored images, those of other processes included."""
-        return self._samples.keys()
+    def sample_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
+        """Keys of the stored images, those of other processes included.
+
+        Args:
+            blocks: Whose images; all by default. No file is opened to find those of whole blocks.
+        """
+        return self._samples.keys(blocks)
 
     def write_samples(self, recipes: Sequence[Recipe], pixels: Pixels) -> None:
         """Store the images that are not stored yet, in one file.
@@ -166,9 +171,10 @@ class Store:
             for key, line in zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
         }
 
-    def score_keys(self, scorer_id: str) -> set[str]:
-        """Keys of the images this scorer has judged, the unscored ones included."""
-        return self._shelf(scorer_id).keys()
+    def score_keys(self, scorer_id: str, blocks: Collection[Block] | None = None) -> set[str]:
+        """Keys of the images this scorer has judged, the unscored ones included; of some blocks
+        like `sample_keys`."""
+        return self._shelf(scorer_id).keys(blocks)
 
     def write_scores(
         self,
@@ -224,25 +230,36 @@ class Store:
         keys = list(dict.fromkeys(keys))
         shelf = self._shelf(scorer_id)
         wanted = None if columns is None else ["key", *columns, "unscored"]
-        schemas, tables, matrices = [], [], []
+        schemas: list[pa.Schema] = []
+        tables: list[pa.Table] = []
+        matrices: dict[str, NDArray] = {}
+        found = 0
         for table in shelf.read(keys, wanted):
-            plain, vectors = _split_vectors(table)
             schemas.append(table.schema)
-            tables.append(plain)
-            matrices.append(vectors)
             if table.schema != schemas[0]:
                 raise BadInput(
                     f"The files of {shelf.folder} have different columns, so the scorer changed "
                     "and its id did not. Give it a new id, or delete that folder and run again."
                 )
+            # Copied, file by file: what Arrow reads lies in buffers half as large again, and its
+            # own `to_pandas` copies all files' vectors at once.
+            for field in filter(_is_vector, table.schema):
+                rows = table[field.name].combine_chunks().flatten().to_numpy()
+                rows = rows.reshape(-1, field.type.list_size)
+                if field.name not in matrices:
+                    matrices[field.name] = np.empty((len(keys), rows.shape[1]), rows.dtype)
+                matrices[field.name][found : found + len(rows)] = rows
+            tables.append(table.drop_columns(list(matrices)))
+            found += table.num_rows
         if not tables:
             return pd.DataFrame({"unscored": []}, index=pd.Index([], name="key"), dtype="str")
         frame = pa.concat_tables(tables).to_pandas()
-        for name in matrices[0]:
-            cells = [row for vectors in matrices for row in vectors[name]]
-            frame.insert(schemas[0].get_field_index(name), name, pd.Series(cells, dtype=object))
+        for name, matrix in matrices.items():
+            cells = pd.Series(list(matrix[:found]), dtype=object)
+            frame.insert(schemas[0].get_field_index(name), name, cells)
         frame = frame.set_index("key")
-        return frame.loc[[key for key in keys if key in frame.index]]
+        order = frame.index.get_indexer(keys)
+        return frame.iloc[order[order >= 0]]
 
     def require_room(self, size: int) -> None:
         """Check, before anything slow, that this store can be written.
@@ -325,15 +342,24 @@ class _Shelf:
         self.folder = folder
         self._compression = compression
         self._lock = threading.RLock()
-        self._keys_in: dict[str, list[str]] = {}
+        self._keys_in: dict[str, Sequence[str]] = {}
         self._file_of: dict[str, str] = {}
-        """Of the files that hold a key, the first by name: every process reads the same row."""
+        """Of the files that hold a key, the one of a planned block, or else the first by name:
+        processes with the same plan read the same row."""
+        self._planned: set[str] = set()
+        """Names of the files that whole blocks of the plan are stored in."""
         self._opened = False
 
-    def keys(self) -> set[str]:
+    def keys(self, blocks: Collection[Block] | None) -> set[str]:
         with self._lock:
-            self._refresh()
-            return set(self._file_of)
+            if blocks is None:
+                self._refresh()
+                return set(self._file_of)
+            self._find_whole(blocks)
+            wanted = {key for block in blocks for key in block.keys}
+            if not wanted <= self._file_of.keys():
+                self._refresh()
+            return wanted & self._file_of.keys()
 
     def new_rows(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that are not stored yet, each key once."""
@@ -348,7 +374,7 @@ class _Shelf:
         if not table.num_rows:
             return
         keys = table["key"].to_pylist()
-        name = f"{id_of_keys(keys)}.parquet"
+        name = _name_of(keys)
         write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression))
         with self._lock:
             self._add(name, keys)
@@ -383,29 +409,45 @@ class _Shelf:
             return None
         except OSError as error:
             raise _cannot_read(self.folder / name, error) from error
-        if not _seal_holds(data):
-            self._set_aside(name)
-            return None
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+        if _seal_holds(data):
+            table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+            if name == _name_of(table["key"].to_pylist()):
+                return table
+        self._set_aside(name)
+        return None
+
+    def _find_whole(self, blocks: Iterable[Block]) -> None:
+        """Take in the files of whole blocks: their names say what they hold."""
+        names = self._still_there()
+        for block in blocks:
+            name = f"{block.id}.parquet"
+            if name not in self._planned and name in names:
+                self._planned.add(name)
+                self._add(name, block.keys)
 
     def _refresh(self) -> None:
-        """Take in the files that other processes wrote, and drop those that are gone.
+        """Take in the files that other processes wrote.
 
         The caller holds the lock.
         """
         if not self._opened:
             self._opened = True
             sweep(self.folder)
-        names = {name for name in _list(self.folder) if _is_block(name)}
-        if gone := self._keys_in.keys() - names:
-            self._forget(gone)
+        new = self._still_there() - self._keys_in.keys()
         # Opening files is mostly waiting where the folder is far away.
         with ThreadPoolExecutor(8) as pool:
-            for name, keys in pool.map(self._read_index, sorted(names - self._keys_in.keys())):
+            for name, keys in pool.map(self._read_index, sorted(new)):
                 if keys is None:
                     self._set_aside(name)
                 elif keys:
                     self._add(name, keys)
+
+    def _still_there(self) -> set[str]:
+        """The names of all files; those that are gone are forgotten."""
+        names = {name for name in _list(self.folder) if _is_block(name)}
+        if gone := self._keys_in.keys() - names:
+            self._forget(gone)
+        return names
 
     def _read_index(self, name: str) -> tuple[str, list[str] | None]:
         """The keys in a file; none if it is gone, None if it is damaged."""
@@ -423,15 +465,21 @@ class _Shelf:
             if _seal_holds(path.read_bytes()):
                 raise  # the file is sound; this pyarrow lacks something, say a codec
             return name, None
-        return name, keys if path.stem == id_of_keys(keys) else None
+        return name, keys if name == _name_of(keys) else None
 
-    def _add(self, name: str, keys: list[str]) -> None:
+    def _add(self, name: str, keys: Sequence[str]) -> None:
         self._keys_in[name] = keys
         for key in keys:
-            self._file_of[key] = min(name, self._file_of.get(key, name))
+            held = self._file_of.setdefault(key, name)
+            if held is not name:
+                self._file_of[key] = min(held, name, key=self._place)
+
+    def _place(self, name: str) -> tuple[bool, str]:
+        return name not in self._planned, name
 
     def _forget(self, names: Set[str]) -> None:
         with self._lock:
+            self._planned -= names
             for name in names:
                 self._keys_in.pop(name, None)
             self._file_of.clear()
@@ -475,6 +523,10 @@ def _list(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise _cannot_read(folder, error) from error
+
+
+def _name_of(keys: Iterable[str]) -> str:
+    return f"{id_of_keys(keys)}.parquet"
 
 
 def _is_block(name: str) -> bool:
@@ -533,19 +585,8 @@ def _to_arrow(values: NDArray) -> pa.Array:
     return pa.array(values)
 
 
-def _split_vectors(table: pa.Table) -> tuple[pa.Table, dict[str, NDArray]]:
-    """A table without its vectors, and these by column, shape `(n, d)`.
-
-    Copied, file by file: what Arrow reads lies in buffers half as large again, and its own
-    `to_pandas` copies all files' vectors at once.
-    """
-    vectors = {
-        field.name: table[field.name].combine_chunks().flatten().to_numpy()
-        .reshape(-1, field.type.list_size).copy()
-        for field in table.schema
-        if pa.types.is_fixed_size_list(field.type)
-    }  # fmt: skip
-    return table.drop_columns(list(vectors)), vectors
+def _is_vector(field: pa.Field) -> bool:
+    return pa.types.is_fixed_size_list(field.type)
 
 
 def _plain_name(name: str) -> str:

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,8 @@ from PIL import Image
 import livo_bench
 from livo_bench import store as store_module
 from livo_bench.errors import BadInput
-from livo_bench.plan import id_of_keys
-from livo_bench.records import Recipe, recipe_from_json
+from livo_bench.plan import Block, id_of_keys
+from livo_bench.records import Prompt, Recipe, recipe_from_json
 from livo_bench.store import Store, write_atomically
 
 RECIPE = Recipe(
@@ -315,6 +316,44 @@ def test_rows_in_two_files_are_read_from_the_same_one_by_everybody(store, tmp_pa
     assert "b" in fresh.read_scores("judge", keys).index
 
 
+def block_of(start, stop):
+    made = tuple(recipes(start, stop))
+    keys = tuple(keys_of(made))
+    return Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), made, keys)
+
+
+def test_no_file_is_opened_to_find_whole_blocks(store, monkeypatch):
+    write(store, 0, 3)
+    write(store, 3, 5)
+    fresh = Store(store.folder.parents[1], "mini")
+    monkeypatch.setattr(store_module.pq, "ParquetFile", Mock(side_effect=AssertionError))
+    assert fresh.sample_keys([block_of(0, 3)]) == set(keys_of(recipes(0, 3)))
+
+
+def test_rows_of_a_block_are_found_in_whatever_files_they_are(store):
+    write(store, 0, 2)
+    write(store, 0, 5)  # only what is new, in a file of its own
+    blocks = [block_of(0, 5), block_of(5, 8)]
+    fresh = Store(store.folder.parents[1], "mini")
+    assert fresh.sample_keys(blocks) == set(keys_of(recipes(0, 5)))
+    assert fresh.sample_keys([block_of(5, 8)]) == set()
+
+
+def test_the_file_of_a_planned_block_is_read_before_others(store, tmp_path):
+    keys = ["a", "b", "c"]
+    for held, name in ((keys[:2], "some"), (keys, "whole")):
+        apart = Store(tmp_path / name, "mini")
+        apart.write_scores("judge", held, {"from": np.array([name] * len(held))})
+        shutil.copytree(apart.folder, store.folder, dirs_exist_ok=True)
+    block = Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), (), tuple(keys))
+    for also_look_around in (False, True):
+        fresh = Store(tmp_path, "mini")
+        if also_look_around:
+            fresh.score_keys("judge")
+        assert fresh.score_keys("judge", [block]) == set(keys)
+        assert fresh.read_scores("judge", keys)["from"].tolist() == ["whole"] * 3
+
+
 # Damage
 
 
@@ -405,6 +444,17 @@ def test_a_file_under_another_name_is_set_aside(path, caplog):
     store = Store(path.parents[3], "mini")
     assert store.sample_keys() == set(keys_of(recipes(3, 6)))
     assert "copy.parquet is damaged" in caplog.text
+
+
+def test_another_file_under_the_name_of_a_block_is_set_aside_when_read(path, caplog):
+    write(Store(path.parents[3], "mini"), 6, 9)
+    other = path.with_name(f"{block_of(6, 9).id}.parquet")
+    path.write_bytes(other.read_bytes())
+    store = Store(path.parents[3], "mini")
+    assert len(store.sample_keys([block_of(0, 3)])) == 3
+    assert store.read_samples(keys_of(recipes(0, 3)))[0] == {}
+    assert f"{path} is damaged" in caplog.text
+    assert store.sample_keys([block_of(0, 3)]) == set()
 
 
 def test_damaged_scores_are_missing_and_made_again(store, caplog):
@@ -559,6 +609,7 @@ def test_threads_write_and_read_at_once(store):
 WRITER = """
 import os, signal, sys
 from pathlib import Path
+from unittest.mock import Mock
 sys.path[:0] = sys.argv[1:3]
 from test_store import Store, write
 

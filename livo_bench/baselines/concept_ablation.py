@@ -32,7 +32,7 @@ from livo_bench.baselines.training import Training
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import task_cards
 from livo_bench.latents import moments_of
-from livo_bench.plan import form_blocks
+from livo_bench.plan import form_blocks, make_plan
 from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.sampling import images_of, in_parallel
@@ -138,17 +138,13 @@ def _anchors(
 
 def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
     """Make the pictures that are not stored yet."""
-    stored = session.store.sample_keys()
-    blocks = [
-        block
-        for block in form_blocks(wanted, session.model.block)
-        if not stored.issuperset(block.keys)
-    ]
-    if blocks:
+    blocks = form_blocks(wanted, session.model.block)
+    todo = make_plan(blocks, session.store.sample_keys(blocks)).todo
+    if todo:
         done = in_parallel(
             session,
             lambda block: images_of(session, block),
-            blocks,
+            todo,
             lambda block: len(block.keys),
             "sampling anchors",
             "images",

@@ -13,7 +13,7 @@ arXiv:2410.12700, released evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -39,7 +39,7 @@ SPLITS = 10
 """Parts of the set over which IS is averaged."""
 PERMUTATION_SEED = 2020
 """torch-fidelity's default."""
-CHUNK = 2048
+CHUNK = 1024
 """Vectors that are looked at together, in float64."""
 
 Vectors: TypeAlias = Sequence[NDArray[np.float32]] | NDArray[np.float32]
@@ -278,6 +278,7 @@ class Features:
     """See `rows`: `features` holds one vector an image."""
     moments: Moments
     """Of the scored images; an image counts once for each row."""
+    _splits: dict[bytes, tuple[Moments, Features]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Features:
@@ -288,6 +289,24 @@ class Features:
         """
         require_columns(frame, "prompt", "key", "features", "unscored")
         return cls(frame, _moments(frame))
+
+    def split(self, steered: pd.Series, network: pd.DataFrame) -> tuple[Moments, Features]:
+        """What a method left of these images, and the originals of those that it steered.
+
+        Remembered, because many methods steer the same ones.
+
+        Args:
+            steered: Which rows.
+            network: The feature network's scored frame of the method, row by row that of these.
+
+        Returns:
+            Moments of the images that the method left as they are, and the other images.
+        """
+        mask = steered.to_numpy().tobytes()
+        if mask not in self._splits:
+            kept = _moments(network[~steered])
+            self._splits[mask] = kept, Features(self.frame[steered], self.moments - kept)
+        return self._splits[mask]
 
     def without(self, prompts: NDArray[np.object_]) -> Moments:
         """Moments without the images of some prompts."""
@@ -335,20 +354,20 @@ def summarise(
     require_columns(clip, "prompt", "key", "cosine", "unscored")
     require_columns(network, "prompt", "key", "features", "logits", "unscored")
     rows = [_inception_score_row(network, run, scorers[IS], intervals)]
+    score = _clip_score_row(CLIP, clip, run, scorers[CLIP], intervals)
     if reference is None:
-        return [*rows, _clip_score_row(CLIP, clip, run, scorers[CLIP], intervals)]
-    touched = pd.Series(True, network.index) if steered is None else steered
-    own, kept = _moments(network[touched]), _moments(network[~touched])
-    fid = _fid_row(FID, Features(network, own + kept), reference, run, scorers[FID], intervals)
-    rows += [fid, _clip_score_row(CLIP, clip, run, scorers[CLIP], intervals)]
+        return [*rows, score]
     if steered is None:
-        return rows
+        every = Features.of(network)
+        return [*rows, _fid_row(FID, every, reference, run, scorers[FID], intervals), score]
+    own, (kept, originals) = _moments(network[steered]), reference.split(steered, network)
+    fid = _fid_row(FID, Features(network, own + kept), reference, run, scorers[FID], intervals)
+    rows += [fid, score]
     if steered.all():
         fid_steered = replace(fid, metric=FID_STEERED)
     else:
         ours = Features(network[steered], own)
-        theirs = Features(reference.frame[steered], reference.moments - kept)
-        fid_steered = _fid_row(FID_STEERED, ours, theirs, run, scorers[FID], intervals)
+        fid_steered = _fid_row(FID_STEERED, ours, originals, run, scorers[FID], intervals)
     clip_steered = _clip_score_row(CLIP_STEERED, clip[steered], run, scorers[CLIP], intervals)
     return [*rows, fid_steered, clip_steered]
 
