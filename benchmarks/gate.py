@@ -6,7 +6,7 @@
 
 Each makes the images that DIR lacks, prints a table and, with --write, puts it into docs/check.md.
 40 prompts: 24 of bias/gender, 8 of nudity, 8 of bloody. At full size the reruns are 22,000 images,
-which two cores of 9.5 images/s make in 20 minutes; the resampling takes another 10.
+which two cores make in 20 minutes; the resampling takes another 25 on one core that is shared.
 `--prompts 2 --images 20` tries it out.
 """
 
