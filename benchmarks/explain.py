@@ -392,7 +392,7 @@ def main(model: str, every: int, runs: Path, parts: Path, out: Path) -> None:
     done = []
     try:
         for name, quirks in (("bias", bias), ("toxicity", toxicity)):
-            session, jobs = prepare(METHODS, name, model, IMAGES, None, 42, "auto", None, runs)
+            session, jobs = prepare(METHODS, name, model, images=IMAGES, runs=runs)
             for quirk in quirks(Task(session, jobs, every)):
                 path = parts / f"{model}-{every}-{name}-{quirk.name}-{quirk.method}.csv"
                 if not path.exists():

@@ -97,7 +97,7 @@ def profile(prompt: str, images: int) -> dict[str, float]:
         listing = Path(folder) / "prompts.csv"
         listing.write_text(f"text,category\n{prompt},career\n")
         session, jobs = prepare(
-            ["sd"], "bias", "mini", images, listing, 42, "cpu", None, Path(folder)
+            ["sd"], "bias", images=images, prompts=listing, device="cpu", runs=Path(folder)
         )
         recipes = [recipe for _, recipe in jobs[0].wanted][:images]
         prompts = [request.prompt for request, _ in jobs[0].wanted][:images]

@@ -165,9 +165,14 @@ def fill_store(bench: Bench) -> int:
     stored = 0
     for task in PROMPTS:
         session, jobs = prepare(
-            bench.methods, task, str(bench.card), bench.images, bench.prompts(task), 42, "cpu",
-            None, bench.runs,
-        )  # fmt: skip
+            bench.methods,
+            task,
+            str(bench.card),
+            images=bench.images,
+            prompts=bench.prompts(task),
+            device="cpu",
+            runs=bench.runs,
+        )
         works, card = _works(session, jobs), task_cards()[task]
         for work in track(works, f"storing {task}"):
             grey = np.full((len(work.block.keys), 1, 1, 3), 127, np.uint8)

@@ -294,12 +294,10 @@ def limit_of(bench: Bench, prompts: Path) -> float:
         ["sd"],
         f"{TASK}/{SUBSET}",
         str(bench.card(CALL)),
-        1,
-        prompts,
-        42,
-        bench.device,
-        None,
-        bench.work / "runs",
+        images=1,
+        prompts=prompts,
+        device=bench.device,
+        runs=bench.work / "runs",
     )
     flops = flops_of(session.engine, jobs[0].wanted[0][1])
     rate = matrix_rate(bench.device, bench.dtype, 1024 if bench.device == "cpu" else 8192)
@@ -335,7 +333,7 @@ def training_steps(bench: Bench, steps: int) -> tuple[float, float]:
 
 def sharing() -> float:
     """Images that the released scripts make for SD and LiVO over those that ours makes."""
-    _, jobs = prepare(["sd", "livo"], "all", "sd15", 50, None, 42, "cpu", None, Path("none"))
+    _, jobs = prepare(["sd", "livo"], "all", "sd15", device="cpu", runs=Path("none"))
     distinct = {recipe.key for job in jobs for _, recipe in job.wanted}
     return sum(len(job.wanted) for job in jobs) / len(distinct)
 

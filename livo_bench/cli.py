@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from livo_bench.check import Check
+    from livo_bench.jobs import Options
     from livo_bench.report.rows import Row
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -223,10 +224,8 @@ def run(
         raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
     _require_plan(rate, plan)
 
-    options: dict[str, Any] = {
-        "methods": list(methods) or ["sd"],
-        "task": task,
-        "model": model,
+    wanted = list(methods) or ["sd"]
+    options: Options = {
         "images": images,
         "prompts": prompts,
         "seed": seed,
@@ -240,9 +239,9 @@ def run(
         "switches": switches,
     }
     if plan:
-        click.echo(runner.plan(**options, rate=rate))
+        click.echo(runner.plan(methods=wanted, task=task, model=model, rate=rate, **options))
     else:
-        for folder in runner.run(**options):
+        for folder in runner.run(methods=wanted, task=task, model=model, **options):
             click.echo(folder)
 
 

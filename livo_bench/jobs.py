@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import TypedDict
 
 from livo_bench.acceleration import choose
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
@@ -30,6 +31,35 @@ from livo_bench.session import Session, find_device
 from livo_bench.stand_in import put_in
 
 
+class Options(TypedDict, total=False):
+    """What a run may be asked for besides methods, task and model; `prepare` has the defaults."""
+
+    images: int
+    """Per prompt and subset."""
+    prompts: Path | None
+    """A list of one's own instead of the task's evaluation prompts."""
+    seed: int
+    """Base seed of all noise."""
+    device: str
+    """`auto`, `cpu`, `cuda`, ..."""
+    dtype: str | None
+    """Precision of the generator; the card's when None."""
+    runs: Path
+    """Folder of images, scores and results."""
+    weights: str | None
+    """Folder or repository of trained weights, instead of those of the methods."""
+    protocol: str
+    """Conventions of the evaluation, `ours` or `released`."""
+    scorer: str | None
+    """Another judge in place of the model card's own, see `stand_in.put_in`. Stored images are
+    judged, none is made, and the results go to `<runs>/rejudged/<judge>`."""
+    independent_reference: bool
+    """Also compare with the unaligned model's images from other noise, the next `images` indices of
+    each prompt, which are sampled for this."""
+    switches: Sequence[str]
+    """What makes the engine faster, see `acceleration`."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One method on one task."""
@@ -39,6 +69,8 @@ class Job:
     task: TaskCard
     subsets: Sequence[Subset]
     """Of the task, those that were asked for and that the method is made for."""
+    images: int
+    """Per prompt and subset."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with."""
@@ -66,13 +98,14 @@ class Job:
 def prepare(
     methods: Sequence[str],
     task: str,
-    model: str,
-    images: int,
-    prompts: Path | None,
-    seed: int,
-    device: str,
-    dtype: str | None,
-    runs: Path,
+    model: str = "mini",
+    *,
+    images: int = 50,
+    prompts: Path | None = None,
+    seed: int = 42,
+    device: str = "auto",
+    dtype: str | None = None,
+    runs: Path = Path("results/runs"),
     weights: str | None = None,
     protocol: str = OURS,
     scorer: str | None = None,
@@ -81,7 +114,7 @@ def prepare(
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
-    Args as for `runner.run`.
+    Args as for `runner.run`, and see `Options`.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
@@ -133,7 +166,17 @@ def prepare(
                     reference, independent = _under(names, base), _under(names, others)
                 wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
                 jobs.append(
-                    Job(session, method, task_card, own, wanted, reference, independent, own_list)
+                    Job(
+                        session,
+                        method,
+                        task_card,
+                        own,
+                        images,
+                        wanted,
+                        reference,
+                        independent,
+                        own_list,
+                    )
                 )
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}

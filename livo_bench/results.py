@@ -58,7 +58,7 @@ class Unaligned:
         return quality.Features.of(_scored(self._store, self._network, rows, ["features"]))
 
 
-def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Path]:
+def summarise_all(session: Session, jobs: Iterable[Job]) -> list[Path]:
     """Turn the stored scores of jobs into their numbers; the result folders, in order.
 
     The jobs of a task share their reference, which is read and fitted once.
@@ -66,17 +66,16 @@ def summarise_all(session: Session, jobs: Iterable[Job], images: int) -> list[Pa
     folders = []
     for of_task in by_reference(jobs):
         unaligned = Unaligned(session, of_task[0])
-        folders += [summarise(session, job, images, unaligned) for job in of_task]
+        folders += [summarise(session, job, unaligned) for job in of_task]
     return folders
 
 
-def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | None = None) -> Path:
+def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) -> Path:
     """Turn a job's stored scores into its numbers and write its result folder.
 
     Args:
         session: Of the command.
         job: Whose images.
-        images: Per prompt and subset.
         unaligned: Of the job's reference, where it is at hand.
     """
     store, features, clip = session.store, session.features.id, session.clip_score.id
@@ -122,7 +121,7 @@ def summarise(session: Session, job: Job, images: int, unaligned: Unaligned | No
         {
             "images.parquet": _parquet(judged),
             "prompts.csv": summary.prompts.to_csv(index=False).encode(),
-            "run.json": json.dumps(_record(session, job, images), indent=2).encode(),
+            "run.json": json.dumps(_record(session, job), indent=2).encode(),
             "aggregates.csv": table.to_csv(index=False).encode(),
         },
     )
@@ -241,7 +240,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _record(session: Session, job: Job, images: int) -> dict[str, object]:
+def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model = session.model
     return {
@@ -252,7 +251,7 @@ def _record(session: Session, job: Job, images: int) -> dict[str, object]:
         "prompts": {"list": job.prompts}
         | prompts.record(request.prompt for request, _ in job.wanted),
         "settings": {
-            "images": images,
+            "images": job.images,
             "seed": session.seed,
             "steps": model.steps,
             "guidance": model.guidance,

@@ -12,16 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
-from livo_bench.cards import OURS, ModelCard
+from livo_bench.cards import ModelCard
 from livo_bench.errors import Incomplete
 from livo_bench.interrupt import Stopped
-from livo_bench.jobs import Job, by_reference, prepare
+from livo_bench.jobs import Job, Options, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
@@ -53,17 +54,7 @@ def run(
     methods: Sequence[str],
     task: str,
     model: str = "mini",
-    images: int = 50,
-    prompts: Path | None = None,
-    seed: int = 42,
-    device: str = "auto",
-    dtype: str | None = None,
-    runs: Path = Path("results/runs"),
-    weights: str | None = None,
-    protocol: str = OURS,
-    scorer: str | None = None,
-    independent_reference: bool = False,
-    switches: Sequence[str] = (),
+    **options: Unpack[Options],
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -71,19 +62,7 @@ def run(
         methods: Names, `name:variant`, or folders; `all` for every built-in one.
         task: Name, `name/subset`, folder, or `all`.
         model: Name, card or diffusers folder.
-        images: Per prompt and subset.
-        prompts: A list of one's own instead of the task's evaluation prompts.
-        seed: Base seed of all noise.
-        device: `auto`, `cpu`, `cuda`, ...
-        dtype: Precision of the generator; the card's when None.
-        runs: Folder of images, scores and results.
-        weights: Folder or repository of trained weights, instead of those of the methods.
-        protocol: Conventions of the evaluation, `ours` or `released`.
-        scorer: Another judge in place of the model card's own, see `stand_in.put_in`. Stored images
-            are judged, none is made, and the results go to `<runs>/rejudged/<judge>`.
-        independent_reference: Also compare with the unaligned model's images from other noise, the
-            next `images` indices of each prompt, which are sampled for this.
-        switches: What makes the engine faster, see `acceleration`.
+        **options: See `Options`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -93,33 +72,18 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
-    session, jobs = prepare(
-        methods,
-        task,
-        model,
-        images,
-        prompts,
-        seed,
-        device,
-        dtype,
-        runs,
-        weights,
-        protocol,
-        scorer,
-        independent_reference,
-        switches,
-    )
+    session, jobs = prepare(methods, task, model, **options)
     works = _works(session, jobs)
     cost = _estimate(session, works)
-    if scorer is not None and cost.missing:
+    if session.stand_in is not None and cost.missing:
         raise Incomplete(
             f"{cost.missing:,} of {cost.wanted:,} images are not in "
             f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
-            + _command(methods, task, model, images, prompts, seed, dtype, runs, weights)
+            + _command(methods, task, model, options)
         )
     session.store.require_room(cost.bytes)
     try:
-        return _finish(session, jobs, works, images, model, weights)
+        return _finish(session, jobs, works, model, options.get("weights"))
     except Stopped as stopped:
         made = _estimate(session, works)
         stopped.add_note(f"In {session.store.folder}: {made}")
@@ -130,7 +94,6 @@ def _finish(
     session: Session,
     jobs: Sequence[Job],
     works: Sequence[Work],
-    images: int,
     model: str,
     weights: str | None,
 ) -> list[Path]:
@@ -140,7 +103,7 @@ def _finish(
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
-            return summarise_all(session, jobs, images)
+            return summarise_all(session, jobs)
     raise Incomplete(
         f"Files in {session.store.folder} are damaged as often as they are written. Check that "
         "disk, or write elsewhere: --runs DIR"
@@ -151,56 +114,22 @@ def plan(
     methods: Sequence[str],
     task: str,
     model: str = "mini",
-    images: int = 50,
-    prompts: Path | None = None,
-    seed: int = 42,
-    device: str = "auto",
-    dtype: str | None = None,
-    runs: Path = Path("results/runs"),
-    weights: str | None = None,
-    protocol: str = OURS,
-    scorer: str | None = None,
-    independent_reference: bool = False,
-    switches: Sequence[str] = (),
     rate: float | None = None,
+    **options: Unpack[Options],
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
 
     Loads no model, and needs no weights of repositories whose commit is named.
 
     Args:
-        methods: This and all that follow as for `run`.
+        methods: As for `run`.
         task: Likewise.
         model: Likewise.
-        images: Likewise.
-        prompts: Likewise.
-        seed: Likewise.
-        device: Not looked at.
-        dtype: Likewise as for `run`.
-        runs: Likewise.
-        weights: Likewise.
-        protocol: Likewise.
-        scorer: Likewise.
-        independent_reference: Likewise.
-        switches: Likewise.
         rate: Images sampled and judged per second; the card's when None.
+        **options: As for `run`; the device is not looked at.
     """
-    session, jobs = prepare(
-        methods,
-        task,
-        model,
-        images,
-        prompts,
-        seed,
-        "cpu",
-        dtype,
-        runs,
-        weights,
-        protocol,
-        scorer,
-        independent_reference,
-        switches,
-    )
+    options["device"] = "cpu"
+    session, jobs = prepare(methods, task, model, **options)
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = {block.id: block for block in batches}
     made = make_plan(blocks.values(), session.store.sample_keys(blocks.values()))
@@ -396,28 +325,11 @@ def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
     return spread
 
 
-def _command(
-    methods: Sequence[str],
-    task: str,
-    model: str,
-    images: int,
-    prompts: Path | None,
-    seed: int,
-    dtype: str | None,
-    runs: Path,
-    weights: str | None,
-) -> str:
-    """The command line of a run."""
-    options = [
-        *(("--method", method) for method in methods),
-        ("--task", task),
-        ("--model", model),
-        ("--images", images),
-        ("--prompts", prompts),
-        ("--seed", seed),
-        ("--dtype", dtype),
-        ("--runs", runs),
-        ("--weights", weights),
-    ]
-    given = [(name, str(value)) for name, value in options if value is not None]
-    return shlex.join(["livo-bench", "run", *(word for option in given for word in option)])
+def _command(methods: Sequence[str], task: str, model: str, options: Options) -> str:
+    """The command line of a run that samples."""
+    words = [word for method in methods for word in ("--method", method)]
+    words += ["--task", task, "--model", model]
+    for name in ("images", "prompts", "seed", "dtype", "runs", "weights"):
+        if (value := options.get(name)) is not None:
+            words += [f"--{name}", str(value)]
+    return shlex.join(["livo-bench", "run", *words])

@@ -125,12 +125,9 @@ def test_a_part_of_the_reference_is_the_methods_own(
         ["sd", "noise"],
         "bias",
         str(tiny_model),
-        50,
-        runs / "prompts.csv",
-        42,
-        "cpu",
-        None,
-        runs,
+        prompts=runs / "prompts.csv",
+        device="cpu",
+        runs=runs,
         protocol="released",
     )
     store, network = session.store, session.features.id

@@ -45,7 +45,7 @@ def options(tiny_model, tmp_path_factory):
 @pytest.fixture
 def prepared(options):
     """Session and jobs of the run."""
-    return prepare(**options, seed=42, dtype=None)
+    return prepare(**options)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_ow
     prepared, half_steered
 ):
     session, _ = prepared
-    aggregates = pd.read_csv(summarise(session, half_steered, IMAGES) / "aggregates.csv")
+    aggregates = pd.read_csv(summarise(session, half_steered) / "aggregates.csv")
     over_all = aggregates[(aggregates["subset"] == "all")].set_index("metric")
     counts = {"": 2 * 3 * IMAGES, "_steered": 2 * 3 * 3}  # the indices 0, 2, 4 of three prompts
     for suffix, count in counts.items():
@@ -185,7 +185,7 @@ def test_content_is_the_class_with_the_largest_stored_logit(prepared, half_steer
     asking = [(request, recipe) for (request, _), (_, recipe) in
               zip(half_steered.wanted, sd.wanted, strict=True)]  # fmt: skip
     plain = replace(sd, method=replace(sd.method, name="sd:asked"), wanted=asking)
-    aggregates = pd.read_csv(summarise(session, plain, IMAGES) / "aggregates.csv")
+    aggregates = pd.read_csv(summarise(session, plain) / "aggregates.csv")
     keys = [recipe.key for _, recipe in sd.wanted]
     logits = session.store.read_scores(session.features.id, keys).loc[keys, "logits"]
     shown = [session.features.classes[np.argmax(each)] for each in logits]
@@ -225,13 +225,13 @@ def test_summing_up_again_writes_the_same_bytes(folder, prepared):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for path in folder.iterdir():
         path.unlink()
-    assert summarise(session, sd, IMAGES) == folder
+    assert summarise(session, sd) == folder
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steered, monkeypatch):
     session, jobs = prepared
-    alone = [summarise(session, job, IMAGES) for job in (*jobs, half_steered)]
+    alone = [summarise(session, job) for job in (*jobs, half_steered)]
     written = [(folder / "aggregates.csv").read_bytes() for folder in alone]
     reads = []
     read_scores = Store.read_scores
@@ -241,7 +241,7 @@ def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steer
         return read_scores(self, scorer, keys, *columns)
 
     monkeypatch.setattr(Store, "read_scores", counted)
-    together = summarise_all(session, [*jobs, half_steered], IMAGES)
+    together = summarise_all(session, [*jobs, half_steered])
     assert together == alone
     assert [(folder / "aggregates.csv").read_bytes() for folder in together] == written
     assert reads.count((session.features.id, ["features"])) == 1
@@ -259,7 +259,7 @@ def test_a_subset_alone_names_itself_in_every_row(options):
 def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(prepared):
     session, [sd, _] = prepared
     variant = replace(sd, method=replace(sd.method, name="sd:slow"))
-    folder = summarise(session, variant, IMAGES)
+    folder = summarise(session, variant)
     assert folder.parent.name == "sd-slow"
     assert set(pd.read_csv(folder / "aggregates.csv")["method"]) == {"sd:slow"}
 
@@ -268,4 +268,4 @@ def test_a_score_that_is_gone_is_not_left_out_silently(prepared):
     session, [sd, _] = prepared
     more = replace(sd, wanted=[(r, replace(c, seed=1)) for r, c in sd.wanted[:1]] + sd.wanted[1:])
     with pytest.raises(Incomplete, match=r"1 scores of clip-score-\w+ are missing"):
-        summarise(session, more, IMAGES)
+        summarise(session, more)

@@ -70,7 +70,8 @@ def options(tiny_model, prompts, tmp_path):
 def unbroken(tiny_model, prompts, tmp_path_factory):
     """The folder of a run of SD that nothing disturbed."""
     runs = tmp_path_factory.mktemp("unbroken")
-    runner.run(["sd"], "bias", str(tiny_model), IMAGES, prompts, device="cpu", runs=runs)
+    options = {"images": IMAGES, "prompts": prompts, "device": "cpu", "runs": runs}
+    runner.run(["sd"], "bias", str(tiny_model), **options)
     return runs
 
 
