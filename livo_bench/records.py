@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -112,13 +112,19 @@ class SemanticGuidance:
     """Decay of the momentum, in [0, 1)."""
 
 
-# No slots, so that a recipe can keep its key: a plan asks for each some five times.
-@dataclass(frozen=True)
-class Recipe:
+class _Keyed:
+    """A place for a recipe's key, which a plan asks for some five times, beside its fields."""
+
+    __slots__ = ("_key",)
+    _key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(_Keyed):
     """Everything that touches the pixels of one image, and nothing else.
 
     Fields that are None are left out of the canonical form, so a new optional field leaves all
-    stored keys valid. No slots, which leave a cached property no place.
+    stored keys valid.
     """
 
     model: str
@@ -158,12 +164,17 @@ class Recipe:
         values = zip(_RECIPE_FIELDS, _values_of(self), strict=True)
         return _encode({name: value for name, value in values if value is not None})
 
-    @cached_property
+    @property
     def key(self) -> str:
         """SHA-256 of the canonical form: the image's address, the same for every method."""
-        return hashlib.sha256(self.canonical().encode()).hexdigest()
+        try:
+            return self._key
+        except AttributeError:
+            key = hashlib.sha256(self.canonical().encode()).hexdigest()
+            object.__setattr__(self, "_key", key)
+            return key
 
-    @cached_property
+    @property
     def stratum(self) -> str:
         """Digest of the recipe without its seed: images that share it are independent draws
         from one distribution."""

@@ -85,10 +85,12 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     rows = _rows(job.wanted)
     # The same requests in the same order.
     steered = rows["key"] != unaligned.rows["key"]
+    # Fitted before the job's own vectors are read: either are large.
+    fitted = unaligned.features if steered.any() else None
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
-    reference = _reference(session, job, vectors, unaligned) if steered.any() else None
+    reference = None if fitted is None else _reference(session, job, vectors, unaligned)
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
