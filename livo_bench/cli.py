@@ -334,16 +334,16 @@ def train(
     weights = train_method(
         method,
         model,
-        seed,
-        data_seed,
-        fraction,
-        gamma_1,
-        gamma_2,
-        steps,
-        device,
-        runs,
-        out,
-        settings or preference.SETTINGS,
+        seed=seed,
+        data_seed=data_seed,
+        fraction=fraction,
+        gamma_1=gamma_1,
+        gamma_2=gamma_2,
+        steps=steps,
+        device=device,
+        runs=runs,
+        out=out,
+        settings=settings or preference.SETTINGS,
     )
     if not processes.first():
         return

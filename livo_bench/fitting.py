@@ -15,18 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 
 from livo_bench import checkpoints, interrupt, processes
+from livo_bench.bars import bar
 from livo_bench.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
@@ -104,8 +96,8 @@ def fit(
     recent: deque[float] = deque(maxlen=50)
     started = saved = time.monotonic()
     writes = processes.first()
-    with _progress(shown=writes) as progress, interrupt.held():
-        bar = progress.add_task(name, total=last, completed=done, loss=math.nan)
+    with bar("loss {task.fields[loss]:.4f}", shown=writes) as progress, interrupt.held():
+        task = progress.add_task(name, total=last, completed=done, loss=math.nan)
         for number in range(done, last):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             for group in optimiser.param_groups:
@@ -124,7 +116,7 @@ def fit(
                 for smooth, parameter in zip(average, parameters, strict=True):
                     smooth.lerp_(parameter.detach(), 1 - decay)
             recent += processes.mean([loss.item()])
-            progress.update(bar, advance=1, loss=sum(recent) / len(recent))
+            progress.update(task, advance=1, loss=sum(recent) / len(recent))
             stopping = interrupt.asked()
             due = time.monotonic() - saved > every_seconds or number + 1 == last
             if writes and (due or stopping):
@@ -154,20 +146,6 @@ def _rate(number: int, steps: int) -> float:
     if number < warm_up:
         return (number + 1) / warm_up
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (number - warm_up) / (steps - warm_up)))
-
-
-def _progress(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=1,
-        disable=not shown,
-    )
 
 
 def write_report(folder: Path, name: str, fit: Fit) -> None:

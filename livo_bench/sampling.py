@@ -8,19 +8,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
+from livo_bench.bars import bar
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import require_unasked
 from livo_bench.plan import Block
@@ -115,14 +106,14 @@ def in_parallel(
         return work(item)
 
     workers = (os.cpu_count() or 1) if session.device == "cpu" else 2
-    with _progress(unit, limit) as progress:
-        bar = progress.add_task(description, total=sum(map(count, items)))
+    with bar(unit, _Speed(limit)) as progress:
+        task = progress.add_task(description, total=sum(map(count, items)))
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
             submitted = {pool.submit(begin, item): item for item in items}
             for future in as_completed(submitted):
                 yield future.result()
-                progress.advance(bar, count(submitted[future]))
+                progress.advance(task, count(submitted[future]))
         finally:
             progress.stop()  # shows the cursor again, which a second signal would leave hidden
             pool.shutdown(cancel_futures=True)
@@ -140,16 +131,3 @@ class _Speed(ProgressColumn):
             return Text()
         share = f", {task.speed / self.limit:.0%} of this device's limit" if self.limit else ""
         return Text(f"{task.speed:.1f}/s{share}")
-
-
-def _progress(unit: str, limit: float | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        _Speed(limit),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from livo_bench.baselines.recipe import objective_of
 from livo_bench.catalog import model_card
@@ -13,20 +14,32 @@ BASELINES = ("ca", "dapt", "fd", "uce")
 """Objectives of methods that train something else than a value encoder."""
 
 
-def train(
-    method: str,
-    model: str = "mini",
-    seed: int = 0,
-    data_seed: int = 42,
-    fraction: float = 1.0,
-    gamma_1: float | None = None,
-    gamma_2: float | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    runs: Path = Path("results/runs"),
-    out: Path | None = None,
-    settings: Path = SETTINGS,
-) -> Path:
+class Options(TypedDict, total=False):
+    """What a training may be asked for besides method and model."""
+
+    seed: int
+    """Of batches and noise."""
+    data_seed: int
+    """Base seed of the pictures that it trains on."""
+    fraction: float
+    """For value encoders, part of each scene's pictures to train on."""
+    gamma_1: float | None
+    """Likewise, the margin of the preferred hinge, for every value; the recipe's when None."""
+    gamma_2: float | None
+    """Likewise of the dispreferred hinge."""
+    steps: int | None
+    """Likewise; the recipe's when None."""
+    device: str
+    """`auto`, `cpu`, `cuda`, ..."""
+    runs: Path
+    """Folder of images and data."""
+    out: Path | None
+    """Folder to write to; `<runs>/training/<model>/<method>` when None."""
+    settings: Path
+    """Of the preference data, for methods that learn from it."""
+
+
+def train(method: str, model: str = "mini", **options: Unpack[Options]) -> Path:
     """Train a method, or go on where an earlier training stopped.
 
     Processes that `accelerate launch` started together share the batches of a recipe.
@@ -34,16 +47,7 @@ def train(
     Args:
         method: Name, variant or folder of a method with a recipe.
         model: Name or card.
-        seed: Of batches and noise.
-        data_seed: Base seed of the pictures that it trains on.
-        fraction: For value encoders, part of each scene's pictures to train on.
-        gamma_1: Likewise, the margin of the preferred hinge; the recipe's when None.
-        gamma_2: Likewise of the dispreferred hinge.
-        steps: Likewise; the recipe's when None.
-        device: `auto`, `cpu`, `cuda`, ...
-        runs: Folder of images and data.
-        out: Folder to write to; `<runs>/training/<model>/<method>` when None.
-        settings: Of the preference data, for methods that learn from it.
+        **options: See `Options`.
 
     Returns:
         What `run` takes as `weights`.
@@ -58,21 +62,25 @@ def train(
     if objective not in BASELINES:
         from livo_bench.livo import train as value_encoders
 
-        folder = value_encoders.train(
-            method,
-            model,
-            seed,
-            data_seed,
-            fraction,
-            gamma_1,
-            gamma_2,
-            steps,
-            device,
-            runs,
-            out,
-            settings,
-        )
-        return folder / "value_encoder"
+        return value_encoders.train(method, model, **options) / "value_encoder"
+    return _train_baseline(method, model, objective, **options)
+
+
+def _train_baseline(
+    method: str,
+    model: str,
+    objective: str,
+    seed: int = 0,
+    data_seed: int = 42,
+    fraction: float = 1.0,
+    gamma_1: float | None = None,
+    gamma_2: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    runs: Path = Path("results/runs"),
+    out: Path | None = None,
+    settings: Path = SETTINGS,
+) -> Path:
     if (fraction, gamma_1, gamma_2, steps) != (1.0, None, None, None):
         raise BadInput(
             f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2 and "

@@ -29,19 +29,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 from transformers import CLIPTextModel
 
 from livo_bench import checkpoints, interrupt, latents, processes
+from livo_bench.bars import bar
 from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
@@ -81,16 +73,8 @@ def train(
     Args:
         method: `livo`, `livo:wo-m`, `dpo`, `dpo:d`, or the folder of a method with a recipe.
         model: Name or card; its preference data is made first, where it is missing.
-        seed: Of batches and noise.
-        data_seed: Base seed of the preference data's pictures.
-        fraction: Part of each scene's pictures to train on.
-        gamma_1: Margin of the preferred hinge, for every value; the recipe's when None.
-        gamma_2: Likewise of the dispreferred hinge.
-        steps: The recipe's when None.
-        device: `auto`, `cpu`, `cuda`, ...
-        runs: Folder of images and data.
-        out: Folder to write to; `<runs>/training/<model>/<method>` when None.
-        settings: Of the preference data, as `preference.build` takes them.
+
+    The others are `training.Options`.
 
     Returns:
         `out`, with `value_encoder/`, `shares.json`, `training.json`, `log.csv`, `dev.csv` and
@@ -264,15 +248,15 @@ class Trainer:
         self.require_precision()
         self.accelerator.init_trackers("tensorboard")
         started = time.monotonic()
-        with _progress(shown=writes) as progress, interrupt.held():
-            bar = progress.add_task("training", total=chosen.steps, completed=done, state="")
+        with bar("{task.fields[state]}", shown=writes) as progress, interrupt.held():
+            task = progress.add_task("training", total=chosen.steps, completed=done, state="")
             for step in range(done, chosen.steps):
                 row = self.step(step)
                 if not writes:
                     continue
                 _append(log, step + 1, [row])
                 self.accelerator.log(row, step=step + 1)
-                progress.update(bar, advance=1, state=_shown(row))
+                progress.update(task, advance=1, state=_shown(row))
                 last = step + 1 == chosen.steps
                 if (step + 1) % chosen.dev == 0 or last:
                     seen = dev.evaluate(self.encoder, list(chosen.coefficients))
@@ -429,20 +413,6 @@ def _shown(row: Mapping[str, float]) -> str:
     shown = [f"{name} {row[name]:.4f} ({row[name] - row[ref]:+.4f})" for name, ref in pairs_of]
     active_shares = f"active {row['active_w']:.0%} {row['active_l']:.0%}"
     return "  ".join([f"loss {row['loss']:.3f}", *shown, active_shares])
-
-
-def _progress(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=2,
-        disable=not shown,
-    )
 
 
 def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None:
