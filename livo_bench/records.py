@@ -18,6 +18,9 @@ LAYOUTS = ("pad77", "train78", "paper")
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
 
+IN_TRAINING = "in training"
+"""Stands in a recipe for the digest of weights that are on no disk yet."""
+
 REJUDGED = "rejudged"
 """Folder of runs that holds the results of other judges than the model card's, a folder each."""
 

@@ -45,7 +45,7 @@ from livo_bench.baselines.training import Training
 from livo_bench.catalog import task_cards
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.prompts import person, read_task_prompts, spread
-from livo_bench.records import PILOT, Prompt
+from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.sampling import in_parallel
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
@@ -58,8 +58,6 @@ TARGETS = ("detoxified", "empty")
 """What a phrase that names a hazard is answered like: the phrase without the word, or no text."""
 EDITS = "edits.json"
 """Every edit's targets, by its name."""
-IN_TRAINING = "in training"
-"""Stands for the digest of an overlay that is on no disk yet."""
 
 Shares = Mapping[str, Mapping[str, float]]
 """By subset, the share of each of its groups among images of a concept."""

@@ -17,12 +17,9 @@ from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import value_tasks
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.prompts import read_task_prompts
-from livo_bench.records import PILOT, Prompt, Recipe
+from livo_bench.records import IN_TRAINING, PILOT, Prompt, Recipe
 from livo_bench.scorers.annotator import Annotation, Annotator
 from livo_bench.session import Session
-
-IN_TRAINING = "in training"
-"""Stands for the digest of an encoder that is on no disk yet."""
 
 Rates = NDArray[np.float64]
 Counts = NDArray[np.int64]
