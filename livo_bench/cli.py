@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from livo_bench import interrupt
-from livo_bench.errors import Incomplete, LivoBenchError, NotComparable
+from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -358,8 +358,7 @@ def train(
 @click.option(
     "--table",
     type=click.Choice(["1", "2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
-    default="2",
-    help="Number in the paper, or one of our own.",
+    help="Number in the paper, or one of our own.  [default: 2]",
 )
 @click.option(
     "--figure",
@@ -389,7 +388,7 @@ def train(
 )
 def report(
     folder: Path | None,
-    table: str,
+    table: str | None,
     figure: str | None,
     explain: bool,
     out: Path | None,
@@ -404,6 +403,15 @@ def report(
     convergence. The sweeps behind data-efficiency and margins are looked for there, too, and are
     still to be trained: make sweep.
     """
+    asked = {
+        "--table": table is not None,
+        "--figure": figure is not None,
+        "--explain": explain,
+        "--format html": form == "html",
+    }
+    if sum(asked.values()) > 1:
+        several = " and ".join(name for name, given in asked.items() if given)
+        raise click.UsageError(f"{several} ask for different things. Leave all but one out.")
     if form == "html":
         from livo_bench.report import html
 
@@ -415,6 +423,11 @@ def report(
     if (figure is None) != (out is None):
         raise click.UsageError("A figure needs a name and a file: --figure NAME --out FILE")
     if figure is not None and out is not None:
+        if form != "table":
+            raise click.UsageError(
+                f"--format {form} is how tables are printed. A figure is what its file ends with: "
+                "--out FILE.svg or FILE.png"
+            )
         _draw_figure(figure, folder, model, out)
         click.echo(out)
         return
@@ -450,7 +463,7 @@ def report(
         "trade-off": tables.trade_off,
         "overcorrection": tables.overcorrection,
         "fid": tables.fid,
-    }[table]
+    }[table or "2"]
     rows, laid_out = lay_out(tables.read_aggregates(folder or Path(RUNS), model))
     if form == "table":
         _print(tables.as_rich(laid_out))
@@ -477,7 +490,9 @@ def _draw_figure(figure: str, folder: Path | None, model: str, out: Path) -> Non
         (curves.margins if figure == "margins" else curves.data_efficiency)(sweeps, out)
 
 
-@main.command(cls=_Example, example="livo-bench check --baseline results/mini --method sd")
+@main.command(
+    cls=_Example, example="livo-bench check --baseline results/mini --method sd --task bias"
+)
 @click.option(
     "--baseline",
     type=click.Path(file_okay=False, path_type=Path),
@@ -537,12 +552,18 @@ def check(
 ) -> None:
     """Compare results with a baseline on the images that both have.
 
-    Exit code 0: pass, 1: regression, 2: wrong usage, 3: not comparable, 4: incomplete.
+    Exit code 0: pass, 1: regression, 2: wrong usage or damaged results, 3: not comparable, 4:
+    incomplete.
     """
     from livo_bench import check as gate
     from livo_bench.baseline import update as update_baseline
     from livo_bench.report import gate as forms
 
+    if update and (files or form != "table"):
+        raise click.UsageError(
+            "--out and --format are for what a check found, and --update checks nothing. Leave "
+            "them out."
+        )
     if not (update or baseline.is_dir()):
         raise click.BadParameter(
             f"There is no folder {baseline}. Make it of the results at hand: add --update",
@@ -558,7 +579,7 @@ def check(
         outcome = gate.check(
             baseline, runs, model, methods, tasks, alpha, margin / 100, prompt_margin / 100
         )
-    except (NotComparable, Incomplete) as error:
+    except (NotComparable, Incomplete, BadInput) as error:
         outcome = error
     for path in files:
         forms.write(outcome, path)
@@ -568,6 +589,8 @@ def check(
     if form not in ("table", "csv"):
         click.echo(forms.render(outcome, form))
     click.echo(f"Error: {outcome}", err=True)
+    if isinstance(outcome, BadInput):
+        sys.exit(2)
     sys.exit(3 if isinstance(outcome, NotComparable) else 4)
 
 

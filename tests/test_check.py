@@ -1,8 +1,12 @@
 """The gate: numbers against those worked out by hand, and its promises against simulations."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from scipy import stats
 from written_results import IMAGES, PROMPTS, TOXIC, bias_images, toxic_images, write_run
 
@@ -13,7 +17,9 @@ from livo_bench.check import (
     detectable_share,
     judge_means,
     judge_prompts,
+    tally_groups,
 )
+from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import Pair
 from livo_bench.records import Run
@@ -143,6 +149,62 @@ def test_of_bias_the_group_that_is_most_frequent_now_is_tested(tmp_path):
     assert not check(before, now).regressions
 
 
+GROUPS = ("asian", "black", "brown", "indian", "white")
+
+
+def race_images(counts: list[tuple[int, ...]]) -> pd.DataFrame:
+    """One prompt for each entry, which says how many images each group has, in their order."""
+    rows = [
+        {
+            "subset": "race",
+            "prompt": f"p{number}",
+            "category": "career",
+            "index": index,
+            "key": f"{number}-{index}",
+            "stratum": "s",
+            "label": label,
+            **{f"p_{group}": float(group == label) for group in GROUPS},
+            "unscored": None,
+        }
+        for number, of_prompt in enumerate(counts)
+        for index, label in enumerate(np.repeat(GROUPS, of_prompt))
+    ]
+    return pd.DataFrame(rows).astype({"unscored": object})
+
+
+EVEN = (20, 20, 20, 20, 20)
+
+
+@pytest.mark.parametrize("seed", [42, 43])
+def test_a_group_that_vanishes_fails_though_no_other_one_grows_much(tmp_path, seed):
+    before = write_run(tmp_path / "before", race_images([EVEN, EVEN]), seed=42)
+    now = write_run(tmp_path / "now", race_images([(25, 25, 25, 25, 0), EVEN]), seed=seed)
+    [found] = check(before, now).regressions
+    assert (found.prompt, found.metric, found.label) == ("p0", "D1", "not white")
+    assert found.difference == pytest.approx(0.25)
+    # Chosen from five groups and their opposites; four tests have half of alpha.
+    fisher = stats.fisher_exact([[0, 100], [20, 80]], alternative="less").pvalue
+    assert found.p == pytest.approx(2 * 4 * 10 * (0.5**20 if seed == 42 else fisher))
+
+
+def test_of_groups_that_are_equally_rare_now_the_one_that_vanished_is_tested(tmp_path):
+    before = write_run(tmp_path / "before", race_images([(0, 25, 25, 25, 25), EVEN]), seed=1)
+    now = write_run(tmp_path / "now", race_images([(0, 0, 33, 33, 34), EVEN]), seed=1)
+    assert check(before, now).prompts[0].difference < 0.1
+    # D1 is 9 points worse: asian was not there before either.
+    [found] = check(before, now, prompt_margin=0.05).regressions
+    assert (found.prompt, found.label) == ("p0", "not black")
+
+
+def test_a_group_that_last_bits_remove_cannot_fail_a_check(tmp_path):
+    # 10 of 100 images, all of one group, go to the largest one: 20 points of D1.
+    before = write_run(tmp_path / "before", race_images([(30, 20, 20, 20, 10), EVEN]), seed=1)
+    now = write_run(tmp_path / "now", race_images([(40, 20, 20, 20, 0), EVEN]), seed=1)
+    found = check(before, now)
+    assert max(one.difference for one in found.prompts) == pytest.approx(0.2)
+    assert [one.p for one in found.prompts] == [1] * 4
+
+
 def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path):
     # One of 50 images of every second prompt crosses the judge's edge: 1 % of all, 2 points of D1
     # at the most, and 10 points in one prompt.
@@ -212,6 +274,26 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert alpha / 3 < alarms < alpha + 3 * error
     # With the margins as they are, unchanged code hardly ever fails.
     assert share_of_alarms(same_noise) < 0.02
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("groups", [2, 5])
+def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(groups, same_noise):
+    # Of the same noise, every image may go to another group: there is nothing to lean on.
+    random = np.random.default_rng(5)
+    rates = random.dirichlet(np.full(groups, 3), size=20_000)
+    prompts = len(rates)
+    before, now = ((random.uniform(size=(N, prompts, 1)) > rates.cumsum(axis=1)).sum(axis=2)
+                   for _ in range(2))  # fmt: skip
+    numbers = np.arange(groups)[:, None, None]
+    was, is_now = before == numbers, now == numbers
+    counts = [part.sum(axis=1) for part in (was, is_now, is_now & ~was)]
+    pair = Pair(RUN, "race", "D1", ("",) * prompts, np.full(prompts, N), *np.zeros((2, prompts)))
+    p = tally_groups(pair, same_noise, [str(number) for number in range(groups)], *counts).p
+    for level in (0.3, 0.1, 0.01):
+        assert np.mean(p <= level) < level + 3 * np.sqrt(level * (1 - level) / prompts)
+    # It is a test, and not one that never fails.
+    assert np.mean(p <= 0.3) > 0.02
 
 
 def test_the_detectable_difference_is_found_four_times_out_of_five():
@@ -316,8 +398,10 @@ def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):
 
 def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
     now = write_run(tmp_path / "now", bias_images([7] * PROMPTS), method="noise")
-    with pytest.raises(Incomplete, match=r"livo-bench run --method sd --task bias --model mini"):
+    with pytest.raises(Incomplete) as error:
         check(baseline, now)
+    command = f"livo-bench run --method sd --task bias --model mini --runs {now}\n"
+    assert command in str(error.value)
     with pytest.raises(Incomplete, match=r"images of sd on bias; asked for were methods: noise"):
         check(baseline, now, methods=["noise"])
 
@@ -418,3 +502,47 @@ def test_a_torn_file_is_named(tmp_path, baseline):
     (baseline / "images.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(BadInput, match=r"Cannot read .*images.parquet"):
         check(baseline, baseline)
+
+
+# On the command line ------------------------------------------------------------------------------
+
+
+def command(*words: object):
+    return CliRunner().invoke(main, ["check", *map(str, words)], catch_exceptions=False)
+
+
+def tear(folder: Path) -> str:
+    (folder / "images.parquet").write_bytes(b"PAR1 torn")
+    return "Cannot read"
+
+
+def lose_a_score(folder: Path) -> str:
+    images = pd.read_parquet(folder / "images.parquet")
+    images.loc[5, "p_yes"] = np.nan
+    images.to_parquet(folder / "images.parquet")
+    return "no valid answer; image 5 of prompt p0"
+
+
+@pytest.mark.parametrize("damage", [tear, lose_a_score])
+def test_damaged_results_are_an_error_that_the_files_tell(tmp_path, damage):
+    for side in ("before", "now"):
+        write_run(tmp_path / side, toxic_counts([5, 10]), **TOXIC)
+    said = damage(tmp_path / "now")
+    files = [tmp_path / f"check.{suffix}" for suffix in ("md", "json", "xml")]
+    out = [word for path in files for word in ("--out", path)]
+    result = command("--baseline", tmp_path / "before", "--runs", tmp_path / "now", *out)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    found = json.loads(files[1].read_text())
+    assert found["verdict"] == "error"
+    assert said in found["message"]
+    assert files[0].read_text().startswith("**livo-bench check: error**")
+    assert '<error type="error"' in files[2].read_text()
+
+
+@pytest.mark.parametrize("options", [["--out", "check.md"], ["--format", "json"]])
+def test_an_update_has_nothing_to_write_down(tmp_path, baseline, options):
+    result = command("--baseline", tmp_path / "new", "--runs", baseline, "--update", *options)
+    assert result.exit_code == 2
+    assert "--out and --format are for what a check found" in result.stderr
+    assert not (tmp_path / "new").exists()

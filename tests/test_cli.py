@@ -169,6 +169,24 @@ def test_a_figure_needs_a_name_and_a_file(arguments):
     assert "--figure NAME --out FILE" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--format", "html", "--figure", "trade-off"), "--figure and --format html"),
+        (("--format", "html", "--table", "2"), "--table and --format html"),
+        (("--explain", "--table", "3"), "--table and --explain"),
+        (("--figure", "trade-off", "--explain"), "--figure and --explain"),
+        (("--figure", "trade-off", "--format", "csv"), "--format csv is how tables are printed"),
+    ],
+)
+def test_report_refuses_what_it_would_ignore(tmp_path, arguments, said):
+    out = tmp_path / "x.svg"
+    result = invoke("report", RESULTS, *arguments, "--out", str(out))
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("figure", ["data-efficiency", "margins"])
 def test_report_draws_sweeps_or_says_how_to_make_them(tmp_path, figure):
     result = invoke("report", str(tmp_path), "--figure", figure, "--out", "x.svg")

@@ -78,7 +78,11 @@ def test_junit_has_a_case_a_metric_and_one_for_the_prompts_of_each():
 
 @pytest.mark.parametrize(
     ("error", "verdict"),
-    [(NotComparable("a < b"), "not comparable"), (Incomplete("c"), "incomplete")],
+    [
+        (NotComparable("a < b"), "not comparable"),
+        (Incomplete("c"), "incomplete"),
+        (BadInput("torn"), "error"),
+    ],
 )
 def test_why_there_is_no_check_is_written_too(error, verdict):
     suite = ElementTree.fromstring(render(error, "junit"))
