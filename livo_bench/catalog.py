@@ -292,6 +292,12 @@ def model_card(spec: str) -> ModelCard:
     known = model_cards()
     if _is_folder(spec):
         folder = _existing_folder(spec, "--model")
+        if folder.name in known:
+            raise BadInput(
+                f"The folder {folder} is called like the model {folder.name!r} of this package, so "
+                "their results could not be told apart. Rename it, or write a card for it: "
+                "--model ./my-model.toml"
+            )
         return _like_sd15(known, folder.name, str(folder))
     if repository := repository_of(spec):
         return _like_sd15(known, repository.id.replace("/", "--"), spec)

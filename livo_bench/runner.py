@@ -329,7 +329,9 @@ def _command(methods: Sequence[str], task: str, model: str, options: Options) ->
     """The command line of a run that samples."""
     words = [word for method in methods for word in ("--method", method)]
     words += ["--task", task, "--model", model]
-    for name in ("images", "prompts", "seed", "dtype", "runs", "weights"):
+    for name in ("images", "prompts", "seed", "dtype", "runs", "weights", "protocol"):
         if (value := options.get(name)) is not None:
             words += [f"--{name}", str(value)]
+    words += ["--independent-reference"] * options.get("independent_reference", False)
+    words += [word for switch in options.get("switches", ()) for word in ("--switch", switch)]
     return shlex.join(["livo-bench", "run", *words])

@@ -56,3 +56,14 @@ def test_they_stand_beside_no_other_model(model):
         assert not [
             cell for table in laid_out for row in table.paper for cell in row.cells if cell.paper
         ]
+
+
+def test_they_stand_beside_results_of_the_released_protocol():
+    _, [table] = tables.table_2(results("sd15@released"))
+    assert table.paper[0].cells[0].paper == "56.3"
+
+
+def test_they_do_not_stand_beside_numbers_of_other_prompts():
+    rows, [table] = tables.table_2(results("sd15").assign(prompts="mine.csv 0123"))
+    assert "paper" not in rows
+    assert not any(cell.paper for row in table.paper for cell in row.cells)

@@ -40,5 +40,5 @@ def test_they_are_read_for_one_model(measured: pd.DataFrame, tmp_path: Path) -> 
     with pytest.raises(Incomplete, match="no quirk of model 'sd15'"):
         quirks.read(tmp_path, "sd15")
     measured.assign(quirk="typo").to_csv(tmp_path / "quirks.csv", index=False)
-    with pytest.raises(BadInput, match="not what it should be"):
+    with pytest.raises(BadInput, match=r"has the quirks typo; expected some of fid-reference"):
         quirks.read(tmp_path, "mini")

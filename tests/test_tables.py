@@ -346,6 +346,47 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
     assert lists == {"sd": "", "livo": OWN, "fd": ""}
 
 
+def made_with(method, **settings):
+    """A number of one method with the conditions that its run recorded."""
+    known = dict.fromkeys((*tables.CONDITIONS, *tables.LAST_BITS), tables.UNKNOWN)
+    return frame(aggregate(method, "gender", "D1", 0.3)).assign(**known | settings)
+
+
+@pytest.mark.parametrize("name", list(tables.CONDITIONS))
+def test_other_conditions_are_not_in_one_table(name):
+    rows = [made_with("sd", **{name: "1"}), made_with("livo", **{name: "2"})]
+    with pytest.raises(NotComparable, match=rf"{name} 1 for method 'sd' and 2 for 'livo'.*--runs"):
+        tables.table_2(pd.concat(rows))
+
+
+def test_conditions_that_are_not_known_differ_from_nothing():
+    rows, [bias] = tables.table_2(pd.concat([made_with("sd", seed="1"), made_with("livo")]))
+    assert bias.note == ""
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_a_table_that_mixes_last_bits_says_so():
+    rows = [made_with("sd", torch="2.14"), made_with("livo", torch="2.15")]
+    _, [bias] = tables.table_2(pd.concat(rows))
+    assert bias.note == "images of different torch (2.14, 2.15) differ in last bits"
+    assert bias.note in tables.as_markdown([bias])
+
+
+def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
+    for method, seed in (("sd", 1), ("livo", 2)):
+        folder = tmp_path / method / "bias"
+        folder.mkdir(parents=True)
+        numbers = frame(aggregate(method, "gender", "D1", 0.3))
+        numbers.to_csv(folder / "aggregates.csv", index=False)
+        record = {"prompts": {}, "settings": {"seed": seed}, "versions": {"torch": "2.15"}}
+        (folder / "run.json").write_text(json.dumps(record))
+    rows = tables.read_aggregates(tmp_path, "mini")
+    assert rows["torch"].tolist() == ["2.15"] * 2
+    assert rows["steps"].tolist() == [tables.UNKNOWN] * 2
+    with pytest.raises(NotComparable, match="seed"):
+        tables.table_2(rows)
+
+
 def test_a_task_without_results_has_no_table():
     toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
     assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]

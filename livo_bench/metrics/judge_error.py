@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.metrics.discrepancy import nearest_in_simplex
 
@@ -104,15 +105,7 @@ def read_confusions(path: Path) -> dict[str, Confusion]:
             than half of its images. More than half in each row makes M diagonally dominant, hence
             invertible (Levy-Desplanques); with less a judge can say nothing of the rates.
     """
-    try:
-        rows = pd.read_csv(path, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"Cannot read the confusion matrices {path}: {error}.") from error
-    if tuple(rows.columns) != COLUMNS:
-        raise BadInput(
-            f"{path} has the columns {', '.join(rows.columns)}; expected {', '.join(COLUMNS)}. "
-            "Make it with livo-bench mini confusion."
-        )
+    rows = read_csv(path, COLUMNS, "Make it with livo-bench mini confusion.")
     return {str(name): _confusion(str(name), part, path) for name, part in rows.groupby("scorer")}
 
 

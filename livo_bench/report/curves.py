@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench.catalog import results_of
+from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.figures import point, require_format, write
 from livo_bench.report.labels import label
@@ -25,6 +27,8 @@ from livo_bench.report.tables import METHOD_TITLES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+DEV_COLUMNS = ("step", "subset", "metric", "value", "n")
+"""Of a training's `dev.csv`."""
 SWEEPS = "sweeps.csv"
 SWEEP_COLUMNS = (
     "model",
@@ -61,18 +65,14 @@ def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
     path = folder / SWEEPS
     if not path.is_file():
         raise Incomplete(
-            f"There is no {path}. Train what it tells of, which takes hours, with\n"
+            f"There is no {path}. Train what it tells of, which takes about two hours, with\n"
             f"    python benchmarks/sweep.py --out {path}"
         )
-    rows = pd.read_csv(path)
-    if tuple(rows.columns) != SWEEP_COLUMNS:
-        raise BadInput(
-            f"{path} has the columns {', '.join(rows.columns)}; expected "
-            f"{', '.join(SWEEP_COLUMNS)}. Make it again: python benchmarks/sweep.py"
-        )
-    of_model = rows[rows["model"] == model]
+    rows = read_csv(path, SWEEP_COLUMNS, "Make it again: python benchmarks/sweep.py")
+    name, _ = results_of(model)
+    of_model = rows[rows["model"] == name]
     if of_model.empty:
-        raise Incomplete(f"{path} has no training of model {model!r}.")
+        raise Incomplete(f"{path} has no training of model {name!r}.")
     return of_model.reset_index(drop=True)
 
 
@@ -84,25 +84,38 @@ def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
 
     Raises:
         Incomplete: There is no training of this model.
-        BadInput: A method was trained twice.
+        BadInput: A method was trained twice, or a file is not what it should be.
     """
     curves = {}
+    name, _ = results_of(model)
     for path in sorted(folder.rglob("dev.csv")):
-        record = path.with_name("training.json")
-        made = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-        if made.get("model") == model:
+        made = _training(path.with_name("training.json"))
+        if made.get("model") == name:
             if made["method"] in curves:
                 raise BadInput(
                     f"{folder} holds several trainings of {made['method']!r}. Point at a folder "
                     "with one of each method."
                 )
-            curves[str(made["method"])] = pd.read_csv(path)
+            again = f"Make it again: livo-bench train --method {made['method']}"
+            curves[str(made["method"])] = read_csv(path, DEV_COLUMNS, again)
     if not curves:
         raise Incomplete(
-            f"There is no training of model {model!r} in {folder}. Train something:\n"
-            f"    livo-bench train --method livo --model {model}"
+            f"There is no training of model {name!r} in {folder}. Train something:\n"
+            f"    livo-bench train --method livo --model {name}"
         )
     return pd.concat(curves, names=["method", None]).reset_index(level="method")
+
+
+def _training(path: Path) -> dict[str, Any]:
+    """What a training recorded of itself; nothing if it did not."""
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"Cannot read {path}: {error}. Delete its folder, and train again: livo-bench train"
+        ) from error
 
 
 def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from livo_bench.catalog import model_card, value_tasks
+from livo_bench.catalog import model_card, results_of, value_tasks
 from livo_bench.errors import Incomplete, NotComparable
 from livo_bench.livo import preference
 from livo_bench.prompts import read_task_prompts
@@ -33,7 +33,7 @@ def table_1(folder: Path, model: str) -> pd.DataFrame:
         Incomplete: There is no preference data.
         NotComparable: There is data that was made in several ways.
     """
-    card = model_card(model)
+    card = model_card(results_of(model)[0])
     data = preference.read(_find(folder, card.name))
     paired = data[data["scene"].isin(preference.paired_scenes(data))]
     rows = []

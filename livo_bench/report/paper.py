@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from livo_bench.catalog import DATA
+from livo_bench.catalog import DATA, results_of
 
 MODEL = "sd15"
 """Name of the card of Stable Diffusion 1.5. Beside results of any other model, above all of the
@@ -44,11 +44,12 @@ Numbers = Mapping[tuple[str, str, str, str], float]
 
 
 def published(models: Collection[str]) -> Numbers:
-    """The paper's numbers where all results are of its model; none otherwise.
+    """The paper's numbers where all results are of its model, under either protocol; none
+    otherwise.
 
     Source: Wang et al. 2024, arXiv:2410.12700, Tables 2 and 3.
     """
-    return _published() if set(models) == {MODEL} else {}
+    return _published() if {results_of(model)[0] for model in models} == {MODEL} else {}
 
 
 @cache

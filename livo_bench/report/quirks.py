@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.paper import PLAIN
 from livo_bench.report.rows import Row
@@ -33,6 +34,8 @@ COLUMNS = (
 )
 """Of the file: a number `without` the quirk and its `value` under it, their difference with its
 95 % interval over prompts, and the images behind each; on the scale of `Aggregate.value`."""
+
+AGAIN = "Make it again: python benchmarks/explain.py"
 
 MEANING = {
     "fid-reference": "FID's reference has the method's own race-negative images in SD's place",
@@ -58,11 +61,11 @@ def read(folder: Path, model: str) -> pd.DataFrame:
             f"There is no {path}. Measure the quirks on results of SD and LiVO:\n"
             f"    python benchmarks/explain.py --out {path}"
         )
-    rows = pd.read_csv(path)
-    if tuple(rows.columns) != COLUMNS or not set(rows["quirk"]) <= MEANING.keys():
+    rows = read_csv(path, COLUMNS, AGAIN)
+    if strange := set(rows["quirk"]) - MEANING.keys():
         raise BadInput(
-            f"{path} is not what it should be; expected the columns {', '.join(COLUMNS)} and the "
-            f"quirks {', '.join(MEANING)}. Make it again: python benchmarks/explain.py"
+            f"{path} has the quirks {', '.join(sorted(strange))}; expected some of "
+            f"{', '.join(MEANING)}. {AGAIN}"
         )
     of_model = rows[rows["model"] == model]
     if of_model.empty:

@@ -17,6 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from livo_bench.catalog import run_options, told
+from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
@@ -47,6 +48,26 @@ METHOD_TITLES = TABLE_2_METHODS | TABLE_3_METHODS
 ALL = "all"
 """The subset over all subsets, and the category over all categories."""
 ABSENT = "-"
+
+CONDITIONS = {
+    "model digest": ("model", "digest"),
+    "task version": ("task", "version"),
+    "seed": ("settings", "seed"),
+    "steps": ("settings", "steps"),
+    "guidance": ("settings", "guidance"),
+    "sampler": ("settings", "sampler"),
+}
+"""What all numbers of a column must have been made with: section and field of `run.json`."""
+LAST_BITS = {
+    "dtype": ("settings", "dtype"),
+    "block": ("settings", "block"),
+    "device": ("settings", "device"),
+    "torch": ("versions", "torch"),
+    "diffusers": ("versions", "diffusers"),
+}
+"""What moves last bits of images alone; a table that mixes it says so."""
+UNKNOWN = ""
+"""Of conditions: `run.json` is missing or does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +240,7 @@ class Table:
     """The methods of the paper, in its order, with or without results."""
     others: tuple[Row, ...]
     note: str = ""
-    """Which list of one's own the prompts are from, if any."""
+    """Which list of one's own the prompts are from, and which of `LAST_BITS` differ, if any."""
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
@@ -230,8 +251,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         model: Name of the model card.
 
     Returns:
-        A frame with `AGGREGATE_COLUMNS` and `prompts`, the list of one's own that the numbers are
-        of, empty for the task's.
+        A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
+        empty for the task's; and `CONDITIONS` and `LAST_BITS` as texts.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -243,7 +264,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             "    livo-bench run --method sd --task bias"
         )
     frames = [
-        read_aggregates_file(path).assign(prompts=_own_list(path.with_name("run.json")))
+        read_aggregates_file(path).assign(**_recorded(path.with_name("run.json")))
         for path in find_aggregates(folder)
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
@@ -257,15 +278,23 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _own_list(record: Path) -> str:
-    if not record.is_file():
-        return ""
+def _recorded(path: Path) -> dict[str, str]:
+    """Under which conditions a run was made."""
+    conditions = CONDITIONS | LAST_BITS
+    if not path.is_file():
+        return dict.fromkeys(("prompts", *conditions), UNKNOWN)
     try:
-        return str(json.loads(record.read_bytes())["prompts"].get("list", ""))
+        record = json.loads(path.read_bytes())
+        prompts = str(record["prompts"].get("list", ""))
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(
-            f"Cannot read {record}: {error!r}. Make it again with livo-bench run."
+            f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
         ) from error
+    found = {
+        name: str(record.get(section, {}).get(field, UNKNOWN))
+        for name, (section, field) in conditions.items()
+    }
+    return {"prompts": prompts, **found}
 
 
 def find_aggregates(folder: Path) -> list[Path]:
@@ -291,18 +320,7 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
     Raises:
         BadInput: It cannot be read, or has other columns than `AGGREGATE_COLUMNS`.
     """
-    try:
-        rows = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
-    if tuple(rows.columns) != AGGREGATE_COLUMNS:
-        raise BadInput(
-            f"{path} has the columns {', '.join(rows.columns)}; expected "
-            f"{', '.join(AGGREGATE_COLUMNS)}. Make it again with livo-bench run."
-        )
-    return rows
+    return read_csv(path, AGGREGATE_COLUMNS, "Make it again with livo-bench run.")
 
 
 def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
@@ -313,12 +331,12 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
-        tables as printed. For the paper's own model both have the paper's numbers, too: in the
-        rows under `paper`, NaN where it prints none.
+        tables as printed. For the paper's own model on the task's prompts both have the paper's
+        numbers, too: in the rows under `paper`, NaN where it prints none.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers or on different prompt lists,
-            or one appears twice.
+        NotComparable: Two methods were judged by different scorers, on different prompt lists or
+            under other `CONDITIONS`, or one appears twice.
     """
     return _lay_out(TABLE_2, aggregates)
 
@@ -352,8 +370,10 @@ def _lay_out(
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
     rows["prompts"] = rows.get("prompts", "")
     refuse_mixtures(rows)
-    published = paper.published(set(rows["model"]))
+    own_prompts = (rows["prompts"] != "").any()
+    published = {} if own_prompts else paper.published(set(rows["model"]))
     laid_out = [_table(layout, rows, published) for layout in layouts]
+    rows = rows.drop(columns=[*CONDITIONS, *LAST_BITS], errors="ignore")
     if published:
         titles = rows["method"].map(METHOD_TITLES)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
@@ -365,10 +385,12 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
     """See that numbers may stand in one table.
 
     Args:
-        rows: With the columns `task`, `subset`, `metric`, `method` and `scorer`.
+        rows: With the columns `task`, `subset`, `metric`, `method`, `scorer` and `prompts`, and
+            `CONDITIONS` where they are known.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, or one appears twice.
+        NotComparable: Two methods were judged by different scorers, on different prompt lists or
+            under other conditions, or one appears twice.
     """
     for (task, subset, metric), column in rows.groupby(["task", "subset", "metric"]):
         where = f"{metric} of {task}/{subset}" if subset != ALL else f"{metric} of {task}"
@@ -391,6 +413,17 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     f"Not in one table: {where} has {_said(first['prompts'])} for method "
                     f"{first['method']!r} and {_said(other['prompts'])} for {other['method']!r}. "
                     "Run both on the same prompts, or write results of a list of your own "
+                    "elsewhere: --runs DIR"
+                )
+        for name in CONDITIONS.keys() & column.columns:
+            known = column[column[name] != UNKNOWN]
+            if known[name].nunique() > 1:
+                (one, its), (another, other) = known.drop_duplicates(name)[
+                    ["method", name]
+                ].to_numpy()[:2]
+                raise NotComparable(
+                    f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
+                    f"for {another!r}. Run both alike, or write results of other settings "
                     "elsewhere: --runs DIR"
                 )
 
@@ -425,6 +458,10 @@ def _table(layout: Layout, rows: pd.DataFrame, published: paper.Numbers) -> Tabl
 def _note(rows: pd.DataFrame) -> str:
     own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
+    for name in (name for name in LAST_BITS if name in rows):
+        found = sorted(set(rows[name]) - {UNKNOWN})
+        if len(found) > 1:
+            notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
     return "; ".join(notes)
 
 

@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from livo_bench.catalog import run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics import bias, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import by_subset, scored
 from livo_bench.metrics.statistics import bootstrap_over_prompts
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
-from livo_bench.report.tables import read_aggregates, refuse_mixtures
+from livo_bench.report.tables import CONDITIONS, read_aggregates, refuse_mixtures
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -75,12 +76,11 @@ def thresholds(
     if not readings:
         raise Incomplete(
             f"{folder} has no images.parquet with scores of bias or toxicity for model {model!r}. "
-            f"Make some with\n    livo-bench run --method sd --task all --model {model}"
+            f"Make some with\n    livo-bench run --method sd --task all {run_options(model)}"
         )
     frame = pd.DataFrame(map(asdict, readings))
-    lists = aggregates.set_index(["method", "task"])["prompts"].to_dict()
-    frame["prompts"] = [lists[place] for place in zip(frame["method"], frame["task"], strict=True)]
-    refuse_mixtures(frame[frame["threshold"] == at[0]])
+    made = aggregates[["method", "task", "prompts", *CONDITIONS]].drop_duplicates()
+    refuse_mixtures(frame[frame["threshold"] == at[0]].merge(made, on=["method", "task"]))
     return readings
 
 
