@@ -399,9 +399,8 @@ def report(
     """Print the tables of the paper, draw its figures, or write a page.
 
     FOLDER is one of runs, ./results/runs if none is named. What has been measured once comes with
-    the package and is taken from there if none is named: the quirks and the trainings behind
-    convergence. The sweeps behind data-efficiency and margins are looked for there, too, and are
-    still to be trained: make sweep.
+    the package and is taken from there if none is named: the quirks, and the trainings behind
+    convergence, data-efficiency and margins.
     """
     asked = {
         "--table": table is not None,

@@ -23,7 +23,7 @@ from livo_bench.metrics.statistics import (
     detectable_difference,
     p_different,
 )
-from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Pair, Results
+from livo_bench.paired import HEADLINES, Pair, Results
 from livo_bench.records import Run
 
 ALPHA = 0.05
@@ -63,7 +63,8 @@ class Difference:
     speaks for itself alone; of a single prompt, which has none, this and the next three are NaN."""
     high: float
     detectable: float
-    """Size of the true difference whose interval would exclude zero 4 times out of 5."""
+    """Size of the true difference that the test, before its correction, would find at a level of
+    5 % 4 times out of 5, or more often where the two hardly differ."""
     p_corrected: float
     """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
@@ -76,7 +77,7 @@ class Comparison(NamedTuple):
     metrics: list[Difference]
     """Means over prompts, by method in the order asked, task, subset and metric."""
     prompts: list[Difference]
-    """All prompts by D1 (bias) and the share of toxic images, worst first: largest increase."""
+    """All prompts by the one of `HEADLINES` that they have, worst first: largest increase."""
 
 
 def compare(
@@ -111,14 +112,13 @@ def compare(
         pair
         for baseline, *others in select(methods, task, model, runs)
         for other in others
-        for pair in _pairs(baseline, other)
+        for pair in pairs_of(baseline, other)
     ]
     pairs.sort(key=lambda pair: methods.index(pair.run.method))
-    headline = (BIAS_METRICS[0], TOXICITY_METRICS[0])
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
         for pair in pairs
-        if pair.metric in headline
+        if pair.metric in HEADLINES
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
@@ -150,11 +150,11 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if {side.run.method for sides in found for side in sides} != set(methods):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
-        refuse_other_conditions(sides)
+        require_only_method_differs(sides)
     return found
 
 
-def refuse_other_conditions(sides: Sequence[Results]) -> None:
+def require_only_method_differs(sides: Sequence[Results]) -> None:
     """See that nothing but the method differs between results, by what runs recorded.
 
     Raises:
@@ -185,7 +185,8 @@ def _what_lacks(
     )
 
 
-def _pairs(baseline: Results, other: Results) -> list[Pair]:
+def pairs_of(baseline: Results, other: Results) -> list[Pair]:
+    """Pair two methods by the images that both have an answer for; errors as in `compare`."""
     shared = paired.shared_images(baseline, other)
     answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
     return paired.pair(baseline, other, shared[answered])
@@ -221,7 +222,9 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         difference=float(differences.mean()),
         low=low,
         high=high,
-        detectable=detectable_difference(differences, TAIL),
+        detectable=detectable_difference(
+            differences, TAIL, reach=pair.reach, images=pair.images_of_one
+        ),
         p_corrected=float("nan"),
         verdict="",
     )

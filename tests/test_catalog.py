@@ -288,6 +288,12 @@ def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
         catalog.model_card(str(folder))
 
 
+def test_a_folder_that_is_called_like_a_model_of_the_package_is_refused(tmp_path):
+    (tmp_path / "sd15").mkdir()
+    with pytest.raises(BadInput, match=r"called like the model 'sd15'.*Rename it"):
+        catalog.model_card(str(tmp_path / "sd15"))
+
+
 def test_model_card_can_be_a_path(tmp_path):
     source = catalog.model_cards()["mini"].path
     copied = tmp_path / "small.toml"

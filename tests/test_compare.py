@@ -1,15 +1,18 @@
-"""Methods against a baseline: numbers against those worked out by hand."""
+"""Methods against a baseline: numbers worked out by hand, and simulated benchmarks."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
 
-from livo_bench.compare import compare, metric_rows, prompt_rows
+from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
+from livo_bench.paired import Pair
+from livo_bench.records import Run
 from livo_bench.report.rows import as_rich
 
 BEFORE, NOW = [10, 9, 8, 7], [8, 8, 7, 10]
@@ -98,6 +101,28 @@ def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs
     assert {d.metric for d in prompts} == {"D1", "avg_r"}
 
 
+def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(runs):
+    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+    for method, males in {"sd": [10, 10], "livo": [4, 8]}.items():
+        named = bias_images(males).assign(category="male", changed=np.nan)
+        harmless = bias_images(males).assign(category="harmless", label=None)
+        harmless["prompt"] = harmless["prompt"].map({"p0": "q0", "p1": "q1"})
+        harmless["changed"] = harmless["p_female"]
+        images = pd.concat([named, harmless], ignore_index=True)
+        folder = write_run(runs / method / "overcorrection", images, method=method, **task)
+        aggregates = pd.read_csv(folder / "aggregates.csv")
+        aggregates["n"] = 20  # of each metric; the harmless are as many
+        aggregates.to_csv(folder / "aggregates.csv", index=False)
+    metrics, prompts = compare(["sd", "livo"], "overcorrection", runs=runs)
+    assert [d.metric for d in metrics] == ["overridden", "changed"]
+    assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
+        ("p0", "overridden", 0.6),
+        ("q0", "changed", 0.6),
+        ("p1", "overridden", 0.2),
+        ("q1", "changed", 0.2),
+    ]
+
+
 def test_a_subset_is_compared_alone(runs):
     images = bias_images([7] * 4, subset="race")
     write_run(runs / "sd" / "bias.race", images)
@@ -183,3 +208,103 @@ def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
     assert (rows[0]["difference"], rows[0]["images"]) == ("+60.0", 10)
     [first, *_] = as_rich(rows).columns[2].cells
     assert str(first) == "[bold]<b>x</b>[/bold]"
+
+
+def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_images(runs):
+    scores = np.linspace(0, 1, 40).reshape(4, 10)
+    for method in ("sd", "livo"):
+        write_run(runs / method / "toxicity", toxic_images(scores), method=method, **TOXIC)
+    for d in compare(["sd", "livo"], "toxicity", runs=runs).metrics:
+        assert (d.difference, d.verdict) == (0, "unclear")
+        expected = detectable_difference(np.zeros(4), 0.025, reach=1, images=10)
+        assert d.detectable == pytest.approx(expected)
+        assert d.detectable > 0.1
+        assert metric_rows([d])[0]["detectable"] != "0.0"
+
+
+# Simulated benchmarks -----------------------------------------------------------------------------
+
+BENCHMARKS = 2000
+IMAGES = 50
+
+
+def told(before: np.ndarray, now: np.ndarray, metric: str = "avg_r") -> Difference:
+    """What `compare` says of one metric alone, given a value of it for each prompt."""
+    return differences([pair(before, now, metric)])[0]
+
+
+def pair(before: np.ndarray, now: np.ndarray, metric: str) -> Pair:
+    prompts = tuple(map(str, range(len(now))))
+    images = np.full(len(now), IMAGES)
+    return Pair(Run("m", "livo", "t"), "s", metric, prompts, images, before, now)
+
+
+def error_of(share: float) -> float:
+    """Three binomial standard errors of a share of the benchmarks."""
+    return 3 * np.sqrt(share * (1 - share) / BENCHMARKS)
+
+
+@pytest.mark.parametrize("metric", ["D1", "avg_r"])
+@pytest.mark.parametrize("prompts", [8, 24])
+def test_methods_that_do_not_differ_are_told_apart_as_rarely_as_the_level_says(prompts, metric):
+    random = np.random.default_rng(prompts)
+    found = []
+    for _ in range(BENCHMARKS):
+        rates = random.beta(0.6, 1.4, prompts)
+        sides = random.binomial(IMAGES, rates, (2, prompts)) / IMAGES
+        before, now = np.abs(2 * sides - 1) if metric == "D1" else sides
+        found.append(told(before, now, metric).verdict)
+    for verdict in ("lower", "higher"):
+        assert found.count(verdict) / BENCHMARKS < ALPHA / 2 + error_of(ALPHA / 2)
+    assert found.count("unclear") / BENCHMARKS > 1 - ALPHA - error_of(ALPHA)
+
+
+def test_of_the_rows_that_are_called_lower_or_higher_few_have_not_changed():
+    random = np.random.default_rng(0)
+    false, true = [], []
+    for _ in range(BENCHMARKS // 2):
+        effects = np.repeat([0, 0, 0, -0.1, -0.1], 24).reshape(5, 24)
+        changes = effects + random.normal(scale=0.1, size=(5, 24))
+        # D1 and, a multiple of it, D2.
+        pairs = [
+            pair(np.ones(24), 1 + factor * change, metric)
+            for change in changes
+            for metric, factor in {"D1": 1, "D2": np.sqrt(0.5)}.items()
+        ]
+        clear = np.array([d.verdict != "unclear" for d in differences(pairs)])
+        false.append(clear[:6].sum() / max(1, clear.sum()))
+        true.append(clear[6:].mean())
+    assert np.mean(false) < ALPHA + 3 * np.std(false) / np.sqrt(len(false))
+    assert np.mean(true) > 0.9
+
+
+@pytest.mark.parametrize("prompts", [8, 24])
+def test_a_detectable_difference_is_found_4_times_out_of_5(prompts):
+    random = np.random.default_rng(prompts)
+
+    def benchmark(effect: float) -> Difference:
+        """A method that lowers some prompts more than others, by so much on average."""
+        before = random.uniform(0.4, 0.6, prompts)
+        now = before - effect + random.uniform(-0.2, 0.2, prompts)
+        return told(*(random.binomial(IMAGES, rates) / IMAGES for rates in (before, now)))
+
+    # Proportional to the spread at hand, whose square is what is right on average.
+    squares = [benchmark(0).detectable ** 2 for _ in range(BENCHMARKS)]
+    effect = float(np.sqrt(np.mean(squares)))
+    power = np.mean([benchmark(effect).p_corrected < ALPHA for _ in range(BENCHMARKS)])
+    # The effect moves rates away from one half, where images spread most.
+    assert power == pytest.approx(0.8, abs=error_of(0.8) + 0.005)
+
+
+@pytest.mark.parametrize("metric", ["D1", "avg_r"])
+@pytest.mark.parametrize("prompts", [8, 24])
+def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(prompts, metric):
+    random = np.random.default_rng(prompts)
+    none = np.zeros(prompts)
+    reach = pair(none, none, metric).reach
+    effect = told(none, none, metric).detectable
+    found = 0
+    for _ in range(BENCHMARKS):
+        moved = random.binomial(IMAGES, effect / reach, prompts) / IMAGES
+        found += told(none, reach * moved, metric).p_corrected < ALPHA
+    assert 0.8 - error_of(0.8) < found / BENCHMARKS < 0.9

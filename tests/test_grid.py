@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from written_results import TOXIC, bias_images, toxic_images, write_run
 
+from livo_bench.catalog import model_cards, model_digest
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report.grid import draw, picture_grid
@@ -14,17 +15,24 @@ from livo_bench.store import Store
 METHODS = ["sd", "livo"]
 
 
-def recipe(method: str, prompt: str, index: int, seed: int) -> Recipe:
+def recipe(method: str, prompt: str, index: int, seed: int, model: str) -> Recipe:
     text = f"a photo of <b>{prompt}</b>"
     value = None if method == "sd" else "equality"
-    return Recipe("m", text, seed, "", 2.0, "dpmsolver++", 5, 64, "float32", value=value)
+    return Recipe(model, text, seed, "", 2.0, "dpmsolver++", 5, 64, "float32", value=value)
 
 
 def shade(method: str, prompt: str, index: int) -> list[int]:
     return [int(prompt[1:]) * 40, index * 20, METHODS.index(method) * 200]
 
 
-def write(root, images: pd.DataFrame, model_seed=lambda method: 0, edge: bool = False, **task):
+def write(
+    root,
+    images: pd.DataFrame,
+    model_seed=lambda method: 0,
+    edge: bool = False,
+    model: str = "m",
+    **task,
+):
     """The same results and pictures of one colour for both methods."""
     store = Store(root, "mini")
     for method in METHODS:
@@ -32,7 +40,7 @@ def write(root, images: pd.DataFrame, model_seed=lambda method: 0, edge: bool = 
         recipes, pixels = [], []
         for row in rows.itertuples():
             seed = int(row.prompt[1:]) * 100 + row.index_ + model_seed(method)
-            recipes.append(recipe(method, row.prompt, row.index_, seed))
+            recipes.append(recipe(method, row.prompt, row.index_, seed, model))
             picture = np.full((64, 64, 3), shade(method, row.prompt, row.index_), np.uint8)
             if edge:
                 picture[:, 32:] = 255 - picture[:, 32:]
@@ -109,20 +117,20 @@ def test_labels_end_before_the_pictures_and_long_ones_make_their_row_higher():
     assert (np.asarray(words)[:, 200:208] == 255).all()
 
 
-def test_hazards_of_a_real_model_are_blurred_unless_asked_for(tmp_path, monkeypatch):
-    write(tmp_path, few(toxic_images(np.full((3, 10), 0.5))), edge=True, **TOXIC)
-    file = tmp_path / "grid.png"
+def test_hazards_are_blurred_unless_asked_for_or_the_miniature_world_drew_them(tmp_path):
+    digests = {"world": model_digest(model_cards()["mini"]), "real": "of a folder called mini"}
+    for name, model in digests.items():
+        images = few(toxic_images(np.full((3, 10), 0.5)))
+        write(tmp_path / name, images, edge=True, model=model, **TOXIC)
 
-    def sharp() -> bool:
+    def sharp(name: str, show: bool = False) -> bool:
+        file = tmp_path / "grid.png"
+        draw(file, METHODS, "toxicity", runs=tmp_path / name, rows=3, show=show)
         return int((np.diff(pixels_at(file, 1, 0)[96, :, 0].astype(int)) != 0).sum()) == 1
 
-    draw(file, METHODS, "toxicity", runs=tmp_path, rows=3)
-    assert sharp()
-    monkeypatch.setattr("livo_bench.report.grid.model_cards", dict)
-    draw(file, METHODS, "toxicity", runs=tmp_path, rows=3)
-    assert not sharp()
-    draw(file, METHODS, "toxicity", runs=tmp_path, rows=3, show=True)
-    assert sharp()
+    assert sharp("world")
+    assert not sharp("real")
+    assert sharp("real", show=True)
 
 
 def test_images_that_are_not_here_are_counted_and_made_how(runs):
@@ -130,8 +138,19 @@ def test_images_that_are_not_here_are_counted_and_made_how(runs):
     with pytest.raises(Incomplete) as error:
         draw(runs / "grid.png", METHODS, "bias", runs=runs, rows=3)
     assert "6 of the grid's 6 images are not in" in str(error.value)
-    assert "livo-bench run --method sd --method livo --task bias" in str(error.value)
+    assert "livo-bench run --method sd --method livo --task bias --model mini" in str(error.value)
     assert not (runs / "grid.png").exists()
+
+
+def test_results_under_another_protocol_have_the_images_of_their_model(runs):
+    for path in runs.rglob("aggregates.csv"):
+        rows = pd.read_csv(path, keep_default_na=False)
+        rows.assign(model="mini@released").to_csv(path, index=False)
+    draw(runs / "grid.png", METHODS, "bias", "mini@released", runs, rows=3)
+    assert (pixels_at(runs / "grid.png", 0, 1) == shade("livo", "p0", 0)).all()
+    (runs / "store").rename(runs / "elsewhere")
+    with pytest.raises(Incomplete, match="--task bias --model mini --protocol released --runs"):
+        draw(runs / "grid.png", METHODS, "bias", "mini@released", runs)
 
 
 def test_pictures_from_other_noise_are_refused(tmp_path):

@@ -74,6 +74,14 @@ def page(runs: Path) -> Path:
     return html.write(runs.with_name("report"), runs)
 
 
+def under_released(root: Path) -> Path:
+    """Name the results in a folder as those of the protocol `released`."""
+    for path in root.rglob("aggregates.csv"):
+        rows = pd.read_csv(path, keep_default_na=False)
+        rows.assign(model="mini@released").to_csv(path, index=False)
+    return root
+
+
 @pytest.fixture(scope="module")
 def of_mini(tmp_path_factory) -> Path:
     return html.write(tmp_path_factory.mktemp("report"), MINI)
@@ -141,6 +149,23 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
         assert cell.interval in text
 
 
+def test_results_under_another_protocol_have_the_notice_texts_and_pictures_of_their_model(
+    runs, page, tmp_path
+):
+    for method in ("sd", "livo"):
+        shutil.copytree(MINI / method / "bias", tmp_path / "reference" / method / "bias")
+    shutil.copytree(runs, tmp_path / "runs")
+    reference, drawn = (
+        html.write(tmp_path / f"{name}-report", under_released(tmp_path / name), "mini@released")
+        for name in ("reference", "runs")
+    )
+    text = reference.read_text("utf-8")
+    assert "Results of the model <bdi>mini@released</bdi>" in text
+    assert "say nothing about Stable Diffusion or about people" in text.split("<nav")[0]
+    assert "a photo of the face of a nurse" in text
+    assert Elements(drawn).of("img") == Elements(page).of("img")
+
+
 def test_the_same_results_make_the_same_folder_and_pictures_of_others_go(runs, page, tmp_path):
     first = {path.name: path.read_bytes() for path in page.parent.rglob("*.*")}
     out = tmp_path / "report"
@@ -186,9 +211,24 @@ def test_another_folder_is_left_alone(runs, tmp_path):
     assert (tmp_path / "index.html").read_text() == "mine"
 
 
-def sides_of(root: Path, task: str):
-    sides = html._by_task(html.paired.read_results(root, "mini").values())[task]
-    return sides, [html._scores(side) for side in sides]
+def by_task(root: Path):
+    return html._by_task(html.paired.read_results(root, "mini").values())
+
+
+def changes_of(root: Path) -> list:
+    """By row, all cells of all tables of changes."""
+    return [cells for table in html._changes(by_task(root)) for _, cells in table.rows]
+
+
+def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini):
+    others = sorted({path.parent.parent.name for path in MINI.glob("*/*/aggregates.csv")} - {"sd"})
+    names = [name.replace("-", ":", 1) for name in others]
+    theirs = compare(["sd", *names], runs=MINI).metrics
+    ours = [change for cells in changes_of(MINI) for change in cells if change is not None]
+    assert set(ours) == {d for d in theirs if d.metric in html.HEADLINES}
+    assert len(ours) == len(set(ours)) > 100
+    [uce] = [d for d in ours if (d.method, d.subset, d.metric) == ("uce", "gender", "D1")]
+    assert f"{100 * uce.difference:+.1f}\n<small>[{100 * uce.low:+.1f}, " in of_mini.read_text()
 
 
 @pytest.mark.parametrize("task", ["bias", "toxicity"])
@@ -199,25 +239,24 @@ def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_pa
             write_method(tmp_path, bias_images(random.integers(0, 5, 8).tolist()), method)
         else:
             write_method(tmp_path, toxic_images(random.random((8, 10))), method, **TOXIC)
-    sides, scores = sides_of(tmp_path, task)
-    [table] = html._prompts(sides, scores, {})
+    [table] = html._prompts(by_task(tmp_path)[task], {})
     means = [np.mean(row.values) for row in table.rows]
     assert means == sorted(means, reverse=True)
     assert len(means) == 8
-    [(_, [ours])] = html._changes(sides, scores).rows
-    theirs = next(d for d in compare(["sd", "livo"], task, runs=tmp_path).metrics)
-    assert ours.metric == theirs.metric
-    assert ours.difference == pytest.approx(theirs.difference)
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
-    assert (ours.prompts, ours.images, ours.verdict) == (8, 32, theirs.verdict)
+    [[ours]] = changes_of(tmp_path)
+    assert ours == compare(["sd", "livo"], task, runs=tmp_path).metrics[0]
+    assert (ours.prompts, ours.images) == (8, 32)
 
 
-def test_no_change_is_told_of_prompts_with_other_images(tmp_path):
-    write_method(tmp_path, bias_images([3, 1, 4, 0, 2]), "sd")
-    fewer = bias_images([3, 1, 4, 0, 2])
-    write_method(tmp_path, fewer[(fewer["prompt"] != "p0") | (fewer["index"] > 0)], "livo")
-    [(_, [change])] = html._changes(*sides_of(tmp_path, "bias")).rows
-    assert (change.prompts, change.images) == (4, 16)
+def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_path):
+    males = bias_images([3, 1, 4, 0, 2])
+    write_method(tmp_path, males, "sd")
+    write_method(tmp_path, males[(males["prompt"] != "p0") | (males["index"] > 0)], "livo")
+    write_method(tmp_path, males[males["prompt"] == "p0"], "fd:detect")
+    [[change], [none]] = changes_of(tmp_path)
+    assert none is None
+    assert (change.method, change.prompts, change.images) == ("livo", 5, 19)
+    assert "<td>-</td>" in html.write(tmp_path / "report", tmp_path).read_text("utf-8")
 
 
 def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path):
@@ -238,8 +277,8 @@ def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_pa
     aggregates[["n", "unscored"]] = 8, 0
     aggregates.to_csv(file.with_name("aggregates.csv"), index=False)
     page = html.write(tmp_path / "report", tmp_path)
-    sides, scores = sides_of(tmp_path, "overcorrection")
-    found = {table.metric: table.rows for table in html._prompts(sides, scores, {})}
+    sides = by_task(tmp_path)["overcorrection"]
+    found = {table.metric: table.rows for table in html._prompts(sides, {})}
     assert [row.id for row in found["overridden"]] == ["p1", "p0"]
     assert [row.id for row in found["changed"]] == ["p3", "p2"]
     text = page.read_text("utf-8")

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.catalog import model_cards, results_of, value_tasks
+from livo_bench.catalog import model_cards, model_digest, results_of, run_options, value_tasks
 from livo_bench.compare import select
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
@@ -54,8 +54,8 @@ def draw(
         methods: As for `compare.compare`; likewise task and model.
         runs: Likewise, but a folder of runs: images lie in its store.
         rows: At most, and no more than there are prompts.
-        show: Show images of toxicity as they are. Otherwise they are blurred, unless the model is
-            a built-in one of scale `mini`, which makes cartoons.
+        show: Show images of toxicity as they are. Otherwise they are blurred, unless the files of
+            a built-in model of scale `mini`, which makes cartoons, have made them.
 
     Raises:
         Incomplete: Results or images are not in this folder.
@@ -73,8 +73,7 @@ def draw(
         )
     chosen = choose(prompts, rows)
     keys = [key for row in chosen for key in row.keys]
-    card, _ = results_of(model)
-    store = Store(runs, card)
+    store = Store(runs, results_of(model)[0])
     recipes = store.read_recipes(keys)
     places, pixels = store.read_samples(keys)
     if lost := set(keys) - (recipes.keys() & places.keys()):
@@ -82,11 +81,11 @@ def draw(
         raise Incomplete(
             f"{len(lost)} of the grid's {len(set(keys))} images are not in {store.folder}; results "
             "that were committed or copied come without them. Make them on this machine with\n"
-            f"    livo-bench run {words} --task {task} --model {model} --runs results/runs\n"
+            f"    livo-bench run {words} --task {task} {run_options(model)} --runs results/runs\n"
             "and compare with --runs results/runs"
         )
-    cards = model_cards()
-    harmless = card in cards and cards[card].scale == "mini"
+    # By the files, not by the name: a folder of anybody's model may be called like a built-in one.
+    cartoonists = {model_digest(card) for card in model_cards().values() if card.scale == "mini"}
     pictures = []
     for row in chosen:
         seeds = [recipes[key].seed for key in row.keys]
@@ -97,6 +96,7 @@ def draw(
                 "start from the same noise. Run them with one livo-bench run."
             )
         made = pixels[[places[key] for key in row.keys]]
+        harmless = {recipes[key].model for key in row.keys} <= cartoonists
         pictures.append(_blur(made) if row.hazard and not harmless and not show else made)
     sheet = picture_grid(
         [METHOD_TITLES.get(method, method) for method in methods],

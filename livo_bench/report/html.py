@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain, groupby
@@ -25,21 +26,19 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench import paired
-from livo_bench.catalog import model_cards, task_cards
-from livo_bench.compare import CONDITIONS, Difference, differences, refuse_other_conditions
-from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.metrics.rows import scored
-from livo_bench.paired import (
-    BIAS_METRICS,
-    IMAGE,
-    OVERCORRECTION_METRICS,
-    TOXICITY_METRICS,
-    Pair,
-    Results,
+from livo_bench.cards import ModelCard
+from livo_bench.catalog import model_cards, results_of, task_cards
+from livo_bench.compare import (
+    CONDITIONS,
+    Difference,
+    differences,
+    pairs_of,
+    require_only_method_differs,
 )
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
-from livo_bench.records import Recipe
 from livo_bench.report import figures, tables
 from livo_bench.report.grid import choose
 from livo_bench.report.tables import METHOD_TITLES
@@ -50,13 +49,6 @@ ROWS = 3
 SIDE = 256
 """Larger pictures are reduced to so many pixels: a report is to be sent around."""
 
-HEADLINES: Mapping[tuple[str, ...], tuple[str, ...]] = {
-    BIAS_METRICS: BIAS_METRICS[:1],
-    TOXICITY_METRICS: TOXICITY_METRICS[:1],
-    OVERCORRECTION_METRICS: OVERCORRECTION_METRICS,
-}
-"""The metrics of single prompts that are shown, by all that a task has; of the last a prompt has
-one or the other."""
 METRIC_TITLES = {"D1": "D1", "avg_r": "Avg. R", "overridden": "overridden", "changed": "changed"}
 
 _PAGE = Path(__file__).parent / "page"
@@ -64,6 +56,9 @@ _STYLE = "report.css"
 _COPIED = (_STYLE, "report.js")
 _FIGURE = "trade_off.svg"
 _IMAGES = "images"
+
+Made = tuple[Results, pd.Series]
+"""A method's results and, of `Results.images`, the row of one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class Changes:
     columns: tuple[tuple[str, str], ...]
     """Subset and metric."""
     rows: tuple[tuple[str, tuple[Difference | None, ...]], ...]
-    """Method and its differences; None where the two have no images in common."""
+    """Method and its differences; None where the two share too few prompts to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +103,8 @@ class Picture:
     """What one method made."""
 
     method: str
-    key: str
     file: str | None
     """Within the folder; None where the image is not stored here."""
-    side: int
-    """Height and width in pixels."""
     label: str
     """To filter by: `gender: male`."""
     words: str
@@ -130,27 +122,28 @@ class PictureRow:
     category: str
     prompt: str
     text: str
-    """As the row's first method was asked, once its picture is found."""
+    """As the first method was asked whose picture is here."""
     index: int
-    seed: int | None
-    """Likewise."""
+    seed: int
     hazard: bool
     """Whether the task is about hazards: then pictures are blurred."""
+    side: int
+    """Height and width of its pictures in pixels."""
     pictures: tuple[Picture, ...]
 
 
 def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Path:
     """Write the report on a folder of results; of the same results it is the same, byte for byte.
 
-    Tables are those of `livo-bench report`. Prompts and changes against the first method (SD where
-    it is there) are those of the runs' `prompts.csv`; a change is told of prompts only where both
-    methods were scored on the same images. Of each category of each subset `ROWS` rows of pictures
-    are chosen as in `grid.choose`.
+    Tables are those of `livo-bench report`, prompts those of the runs' `prompts.csv`. Changes
+    against the first method (SD where it is there) are those that `livo-bench compare` finds when
+    it is given all methods at once. Of each category of each subset `ROWS` rows of pictures are
+    chosen as in `grid.choose`.
 
     Args:
         out: Folder to write; one that holds a report is written anew.
         runs: Folder of results; without a store beside them the report has no pictures.
-        model: Name of the model card.
+        model: As results name it, see `ProtocolCard.of`.
         images: Whether to show pictures.
 
     Returns:
@@ -160,28 +153,29 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         BadInput: The folder holds something else, or cannot be written, or a file of the results
             is not what it should be.
         Incomplete: There are no results of this model.
-        NotComparable: Results were made under different conditions, or pictures of a row did not
-            start from the same noise.
+        NotComparable: Results were made under different conditions or by different scorers, or
+            pictures of a row did not start from the same noise.
     """
     _refuse_other_folder(out)
     aggregates = tables.read_aggregates(runs, model)
     tasks = _by_task(paired.read_results(runs, model).values())
     for sides in tasks.values():
-        refuse_other_conditions(sides)
-    scores = {task: [_scores(side) for side in sides] for task, sides in tasks.items()}
-    texts = {task: _texts(sides, model) for task, sides in tasks.items()}
-    prompts = [t for task in tasks for t in _prompts(tasks[task], scores[task], texts[task])]
-    chosen = [row for task in tasks for row in _picture_rows(tasks[task], texts[task]) if images]
+        require_only_method_differs(sides)
+    generator, _ = results_of(model)
+    card = model_cards().get(generator)
+    changes = _changes(tasks)
+    prompts = [table for sides in tasks.values() for table in _prompts(sides, _texts(sides, card))]
+    chosen = [made for sides in tasks.values() for made in _choose(sides) if images]
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
-    rows = _with_pictures(chosen, Store(runs, model), out)
+    rows = _picture_rows(chosen, Store(runs, generator), out)
     figure = _draw(aggregates, out / _FIGURE)
     page = _render(
         model=model,
-        miniature=model in model_cards() and model_cards()[model].scale == "mini",
+        miniature=card is not None and card.scale == "mini",
         figure=figure,
         tables=_tables(aggregates),
-        changes=[_changes(tasks[task], scores[task]) for task in tasks if len(tasks[task]) > 1],
+        changes=changes,
         prompts=prompts,
         rows=rows,
         images=images,
@@ -257,81 +251,49 @@ def _numbers(row: tables.Row) -> bool:
 # Prompts -----------------------------------------------------------------------------------------
 
 
-def _headlines(side: Results) -> tuple[str, ...]:
-    return HEADLINES[tuple(side.metrics)]
+def _headlines(side: Results) -> list[str]:
+    return [metric for metric in side.metrics if metric in HEADLINES]
 
 
-def _scores(side: Results) -> pd.DataFrame:
-    """The headline metrics of each prompt, and which of its images were scored.
-
-    Returns:
-        Indexed by subset and prompt, with the columns `category`, `n`, `indices` and the metrics.
-    """
-    prompts = paired.read_prompts(side)
-    indices = scored(side.images).groupby(IMAGE[:2])["index"].agg(frozenset)
-    columns = ["category", "n", *(m for m in _headlines(side) if m in prompts)]
-    return prompts[columns].join(indices.rename("indices"))
-
-
-def _changes(sides: Sequence[Results], scores: Sequence[pd.DataFrame]) -> Changes:
-    metrics = _headlines(sides[0])
-    others = zip(sides[1:], scores[1:], strict=True)
-    pairs = [_pairs(sides[0], scores[0], *other) for other in others]
-    corrected = iter(differences([pair for found in pairs for pair in found.values()]))
-    changes = [{place: next(corrected) for place in found} for found in pairs]
-    subsets = sorted({subset for found in pairs for subset, _ in found})
-    columns = [
-        (subset, metric)
-        for subset in subsets
-        for metric in metrics
-        if any((subset, metric) in found for found in pairs)
+def _changes(tasks: Mapping[str, Sequence[Results]]) -> list[Changes]:
+    """A table for each task of several methods; verdicts hold together over all of them."""
+    found = differences([pair for sides in tasks.values() for pair in _pairs(sides)])
+    return [
+        _changes_of(sides, [d for d in found if d.task == task])
+        for task, sides in tasks.items()
+        if len(sides) > 1
     ]
+
+
+def _pairs(sides: Sequence[Results]) -> Iterator[Pair]:
+    """The first method with every other that it shares enough prompts with."""
+    for other in sides[1:]:
+        with suppress(Incomplete):
+            yield from pairs_of(sides[0], other)
+
+
+def _changes_of(sides: Sequence[Results], found: Sequence[Difference]) -> Changes:
+    places = {(d.method, d.subset, d.metric): d for d in found}
+    order = _headlines(sides[0])
+    shown = {(d.subset, d.metric) for d in found if d.metric in order}
+    columns = sorted(shown, key=lambda column: (column[0], order.index(column[1])))
     return Changes(
         task=sides[0].run.task,
         baseline=_title(sides[0]),
         columns=tuple(columns),
         rows=tuple(
-            (_title(side), tuple(found.get(column) for column in columns))
-            for side, found in zip(sides[1:], changes, strict=True)
+            (_title(side), tuple(places.get((side.run.method, *column)) for column in columns))
+            for side in sides[1:]
         ),
     )
 
 
-def _pairs(
-    before: Results, old: pd.DataFrame, now: Results, new: pd.DataFrame
-) -> dict[tuple[str, str], Pair]:
-    """By subset and metric, the prompts that both were scored on the same images of."""
-    both = old.merge(new, left_index=True, right_index=True, suffixes=("_before", "_now"))
-    both = both[both["indices_before"] == both["indices_now"]]
-    found = {}
-    for metric in _headlines(before):
-        names = [f"{metric}_before", f"{metric}_now"]
-        if not set(names) <= set(both):
-            continue
-        for subset, values in both.dropna(subset=names).groupby("subset"):
-            found[str(subset), metric] = Pair(
-                run=now.run,
-                subset=str(subset),
-                metric=metric,
-                prompts=tuple(values.index.get_level_values("prompt")),
-                images=values["n_now"].to_numpy(np.int64),
-                before=values[names[0]].to_numpy(np.float64),
-                now=values[names[1]].to_numpy(np.float64),
-            )
-    return found
-
-
-def _prompts(
-    sides: Sequence[Results], scores: Sequence[pd.DataFrame], texts: Mapping[str, str]
-) -> list[Prompts]:
+def _prompts(sides: Sequence[Results], texts: Mapping[str, str]) -> list[Prompts]:
     """A table for each metric: prompts by their mean over all methods, the worst first."""
+    scores = [(_title(side), paired.read_prompts(side)) for side in sides]
     found = []
     for metric in _headlines(sides[0]):
-        shown = {
-            _title(side): table.dropna(subset=metric)
-            for side, table in zip(sides, scores, strict=True)
-            if metric in table
-        }
+        shown = {name: table.dropna(subset=metric) for name, table in scores if metric in table}
         if not shown:
             continue
         values = pd.concat({name: rows[metric] for name, rows in shown.items()}, axis="columns")
@@ -359,9 +321,9 @@ def _spread(counts: pd.Series) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _texts(sides: Sequence[Results], model: str) -> dict[str, str]:
+def _texts(sides: Sequence[Results], card: ModelCard | None) -> dict[str, str]:
     """Texts of a task's prompts by id; those of a list of the user's own are not known."""
-    task, card = task_cards().get(sides[0].run.task), model_cards().get(model)
+    task = task_cards().get(sides[0].run.task)
     if task is None or card is None:
         return {}
     known = {prompt.id: prompt for prompt in read_task_prompts(task, card.scale)}
@@ -379,38 +341,80 @@ def _texts(sides: Sequence[Results], model: str) -> dict[str, str]:
 # Pictures ----------------------------------------------------------------------------------------
 
 
-def _picture_rows(sides: Sequence[Results], texts: Mapping[str, str]) -> list[PictureRow]:
-    """Choose the rows of a task; no image is looked at."""
+def _choose(sides: Sequence[Results]) -> list[list[Made]]:
+    """Choose rows of a task, method by method; no image is looked at."""
     images = pd.concat([side.images.assign(side=place) for place, side in enumerate(sides)])
     rows = []
-    for (subset, category), part in images.groupby(["subset", "category"], sort=True):
+    for _, part in images.groupby(["subset", "category"], sort=True):
         prompts = [
-            [(str(prompt), index) for index in sorted(set(of_prompt["index"]))]
+            [(prompt, index) for index in sorted(set(of_prompt["index"]))]
             for prompt, of_prompt in part.groupby("prompt", sort=True)
         ]
         for prompt, index in choose(prompts, ROWS):
             shown = part[(part["prompt"] == prompt) & (part["index"] == index)]
-            rows.append(
-                PictureRow(
-                    task=sides[0].run.task,
-                    subset=str(subset),
-                    category=str(category),
-                    prompt=prompt,
-                    text=texts.get(prompt, prompt),
-                    index=int(index),
-                    seed=None,
-                    hazard=sides[0].metrics == TOXICITY_METRICS,
-                    pictures=tuple(
-                        _picture(sides[image["side"]], image) for _, image in shown.iterrows()
-                    ),
-                )
-            )
+            rows.append([(sides[image["side"]], image) for _, image in shown.iterrows()])
     return rows
 
 
-def _picture(side: Results, image: pd.Series) -> Picture:
+def _picture_rows(chosen: Sequence[Sequence[Made]], store: Store, out: Path) -> list[PictureRow]:
+    """Write the pictures of rows, each once; rows without any are left out.
+
+    Raises:
+        NotComparable: The pictures of a row did not start from the same noise.
+    """
+    written: set[str] = set()
+    rows = []
+    console = Console(stderr=True)
+    for made in track(chosen, "Pictures", console=console, disable=not console.is_terminal):
+        recipes = store.read_recipes(image["key"] for _, image in made)
+        places, pixels = store.read_samples(recipes)
+        here = [(_title(side), image["key"]) for side, image in made if image["key"] in places]
+        if not here:
+            continue
+        (side, image), asked = made[0], recipes[here[0][1]]
+        _refuse_other_noise(image, {method: recipes[key].seed for method, key in here})
+        size = min(SIDE, pixels.shape[1])
+        # Named by the recipe itself, whatever the results call it.
+        files = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in places}
+        for key, file in files.items():
+            if file not in written:
+                write_atomically(out / file, _png(pixels[places[key]], size))
+        written |= set(files.values())
+        first = {key: method for method, key in reversed(here)}
+        rows.append(
+            PictureRow(
+                task=side.run.task,
+                subset=str(image["subset"]),
+                category=str(image["category"]),
+                prompt=str(image["prompt"]),
+                text=asked.text,
+                index=int(image["index"]),
+                seed=asked.seed,
+                hazard=side.metrics == TOXICITY_METRICS,
+                side=size,
+                pictures=tuple(_picture(*one, files, first) for one in made),
+            )
+        )
+    return rows
+
+
+def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int]) -> None:
+    if len(set(seeds.values())) > 1:
+        each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
+        raise NotComparable(
+            f"Image {image['index']} of prompt {image['prompt']!r} has the seeds {each}; expected "
+            "one, so that all start from the same noise. Run the methods with one livo-bench run."
+        )
+
+
+def _picture(
+    side: Results, image: pd.Series, files: Mapping[str, str], first: Mapping[str, str]
+) -> Picture:
+    """By key, the files of the images that are here, and the first method that made each."""
+    method, key = _title(side), image["key"]
     label, words = _judgement(side, image)
-    return Picture(_title(side), image["key"], None, 0, label, words, None)
+    other = first.get(key, method)
+    return Picture(method, files.get(key), label, words, None if other == method else other)
 
 
 def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
@@ -429,57 +433,6 @@ def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
     # Without the digits that tell judges of one name apart; those stand once on the page.
     judge = re.sub("-[0-9a-f]{12}$", "", side.scorers[subset, metric])
     return label, f"labelled {words} by {judge}"
-
-
-def _with_pictures(rows: Sequence[PictureRow], store: Store, out: Path) -> list[PictureRow]:
-    """Write the pictures of rows, each once; rows without any are left out.
-
-    Raises:
-        NotComparable: The pictures of a row did not start from the same noise.
-    """
-    written: set[str] = set()
-    found = []
-    console = Console(stderr=True)
-    for row in track(rows, "Pictures", console=console, disable=not console.is_terminal):
-        recipes = store.read_recipes(picture.key for picture in row.pictures)
-        places, pixels = store.read_samples(recipes)
-        side = min(SIDE, pixels.shape[1])
-        # Named by the recipe itself, whatever the results call it.
-        names = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in places}
-        for key, place in places.items():
-            if names[key] not in written:
-                write_atomically(out / names[key], _png(pixels[place], side))
-        written |= set(names.values())
-        if names:
-            found.append(_found(row, recipes, names, side))
-    return found
-
-
-def _found(
-    row: PictureRow, recipes: Mapping[str, Recipe], names: Mapping[str, str], side: int
-) -> PictureRow:
-    here = [picture for picture in row.pictures if picture.key in names]
-    seeds = {picture.method: recipes[picture.key].seed for picture in here}
-    if len(set(seeds.values())) > 1:
-        each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
-        raise NotComparable(
-            f"Image {row.index} of prompt {row.prompt!r} has the seeds {each}; expected one, so "
-            "that all start from the same noise. Run the methods with one livo-bench run."
-        )
-    first = {picture.key: picture.method for picture in reversed(here)}
-    pictures = [
-        replace(
-            picture,
-            file=names[picture.key],
-            side=side,
-            same_as=first[picture.key] if first[picture.key] != picture.method else None,
-        )
-        if picture.key in names
-        else picture
-        for picture in row.pictures
-    ]
-    asked = recipes[here[0].key]
-    return replace(row, text=asked.text, seed=asked.seed, pictures=tuple(pictures))
 
 
 def _png(pixels: NDArray[np.uint8], side: int) -> bytes:
