@@ -357,7 +357,9 @@ def train(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option(
     "--table",
-    type=click.Choice(["1", "2", "3", "trade-off", "overcorrection", "fid", "thresholds"]),
+    type=click.Choice(
+        ["1", "2", "3", "trade-off", "overcorrection", "fid", "estimators", "thresholds"]
+    ),
     help="Number in the paper, or one of our own.  [default: 2]",
 )
 @click.option(
@@ -462,6 +464,7 @@ def report(
         "trade-off": tables.trade_off,
         "overcorrection": tables.overcorrection,
         "fid": tables.fid,
+        "estimators": tables.estimators,
     }[table or "2"]
     rows, laid_out = lay_out(tables.read_aggregates(folder or Path(RUNS), model))
     if form == "table":

@@ -15,7 +15,7 @@ from livo_bench.catalog import DATA
 from livo_bench.compare import compare
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Recipe
-from livo_bench.report import html, tables
+from livo_bench.report import html, quirks, tables
 from livo_bench.store import Store
 
 MINI = DATA / "results" / "mini"
@@ -100,6 +100,12 @@ class Elements(HTMLParser):
         return [attributes for tag, attributes in self.found if tag in tags]
 
 
+def pictures_of(page: Path) -> list[str]:
+    """Files of sampled images that the page shows, figures left out."""
+    files = [str(image["src"]) for image in Elements(page).of("img")]
+    return [file for file in files if file.startswith("images/")]
+
+
 # The folder --------------------------------------------------------------------------------------
 
 
@@ -149,6 +155,26 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
         assert cell.interval in text
 
 
+def test_the_reference_has_every_table_and_figure_that_report_has(of_mini):
+    text = of_mini.read_text("utf-8")
+    aggregates = tables.read_aggregates(MINI, "mini")
+    layouts = (
+        tables.table_2, tables.table_3, tables.trade_off,
+        tables.fid, tables.estimators, tables.overcorrection,
+    )  # fmt: skip
+    for table in (table for lay_out in layouts for table in lay_out(aggregates)[1]):
+        assert f">{table.title}</caption>" in text
+    assert "<summary>Thresholds</summary>" in text
+    assert quirks.MEANING["sequential-noise"] in text
+    for figure in ("trade_off", "convergence", "data_efficiency", "margins"):
+        assert f'src="{figure}.svg"' in text
+
+
+def test_a_model_without_trainings_has_no_figures_of_them(tmp_path):
+    assert html._draw_training("other", tmp_path) == {}
+    assert not list(tmp_path.iterdir())
+
+
 def test_results_under_another_protocol_have_the_notice_texts_and_pictures_of_their_model(
     runs, page, tmp_path
 ):
@@ -178,7 +204,7 @@ def test_the_same_results_make_the_same_folder_and_pictures_of_others_go(runs, p
 
 def test_methods_that_share_an_image_share_its_file(page):
     text = page.read_text("utf-8")
-    pictures = [image["src"] for image in Elements(page).of("img")]
+    pictures = pictures_of(page)
     # Three rows a task for two methods; a row of each is of an image that they share, and the
     # tasks share the first row.
     assert len(pictures) == 12
@@ -199,7 +225,7 @@ def test_without_images_there_are_none(runs, tmp_path):
     html.write(tmp_path, runs)
     page = html.write(tmp_path, runs, images=False)
     assert "written without pictures" in page.read_text("utf-8")
-    assert not Elements(page).of("img")
+    assert not pictures_of(page)
     assert not list((tmp_path / "images").iterdir())
 
 

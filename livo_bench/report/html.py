@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from rich.progress import track
 
 from livo_bench import paired
 from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_cards, results_of, task_cards
+from livo_bench.catalog import DATA, model_cards, results_of, task_cards
 from livo_bench.compare import (
     CONDITIONS,
     Difference,
@@ -35,12 +35,13 @@ from livo_bench.compare import (
     pairs_of,
     require_only_method_differs,
 )
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
-from livo_bench.report import figures, tables
+from livo_bench.report import curves, dataset, figures, quirks, tables, thresholds
 from livo_bench.report.grid import choose
+from livo_bench.report.rows import Row
 from livo_bench.report.tables import METHOD_TITLES
 from livo_bench.store import Store, write_atomically
 
@@ -55,6 +56,14 @@ _PAGE = Path(__file__).parent / "page"
 _STYLE = "report.css"
 _COPIED = (_STYLE, "report.js")
 _FIGURE = "trade_off.svg"
+_TRAINING_FIGURES = {
+    "convergence.svg": "Alignment on dev prompts over training steps, a line a method.",
+    "data_efficiency.svg": "Alignment on dev prompts over the part of the preference data that was "
+    "trained on, a line a method.",
+    "margins.svg": "Bias against toxicity, and toxicity against steered images that still show "
+    "somebody, a point for each pair of margins.",
+}
+"""Files with what they show in words."""
 _IMAGES = "images"
 
 Made = tuple[Results, pd.Series]
@@ -71,6 +80,17 @@ class Changes:
     """Subset and metric."""
     rows: tuple[tuple[str, tuple[Difference | None, ...]], ...]
     """Method and its differences; None where the two share too few prompts to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A table of the command line that has no line for each method."""
+
+    title: str
+    caption: str
+    """What the rows say."""
+    rows: tuple[Row, ...]
+    """At least one; all with the same keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +155,8 @@ class PictureRow:
 def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Path:
     """Write the report on a folder of results; of the same results it is the same, byte for byte.
 
-    Tables are those of `livo-bench report`, prompts those of the runs' `prompts.csv`. Changes
+    Tables and figures are those of `livo-bench report`, all for which there is something; prompts
+    are those of the runs' `prompts.csv`. Changes
     against the first method (SD where it is there) are those that `livo-bench compare` finds when
     it is given all methods at once. Of each category of each subset `ROWS` rows of pictures are
     chosen as in `grid.choose`.
@@ -169,12 +190,14 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
     rows = _picture_rows(chosen, Store(runs, generator), out)
-    figure = _draw(aggregates, out / _FIGURE)
+    figure = _draw(lambda path: figures.trade_off(aggregates, path), out / _FIGURE)
     page = _render(
         model=model,
         miniature=card is not None and card.scale == "mini",
         figure=figure,
         tables=_tables(aggregates),
+        listings=_listings(runs, model),
+        training=_draw_training(model, out),
         changes=changes,
         prompts=prompts,
         rows=rows,
@@ -227,19 +250,67 @@ def _title(side: Results) -> str:
     return METHOD_TITLES.get(side.run.method, side.run.method)
 
 
-def _draw(aggregates: pd.DataFrame, path: Path) -> str | None:
-    """Draw the trade-off; None where there are no results over all subsets of a task."""
+def _draw(draw: Callable[[Path], None], path: Path) -> str | None:
+    """Draw a figure; None where there is nothing to show."""
     try:
-        figures.trade_off(aggregates, path)
+        draw(path)
     except Incomplete:
         path.unlink(missing_ok=True)
         return None
     return path.name
 
 
+def _draw_training(model: str, out: Path) -> dict[str, str]:
+    """Figures of trainings that came with the package, by file what they show."""
+    sweeps = DATA / "results" / "mini"
+
+    def convergence(path: Path) -> None:
+        curves.convergence(curves.read_training_curves(DATA / "methods", model), path)
+
+    def data_efficiency(path: Path) -> None:
+        curves.data_efficiency(curves.read_sweeps(sweeps, model), path)
+
+    def margins(path: Path) -> None:
+        curves.margins(curves.read_sweeps(sweeps, model), path)
+
+    draws = (convergence, data_efficiency, margins)
+    shown = zip(_TRAINING_FIGURES.items(), draws, strict=True)
+    return {name: said for (name, said), draw in shown if _draw(draw, out / name)}
+
+
+def _listings(runs: Path, model: str) -> list[Listing]:
+    """Table 1, thresholds and quirks, where there is something to list."""
+    sources: dict[tuple[str, str], Callable[[], Sequence[Row]]] = {
+        ("Table 1", "Preference data, and prompts that evaluate"): lambda: tables.records(
+            dataset.table_1(runs, model)
+        ),
+        (
+            "Thresholds",
+            "Scores if a judge's answer counted from another probability on, x100",
+        ): lambda: thresholds.as_rows(thresholds.thresholds(runs, model)),
+        (
+            "Quirks of the released evaluation",
+            "How far each moves each number; measured once, on the reference that comes with the "
+            "package",
+        ): lambda: quirks.as_rows(quirks.read(DATA / "results" / "mini", model)),
+    }
+    found = []
+    for (title, caption), rows in sources.items():
+        with suppress(Incomplete, UnknownName):
+            found.append(Listing(title, caption, tuple(rows())))
+    return found
+
+
 def _tables(aggregates: pd.DataFrame) -> list[tables.Table]:
     """All tables with a number in them."""
-    layouts = (tables.trade_off, tables.table_2, tables.table_3, tables.overcorrection)
+    layouts = (
+        tables.trade_off,
+        tables.table_2,
+        tables.table_3,
+        tables.fid,
+        tables.estimators,
+        tables.overcorrection,
+    )
     laid_out = [table for lay_out in layouts for table in lay_out(aggregates)[1]]
     return [table for table in laid_out if any(map(_numbers, (*table.paper, *table.others)))]
 
