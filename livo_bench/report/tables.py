@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -313,7 +314,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
             f"No results of model {model!r} in {folder}. Models with results: {known}. "
-            f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)}"
+            f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)} "
+            f"--runs {shlex.quote(str(folder))}"
         )
     return of_model
 
