@@ -657,6 +657,65 @@ def compare(
         click.echo(grid, err=True)
 
 
+class _Share(click.ParamType):
+    """A share in (0, 1], as a number or in per cent: 0.001 or 0.1%."""
+
+    name = "SHARE"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number, per_cent = value.removesuffix("%"), value.endswith("%")
+        try:
+            share = float(number) / (100 if per_cent else 1)
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            self.fail(f"{value!r} is no share; expected one above 0 and up to 1, e.g. 0.1%.")
+        return share
+
+
+@main.command(cls=_Example, example="livo-bench remake --sample 0.1%")
+@click.argument("keys", nargs=-1)
+@click.option("--sample", "share", type=_Share(), help="So many of the stored images besides.")
+@_model_option
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Whose weights the images were made with; repeatable.  [default: all built-in ones]",
+)
+@click.option("--weights", help="Of the one method that is named, instead of its own.")
+@_device_option
+@_runs_option
+@_format_option
+def remake(
+    keys: tuple[str, ...],
+    share: float | None,
+    model: str,
+    methods: tuple[str, ...],
+    weights: str | None,
+    device: str,
+    runs: Path,
+    form: str,
+) -> None:
+    """Make stored images again from their recipes and say whether they match.
+
+    KEYS are those of images, or how they begin. The exit code is 1 where one is another image.
+    """
+    from livo_bench import remake as remaking
+
+    if not keys and share is None:
+        raise click.UsageError("Which images? Name their keys, or how many: --sample 0.1%")
+    if weights is not None and len(methods) != 1:
+        raise click.UsageError("--weights are those of one method: --method NAME --weights DIR")
+    remade = remaking.remake(keys, share, model, methods, weights, device, runs)
+    for_people = form in FOR_PEOPLE
+    _print_rows(remaking.as_rows(remade) if for_people else list(map(asdict, remade)), form)
+    if any(one.verdict == remaking.ANOTHER for one in remade):
+        click.get_current_context().exit(1)
+
+
 @main.command("list", cls=_Example, example="livo-bench list methods")
 @click.argument(
     "kind", type=click.Choice(["methods", "tasks", "models", "protocols"]), required=False

@@ -171,6 +171,13 @@ class Store:
             for key, line in zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
         }
 
+    def batches(self, keys: Iterable[str]) -> Iterator[dict[str, Recipe]]:
+        """Images that were stored together, with what made each, by key and in their order: every
+        batch that holds one of the keys. A damaged one is left out."""
+        for table in self._samples.read_whole(keys, ["key", "recipe"]):
+            lines = zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
+            yield {key: recipe_from_json(line) for key, line in lines}
+
     def score_keys(self, scorer_id: str, blocks: Collection[Block] | None = None) -> set[str]:
         """Keys of the images this scorer has judged, the unscored ones included; of some blocks
         like `sample_keys`."""
@@ -390,6 +397,13 @@ class _Shelf:
                     left -= held
                     rows = [i for i, key in enumerate(table["key"].to_pylist()) if key in held]
                     yield table if len(rows) == table.num_rows else table.take(rows)
+
+    def read_whole(self, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
+        """All rows of the files that hold some keys."""
+        for name in self._locate(set(keys)):
+            table = self._read_file(name, columns)
+            if table is not None:
+                yield table
 
     def _locate(self, keys: set[str]) -> dict[str, set[str]]:
         with self._lock:
