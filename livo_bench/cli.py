@@ -716,6 +716,25 @@ def remake(
         click.get_current_context().exit(1)
 
 
+@main.command(cls=_Example, example="livo-bench doctor")
+@_device_option
+@_format_option
+def doctor(device: str, form: str) -> None:
+    """Look the machine over and show, by breaking runs, that nothing is lost."""
+    from livo_bench import doctor as examining
+
+    findings = examining.doctor(device)
+    _print_rows(
+        [
+            {"check": one.check, "found": one.found, "fine": "yes" if one.fine else "NO"}
+            for one in findings
+        ],
+        form,
+    )
+    if not all(one.fine for one in findings):
+        click.get_current_context().exit(1)
+
+
 @main.command("list", cls=_Example, example="livo-bench list methods")
 @click.argument(
     "kind", type=click.Choice(["methods", "tasks", "models", "protocols"]), required=False
