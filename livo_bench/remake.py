@@ -82,6 +82,11 @@ def remake(
     store = Store(runs, card.name)
     wanted = set(_chosen(sorted(store.sample_keys()), keys, share, store.folder))
     recipes = {key: recipe for batch in store.batches(wanted) for key, recipe in batch.items()}
+    if lost := wanted - recipes.keys():
+        raise Incomplete(
+            f"{len(lost)} of {len(wanted)} images in {store.folder} are damaged. Make them again "
+            "with the run that they are of: livo-bench run"
+        )
     _refuse_other_models(card, recipes.values())
     by_hand = {key for key in wanted if recipes[key].generator is not None}
     batches = list(store.batches(wanted - by_hand))

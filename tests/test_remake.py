@@ -1,5 +1,6 @@
 """Stored images made again: what is the same, what is not, and what cannot be made."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from written_inputs import write_prompts
 from livo_bench import runner
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.plan import id_of_keys
 from livo_bench.remake import ANOTHER, LAST_BITS, NOT_MADE, SAME_BITS, remake
 from livo_bench.store import Store
 
@@ -93,6 +95,18 @@ def test_what_cannot_be_made_again_is_said(options, of_sd, runs, tmp_path):
         remake([""], **options)
     with pytest.raises(Incomplete, match=r"no images in .*livo-bench run"):
         remake(share=0.5, **options | {"runs": tmp_path})
+
+
+def test_a_damaged_image_is_missed(options, of_sd, runs, tmp_path):
+    shutil.copytree(runs / "store", tmp_path / "store")
+    store = Store(tmp_path, "tiny")
+    [batch] = store.batches([of_sd[0]])
+    path = store.folder / "samples" / f"{id_of_keys(batch)}.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Incomplete, match=r"1 of 1 images .* are damaged.*livo-bench run"):
+        remake([of_sd[0]], **options | {"runs": tmp_path})
 
 
 def test_images_of_other_files_of_the_model_are_refused(options, runs, monkeypatch):

@@ -57,10 +57,10 @@ CONDITIONS = {
     "steps": ("settings", "steps"),
     "guidance": ("settings", "guidance"),
     "sampler": ("settings", "sampler"),
+    "dtype": ("settings", "dtype"),
 }
 """What all numbers of a column must have been made with: section and field of `run.json`."""
 LAST_BITS = {
-    "dtype": ("settings", "dtype"),
     "block": ("settings", "block"),
     "device": ("settings", "device"),
     "torch": ("versions", "torch"),
@@ -462,7 +462,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     "Run both on the same prompts, or write results of a list of your own "
                     "elsewhere: --runs DIR"
                 )
-        for name in CONDITIONS.keys() & column.columns:
+        for name in (name for name in CONDITIONS if name in column):
             known = column[column[name] != UNKNOWN]
             if known[name].nunique() > 1:
                 (one, its), (another, other) = known.drop_duplicates(name)[
