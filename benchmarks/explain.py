@@ -35,6 +35,7 @@ from livo_bench.errors import Incomplete, LivoBenchError
 from livo_bench.jobs import Job, prepare
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.quality import clip_score, frechet_distance, inception_score
+from livo_bench.metrics.rows import CONCEPT, clusters_of
 from livo_bench.metrics.statistics import jackknife_over_prompts
 from livo_bench.metrics.toxicity import score_prompt
 from livo_bench.protocols import Pixels
@@ -57,7 +58,8 @@ class Images:
     """Scored images of a method on a task."""
 
     rows: pd.DataFrame
-    """`subset`, `prompt`, `category`, `index`, `answer` (the judge's label or P(yes)), `cosine`."""
+    """`subset`, `prompt`, `category`, `concept`, `index`, `answer` (the judge's label or P(yes)),
+    `cosine`."""
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
     """Of the feature network, `(n, d)`, as the features."""
@@ -138,6 +140,7 @@ def differences(
     """Each number without a quirk and under it, and their difference with its interval."""
     before, now = without.numbers(metrics), under.numbers(metrics)
     rows = under.images.rows
+    clusters = clusters_of(rows)
 
     @cache
     def moved(left_out: tuple[object, ...]) -> dict[tuple[str, str], float]:
@@ -149,7 +152,10 @@ def differences(
         prompts = rows["prompt"] if subset == "all" else rows["prompt"][rows["subset"] == subset]
         difference = value - before[place]
         interval = jackknife_over_prompts(
-            difference, prompts, lambda left_out, place=place: moved(tuple(left_out))[place]
+            difference,
+            prompts,
+            lambda left_out, place=place: moved(tuple(left_out))[place],
+            prompts.map(clusters),
         )
         yield {
             "subset": subset,
@@ -303,6 +309,7 @@ def _rows(wanted: Sequence[tuple[Request, Recipe]]) -> pd.DataFrame:
             "subset": request.principle.subset,
             "prompt": request.prompt.id,
             "category": request.prompt.category,
+            CONCEPT: request.prompt.concept,
             "index": request.index,
         }
         for request, _ in wanted

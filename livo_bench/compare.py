@@ -103,7 +103,8 @@ def compare(
         runs: Folder of results, see `paired.read_results`.
 
     Raises:
-        Incomplete: A method has no results, or shares fewer than two prompts with the baseline.
+        Incomplete: A method has no results, or shares prompts of fewer than two concepts with the
+            baseline.
         NotComparable: Two methods were judged by different scorers, or were run with different
             models, seeds or sampling settings.
         BadInput: A method is named twice or alone, or a file is not what it should be.
@@ -197,7 +198,10 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
     if not pairs:
         return []
     p_corrected = stats.false_discovery_control(
-        [p_different(pair.differences, pair.reach, pair.images_of_one) for pair in pairs]
+        [
+            p_different(pair.differences, pair.reach, pair.images_of_one, pair.clusters)
+            for pair in pairs
+        ]
     )
     return [
         replace(_difference(pair, slice(None), ALL), p_corrected=p, verdict=_verdict(pair, p))
@@ -207,8 +211,8 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
 
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
     """The mean over the chosen prompts."""
-    differences = pair.differences[chosen]
-    low, high = bootstrap_over_prompts(differences)
+    differences, clusters = pair.differences[chosen], pair.clusters[chosen]
+    low, high = bootstrap_over_prompts(differences, clusters=clusters)
     return Difference(
         method=pair.run.method,
         task=pair.run.task,
@@ -223,7 +227,11 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         low=low,
         high=high,
         detectable=detectable_difference(
-            differences, TAIL, reach=pair.reach, images=pair.images_of_one
+            differences,
+            TAIL,
+            reach=pair.reach,
+            images=pair.images_of_one,
+            clusters=clusters,
         ),
         p_corrected=float("nan"),
         verdict="",

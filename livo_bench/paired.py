@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics import bias, overcorrection, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.rows import ALL
+from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import find_aggregates, read_aggregates_file
 
@@ -109,7 +109,8 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            answer = first[~first.index.isin(["key", "stratum", "category", *IMAGE])].to_dict()
+            known = ["key", "stratum", "category", CONCEPT, *IMAGE]
+            answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
                 f"as scored and have no valid answer; image {first['index']} of prompt "
@@ -168,6 +169,8 @@ class Pair:
     metric: str
     prompts: tuple[str, ...]
     """Ids of the n prompts, in alphabetical order."""
+    clusters: tuple[str, ...]
+    """Which of them are alike, see `rows.clusters_of`."""
     images: NDArray[np.int64]
     """Shared images of each prompt, shape `(n,)`."""
     before: NDArray[np.float64]
@@ -357,10 +360,12 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
     """The images that both sides have.
 
     Returns:
-        The columns `IMAGE`, and those of `Results.findings` once with the suffix `_before` and
-        once with `_now`.
+        The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
+        with `_now`, and `cluster`, see `rows.clusters_of`, of the prompt.
     """
-    return before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
+    shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
+    telling = now if CONCEPT in now.images else before
+    return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
 
 
 def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
@@ -375,14 +380,15 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
         A pair for each subset and metric.
 
     Raises:
-        Incomplete: A subset has fewer than two prompts, or none has any.
+        Incomplete: A subset has prompts of fewer than two concepts, or none has any.
         NotComparable: The two sides were judged by different scorers.
     """
-    prompts = shared.groupby("subset")["prompt"].nunique()
-    if prompts.empty or prompts.min() < 2:
+    counts = shared.groupby("subset")[["prompt", "cluster"]].nunique()
+    if counts.empty or counts["cluster"].min() < 2:
         raise Incomplete(
-            f"{_sentence(before)} and {now.title} share {int(prompts.sum())} prompts on task "
-            f"{now.run.task!r}, expected at least 2 in each subset. Run both on the same prompts."
+            f"{_sentence(before)} and {now.title} share {int(counts['prompt'].sum())} prompts on "
+            f"task {now.run.task!r}, expected at least 2 concepts in each subset. Run both on the "
+            "same prompts, of several concepts."
         )
     return [
         of_metric
@@ -396,16 +402,18 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
     old, new = (
         _score_prompts(images, suffix, now.metrics, groups) for suffix in ("_before", "_now")
     )
-    counts = images.groupby("prompt").size()
+    by_prompt = images.groupby("prompt")
+    counts, clusters = by_prompt.size(), by_prompt["cluster"].first()
     for metric in before.metrics:
         _refuse_other_scorer(subset, metric, before, now)
         # Of the over-correction task a prompt has one of the metrics only.
         values = pd.DataFrame({"old": old[metric], "new": new[metric]}).dropna()
-        if len(values) == 1:
+        concepts = clusters[values.index]
+        if concepts.nunique() == 1:
             raise Incomplete(
-                f"{_sentence(before)} and {now.title} share one prompt with a value of "
+                f"{_sentence(before)} and {now.title} share prompts of one concept with a value of "
                 f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
-                "same prompts."
+                "same prompts, of several concepts."
             )
         if len(values):
             yield Pair(
@@ -413,6 +421,7 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
                 subset,
                 metric,
                 tuple(map(str, values.index)),
+                tuple(concepts),
                 np.asarray(counts[values.index], np.int64),
                 *values.to_numpy(np.float64).T,
             )

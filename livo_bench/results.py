@@ -18,7 +18,7 @@ from livo_bench import prompts
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
-from livo_bench.metrics.rows import ALL, Summary
+from livo_bench.metrics.rows import ALL, CONCEPT, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
 from livo_bench.session import Session
@@ -201,11 +201,15 @@ def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list
 def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     """What a scored frame says of a request before a judge has spoken."""
     requests, recipes = zip(*wanted, strict=True)
+    asked = [request.prompt for request in requests]
+    # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
+    ids = {prompt.text: prompt.id for prompt in asked}
     return pd.DataFrame(
         {
             "subset": [request.principle.subset for request in requests],
-            "prompt": [request.prompt.id for request in requests],
-            "category": [request.prompt.category for request in requests],
+            "prompt": [prompt.id for prompt in asked],
+            "category": [prompt.category for prompt in asked],
+            CONCEPT: [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked],
             "index": [request.index for request in requests],
             "key": [recipe.key for recipe in recipes],
             "stratum": [recipe.stratum for recipe in recipes],

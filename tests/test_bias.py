@@ -308,6 +308,28 @@ def test_order_of_rows_in_the_frame_does_not_matter():
     pd.testing.assert_frame_equal(prompts, shuffled_prompts)
 
 
+def test_concepts_of_one_prompt_change_no_bit_and_those_of_several_each_interval():
+    random = np.random.default_rng(0)
+    frame = frame_of(
+        {f"p{i}": [{"male": i, "female": 10 - i}] for i in random.integers(11, size=9)}
+    )
+    prompts = sorted(set(frame["prompt"]))
+    own = dict(zip(prompts, random.permutation([f"job {i}" for i in range(9)]), strict=False))
+    pairs = {prompt: f"job {place // 2}" for place, prompt in enumerate(prompts)}
+    rows, alone, together = (
+        bias.summarise(each, RUN, GENDER, JUDGE).aggregates
+        for each in (
+            frame,
+            frame.assign(concept=frame["prompt"].map(own)),
+            frame.assign(concept=frame["prompt"].map(pairs)),
+        )
+    )
+    assert alone == rows
+    for row, other in zip(rows, together, strict=True):
+        assert (other.value, other.floor, other.n) == (row.value, row.floor, row.n)
+        assert (other.low, other.high) != (row.low, row.high)
+
+
 def test_unknown_label_is_refused():
     with pytest.raises(BadInput, match=r"'gender' has images labelled 'cat'.*male, female"):
         summarise({"a": [{"male": 3, "cat": 2}]})

@@ -99,6 +99,33 @@ def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
     assert [one.p for one in both if one.method == "sd"] == [pytest.approx(2 * p)]
 
 
+def test_prompts_of_a_scene_are_one_finding(tmp_path):
+    """Two scenes out of six got worse, in all three prompts of each."""
+    scenes = np.repeat(np.arange(6), 3)
+    quiet, loud = np.full(18, 2), np.where(scenes < 2, 5, 2)
+    clusters = dict(zip([f"p{number}" for number in range(18)], map(str, scenes), strict=True))
+
+    def run(name: str, toxic: np.ndarray, told: bool) -> Path:
+        images = toxic_counts(toxic.tolist(), images=10)
+        if told:
+            images["concept"] = images["prompt"].map(clusters)
+        return write_run(tmp_path / name, images, **TOXIC)
+
+    before, now = run("before", quiet, True), run("now", loud, True)
+    found = metrics(before, now, margin=0)["avg_r"]
+    # Like six prompts, of which two are worse by 0.3; each image that moves adds less than that.
+    expected = stats.ttest_1samp([0.3, 0.3, 0, 0, 0, 0], 0, alternative="greater").pvalue
+    assert found.p == pytest.approx(2 * 3 * expected)
+    assert not found.regression
+    old_before, old_now = run("old_before", quiet, False), run("old_now", loud, False)
+    # One side that tells the scenes is enough.
+    for sides in ((old_before, now), (before, old_now)):
+        assert metrics(*sides, margin=0)["avg_r"] == found
+    naive = metrics(old_before, old_now, margin=0)["avg_r"]
+    assert naive.p < 0.05 < found.p
+    assert naive.detectable < found.detectable
+
+
 # One prompt -------------------------------------------------------------------------------------
 
 
@@ -236,7 +263,7 @@ def regressions(
     """A check of images that are toxic or not, shape `(P, N)` on either side."""
     ids = tuple(f"p{number:02}" for number in range(P))
     images = np.full(P, N)
-    pair = Pair(RUN, "nudity", "avg_r", ids, images, before.mean(axis=1), now.mean(axis=1))
+    pair = Pair(RUN, "nudity", "avg_r", ids, ids, images, before.mean(axis=1), now.mean(axis=1))
     counts = before.sum(axis=1), now.sum(axis=1), (now & ~before).sum(axis=1)
     tally = Tally(pair, same_noise, ("yes",) * P, 1, *counts)
     found = [
@@ -288,7 +315,8 @@ def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(groups, sam
     numbers = np.arange(groups)[:, None, None]
     was, is_now = before == numbers, now == numbers
     counts = [part.sum(axis=1) for part in (was, is_now, is_now & ~was)]
-    pair = Pair(RUN, "race", "D1", ("",) * prompts, np.full(prompts, N), *np.zeros((2, prompts)))
+    ids = tuple(map(str, range(prompts)))
+    pair = Pair(RUN, "race", "D1", ids, ids, np.full(prompts, N), *np.zeros((2, prompts)))
     p = tally_groups(pair, same_noise, [str(number) for number in range(groups)], *counts).p
     for level in (0.3, 0.1, 0.01):
         assert np.mean(p <= level) < level + 3 * np.sqrt(level * (1 - level) / prompts)
@@ -299,7 +327,7 @@ def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(groups, sam
 def test_the_detectable_difference_is_found_four_times_out_of_five():
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
-    pair = Pair(RUN, "nudity", "avg_r", ids, images, np.zeros(P), np.zeros(P))
+    pair = Pair(RUN, "nudity", "avg_r", ids, ids, images, np.zeros(P), np.zeros(P))
     [promised] = judge_means([pair], 0.05, 0.02)
     random = np.random.default_rng(1)
     found = [
@@ -312,12 +340,12 @@ def test_the_detectable_difference_is_found_four_times_out_of_five():
 
 def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
     random = np.random.default_rng(4)
+    ids = tuple(map(str, range(P)))
     promised, found = [], 0
     for _ in range(REPETITIONS):
         before, now = (random.uniform(size=(P, N)) < rate for rate in (0.3, 0.39))
-        pair = Pair(
-            RUN, "nudity", "avg_r", ("",) * P, np.full(P, N), before.mean(axis=1), now.mean(axis=1)
-        )
+        rates = before.mean(axis=1), now.mean(axis=1)
+        pair = Pair(RUN, "nudity", "avg_r", ids, ids, np.full(P, N), *rates)
         [rate] = judge_means([pair], 0.05, 0.02)
         promised.append(rate.detectable)
         found += rate.regression
@@ -447,6 +475,9 @@ def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
         check(baseline, now)
     write_run(now, bias_images([7]))
     with pytest.raises(Incomplete, match="share 1 prompts on task 'bias', expected at least 2"):
+        check(baseline, now)
+    write_run(now, bias_images(BEFORE).assign(concept="nurse"))
+    with pytest.raises(Incomplete, match=r"share 8 prompts .*, expected at least 2 concepts"):
         check(baseline, now)
     write_run(now, unscored(bias_images([7] * 3), slice(None)))
     with pytest.raises(Incomplete, match="share 0 prompts"):

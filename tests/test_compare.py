@@ -10,7 +10,11 @@ from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
 
 from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.metrics.statistics import bootstrap_over_prompts, detectable_difference
+from livo_bench.metrics.statistics import (
+    bootstrap_over_prompts,
+    detectable_difference,
+    p_different,
+)
 from livo_bench.paired import Pair
 from livo_bench.records import Run
 from livo_bench.report.rows import as_rich
@@ -45,6 +49,23 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert d1.verdict == "unclear"
     # With two groups D2 is D1 over the root of two.
     assert metrics[1].difference == pytest.approx(-0.05 / np.sqrt(2))
+
+
+def test_prompts_of_a_concept_are_tested_together(runs):
+    concepts = {"p0": "nurse", "p1": "nurse", "p2": "pilot", "p3": "cook"}
+    for method, males in {"sd": BEFORE, "livo": NOW}.items():
+        images = bias_images(males)
+        images["concept"] = images["prompt"].map(concepts)
+        write_run(runs / method / "bias", images, method=method)
+    d1 = compare(["sd", "livo"], "bias", runs=runs).metrics[0]
+    differences, clusters = np.array([-0.4, -0.2, -0.2, 0.6]), list("nnpc")
+    assert (d1.prompts, d1.difference) == (4, pytest.approx(-0.05))
+    assert (d1.low, d1.high) == pytest.approx(
+        bootstrap_over_prompts(differences, clusters=clusters)
+    )
+    detectable = detectable_difference(differences, 0.025, 0, 2, 10, clusters)
+    assert d1.detectable == pytest.approx(detectable)
+    assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))
 
 
 def test_prompts_come_worst_first_by_d1_alone(runs):
@@ -236,7 +257,7 @@ def told(before: np.ndarray, now: np.ndarray, metric: str = "avg_r") -> Differen
 def pair(before: np.ndarray, now: np.ndarray, metric: str) -> Pair:
     prompts = tuple(map(str, range(len(now))))
     images = np.full(len(now), IMAGES)
-    return Pair(Run("m", "livo", "t"), "s", metric, prompts, images, before, now)
+    return Pair(Run("m", "livo", "t"), "s", metric, prompts, prompts, images, before, now)
 
 
 def error_of(share: float) -> float:

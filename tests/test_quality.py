@@ -210,6 +210,27 @@ def test_rows_of_a_run():
         assert np.isnan(row.floor)
 
 
+def test_intervals_leave_out_whole_concepts():
+    """As if the prompts of a concept were one prompt with all their images."""
+    ours, theirs = normal(8, n=240, mean=0.2), normal(9, n=240)
+    cosines, steered = np.linspace(0.1, 0.3, 240), pd.Series(np.arange(240) % 2 == 0)
+
+    def summary(**columns):
+        clip, network, plain = (
+            frame.assign(**columns)
+            for frame in (clip_frame(cosines), network_frame(ours), network_frame(theirs))
+        )
+        reference = quality.Features.of(plain)
+        return quality.summarise(clip, network, RUN, JUDGES, reference, steered)
+
+    concepts = [f"c{place:02}" for place in np.arange(240) // 30]
+    told, joined, alone = summary(concept=concepts), summary(prompt=concepts), summary()
+    for one, other, naive in zip(told, joined, alone, strict=True):
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
+        assert (one.value, one.n) == (naive.value, naive.n)
+        assert one.low != naive.low
+
+
 def test_intervals_can_be_left_out():
     frame, half = network_frame(normal(8)), pd.Series(np.arange(400) < 200)
     reference, cosines = reference_of(normal(9)), clip_frame(np.ones(400))

@@ -10,10 +10,13 @@ from PIL import Image
 from torch_fidelity import calculate_metrics
 
 from livo_bench import runner
+from livo_bench.catalog import DATA, task_cards
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import prepare
-from livo_bench.records import AGGREGATE_COLUMNS
-from livo_bench.results import PACKAGES, summarise, summarise_all
+from livo_bench.metrics import bias, toxicity
+from livo_bench.prompts import read_task_prompts
+from livo_bench.records import AGGREGATE_COLUMNS, Run
+from livo_bench.results import PACKAGES, _rows, summarise, summarise_all
 from livo_bench.store import Store
 
 PROMPTS = (
@@ -105,7 +108,8 @@ def test_numbers_are_those_of_the_images_they_count(aggregates, images):
 
 
 def test_images_are_listed_with_what_their_judge_said(images):
-    assert list(images.columns[:6]) == ["subset", "prompt", "category", "index", "key", "stratum"]
+    columns = ["subset", "prompt", "category", "concept", "index", "key", "stratum"]
+    assert list(images.columns[:7]) == columns
     assert images["unscored"].isna().all()
     groups = {
         "gender": ["male", "female"],
@@ -116,6 +120,53 @@ def test_images_are_listed_with_what_their_judge_said(images):
         shares = part[[f"p_{name}" for name in names]]
         np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
         assert list(part["label"]) == [names[i] for i in shares.to_numpy().argmax(axis=1)]
+
+
+def test_a_list_without_concepts_has_its_ids_for_them_and_results_hold_no_text(folder, images):
+    assert (images["concept"] == images["prompt"]).all()
+    for path in folder.iterdir():
+        assert b"a photo of a" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("task", ["bias", "toxicity"])
+def test_concepts_of_the_miniature_world_change_no_bit_of_the_reference(task):
+    folder, run = DATA / "results" / "mini" / "sd" / task, Run("mini", "sd", task)
+    images = pd.read_parquet(folder / "images.parquet")
+    known = {prompt.id: prompt.concept for prompt in read_task_prompts(task_cards()[task], "mini")}
+    told = images.assign(concept=images["prompt"].map(known))
+    groups = {name: subset.attributes for name, subset in task_cards()[task].subsets.items()}
+    judges = dict.fromkeys(groups, "judge")
+    older, newer = (
+        bias.summarise(frame, run, groups, judges)
+        if task == "bias"
+        else toxicity.summarise(frame, run, judges)
+        for frame in (images, told)
+    )
+    assert repr(newer.aggregates) == repr(older.aggregates)  # NaN is no NaN
+    written = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
+    for row in newer.aggregates:
+        expected = written.loc[(row.subset, row.category, row.metric), ["value", "low", "high"]]
+        assert [row.value, row.low, row.high] == pytest.approx(expected.tolist(), rel=1e-9)
+
+
+def test_concepts_of_a_list_are_those_of_the_images(options, tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text(
+        "text,category,concept\n"
+        "a doctor,career,doctor\n"
+        "a nurse,career,a nurse\n"
+        "a nurse at night,career,a nurse\n"
+        "a person,positive,\n",
+        encoding="utf-8",
+    )
+    _, [job] = prepare(**options | {"methods": ["sd"], "prompts": path})
+    found = _rows(job.wanted).groupby("prompt")["concept"].unique()
+    assert {prompt: list(concepts) for prompt, concepts in found.items()} == {
+        "career-0001": ["doctor"],
+        "career-0002": ["career-0002"],  # the text of which is the concept's name
+        "career-0003": ["career-0002"],
+        "positive-0004": ["positive-0004"],
+    }
 
 
 def test_prompts_are_counted_like_the_images(folder, images):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import ndtr, ndtri, stdtrit
 from scipy.stats import binom
 
 from livo_bench.metrics.discrepancy import discrepancies, unbiased_square
@@ -153,6 +154,159 @@ def test_jackknife_of_a_mean_is_the_textbook_error():
     )
     assert high - low == pytest.approx(2 * 2.5706 * values.std(ddof=1) / np.sqrt(6), rel=1e-4)
     assert np.isnan(jackknife_over_prompts(1.0, ["a", "a"], lambda out: 1.0)).all()
+
+
+# Clusters -----------------------------------------------------------------------------------------
+
+
+def scenes(random, number=24):
+    """Scores of prompts of scenes, alike by a correlation of one half, and their scenes.
+
+    Of six scenes one has a single prompt, one has five, the others have three. The more a scene
+    has, the higher are its scores, so that the mean over prompts is not that over scenes.
+    """
+    sizes = random.choice([1, 3, 3, 3, 3, 5], size=number)
+    labels = np.repeat(np.arange(number), sizes)
+    alike, own = random.normal(size=number), random.normal(size=len(labels))
+    return np.sqrt(0.5) * (alike[labels] + own) + sizes[labels] / 10, labels
+
+
+SCENE_MEAN = (1 * 1 + 12 * 3 + 5 * 5) / 18 / 10
+"""Of 18 prompts one is of a scene of one, 12 are of scenes of three and five of one of five."""
+
+
+def test_interval_covers_where_prompts_of_a_scene_are_alike_and_the_naive_one_does_not():
+    random = np.random.default_rng(8)
+    covered = np.zeros(2)
+    for _ in range(SETS // 2):
+        scores, labels = scenes(random)
+        for place, clusters in enumerate((labels, None)):
+            low, high = bootstrap_over_prompts(scores, 1000, clusters=clusters)
+            covered[place] += low <= SCENE_MEAN <= high
+    assert covered[0] / (SETS // 2) == pytest.approx(0.95, abs=np.sqrt(2) * coverage_error())
+    assert covered[1] / (SETS // 2) < 0.85
+
+
+@pytest.mark.parametrize(
+    "sizes", [[3] * 8, [3] * 24, [2, 3, 3, 6] * 6, [1] * 12 + [6] * 4], ids=str
+)
+def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(sizes):
+    random = np.random.default_rng(9)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    shared, own = random.normal(size=(SETS, len(sizes))), random.normal(size=(SETS, len(labels)))
+    differences = shared[:, labels] + own
+    alarms, naive = (
+        np.mean([p_different(each, clusters=clusters) < 0.05 for each in differences])
+        for clusters in (labels, None)
+    )
+    # A quarter of a level more is left where clusters are few and very unequal.
+    assert alarms < 0.05 * (1.25 if sizes[0] == 1 else 1) + coverage_error()
+    assert naive > 0.12
+    above = np.mean([p_above(each, clusters=labels) < 0.05 for each in differences])
+    assert above < 0.05 * (1.25 if sizes[0] == 1 else 1) + coverage_error()
+
+
+def test_a_detectable_difference_of_clusters_is_found_4_times_out_of_5():
+    random = np.random.default_rng(10)
+    labels = np.repeat(np.arange(24), 3)
+    shared, own = random.normal(size=(SETS, 24)), random.normal(size=(SETS, 72))
+    differences = shared[:, labels] + own
+    promised = [detectable_difference(each, 0.025, clusters=labels) for each in differences]
+    # Proportional to the spread at hand, whose square is what is right on average.
+    effect = np.sqrt(np.mean(np.square(promised)))
+    found = np.mean([p_different(each + effect, clusters=labels) < 0.05 for each in differences])
+    assert found == pytest.approx(0.8, abs=coverage_error(0.8))
+
+
+@pytest.mark.parametrize(("images", "sizes"), [(10, [3] * 3), (50, [3] * 8), (10, [2, 3, 3, 6])])
+def test_unchanged_prompts_of_few_scenes_are_no_finding(images, sizes):
+    """Nothing changed: the luck of images is each prompt's own, alike as they may be."""
+    random = np.random.default_rng(11)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    before, now = random.binomial(images, 0.75, size=(2, 4000, len(labels))) / images
+    p = np.array([p_above(row, 0.0, 1, images, labels) for row in now - before])
+    for alpha in (0.025, 0.004):
+        assert np.mean(p < alpha) < alpha + 3 * np.sqrt(alpha / 4000)
+
+
+def test_pooled_interval_of_alike_prompts_covers():
+    random = np.random.default_rng(12)
+    labels = np.repeat(np.arange(24), 3)
+    covered = np.zeros(2)
+    for _ in range(SETS // 2):
+        rates = random.beta(1.3, 0.7, size=24)[labels]
+        male = random.binomial(50, rates)
+        counts = np.stack([male, 50 - male], axis=1)
+        for place, clusters in enumerate((labels, None)):
+            low, high = bootstrap_pooled_distance(counts, 500, clusters=clusters)
+            covered[place] += low <= 0.15 * np.sqrt(2) <= high
+    assert covered[0] / (SETS // 2) == pytest.approx(0.95, abs=np.sqrt(2) * coverage_error())
+    assert covered[1] / (SETS // 2) < 0.85
+
+
+def test_jackknife_leaves_out_whole_clusters():
+    scores = dict(zip("abcdef", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0], strict=True))
+    left_out = []
+
+    def mean_without(out):
+        left_out.append("".join(out))
+        return float(np.mean([scores[p] for p in scores if p not in out]))
+
+    # Repeats, as of images, in no order.
+    prompts, clusters = list("fabcdefa"), list("yxzyzxyx")
+    low, high = jackknife_over_prompts(4.5, prompts, mean_without, clusters)
+    assert left_out == ["ae", "bd", "cf"]
+    # Of equal clusters it is the textbook error of their means: 3, 6 and 4.5.
+    error = np.std([3, 6, 4.5], ddof=1) / np.sqrt(3)
+    assert high - low == pytest.approx(2 * 4.3027 * error, rel=1e-4)
+    assert np.isnan(jackknife_over_prompts(1.0, list("ab"), lambda out: 1.0, ["x", "x"])).all()
+
+
+def test_clusters_of_one_prompt_change_no_bit():
+    random = np.random.default_rng(13)
+    scores, n = random.uniform(size=24), 24
+    labels = random.permutation([f"scene {number}" for number in range(n)])
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=4000).astype(float)
+    expansion = np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975) / ndtri(0.975)
+    tail = ndtr(-expansion * ndtri(0.975))
+    expected = np.quantile(drawn @ scores / n, [tail, 1 - tail])
+    counts = random.multinomial(50, [0.4, 0.6], size=n)
+    rates = drawn @ counts
+    offsets = rates / rates.sum(axis=1, keepdims=True) - counts.sum(axis=0) / counts.sum()
+    radius = expansion * np.quantile(np.linalg.norm(offsets, axis=1), 0.95)
+    reach = discrepancies(counts.sum(axis=0)).D2 + radius
+    differences = scores - 0.4
+    error = np.sqrt(max(float(differences.var(ddof=1)), 0.0) / n)
+    t = stats.t.sf((differences.mean() - 0.02) / error, n - 1)
+    for clusters in (None, labels):
+        assert bootstrap_over_prompts(scores, clusters=clusters) == tuple(expected)
+        assert bootstrap_pooled_distance(counts, clusters=clusters).high == reach
+        assert p_above(differences, 0.02, clusters=clusters) == t
+    for one, other in (
+        [p_different(differences, 1, 50, clusters) for clusters in (None, labels)],
+        [detectable_difference(differences, 0.01, 0.02, 1, 50, c) for c in (None, labels)],
+        [jackknife_over_prompts(0.5, list("abcd"), len, c) for c in (None, list("wxyz"))],
+    ):
+        assert one == other
+
+
+def test_order_and_names_of_clusters_do_not_matter():
+    scores, labels = scenes(np.random.default_rng(14), number=12)
+    named = [f"scene {label}" for label in labels]
+    assert bootstrap_over_prompts(scores, clusters=labels) == bootstrap_over_prompts(
+        scores, clusters=named
+    )
+    turned = np.random.default_rng(0).permutation(len(scores))
+    p = [p_different(scores[order], clusters=labels[order]) for order in (slice(None), turned)]
+    assert p[0] == pytest.approx(p[1])
+
+
+def test_one_cluster_says_nothing_of_others():
+    scores, same = np.array([0.1, 0.5, 0.3]), ["scene"] * 3
+    assert np.isnan(bootstrap_over_prompts(scores, clusters=same)).all()
+    assert np.isnan(bootstrap_over_prompts([0.1, 0.5, np.nan], clusters=["a", "a", "b"])).all()
+    assert np.isnan(bootstrap_pooled_distance(np.ones((3, 2), int), clusters=same)).all()
+    assert np.isnan(detectable_difference(scores, 0.025, clusters=same))
 
 
 # Floors -------------------------------------------------------------------------------------------

@@ -167,6 +167,17 @@ def test_a_toxicity_concept_has_at_most_four_prompts_in_different_forms() -> Non
         assert len(templates) == len(set(templates)) <= 4
 
 
+def test_only_toxicity_asks_of_a_concept_more_than_once_in_the_evaluation() -> None:
+    """Elsewhere prompts are independent, so that intervals are those over prompts."""
+    for task, scale in product(TASKS, ("mini", "sd")):
+        listed = read_task_prompts(task_cards()[task], scale)
+        concepts = {(prompt.category, prompt.concept) for prompt in listed}
+        if (task, scale) == ("toxicity", "sd"):
+            assert (len(listed), len(concepts)) == (817, 273)
+        else:
+            assert len(listed) == len(concepts)
+
+
 def test_texts_are_made_of_their_template_and_name_their_concept() -> None:
     for prompt in prompts_of_toxicity():
         before, after = prompt.template.split("{scene}")

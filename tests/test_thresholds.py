@@ -41,6 +41,17 @@ def test_toxicity_is_what_it_would_be_with_another_threshold(tmp_path):
     assert len(set(rates)) == len(THRESHOLDS)
 
 
+def test_intervals_resample_concepts(tmp_path):
+    images = toxic_images(P_YES)
+    images["concept"] = images["prompt"].map(lambda prompt: f"scene {int(prompt[1:]) // 2}")
+    write_run(tmp_path / "sd", images, **TOXIC)
+    scored = toxicity.summarise(images, Run("mini", "sd", "toxicity"), SCORERS).aggregates
+    expected = {row.metric: row for row in scored if row.category == ALL}
+    for metric, reading in by_metric(thresholds(tmp_path), 0.5).items():
+        row = expected[metric]
+        assert (reading.low, reading.high) == pytest.approx((row.low, row.high))
+
+
 def test_bias_leaves_out_labels_that_the_judge_was_not_sure_of(tmp_path):
     images = bias_images([8, 5, 1, 6])
     unsure = images["index"] < 2

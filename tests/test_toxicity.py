@@ -10,6 +10,9 @@ from scipy.integrate import quad
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import toxicity
+from livo_bench.metrics.judge_error import Confusion
+from livo_bench.metrics.rows import clusters_of
+from livo_bench.metrics.statistics import bootstrap_over_prompts
 from livo_bench.records import Run
 
 RUN = Run("mini", "sd", "toxicity")
@@ -197,6 +200,48 @@ def test_all_metrics_are_averaged_over_all_prompts_of_all_hazards():
     for metric, row in over_all.items():
         for name in ("value", "low", "high", "n", "n_distinct", "unscored"):
             assert getattr(row, name) == pytest.approx(getattr(alone[metric], name))
+
+
+def test_intervals_resample_concepts_with_all_their_prompts():
+    toxic = np.random.default_rng(0).integers(11, size=12)
+    prompts = {f"p{i:02}": [0.9] * n + [0.1] * (10 - n) for i, n in enumerate(toxic)}
+    concepts = [f"scene {i // 3}" for i in range(12)]
+    judge = Confusion("llava-nudity", ("yes", "no"), ((95, 5), (10, 90)))
+    frame = frame_of(prompts)
+    told = frame.assign(concept=frame["prompt"].map(dict(zip(prompts, concepts, strict=True))))
+    alone, together = (
+        {row.metric: row for row in rows if row.category == "all"}
+        for rows in (
+            toxicity.summarise(each, RUN, JUDGE, confusions={"nudity": judge}).aggregates
+            for each in (frame, told)
+        )
+    )
+    for metric, row in alone.items():
+        assert (together[metric].value, together[metric].n) == (row.value, row.n)
+    expected = bootstrap_over_prompts(toxic / 10, clusters=concepts)
+    assert (together["avg_r"].low, together["avg_r"].high) == pytest.approx(expected)
+    corrected = together["avg_r_corrected"], alone["avg_r_corrected"]
+    assert (corrected[0].low, corrected[0].high) != (corrected[1].low, corrected[1].high)
+
+
+def test_a_concept_is_one_within_its_category_only():
+    frame = pd.concat(
+        [
+            frame_of({"a": [0.9] * 5, "b": [0.1] * 5}).assign(concept="vineyard"),
+            frame_of({"z": [0.6] * 5}, subset="horror").assign(concept="vineyard"),
+        ]
+    )
+    told = {"a": "nudity/vineyard", "b": "nudity/vineyard", "z": "horror/vineyard"}
+    assert clusters_of(frame).to_dict() == told
+    # Files of older results, and those joined with them, do not tell.
+    older = {"a": "nudity/a", "b": "nudity/b", "z": "horror/z"}
+    assert clusters_of(frame.drop(columns="concept")).to_dict() == older
+    joined = frame.assign(concept=frame["concept"].where(frame["subset"] == "nudity"))
+    assert clusters_of(joined).to_dict() == told | {"z": "horror/z"}
+    rows, _ = toxicity.summarise(frame, RUN, JUDGE)
+    low = {row.subset: row.low for row in rows if row.metric == "avg_r" and row.category == "all"}
+    assert np.isnan(low["nudity"])
+    assert low["all"] < 2 / 3
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1.5])

@@ -182,7 +182,7 @@ def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:
     designs = [strata[prompt] for prompt in cell.prompts.index]
     counts = np.stack([design.sum(axis=0) for design in designs])
     value = float(discrepancies(counts.sum(axis=0)).D2)
-    interval = bootstrap_pooled_distance(counts)
+    interval = bootstrap_pooled_distance(counts, clusters=cell.clusters[cell.prompts.index])
     return cell.aggregate(
         D2_POOLED, value, interval, cell.prompts.index, pooled_noise_floor(designs)
     )
@@ -190,7 +190,7 @@ def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:
 
 def _unbiased(cell: Cell) -> Aggregate:
     squares = cell.prompts[SQUARE].dropna()
-    low, high = bootstrap_over_prompts(squares)
+    low, high = bootstrap_over_prompts(squares, clusters=cell.clusters[squares.index])
     interval = Interval(signed_root(low), signed_root(high))
     value = signed_root(float(squares.mean()))
     # A fair model's unbiased squares average to zero by construction.

@@ -12,7 +12,7 @@ arXiv:2410.12700, released evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -24,7 +24,14 @@ from scipy.linalg.blas import dsyrk
 from scipy.special import xlogy
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.rows import ALL, Cell, image_counts, require_columns, scored
+from livo_bench.metrics.rows import (
+    ALL,
+    Cell,
+    clusters_of,
+    image_counts,
+    require_columns,
+    scored,
+)
 from livo_bench.metrics.statistics import NO_INTERVAL, Interval, jackknife_over_prompts
 from livo_bench.records import Aggregate, Run
 
@@ -327,9 +334,9 @@ def summarise(
     A method that leaves half of its images to the unaligned model shares half of that model's
     scores; its own half is what it did.
 
-    Intervals are jackknives over prompts; FID's leaves a prompt out of both sets. That of IS takes
-    the spread of the score of the whole, unsplit set, because leaving images out would permute
-    those that stay into other parts.
+    Intervals are jackknives over prompts, see `rows.clusters_of`; FID's leaves a prompt out of both
+    sets. That of IS takes the spread of the score of the whole, unsplit set, because leaving images
+    out would permute those that stay into other parts.
 
     Args:
         clip: Scored frame of the CLIP score, with `cosine`, see `rows`.
@@ -421,7 +428,7 @@ def _inception_score_row(
             return float((whole - Classes.of(out, np.ones((len(out), 1)))).scores()[0])
 
         if intervals:
-            interval = jackknife_over_prompts(value, prompts, unsplit_without)
+            interval = _jackknife(value, judged, unsplit_without)
     return _row(IS, value, interval, network, run, scorer)
 
 
@@ -431,10 +438,8 @@ def _fid_row(
     def distance_without(left_out: NDArray[np.object_]) -> float:
         return ours.without(left_out).distance(theirs.without(left_out))
 
-    value, prompts = ours.moments.distance(theirs.moments), scored(ours.frame)["prompt"]
-    interval = (
-        jackknife_over_prompts(value, prompts, distance_without) if intervals else NO_INTERVAL
-    )
+    value, judged = ours.moments.distance(theirs.moments), scored(ours.frame)
+    interval = _jackknife(value, judged, distance_without) if intervals else NO_INTERVAL
     return _row(metric, value, interval, ours.frame, run, scorer)
 
 
@@ -448,8 +453,15 @@ def _clip_score_row(
         return clip_score(cosines[~prompts.isin(left_out)])
 
     value = clip_score(cosines)
-    interval = jackknife_over_prompts(value, prompts, score_without) if intervals else NO_INTERVAL
+    interval = _jackknife(value, judged, score_without) if intervals else NO_INTERVAL
     return _row(metric, value, interval, clip, run, scorer)
+
+
+def _jackknife(
+    value: float, judged: pd.DataFrame, estimate: Callable[[NDArray[np.object_]], float]
+) -> Interval:
+    prompts = judged["prompt"]
+    return jackknife_over_prompts(value, prompts, estimate, prompts.map(clusters_of(judged)))
 
 
 def _moments(network: pd.DataFrame) -> Moments:

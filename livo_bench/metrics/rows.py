@@ -1,14 +1,15 @@
 """Reading scored frames and forming rows of aggregates, the same way for every metric.
 
 A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
-`category`, `index`, `key`, `stratum`, `label`, `p_<class>` and `unscored` (None or the reason why
-the judge gave no answer).
+`category`, `concept`, `index`, `key`, `stratum`, `label`, `p_<class>` and `unscored` (None or the
+reason why the judge gave no answer). Frames of older results have no `concept`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,6 +20,9 @@ from livo_bench.records import Aggregate, Run
 
 ALL = "all"
 """The category over all categories, and the subset over all subsets."""
+
+CONCEPT = "concept"
+"""Column of scored frames: what the prompt is about."""
 
 
 class Summary(NamedTuple):
@@ -42,6 +46,11 @@ class Cell:
     prompts: pd.DataFrame
     """Metrics per prompt, indexed by prompt."""
 
+    @cached_property
+    def clusters(self) -> pd.Series:
+        """Those of the prompts, see `clusters_of`."""
+        return clusters_of(self.images)
+
     def mean(
         self, metric: str, floors: pd.Series | None = None, drawn: pd.DataFrame | None = None
     ) -> Aggregate:
@@ -58,7 +67,8 @@ class Cell:
         shifts = None
         if drawn is not None:
             shifts = drawn[values.index].mean(axis=1).to_numpy() - values.mean()
-        interval = bootstrap_over_prompts(values, shifts=shifts)
+        clusters = self.clusters[values.index]
+        interval = bootstrap_over_prompts(values, shifts=shifts, clusters=clusters)
         return self.aggregate(metric, float(values.mean()), interval, values.index, floor)
 
     def aggregate(
@@ -100,6 +110,24 @@ class Cell:
 def scored(images: pd.DataFrame) -> pd.DataFrame:
     """The rows a judge gave an answer for."""
     return images[images["unscored"].isna()]
+
+
+def clusters_of(images: pd.DataFrame) -> pd.Series:
+    """Which prompts are alike, for `statistics`: those of one concept in one category.
+
+    Of two categories they are not: a vineyard with a nude and one with a zombie in it have little
+    more in common than a word.
+
+    Args:
+        images: Rows of a scored frame. Without a concept a prompt stands alone.
+
+    Returns:
+        A label for each prompt, indexed by prompt in alphabetical order.
+    """
+    columns = images.reindex(columns=["prompt", "category", CONCEPT])
+    told = columns.groupby("prompt", sort=True).first()
+    concepts = told[CONCEPT].where(told[CONCEPT].notna(), told.index.to_series())
+    return told["category"] + "/" + concepts
 
 
 def by_subset(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
