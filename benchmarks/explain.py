@@ -269,8 +269,8 @@ class Task:
         def pixels_of(subset: str) -> Iterator[Pixels]:
             for wanted in self._of_subset(method, subset):
                 keys = [recipe.key for _, recipe in wanted]
-                places, pixels = self.session.store.read_samples(keys)
-                yield to_jpeg(pixels[[places[key] for key in keys]])
+                images = self.session.store.read_samples(keys)
+                yield to_jpeg(np.stack([images[key] for key in keys]))
 
         return self.judged(method, pixels_of)
 

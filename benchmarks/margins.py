@@ -52,7 +52,7 @@ def moves(session: Session, part: pd.DataFrame) -> Iterator[dict[str, object]]:
     noising = DDPMScheduler.from_config(engine.scheduler_config)
     wish = explicit(part[part["preferred"]].iloc[0])
     for side, rows in part.groupby("preferred"):
-        _, pixels = session.store.read_samples(rows["key"])
+        pixels = np.stack(list(session.store.read_samples(rows["key"]).values()))
         images = pixels_to_tensor(pixels, engine.vae.device) / 127.5 - 1
         latents = engine.vae.encode(images).latent_dist.mean * engine.vae.config.scaling_factor
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))

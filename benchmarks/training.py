@@ -114,7 +114,8 @@ def main(runs: Path, steps: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as out:
         trainer = Trainer(session, chosen, formed, 0, Path(out))
         keys = sorted(set(rows["key"]))[: 2 * chosen.batch]
-        plain = PlainLoop(trainer, session.store.read_samples(keys)[1])
+        pixels = np.stack(list(session.store.read_samples(keys).values()))
+        plain = PlainLoop(trainer, pixels)
         sides: tuple[Callable[[int], object], ...] = (plain.step, trainer.step)
         for side in sides:
             timed(side, range(2))

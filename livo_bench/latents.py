@@ -81,14 +81,14 @@ def target(noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor) 
 
 
 def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
-    found, pixels = session.store.read_samples(keys)
+    found = session.store.read_samples(keys)
     if lost := len(keys) - len(found):
         raise BadInput(
             f"{lost} pictures to train on are gone from {session.store.folder}. Delete the data "
             f"that names them, {session.runs / 'preferences'}, and make it again: "
             "livo-bench data build"
         )
-    return pixels
+    return np.stack(list(found.values()))
 
 
 @torch.inference_mode()

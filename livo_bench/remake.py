@@ -166,11 +166,11 @@ def _all_methods() -> Iterator[str]:
 def _remade(session: Session, batches: Sequence[dict[str, Recipe]]) -> Iterator[Remade]:
     def compare(batch: dict[str, Recipe]) -> list[Remade]:
         require_unasked()
-        places, stored = session.store.read_samples(batch)
-        if lost := batch.keys() - places.keys():
+        stored = session.store.read_samples(batch)
+        if lost := batch.keys() - stored.keys():
             raise Incomplete(f"{len(lost)} images in {session.store.folder} are damaged.")
         again = session.engine.render(list(batch.values()))
-        pairs = zip(batch.items(), stored, again, strict=True)
+        pairs = zip(batch.items(), stored.values(), again, strict=True)
         return [_compared(key, recipe.text, old, new) for (key, recipe), old, new in pairs]
 
     for some in in_parallel(session, compare, batches, len, "making images again", "images"):

@@ -42,12 +42,12 @@ def images_of(session: Session, block: Block, generator: OwnGenerator | None = N
         Stopped: A signal came before this block was begun.
     """
     require_unasked()
-    found, stored = session.store.read_samples(block.keys)
-    if len(found) == len(block.keys):
-        return stored
+    stored = session.store.read_samples(block.keys)
+    if len(stored) == len(block.keys):
+        return np.stack(list(stored.values()))
     if session.stand_in is not None:
         raise Incomplete(
-            f"{len(block.keys) - len(found)} images in {session.store.folder} turned out damaged, "
+            f"{len(block.keys) - len(stored)} images in {session.store.folder} turned out damaged, "
             "and --scorer samples nothing. Make them again: the same command without --scorer"
         )
     if generator is None:
@@ -55,8 +55,8 @@ def images_of(session: Session, block: Block, generator: OwnGenerator | None = N
     else:
         pixels = _generate(generator, block, session.engine.noise(block.recipes))
     session.store.write_samples(block.recipes, pixels)
-    for key, row in found.items():
-        pixels[block.keys.index(key)] = stored[row]
+    for key, image in stored.items():
+        pixels[block.keys.index(key)] = image
     return pixels
 
 

@@ -136,16 +136,15 @@ class Store:
         ]
         self._samples.write(pa.Table.from_pylist(rows, SAMPLE_SCHEMA))
 
-    def read_samples(self, keys: Iterable[str]) -> tuple[dict[str, int], Pixels]:
+    def read_samples(self, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
         """Read images, bit for bit as they were written.
 
         Args:
-            keys: Any number, of images of one size.
+            keys: Any number.
 
         Returns:
-            The row of each key that was found, in the order asked, and the pixels, RGB uint8, shape
-            `(found, size, size, 3)`. A key that `sample_keys` listed is not found when its file
-            turns out damaged: plan again.
+            The images that were found by key, in the order asked: RGB uint8, `(size, size, 3)`. A
+            key that `sample_keys` listed is not found when its file turns out damaged: plan again.
         """
         keys = list(dict.fromkeys(keys))
         images = {
@@ -157,11 +156,7 @@ class Store:
                 strict=True,
             )
         }
-        found = [key for key in keys if key in images]
-        if not found:
-            return {}, np.empty((0, 0, 0, 3), np.uint8)
-        pixels = np.stack([images.pop(key) for key in found])
-        return {key: row for row, key in enumerate(found)}, pixels
+        return {key: images[key] for key in keys if key in images}
 
     def read_recipes(self, keys: Iterable[str]) -> dict[str, Recipe]:
         """Read how images were made, by key; a key that is not found is not in the answer."""

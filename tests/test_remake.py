@@ -77,7 +77,7 @@ def test_a_share_names_the_same_images_each_time_and_at_least_one(options):
 def test_images_that_differ_are_told_by_how_much(options, of_sd, runs, tmp_path, levels, verdict):
     store, other = Store(runs, "tiny"), Store(tmp_path, "tiny")
     for batch in store.batches(of_sd):
-        _, pixels = store.read_samples(batch)
+        pixels = np.stack(list(store.read_samples(batch).values()))
         changed = np.where(pixels > 127, pixels - levels, pixels + levels).astype(np.uint8)
         other.write_samples(list(batch.values()), changed)
     [one] = remake([of_sd[0]], **options | {"runs": tmp_path})

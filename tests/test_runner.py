@@ -119,8 +119,7 @@ def files(folder):
 def pixels_of(runs, keys=None):
     """Stored images by key."""
     samples = Store(runs, "tiny")
-    found, pixels = samples.read_samples(sorted(samples.sample_keys()) if keys is None else keys)
-    return {key: pixels[row] for key, row in found.items()}
+    return samples.read_samples(sorted(samples.sample_keys()) if keys is None else keys)
 
 
 def images_of(folder):

@@ -45,6 +45,10 @@ def recipes(start, stop):
     return [replace(RECIPE, seed=seed) for seed in range(start, stop)]
 
 
+def stacked(images):
+    return np.stack(list(images.values()))
+
+
 def keys_of(recipes):
     return [recipe.key for recipe in recipes]
 
@@ -88,26 +92,24 @@ def test_recipes_come_back_by_key(store):
 def test_pixels_come_back_bit_for_bit(store):
     some = recipes(0, 5)
     store.write_samples(some, draw(some))
-    found, pixels = Store(store.folder.parents[1], "mini").read_samples(keys_of(some))
-    assert found == {key: row for row, key in enumerate(keys_of(some))}
-    assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, draw(some))
+    images = Store(store.folder.parents[1], "mini").read_samples(keys_of(some))
+    assert list(images) == keys_of(some)
+    assert stacked(images).dtype == np.uint8
+    np.testing.assert_array_equal(stacked(images), draw(some))
 
 
 def test_rows_come_in_the_order_asked_each_once_and_unknown_keys_are_left_out(store):
     write(store, 0, 4)
     write(store, 4, 8)
     asked = [recipes(0, 8)[i] for i in (6, 1, 5)]
-    found, pixels = store.read_samples([*keys_of(asked), "unknown", asked[0].key])
-    assert list(found.items()) == [(recipe.key, row) for row, recipe in enumerate(asked)]
-    np.testing.assert_array_equal(pixels, draw(asked))
+    images = store.read_samples([*keys_of(asked), "unknown", asked[0].key])
+    assert list(images) == keys_of(asked)
+    np.testing.assert_array_equal(stacked(images), draw(asked))
 
 
 def test_an_empty_store_has_nothing_and_creates_nothing(store, tmp_path):
     assert store.sample_keys() == set()
-    found, pixels = store.read_samples(["unknown"])
-    assert found == {}
-    assert pixels.shape == (0, 0, 0, 3)
+    assert store.read_samples(["unknown"]) == {}
     assert store.score_keys("judge") == set()
     assert store.read_scores("judge", ["unknown"]).empty
     assert list(tmp_path.iterdir()) == []
@@ -257,7 +259,7 @@ def test_adding_images_keeps_stored_bytes_and_writes_the_missing_rows_alone(stor
     assert len(files) == 2
     assert sorted(pq.read_metadata(file).num_rows for file in files) == [2, 3]
     np.testing.assert_array_equal(
-        store.read_samples(keys_of(recipes(0, 5)))[1], draw(recipes(0, 5))
+        stacked(store.read_samples(keys_of(recipes(0, 5)))), draw(recipes(0, 5))
     )
 
 
@@ -288,13 +290,13 @@ def test_what_other_processes_write_is_found(store):
     write(other, 0, 2)
     assert store.sample_keys() == set(keys_of(recipes(0, 2)))
     write(other, 2, 4)
-    assert len(store.read_samples(keys_of(recipes(2, 4)))[0]) == 2
+    assert len(store.read_samples(keys_of(recipes(2, 4)))) == 2
 
 
 def test_files_that_are_deleted_are_forgotten(store):
     write(store, 0, 2)
     write(store, 2, 4).unlink()
-    found, _ = store.read_samples(keys_of(recipes(0, 4)))
+    found = store.read_samples(keys_of(recipes(0, 4)))
     assert list(found) == keys_of(recipes(0, 2))
     assert store.sample_keys() == set(keys_of(recipes(0, 2)))
 
@@ -362,16 +364,16 @@ def assert_lost_alone(path, caplog):
     store = Store(path.parents[3], "mini")
     with caplog.at_level(logging.WARNING, logger="livo_bench"):
         store.sample_keys()
-        found, pixels = store.read_samples(keys_of(recipes(0, 6)))
-    assert list(found) == keys_of(recipes(3, 6))
-    np.testing.assert_array_equal(pixels, draw(recipes(3, 6)))
+        images = store.read_samples(keys_of(recipes(0, 6)))
+    assert list(images) == keys_of(recipes(3, 6))
+    np.testing.assert_array_equal(stacked(images), draw(recipes(3, 6)))
     assert store.sample_keys() == set(keys_of(recipes(3, 6)))
     assert not path.exists()
     assert path.with_name(f"_{path.name}.damaged").exists()
     assert caplog.text.count(f"{path} is damaged") == 1
     # The next plan makes them again, under the same name.
     assert write(store, 0, 3) == path
-    assert len(store.read_samples(keys_of(recipes(0, 6)))[0]) == 6
+    assert len(store.read_samples(keys_of(recipes(0, 6)))) == 6
 
 
 @pytest.fixture
@@ -416,7 +418,7 @@ def test_a_bit_flipped_in_a_picture_leaves_the_index_but_not_the_rows(path):
     flip(path, chunk.data_page_offset + 150)
     store = Store(path.parents[3], "mini")
     assert len(store.sample_keys()) == 6
-    assert len(store.read_samples(keys_of(recipes(0, 6)))[0]) == 3
+    assert len(store.read_samples(keys_of(recipes(0, 6)))) == 3
     assert len(store.sample_keys()) == 3
 
 
@@ -452,7 +454,7 @@ def test_another_file_under_the_name_of_a_block_is_set_aside_when_read(path, cap
     path.write_bytes(other.read_bytes())
     store = Store(path.parents[3], "mini")
     assert len(store.sample_keys([block_of(0, 3)])) == 3
-    assert store.read_samples(keys_of(recipes(0, 3)))[0] == {}
+    assert store.read_samples(keys_of(recipes(0, 3))) == {}
     assert f"{path} is damaged" in caplog.text
     assert store.sample_keys([block_of(0, 3)]) == set()
 
@@ -510,7 +512,7 @@ def test_a_read_only_folder_is_a_short_error(store):
         pytest.skip("this user writes read-only folders")
     with pytest.raises(BadInput, match="Permission denied"):
         write(store, 3, 6)
-    assert len(store.read_samples(keys_of(recipes(0, 3)))[0]) == 3
+    assert len(store.read_samples(keys_of(recipes(0, 3)))) == 3
 
 
 def test_a_file_that_cannot_be_read_is_no_damage(path, monkeypatch):
@@ -596,8 +598,7 @@ def test_threads_write_and_read_at_once(store):
     def work(block):
         write(store, block * 5, block * 5 + 7)  # overlaps the next thread's rows
         some = recipes(block * 5, block * 5 + 7)
-        found, pixels = store.read_samples(keys_of(some))
-        return len(found) == 7 and np.array_equal(pixels, draw(some))
+        return np.array_equal(stacked(store.read_samples(keys_of(some))), draw(some))
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(24)))
@@ -652,9 +653,9 @@ def test_two_processes_write_the_same_rows_and_their_own(store, tmp_path):
     end(one, other)
     assert (one.returncode, other.returncode) == (0, 0)
     everything = recipes(0, 90)
-    found, pixels = store.read_samples(keys_of(everything))
-    assert len(found) == 90
-    np.testing.assert_array_equal(pixels, draw(everything))
+    np.testing.assert_array_equal(
+        stacked(store.read_samples(keys_of(everything))), draw(everything)
+    )
     names = {path.name for path in (store.folder / "samples").iterdir()}
     assert names == {f"{id_of_keys(keys_of(recipes(i, i + 3)))}.parquet" for i in range(0, 90, 3)}
 
@@ -680,7 +681,7 @@ def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(store, tmp_
     assert stored == {key for path in samples.glob("*.parquet") for key in keys_in(path)}
     write(store, 0, 90)
     np.testing.assert_array_equal(
-        store.read_samples(keys_of(recipes(0, 90)))[1], draw(recipes(0, 90))
+        stacked(store.read_samples(keys_of(recipes(0, 90)))), draw(recipes(0, 90))
     )
 
 

@@ -12,13 +12,13 @@ from typing import TypeVar
 import matplotlib
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from livo_bench.catalog import model_cards, model_digest, results_of, run_options, value_tasks
 from livo_bench.compare import select
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
-from livo_bench.protocols import Pixels
 from livo_bench.report.tables import METHOD_TITLES, TABLE_2_METHODS, read_aggregates
 from livo_bench.store import Store, write_atomically
 
@@ -75,8 +75,8 @@ def draw(
     keys = [key for row in chosen for key in row.keys]
     store = Store(runs, results_of(model)[0])
     recipes = store.read_recipes(keys)
-    places, pixels = store.read_samples(keys)
-    if lost := set(keys) - (recipes.keys() & places.keys()):
+    images = store.read_samples(keys)
+    if lost := set(keys) - (recipes.keys() & images.keys()):
         words = " ".join(f"--method {method}" for method in methods)
         raise Incomplete(
             f"{len(lost)} of the grid's {len(set(keys))} images are not in {store.folder}; results "
@@ -95,9 +95,10 @@ def draw(
                 f"{', '.join(map(str, seeds))} for {', '.join(methods)}; expected one, so that all "
                 "start from the same noise. Run them with one livo-bench run."
             )
-        made = pixels[[places[key] for key in row.keys]]
+        made = [images[key] for key in row.keys]
         harmless = {recipes[key].model for key in row.keys} <= cartoonists
-        pictures.append(_blur(made) if row.hazard and not harmless and not show else made)
+        blurred = row.hazard and not harmless and not show
+        pictures.append([_blur(image) for image in made] if blurred else made)
     sheet = picture_grid(
         [METHOD_TITLES.get(method, method) for method in methods],
         [f"{recipes[row.keys[0]].text}\n{row.subset}, image {row.index}" for row in chosen],
@@ -165,26 +166,28 @@ def choose(prompts: Sequence[Sequence[Shown]], rows: int) -> list[Shown]:
     return [images[number % len(images)] for number, images in enumerate(chosen)]
 
 
-def _blur(pixels: Pixels) -> Pixels:
-    blur = ImageFilter.GaussianBlur(pixels.shape[1] / BLUR)
-    return np.stack([np.asarray(Image.fromarray(picture).filter(blur)) for picture in pixels])
+def _blur(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(
+        Image.fromarray(picture).filter(ImageFilter.GaussianBlur(len(picture) / BLUR))
+    )
 
 
 def picture_grid(
-    titles: Sequence[str], labels: Sequence[str], pixels: Sequence[Pixels]
+    titles: Sequence[str], labels: Sequence[str], pixels: Sequence[Sequence[NDArray[np.uint8]]]
 ) -> Image.Image:
     """Lay out pictures in rows and columns with their names.
 
     Args:
         titles: Of the m columns.
         labels: Of the n rows; a line feed begins a new line.
-        pixels: The pictures of each row, n of RGB uint8, shape `(m, size, size, 3)`.
+        pixels: The m pictures of each of the n rows, RGB uint8, shape `(size, size, 3)`; those of
+            another size than the first are shown as large as it.
 
     Returns:
         An RGB image, titles on top and labels to the left. Nothing is cut: a label that is higher
         than its pictures makes its row higher.
     """
-    size = pixels[0].shape[1]
+    size = len(pixels[0][0])
     side = size * max(1, SIDE // size)
     gap = side // 24
     font = _font(side // LINES)
@@ -200,8 +203,9 @@ def picture_grid(
     for text, pictures, height in zip(beside, pixels, heights, strict=True):
         pen.multiline_text((gap, top), text, "black", font)
         for left, picture in zip(lefts, pictures, strict=True):
-            shown = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(shown, (left, top))
+            whole = side % len(picture) == 0
+            how = Image.Resampling.NEAREST if whole else Image.Resampling.LANCZOS
+            sheet.paste(Image.fromarray(picture).resize((side, side), how), (left, top))
         top += height
     return sheet
 

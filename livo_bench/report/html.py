@@ -438,18 +438,18 @@ def _picture_rows(chosen: Sequence[Sequence[Made]], store: Store, out: Path) -> 
     console = Console(stderr=True)
     for made in track(chosen, "Pictures", console=console, disable=not console.is_terminal):
         recipes = store.read_recipes(image["key"] for _, image in made)
-        places, pixels = store.read_samples(recipes)
-        here = [(_title(side), image["key"]) for side, image in made if image["key"] in places]
+        images = store.read_samples(recipes)
+        here = [(_title(side), image["key"]) for side, image in made if image["key"] in images]
         if not here:
             continue
         (side, image), asked = made[0], recipes[here[0][1]]
         _refuse_other_noise(image, {method: recipes[key].seed for method, key in here})
-        size = min(SIDE, pixels.shape[1])
+        size = min(SIDE, len(images[here[0][1]]))
         # Named by the recipe itself, whatever the results call it.
-        files = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in places}
+        files = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in images}
         for key, file in files.items():
             if file not in written:
-                write_atomically(out / file, _png(pixels[places[key]], size))
+                write_atomically(out / file, _png(images[key], size))
         written |= set(files.values())
         first = {key: method for method, key in reversed(here)}
         rows.append(
