@@ -161,6 +161,12 @@ def _format_option(command: Command) -> Command:
     type=click.Path(dir_okay=False, path_type=Path),
     help="A prompt list of your own: CSV with the columns text and category.",
 )
+@click.option(
+    "--images-from",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Judge pictures made elsewhere, DIR/PROMPT-ID/INDEX.png; --method is what to call them.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=42, help="Base seed of all noise.")
 @_device_option
 @click.option(
@@ -205,6 +211,7 @@ def run(
     model: str,
     images: int,
     prompts: Path | None,
+    images_from: Path | None,
     seed: int,
     device: str,
     dtype: str | None,
@@ -228,6 +235,7 @@ def run(
     options: Options = {
         "images": images,
         "prompts": prompts,
+        "images_from": images_from,
         "seed": seed,
         "device": device,
         "dtype": dtype,
@@ -758,7 +766,26 @@ def show(name: str) -> None:
 
 @main.group()
 def data() -> None:
-    """Preference data and value retrieval."""
+    """Prompts, preference data and value retrieval."""
+
+
+@data.command("prompts", cls=_Example, example="livo-bench data prompts --task bias --format csv")
+@click.option("--task", required=True, help="Name, name/subset or folder of a task, or all.")
+@_model_option
+@click.option(
+    "--split",
+    type=click.Choice(["train", "dev", "eval"]),
+    default="eval",
+    help="Which of the prompts; runs are asked those of eval.",
+)
+@_format_option
+def list_prompts(task: str, model: str, split: str, form: str) -> None:
+    """List the prompts that a task asks a model, with their ids."""
+    from livo_bench import prompts
+    from livo_bench.catalog import model_card, select_tasks
+
+    listed = prompts.of_tasks(select_tasks(task), model_card(model).scale, split)
+    _print_rows(list(map(asdict, listed)), form)
 
 
 @data.command("build", cls=_Example, example="livo-bench data build")

@@ -78,6 +78,7 @@ def wanted(
     judges: Iterable[str],
     annotator: bool = False,
     weights: Iterable[str] = (),
+    pipeline: bool = True,
 ) -> list[Wanted]:
     """What a model's card names that is not a folder of one's own.
 
@@ -86,11 +87,12 @@ def wanted(
         judges: Names of its judges.
         annotator: Whether training data will be labelled.
         weights: Of methods, as recipes' files are named.
+        pipeline: Whether the model itself is needed.
     """
     found: list[Wanted] = []
-    pipeline = _remote(card.pipeline)
-    if pipeline is not None:
-        found.append(Wanted(pipeline_need(pipeline), card.licence))
+    repository = _remote(card.pipeline) if pipeline else None
+    if repository is not None:
+        found.append(Wanted(pipeline_need(repository), card.licence))
     for name in judges:
         found += _of_judge(name, card.judges[name])
     if annotator and card.annotator is not None:

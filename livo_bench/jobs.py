@@ -7,7 +7,7 @@ loaded; what is wrong with judges, when a job is asked for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,8 @@ from livo_bench.catalog import (
     select_methods,
     select_tasks,
 )
+from livo_bench.elsewhere import Pictures
+from livo_bench.elsewhere import load as load_pictures
 from livo_bench.errors import BadInput
 from livo_bench.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
@@ -58,6 +60,9 @@ class Options(TypedDict, total=False):
     each prompt, which are sampled for this."""
     switches: Sequence[str]
     """What makes the engine faster, see `acceleration`."""
+    images_from: Path | None
+    """Folder of pictures made elsewhere, see `elsewhere`; the one method is what they are called.
+    The unaligned model's images are made for an independent reference alone."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Job:
     """Per prompt and subset."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
-    """The unaligned model's images of the same requests, which FID compares with."""
+    """The unaligned model's images of the same requests, which FID compares with; none where they
+    do not share their noise, unless an independent reference needs a floor."""
     independent: Sequence[tuple[Request, Recipe]] = ()
     """Its images of the same prompts from other noise, where FID is to compare with these, too."""
     prompts: str = ""
@@ -83,6 +89,11 @@ class Job:
     def judges(self) -> Mapping[tuple[str, str], Scorer]:
         """By subset and category of prompts; the feature network for the harmless of a control."""
         return _judges(self.session, self.task, self.subsets)
+
+    @property
+    def pictures(self) -> Pictures | None:
+        """What was made elsewhere, and so from other noise than the unaligned model's images."""
+        return self.method.method if isinstance(self.method.method, Pictures) else None
 
     @property
     def subset(self) -> str | None:
@@ -111,6 +122,7 @@ def prepare(
     scorer: str | None = None,
     independent_reference: bool = False,
     switches: Sequence[str] = (),
+    images_from: Path | None = None,
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
@@ -122,11 +134,12 @@ def prepare(
     card = model_card(model)
     tasks = select_tasks(task)
     methods = select_methods(methods)
-    if weights is not None and len(methods) > 1:
-        raise BadInput(
-            f"Weights {weights!r} were given to {len(methods)} methods: {', '.join(methods)}; "
-            "expected one. Run them one by one."
-        )
+    for given, what in ((weights, "Weights"), (images_from, "Pictures")):
+        if given is not None and len(methods) > 1:
+            raise BadInput(
+                f"{what} {str(given)!r} were given to {len(methods)} methods: "
+                f"{', '.join(methods)}; expected one. Run them one by one."
+            )
     conventions = protocol_card(protocol)
     if conventions.images and images != conventions.images:
         raise BadInput(
@@ -139,7 +152,10 @@ def prepare(
             f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
             f"--images {PILOT // 2}"
         )
-    loaded = [load_method(spec, card, weights, conventions) for spec in methods]
+    if images_from is None:
+        loaded = [load_method(spec, card, weights, conventions) for spec in methods]
+    else:
+        loaded = [_pictures(images_from, methods[0], tasks, weights)]
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
     if scorer is not None:
@@ -164,20 +180,22 @@ def prepare(
                 if len(own) < len(subsets):
                     names = {subset.name for subset in own}
                     reference, independent = _under(names, base), _under(names, others)
+                if isinstance(method.method, Pictures):
+                    method.method.open({request.prompt for request, _ in reference}, images)
                 wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
-                jobs.append(
-                    Job(
-                        session,
-                        method,
-                        task_card,
-                        own,
-                        images,
-                        wanted,
-                        reference,
-                        independent,
-                        own_list,
-                    )
+                job = Job(
+                    session,
+                    method,
+                    task_card,
+                    own,
+                    images,
+                    wanted,
+                    reference,
+                    independent,
+                    own_list,
                 )
+                unused = job.pictures is not None and not independent
+                jobs.append(replace(job, reference=[]) if unused else job)
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
@@ -186,6 +204,20 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def _pictures(
+    folder: Path,
+    name: str,
+    tasks: Iterable[tuple[TaskCard, Sequence[Subset]]],
+    weights: str | None,
+) -> LoadedMethod:
+    if weights is not None:
+        raise BadInput(
+            f"Weights {weights!r} are for a method, and --images-from {folder} takes pictures that "
+            "are there. Leave one of the two out."
+        )
+    return load_pictures(folder, name, [task for task, _ in tasks])
 
 
 def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:

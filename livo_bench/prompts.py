@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from livo_bench.cards import TaskCard
+from livo_bench.cards import Subset, TaskCard
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
 
@@ -52,6 +52,24 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
             f"(columns {', '.join(USER_COLUMNS)})."
         )
     return [prompt for prompt in _read_for(task, path, COLUMNS) if prompt.split == split]
+
+
+def of_tasks(
+    tasks: Iterable[tuple[TaskCard, Collection[Subset]]], scale: str, split: str = "eval"
+) -> list[Prompt]:
+    """The prompts that subsets of tasks are sampled on, each once; errors as `read_task_prompts`.
+
+    Args:
+        tasks: As `catalog.select_tasks` finds them.
+        scale: As for `read_task_prompts`; likewise split.
+        split: Likewise.
+    """
+    return [
+        prompt
+        for task, subsets in tasks
+        for prompt in read_task_prompts(task, scale, split)
+        if any(prompt.category in subset.categories for subset in subsets)
+    ]
 
 
 def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:

@@ -21,6 +21,9 @@ PILOT = 1000
 IN_TRAINING = "in training"
 """Stands in a recipe for the digest of weights that are on no disk yet."""
 
+ELSEWHERE = "elsewhere"
+"""Stands in a recipe for a model and a sampler that nobody here knows."""
+
 REJUDGED = "rejudged"
 """Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
@@ -131,7 +134,7 @@ class Recipe(_Keyed):
     """
 
     model: str
-    """SHA-256 of the model's files."""
+    """SHA-256 of the model's files; `ELSEWHERE` where the image was made elsewhere."""
     text: str
     """The text the image is conditioned on."""
     seed: int
@@ -141,14 +144,15 @@ class Recipe(_Keyed):
     guidance: float
     """Classifier-free guidance scale; 1 switches it off."""
     sampler: str
-    """`dpmsolver++`."""
+    """`dpmsolver++`; `ELSEWHERE` likewise, with zero steps and guidance and no dtype."""
     steps: int
     size: int
     """Height and width in pixels."""
     dtype: str
     """`float32`, `float16` or `bfloat16`."""
     generator: str | None = None
-    """SHA-256 of a method's folder, when the method renders by itself."""
+    """SHA-256 of a method's folder, when the method renders by itself, or of a prompt's pictures
+    that were made elsewhere."""
     value: str | None = None
     """What a value encoder reads before the text; None leaves the context as it is."""
     value_encoder: str | None = None

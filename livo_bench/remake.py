@@ -87,8 +87,8 @@ def remake(
             f"{len(lost)} of {len(wanted)} images in {store.folder} are damaged. Make them again "
             "with the run that they are of: livo-bench run"
         )
-    _refuse_other_models(card, recipes.values())
     by_hand = {key for key in wanted if recipes[key].generator is not None}
+    _refuse_other_models(card, (recipes[key] for key in wanted - by_hand))
     batches = list(store.batches(wanted - by_hand))
     found = [Remade(key, recipes[key].text, math.nan, math.nan, NOT_MADE) for key in by_hand]
     if batches:

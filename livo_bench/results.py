@@ -32,11 +32,16 @@ class Unaligned:
     """The unaligned model's images of a task's requests, which methods are held against."""
 
     def __init__(self, session: Session, job: Job) -> None:
-        self._job, self.rows = job, _rows(job.reference)
+        self._job = job
         self._store, self._network = session.store, session.features.id
         self._intervals = _intervals(session)
         # Only a control asks what the images show.
         self._columns = None if job.task.control else ["features"]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """See `_rows`."""
+        return _rows(self._job.reference)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -83,10 +88,10 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     identity = Run(model, job.method.name, job.task.name)
     unaligned = unaligned or Unaligned(session, job)
     rows = _rows(job.wanted)
-    # The same requests in the same order.
-    steered = rows["key"] != unaligned.rows["key"]
+    # The same requests in the same order. What was made elsewhere is no image of the model's.
+    steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
     # Fitted before the job's own vectors are read: either are large.
-    fitted = unaligned.features if steered.any() else None
+    fitted = unaligned.features if job.pictures is None and steered.any() else None
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
@@ -248,25 +253,33 @@ def _parquet(frame: pd.DataFrame) -> bytes:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
-    model = session.model
+    model, pictures = session.model, job.pictures
+    files: dict[str, object] = {"digest": session.digest}
+    method: dict[str, object] = {"version": job.method.card.version}
+    sampling: dict[str, object] = {
+        "seed": session.seed,
+        "steps": model.steps,
+        "guidance": model.guidance,
+        "sampler": model.sampler,
+        "dtype": session.dtype,
+        "switches": list(session.switches),
+    }
+    if pictures is not None:  # of which nobody here knows the like
+        files, sampling = {}, {}
+        method = {"pictures": pictures.folder.name, "digest": pictures.digest}
     return {
-        "model": {"name": model.name, "digest": session.digest},
+        "model": {"name": model.name} | files,
         "protocol": session.protocol.name,
-        "method": {"name": job.method.name, "version": job.method.card.version},
+        "method": {"name": job.method.name} | method,
         "task": {"name": job.task.name, "version": job.task.version},
         "prompts": {"list": job.prompts}
         | prompts.record(request.prompt for request, _ in job.wanted),
         "settings": {
             "images": job.images,
-            "seed": session.seed,
-            "steps": model.steps,
-            "guidance": model.guidance,
-            "sampler": model.sampler,
             "block": model.block,
-            "dtype": session.dtype,
             "device": session.device,
-            "switches": list(session.switches),
-        },
+        }
+        | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},

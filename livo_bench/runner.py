@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from livo_bench.cards import ModelCard
+from livo_bench.elsewhere import Pictures
 from livo_bench.errors import Incomplete
 from livo_bench.interrupt import Stopped
 from livo_bench.jobs import Job, Options, by_reference, prepare
@@ -46,8 +47,13 @@ class Work:
     """A block, what makes its images and who judges them."""
 
     block: Block
-    generator: OwnGenerator | None
+    generator: OwnGenerator | Pictures | None
     scorers: dict[str, Scorer] = field(default_factory=dict)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its images are made here."""
+        return not isinstance(self.generator, Pictures)
 
 
 def run(
@@ -59,7 +65,8 @@ def run(
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
     Args:
-        methods: Names, `name:variant`, or folders; `all` for every built-in one.
+        methods: Names, `name:variant`, or folders; `all` for every built-in one. With `images_from`
+            what to call the pictures.
         task: Name, `name/subset`, folder, or `all`.
         model: Name, card or diffusers folder.
         **options: See `Options`.
@@ -99,7 +106,8 @@ def _finish(
 ) -> list[Path]:
     for _ in range(ROUNDS):
         if todo := _outstanding(session.store, works):
-            _require_files(session, jobs, model, weights)
+            sampled = any(work.sampled for work in todo)
+            _require_files(session, jobs, model, weights, sampled)
             _work_off(session, todo)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
@@ -175,7 +183,7 @@ def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
 
 def _batches(
     session: Session, jobs: Sequence[Job]
-) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | None]]]]:
+) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | Pictures | None]]]]:
     """Each job's blocks and what makes their images, those of its reference first.
 
     Blocks are formed from each job alone, so they do not depend on what else a command asks for.
@@ -189,7 +197,7 @@ def _batches(
             rest = (pair for pair in job.wanted if pair[1].key not in shared)
             own = form_blocks(rest, session.model.block)
             method = job.method.method
-            generator = method if isinstance(method, OwnGenerator) else None
+            generator = method if isinstance(method, OwnGenerator | Pictures) else None
             yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
 
 
@@ -229,29 +237,32 @@ def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 
-def _require_files(session: Session, jobs: Sequence[Job], model: str, weights: str | None) -> None:
-    """See that all that may be loaded is on this machine."""
+def _require_files(
+    session: Session, jobs: Sequence[Job], model: str, weights: str | None, sampled: bool
+) -> None:
+    """See that all that may be loaded is on this machine: the model where images are made."""
     from livo_bench import fetch
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
-    listed = fetch.wanted(session.model, judges, weights=session.files.values())
+    listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
     fetch.require(model, listed, f" --weights {weights}" if weights else "")
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:
     """Make and judge blocks."""
-    _load(session, works)
+    sampled = [work for work in works if work.sampled and session.stand_in is None]
+    _load(session, works, sampled)
     limit = None
-    if session.device != "cpu":
+    if sampled and session.device != "cpu":
         with Console(stderr=True).status("measuring the device"):
             rate = matrix_rate(session.device, session.dtype)
-            limit = rate / flops_of(session.engine, works[0].block.recipes[0])
+            limit = rate / flops_of(session.engine, sampled[0].block.recipes[0])
     done = in_parallel(
         session,
         lambda work: _process(session, work),
         works,
         count=lambda work: len(work.block.keys),
-        description="sampling and judging",
+        description="sampling and judging" if sampled else "judging",
         unit="images",
         limit=limit,
     )
@@ -259,10 +270,10 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
         pass
 
 
-def _load(session: Session, works: Sequence[Work]) -> None:
+def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        if session.stand_in is None:
-            session.engine.load_files(recipe for work in works for recipe in work.block.recipes)
+        if sampled:
+            session.engine.load_files(recipe for work in sampled for recipe in work.block.recipes)
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()
 
@@ -329,9 +340,18 @@ def _command(methods: Sequence[str], task: str, model: str, options: Options) ->
     """The command line of a run that samples."""
     words = [word for method in methods for word in ("--method", method)]
     words += ["--task", task, "--model", model]
-    for name in ("images", "prompts", "seed", "dtype", "runs", "weights", "protocol"):
+    for name in (
+        "images",
+        "prompts",
+        "seed",
+        "dtype",
+        "runs",
+        "weights",
+        "protocol",
+        "images_from",
+    ):
         if (value := options.get(name)) is not None:
-            words += [f"--{name}", str(value)]
+            words += [f"--{name.replace('_', '-')}", str(value)]
     words += ["--independent-reference"] * options.get("independent_reference", False)
     words += [word for switch in options.get("switches", ()) for word in ("--switch", switch)]
     return shlex.join(["livo-bench", "run", *words])

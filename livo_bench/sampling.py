@@ -12,6 +12,7 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from livo_bench.bars import bar
+from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import require_unasked
 from livo_bench.plan import Block
@@ -25,19 +26,21 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def images_of(session: Session, block: Block, generator: OwnGenerator | None = None) -> Pixels:
+def images_of(
+    session: Session, block: Block, generator: OwnGenerator | Pictures | None = None
+) -> Pixels:
     """A block's images: stored ones as they are, the others made, the whole batch at once.
 
     Args:
         session: Whose store and engine.
         block: What to make.
-        generator: Makes the images; the engine when None.
+        generator: Makes the images, or has them; the engine when None.
 
     Returns:
         RGB, uint8, `(n, size, size, 3)`, in the block's order.
 
     Raises:
-        BadInput: The generator returned something else.
+        BadInput: The generator returned something else, or a picture cannot be read.
         Incomplete: An image is not stored, and the session judges stored ones.
         Stopped: A signal came before this block was begun.
     """
@@ -52,6 +55,8 @@ def images_of(session: Session, block: Block, generator: OwnGenerator | None = N
         )
     if generator is None:
         pixels = session.engine.render(block.recipes)
+    elif isinstance(generator, Pictures):
+        pixels = generator.read(block.requests)
     else:
         pixels = _generate(generator, block, session.engine.noise(block.recipes))
     session.store.write_samples(block.recipes, pixels)

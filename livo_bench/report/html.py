@@ -541,7 +541,7 @@ def _settings(sides: Iterable[Results]) -> dict[str, str]:
     records = [record for side in sides for record in side.records.values()]
     return {
         field if section == "settings" else f"{section} {field}": ", ".join(
-            sorted({str(record[section].get(field, "")) for record in records})
+            sorted({str(record[section][field]) for record in records if field in record[section]})
         )
         for section, fields in CONDITIONS.items()
         for field in fields
