@@ -142,6 +142,22 @@ def _format_option(command: Command) -> Command:
     )(command)
 
 
+class _Shard(click.ParamType):
+    """A part of a whole, `2/4`."""
+
+    name = "K/N"
+
+    def convert(
+        self, value: str | tuple[int, int], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        k, _, n = value.partition("/")
+        if not (k.isdecimal() and n.isdecimal()):
+            self.fail(f"{value!r} is no part of a whole; expected K/N, e.g. 2/4.")
+        return int(k), int(n)
+
+
 @main.command(cls=_Example, example="livo-bench run --method sd --task bias")
 @click.option(
     "--method",
@@ -203,6 +219,12 @@ def _format_option(command: Command) -> Command:
     help="Make the engine faster: channels-last, fuse, compile or cuda-graphs; repeatable. Images "
     "stay the same up to last bits.",
 )
+@click.option(
+    "--shard",
+    type=_Shard(),
+    default="1/1",
+    help="Do part K of N only, on one of N devices or machines that share --runs.",
+)
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @_rate_option
 def run(
@@ -221,6 +243,7 @@ def run(
     scorer: str | None,
     independent_reference: bool,
     switches: tuple[str, ...],
+    shard: tuple[int, int],
     plan: bool,
     rate: float | None,
 ) -> None:
@@ -247,10 +270,19 @@ def run(
         "switches": switches,
     }
     if plan:
-        click.echo(runner.plan(methods=wanted, task=task, model=model, rate=rate, **options))
-    else:
-        for folder in runner.run(methods=wanted, task=task, model=model, **options):
-            click.echo(folder)
+        planned = runner.plan(
+            methods=wanted, task=task, model=model, rate=rate, shard=shard, **options
+        )
+        click.echo(planned)
+        return
+    for folder in runner.run(methods=wanted, task=task, model=model, shard=shard, **options):
+        click.echo(folder)
+    k, n = shard
+    if n > 1:
+        click.echo(
+            f"Part {k} of {n} is made and judged. When all parts are, the same "
+            "command without --shard writes the results."
+        )
 
 
 @main.command(cls=_Example, example="livo-bench fetch --model sd15")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import Unpack
+from typing import TypeAlias, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from rich.filesize import decimal
 
 from livo_bench.cards import ModelCard
 from livo_bench.elsewhere import Pictures
-from livo_bench.errors import Incomplete
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import Stopped
 from livo_bench.jobs import Job, Options, by_reference, prepare
 from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
@@ -38,8 +38,15 @@ BLANK = "blank image"
 NOT_A_NUMBER = "score is not a number"
 """Why an image is unscored of which a judge said NaN or infinity."""
 
+Shard: TypeAlias = tuple[int, int]
+"""Part `k` of `n` of a run's blocks, from 1."""
+WHOLE: Shard = (1, 1)
+
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
+
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -60,6 +67,7 @@ def run(
     methods: Sequence[str],
     task: str,
     model: str = "mini",
+    shard: Shard = WHOLE,
     **options: Unpack[Options],
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
@@ -69,18 +77,21 @@ def run(
             what to call the pictures.
         task: Name, `name/subset`, folder, or `all`.
         model: Name, card or diffusers folder.
+        shard: Part `k` of `n`, from 1. All parts together, on whatever machines and in whatever
+            order, make and judge the images of the whole, none of them twice, into one store; a run
+            of the whole then finds them there.
         **options: See `Options`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
-        `aggregates.csv`, `prompts.csv`.
+        `aggregates.csv`, `prompts.csv`. A part writes none.
 
     Raises:
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(methods, task, model, **options)
-    works = _works(session, jobs)
+    works = _part(_works(session, jobs), shard)
     cost = _estimate(session, works)
     if session.stand_in is not None and cost.missing:
         raise Incomplete(
@@ -89,8 +100,12 @@ def run(
             + _command(methods, task, model, options)
         )
     session.store.require_room(cost.bytes)
+    weights = options.get("weights")
     try:
-        return _finish(session, jobs, works, model, options.get("weights"))
+        if shard != WHOLE:
+            _make(session, jobs, works, model, weights)
+            return []
+        return _finish(session, jobs, works, model, weights)
     except Stopped as stopped:
         made = _estimate(session, works)
         stopped.add_note(f"In {session.store.folder}: {made}")
@@ -105,10 +120,7 @@ def _finish(
     weights: str | None,
 ) -> list[Path]:
     for _ in range(ROUNDS):
-        if todo := _outstanding(session.store, works):
-            sampled = any(work.sampled for work in todo)
-            _require_files(session, jobs, model, weights, sampled)
-            _work_off(session, todo)
+        _make(session, jobs, works, model, weights)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
             return summarise_all(session, jobs)
@@ -118,11 +130,25 @@ def _finish(
     )
 
 
+def _make(
+    session: Session,
+    jobs: Sequence[Job],
+    works: Sequence[Work],
+    model: str,
+    weights: str | None,
+) -> None:
+    """Make and judge what is missing."""
+    if todo := _outstanding(session.store, works):
+        _require_files(session, jobs, model, weights, any(work.sampled for work in todo))
+        _work_off(session, todo)
+
+
 def plan(
     methods: Sequence[str],
     task: str,
     model: str = "mini",
     rate: float | None = None,
+    shard: Shard = WHOLE,
     **options: Unpack[Options],
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
@@ -134,13 +160,14 @@ def plan(
         task: Likewise.
         model: Likewise.
         rate: Images sampled and judged per second; the card's when None.
+        shard: As for `run`; the arithmetic is that of the whole.
         **options: As for `run`; the device is not looked at.
     """
     options["device"] = "cpu"
     session, jobs = prepare(methods, task, model, **options)
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
-    blocks = {block.id: block for block in batches}
-    made = make_plan(blocks.values(), session.store.sample_keys(blocks.values()))
+    blocks = _part(list({block.id: block for block in batches}.values()), shard)
+    made = make_plan(blocks, session.store.sample_keys(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
     return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
@@ -167,6 +194,14 @@ def _arithmetic(
             f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
         )
     return tuple(lines)
+
+
+def _part(blocks: Sequence[Item], shard: Shard) -> Sequence[Item]:
+    """Every n-th block from the k-th on. All who plan the same run count them alike."""
+    k, n = shard
+    if not 1 <= k <= n:
+        raise BadInput(f"There is no part {k} of {n}; parts are counted from 1: --shard 1/{n or 1}")
+    return blocks[k - 1 :: n]
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:

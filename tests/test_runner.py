@@ -425,6 +425,41 @@ def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(options, tmp_
     assert files(options["runs"]) == files(alone["runs"])
 
 
+def test_parts_of_a_run_make_its_store_and_the_whole_writes_its_results(
+    unbroken, options, rendered
+):
+    """In any order, each image once."""
+    for k in (3, 1, 2):
+        assert runner.run(**options, shard=(k, 3)) == []
+    assert not list(options["runs"].rglob("aggregates.csv"))
+    assert sum(rendered) == len(ROWS) * IMAGES
+    runner.run(**options)
+    assert sum(rendered) == len(ROWS) * IMAGES
+    assert files(options["runs"]) == files(unbroken)
+
+
+def test_a_part_says_what_is_left_to_do(options):
+    words = ["run", "--method", "sd", "--task", "bias/gender", "--model", options["model"]]
+    words += ["--prompts", str(options["prompts"]), "--runs", str(options["runs"])]
+    words += ["--images", "2", "--device", "cpu", "--shard", "2/3"]
+    planned = CliRunner().invoke(main, [*words, "--plan"])
+    assert planned.stdout.startswith("2 images wanted, 0 stored. To make: 2 in 1 blocks")
+    made = CliRunner().invoke(main, words)
+    assert made.exit_code == 0, made.stderr
+    assert made.stdout.startswith("Part 2 of 3 is made and judged. When all parts are")
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [("4/3", "no part 4 of 3"), ("0/3", "no part 0 of 3"), ("1/0", "no part 1 of 0"), ("2", "K/N")],
+)
+def test_parts_that_are_none_are_refused(options, no_models, shard, message):
+    words = ["run", "--method", "sd", "--task", "bias", "--model", options["model"]]
+    result = CliRunner().invoke(main, [*words, "--device", "cpu", "--shard", shard])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 def test_a_run_stopped_by_an_error_keeps_what_it_finished(unbroken, options, rendered, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     calls = itertools.count(1)
