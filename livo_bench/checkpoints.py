@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from livo_bench.errors import BadInput
 from livo_bench.store import write_atomically
 
 
@@ -70,29 +68,6 @@ def progress_of(path: Path) -> dict[str, str]:
     with safe_open(path, framework="pt") as file:
         progress: dict[str, str] = file.metadata()
     return progress
-
-
-def require_same_training(out: Path, identity: Mapping[str, object]) -> None:
-    """See that a folder is new, or holds a training that may go on.
-
-    Args:
-        out: Folder, with `training.json` if something was trained there.
-        identity: What the training is of; all of it is in that file.
-
-    Raises:
-        BadInput: The folder holds another training.
-    """
-    path = out / "training.json"
-    if not path.exists():
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    wanted = json.loads(json.dumps(identity))
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            raise BadInput(
-                f"{out} holds a training with {name} {found.get(name)!r}; asked for is {value!r}. "
-                "Go on with the same, or train elsewhere: --out DIR"
-            )
 
 
 def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:

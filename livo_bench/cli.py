@@ -362,11 +362,11 @@ def train(
     from livo_bench.livo import preference
 
     _require_plan(rate, plan)
+    settings = settings or preference.SETTINGS
     if plan:
         from livo_bench import training_plan
 
-        chosen = settings or preference.SETTINGS
-        click.echo(training_plan.plan(method, model, steps, chosen, rate))
+        click.echo(training_plan.plan(method, model, steps, settings, rate))
         return
     from livo_bench import processes
     from livo_bench.training import train as train_method
@@ -383,7 +383,7 @@ def train(
         device=device,
         runs=runs,
         out=out,
-        settings=settings or preference.SETTINGS,
+        settings=settings,
     )
     if not processes.first():
         return

@@ -19,7 +19,6 @@ from livo_bench.baselines.fair_diffusion import (
     detect,
     read_majorities,
 )
-from livo_bench.baselines.training import Training
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import DATA, load_method, model_card, model_digest, task_cards
 from livo_bench.errors import BadInput
@@ -30,6 +29,7 @@ from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
 from livo_bench.training import train
+from livo_bench.training_record import Training
 
 TEXT = "a photo of a baker"
 BASE = Recipe("m", TEXT, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")

@@ -20,7 +20,7 @@ from livo_bench import catalog, checkpoints, interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
-from livo_bench.livo import calibration, pairs, preference, recipe, train, value_encoder
+from livo_bench.livo import calibration, pairs, preference, recipe, value_encoder
 from livo_bench.livo.preference import Settings, read_settings
 from livo_bench.livo.steering import SHARES
 from livo_bench.livo.train import Trainer, new_encoder, rate
@@ -32,6 +32,7 @@ from livo_bench.runner import run
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
+from livo_bench.training import train
 
 RECIPE = """\
 objective = "livo"
@@ -109,7 +110,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def trained(method: Path, model: Path, runs: Path, **options: object) -> Path:
-    return train.train(str(method), str(model), device="cpu", runs=runs, **options)  # type: ignore[arg-type]
+    return train(str(method), str(model), device="cpu", runs=runs, **options).parent  # type: ignore[arg-type]
 
 
 def test_a_training_writes_an_encoder_that_a_run_takes(

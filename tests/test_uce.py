@@ -17,7 +17,6 @@ from livo_bench import overlay
 from livo_bench.baselines import uce
 from livo_bench.baselines.concept_edit import Edit, joint, transformation
 from livo_bench.baselines.parameters import names_in
-from livo_bench.baselines.training import Training
 from livo_bench.baselines.uce import Editor, balanced, erasing, moved, shifting
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import load_method, model_card, model_digest, task_cards
@@ -29,6 +28,7 @@ from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
+from livo_bench.training_record import Training
 
 RECIPE = """\
 objective = "uce"

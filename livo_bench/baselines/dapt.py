@@ -23,9 +23,10 @@ from livo_bench import processes
 from livo_bench.baselines import finetuning
 from livo_bench.baselines.finetuning import Example, Finetuning, Noised
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.baselines.training import Training
+from livo_bench.catalog import value_tasks
 from livo_bench.latents import moments_of
 from livo_bench.livo import preference
+from livo_bench.training_record import Training
 
 NAME = "all"
 """Of the overlay: one for bias and toxicity together."""
@@ -84,14 +85,7 @@ def train(training: Training) -> Path:
     """
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
-    with processes.first_goes_first():
-        folder, _ = preference.build(
-            training.model,
-            seed=session.seed,
-            device=session.device,
-            runs=session.runs,
-            settings=training.settings,
-        )
+    folder = training.preferences(tuple(value_tasks()))
     training.begin(asdict(recipe) | {"data": folder.name})
     if training.done(NAME):
         return training.out

@@ -22,7 +22,6 @@ from rich.console import Console
 
 from livo_bench.baselines.quota import group_of
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.baselines.training import Training
 from livo_bench.cards import TaskCard
 from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
@@ -34,6 +33,7 @@ from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
+from livo_bench.training_record import Training
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator

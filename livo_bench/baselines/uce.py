@@ -41,7 +41,6 @@ from livo_bench.baselines.concept_edit import (
 )
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.baselines.training import Training
 from livo_bench.catalog import task_cards
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.prompts import person, read_task_prompts, spread
@@ -51,6 +50,7 @@ from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
+from livo_bench.training_record import Training
 
 JOINT = "joint"
 """Name of the edit of all categories together."""

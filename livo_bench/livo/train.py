@@ -34,7 +34,6 @@ from transformers import CLIPTextModel
 
 from livo_bench import checkpoints, interrupt, latents, processes
 from livo_bench.bars import bar
-from livo_bench.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import pairs, preference, recipe, value_encoder
@@ -45,8 +44,9 @@ from livo_bench.livo.pairs import Pairs
 from livo_bench.livo.recipe import TrainingRecipe
 from livo_bench.livo.steering import SHARES
 from livo_bench.scorers import annotator
-from livo_bench.session import Session, find_device
+from livo_bench.session import Session
 from livo_bench.store import write_atomically
+from livo_bench.training_record import RECORD, Training
 
 MAX_NORM = 1.0
 """Of the gradient, over all parameters."""
@@ -55,66 +55,44 @@ ROUNDING = 0.25
 
 
 def train(
-    method: str,
-    model: str = "mini",
-    seed: int = 0,
-    data_seed: int = 42,
-    fraction: float = 1.0,
-    gamma_1: float | None = None,
-    gamma_2: float | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    runs: Path = Path("results/runs"),
-    out: Path | None = None,
-    settings: Path = preference.SETTINGS,
+    training: Training,
+    fraction: float,
+    gamma_1: float | None,
+    gamma_2: float | None,
+    steps: int | None,
 ) -> Path:
     """Train a method's value encoder, or go on where an earlier run stopped.
 
-    Args:
-        method: `livo`, `livo:wo-m`, `dpo`, `dpo:d`, or the folder of a method with a recipe.
-        model: Name or card; its preference data is made first, where it is missing.
-
-    The others are `training.Options`.
+    Args as for `livo_bench.training.train`.
 
     Returns:
-        `out`, with `value_encoder/`, `shares.json`, `training.json`, `log.csv`, `dev.csv` and
-        TensorBoard's files.
+        `value_encoder/` in the training's folder; beside it are `shares.json`, `training.json`,
+        `log.csv`, `dev.csv` and TensorBoard's files.
 
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
     """
-    card = model_card(model)
+    session, out = training.session, training.out
+    card = session.model
     judge = annotator.require_annotator(card.annotator, card.name)
-    chosen = _with_overrides(recipe.read(method, card.scale), gamma_1, gamma_2, steps)
+    chosen = _with_overrides(recipe.read(training.method, card.scale), gamma_1, gamma_2, steps)
     if not 0 < fraction <= 1:
         raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
-    place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
-    identity: dict[str, object] = {
-        "method": method,
-        "model": card.name,
-        "model_digest": model_digest(card),
-        "seed": seed,
-        "data_seed": data_seed,
-        "fraction": fraction,
-        "recipe": asdict(chosen),
-    }
+    identity = {**training.identity, "fraction": fraction, "recipe": asdict(chosen)}
     # Once before the data is made, and once more when it is known which data it is.
-    checkpoints.require_same_training(place, identity)
-    tasks = preference.tasks_of(chosen.coefficients)
-    processes.join(find_device(device))
-    with processes.first_goes_first():
-        folder, _ = preference.build(model, tasks, data_seed, device, None, runs, settings)
+    training.require_same(identity)
+    folder = training.preferences(preference.tasks_of(chosen.coefficients))
     identity["data"] = folder.name
-    checkpoints.require_same_training(place, identity)
+    training.require_same(identity)
     rows = preference.read(folder)
-    rows = pairs.fraction_of(rows[rows["subset"].isin(chosen.coefficients)], fraction, seed)
-    session = Session(card, data_seed, find_device(device), card.dtype, runs)
+    rows = rows[rows["subset"].isin(chosen.coefficients)]
+    rows = pairs.fraction_of(rows, fraction, training.seed)
     with processes.first_goes_first():
         formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     dev = Dev(session, annotator.load(judge, session.device), chosen.layout, chosen.dev_images)
-    Trainer(session, chosen, formed, seed, place).run(identity, dev)
+    Trainer(session, chosen, formed, training.seed, out).run(identity, dev)
     processes.wait()
-    return place
+    return out / "value_encoder"
 
 
 def _with_overrides(
@@ -234,7 +212,7 @@ class Trainer:
         )
         writes = processes.first()
         if writes:
-            write_atomically(out / "training.json", json.dumps(identity, indent=2).encode())
+            write_atomically(out / RECORD, json.dumps(identity, indent=2).encode())
         kept, scaler = {"done": "0", "seconds": "0"}, self.accelerator.scaler
         if checkpoint.exists():
             kept = checkpoints.read(checkpoint, self.encoder, self.optimiser)
@@ -282,7 +260,7 @@ class Trainer:
         write_atomically(out / SHARES, json.dumps(shares).encode())
         minutes = float(checkpoints.progress_of(checkpoint)["seconds"]) / 60
         record = {**identity, "minutes": round(minutes, 1)}
-        write_atomically(out / "training.json", json.dumps(record, indent=2).encode())
+        write_atomically(out / RECORD, json.dumps(record, indent=2).encode())
 
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
