@@ -102,7 +102,7 @@ def fit(
             generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
             for group in optimiser.param_groups:
                 group["lr"] = schedule.lr * (
-                    1 if schedule.constant else _rate(number, schedule.steps)
+                    1 if schedule.constant else cosine(number, schedule.steps, least=0.02)
                 )
             loss = step(number, generator)
             loss.backward()
@@ -141,11 +141,19 @@ def fit(
     )
 
 
-def _rate(number: int, steps: int) -> float:
+def cosine(step: int, steps: int, least: float = 0.0) -> float:
+    """Factor of the learning rate at a step: a linear warm-up of 3 % of the steps, then a cosine.
+
+    Args:
+        step: From 0.
+        steps: Of the whole schedule.
+        least: What the cosine falls to.
+    """
     warm_up = max(1, round(0.03 * steps))
-    if number < warm_up:
-        return (number + 1) / warm_up
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (number - warm_up) / (steps - warm_up)))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    fallen = math.cos(math.pi * (step - warm_up) / (steps - warm_up))
+    return least + (1 - least) * 0.5 * (1 + fallen)
 
 
 def write_report(folder: Path, name: str, fit: Fit) -> None:

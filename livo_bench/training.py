@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from livo_bench import fetch, processes
+from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
 from livo_bench.baselines.recipe import objective_of
 from livo_bench.catalog import model_card
 from livo_bench.errors import BadInput
+from livo_bench.livo import train as value_encoder
 from livo_bench.livo.preference import SETTINGS
+from livo_bench.session import Session, find_device
+from livo_bench.training_record import Training
 
-BASELINES = ("ca", "dapt", "fd", "uce")
-"""Objectives of methods that train something else than a value encoder."""
+BASELINES = {
+    "ca": concept_ablation.train,
+    "dapt": dapt.train,
+    "fd": fair_diffusion.train,
+    "uce": uce.train,
+}
+"""By their objective, trainings of something else than a value encoder."""
 
 
 def train(
@@ -53,28 +63,20 @@ def train(
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
     """
-    from livo_bench import fetch
-
     card = model_card(model)
     objective = objective_of(method)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
-    baseline = objective in BASELINES
-    if baseline and (fraction, gamma_1, gamma_2, steps) != (1, None, None, None):
-        raise BadInput(
-            f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2 and "
-            "--steps are for value encoders. Leave them out, or change its recipe."
-        )
-    if baseline and settings != SETTINGS and objective != "dapt":
-        raise BadInput(
-            f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
-            f"--settings {settings} says nothing to it. Leave it out."
-        )
-    from livo_bench import processes
-    from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
-    from livo_bench.livo import train as value_encoder
-    from livo_bench.session import Session, find_device
-    from livo_bench.training_record import Training
-
+    if objective in BASELINES:
+        if (fraction, gamma_1, gamma_2, steps) != (1, None, None, None):
+            raise BadInput(
+                f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2 and "
+                "--steps are for value encoders. Leave them out, or change its recipe."
+            )
+        if settings != SETTINGS and objective != "dapt":
+            raise BadInput(
+                f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
+                f"--settings {settings} says nothing to it. Leave it out."
+            )
     device = find_device(device)
     processes.join(device)
     if objective in ("fd", "uce"):
@@ -82,12 +84,6 @@ def train(
     session = Session(card, data_seed, device, card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
     training = Training(method, model, session, seed, place, settings)
-    if not baseline:
-        return value_encoder.train(training, fraction, gamma_1, gamma_2, steps)
-    trainers = {
-        "ca": concept_ablation.train,
-        "dapt": dapt.train,
-        "fd": fair_diffusion.train,
-        "uce": uce.train,
-    }
-    return trainers[objective](training)
+    if objective in BASELINES:
+        return BASELINES[objective](training)
+    return value_encoder.train(training, fraction, gamma_1, gamma_2, steps)

@@ -14,7 +14,6 @@ Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -36,6 +35,7 @@ from livo_bench import checkpoints, interrupt, latents, processes
 from livo_bench.bars import bar
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.fitting import cosine
 from livo_bench.livo import pairs, preference, recipe, value_encoder
 from livo_bench.livo.calibration import calibrate
 from livo_bench.livo.dev import Dev
@@ -378,12 +378,7 @@ class Trainer:
 
 def rate(schedule: str, step: int, steps: int) -> float:
     """Factor of the learning rate at a step, in [0, 1]."""
-    if schedule == "constant":
-        return 1.0
-    warm_up = max(1, round(0.03 * steps))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
+    return 1.0 if schedule == "constant" else cosine(step, steps)
 
 
 def _shown(row: Mapping[str, float]) -> str:
