@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from livo_bench.cards import ModelCard
+from livo_bench.errors import BadInput
 from livo_bench.fields import Scalar
 from livo_bench.records import Prompt, Recipe, Request
 
@@ -35,6 +36,20 @@ class MethodContext:
     model: ModelCard
     published: Mapping[str, str] = field(default_factory=dict)
     """`[published]` of the card: repositories of weights."""
+
+    def untrained(self, what: str, place: str | Path) -> BadInput:
+        """The error of a method that has not been trained on the model.
+
+        Args:
+            what: It lacks, in the plural.
+            place: Where that would be.
+        """
+        name, model = self.folder.name, self.model.name
+        return BadInput(
+            f"There are no {what} of {name!r} for model {model!r}: no {place}. Train the method "
+            f"with\n    livo-bench train --method {name} --model {model}\n"
+            "and pass the folder that it names with --weights."
+        )
 
 
 @runtime_checkable

@@ -101,15 +101,11 @@ def load(context: MethodContext) -> FairDiffusion:
         BadInput: The recipe or the majorities are not what they should be, or there are none for
             the model.
     """
-    settings, name = context.settings, context.folder.name
+    settings = context.settings
     folder = Path(str(settings["weights"]) or context.folder / "weights" / context.model.name)
     path = folder / MAJORITIES
     if not path.is_file():
-        raise BadInput(
-            f"There are no majorities of {name!r} for model {context.model.name!r}: no {path}. "
-            f"Find them with\n    livo-bench train --method {name} --model {context.model.name}\n"
-            "and pass the folder that it names with --weights."
-        )
+        raise context.untrained("majorities", path)
     guidance = read_settings(str(context.folder), context.model.scale)
     return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]))
 

@@ -57,16 +57,11 @@ def load(context: MethodContext) -> Overlaid:
     Raises:
         BadInput: There are no weights for the model, or they do not fit it.
     """
-    name, edit = context.folder.name, str(context.settings["edit"])
+    edit = str(context.settings["edit"])
     given = str(context.settings["weights"])
     folder = Path(given) if given else context.folder / "weights" / context.model.name
     wanted = "*" if edit == CATEGORY else edit
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
     if not paths:
-        raise BadInput(
-            f"There are no weights of {name!r} for model {context.model.name!r}: no "
-            f"{folder / f'{wanted}.safetensors'}. Make them with\n"
-            f"    livo-bench train --method {name} --model {context.model.name}\n"
-            "and pass the folder that it names with --weights."
-        )
+        raise context.untrained("weights", folder / f"{wanted}.safetensors")
     return Overlaid(edit, {path.stem: overlay.find(path, context.model) for path in paths})

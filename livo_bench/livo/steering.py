@@ -114,12 +114,7 @@ def load(context: MethodContext) -> Steering:
     own = str(folder / "value_encoder") if folder.is_dir() else context.published.get(place)
     weights = str(settings["weights"]) or own
     if weights is None:
-        raise BadInput(
-            f"There are no weights of {context.folder.name!r} for model {context.model.name!r}: no "
-            f"{folder}. Train them with\n"
-            f"    livo-bench train --method {context.folder.name} --model {context.model.name}\n"
-            "and pass the folder that it names with --weights."
-        )
+        raise context.untrained("weights", folder)
     found = value_encoder.find(weights, context.model)
     beside = Path(weights).parent / SHARES
     return Steering(_chooser(context), _bias_shares(context, beside), found, layout, steers)
