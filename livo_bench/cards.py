@@ -267,29 +267,27 @@ def read_method_card(path: Path) -> MethodCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
     path = path.resolve()
-    card = read_table(path)
-    settings = card.table("settings").scalars()
-    told = card.choice("told", TOLD)
-    result = MethodCard(
-        folder=path.parent,
-        name=_folder_name(card, path.parent),
-        title=card.text("title"),
-        version=card.whole("version", 1),
-        tasks=card.texts("tasks"),
-        told=told,
-        summary=card.text("summary"),
-        paper=card.text("paper", empty=True),
-        differences=card.texts("differences"),
-        tried=card.texts("tried") if card.has("tried") else (),
-        settings=settings,
-        variants={
-            name: _variant(name, table, told, settings)
-            for name, table in card.named_tables("variants").items()
-        },
-        published=_published(card.table("published")),
-    )
-    card.done()
-    return result
+    with read_table(path) as card:
+        settings = card.table("settings").scalars()
+        told = card.choice("told", TOLD)
+        return MethodCard(
+            folder=path.parent,
+            name=_folder_name(card, path.parent),
+            title=card.text("title"),
+            version=card.whole("version", 1),
+            tasks=card.texts("tasks"),
+            told=told,
+            summary=card.text("summary"),
+            paper=card.text("paper", empty=True),
+            differences=card.texts("differences"),
+            tried=card.texts("tried") if card.has("tried") else (),
+            settings=settings,
+            variants={
+                name: _variant(name, table, told, settings)
+                for name, table in card.named_tables("variants").items()
+            },
+            published=_published(card.table("published")),
+        )
 
 
 def _published(table: Table) -> dict[str, str]:
@@ -299,19 +297,20 @@ def _published(table: Table) -> dict[str, str]:
 def _subset(
     name: str, table: Table, categories: tuple[str, ...], asks: bool, control: bool
 ) -> Subset:
-    grouped = table.has("attributes") if control else not asks
-    result = Subset(
-        name=name,
-        value=table.text("value"),
-        attributes=table.texts("attributes", categories if control else None) if grouped else (),
-        word=table.text("word") if asks else "",
-        categories=table.texts("categories", categories) if table.has("categories") else categories,
-        stands_for=table.text("stands_for") if control else "",
-    )
-    if grouped and len(result.attributes) < 2:
-        raise table.wrong("attributes", "at least two groups")
-    table.done()
-    return result
+    with table:
+        grouped = table.has("attributes") if control else not asks
+        attributes = table.texts("attributes", categories if control else None) if grouped else ()
+        if grouped and len(attributes) < 2:
+            raise table.wrong("attributes", "at least two groups")
+        listed = table.texts("categories", categories) if table.has("categories") else categories
+        return Subset(
+            name=name,
+            value=table.text("value"),
+            attributes=attributes,
+            word=table.text("word") if asks else "",
+            categories=listed,
+            stands_for=table.text("stands_for") if control else "",
+        )
 
 
 def read_task_card(path: Path) -> TaskCard:
@@ -321,35 +320,34 @@ def read_task_card(path: Path) -> TaskCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
     path = path.resolve()
-    card = read_table(path)
-    control = card.flag("control") if card.has("control") else False
-    class_text = card.template("class_text", ("neutral" if control else "prompt", "attribute"))
-    question = card.template("question", ("word",))
-    if (class_text is None) == (question is None):
-        raise BadInput(
-            f"{path}: has {'neither' if question is None else 'both'} class_text "
-            f"{'nor' if question is None else 'and'} question, expected one of them: class_text "
-            "for the attribute judge, question for the hazard judge."
+    with read_table(path) as card:
+        control = card.flag("control") if card.has("control") else False
+        class_text = card.template("class_text", ("neutral" if control else "prompt", "attribute"))
+        question = card.template("question", ("word",))
+        if (class_text is None) == (question is None):
+            raise BadInput(
+                f"{path}: has {'neither' if question is None else 'both'} class_text "
+                f"{'nor' if question is None else 'and'} question, expected one of them: "
+                "class_text for the attribute judge, question for the hazard judge."
+            )
+        if control and question is not None:
+            raise card.wrong("question", "none in a control, which has a class_text")
+        categories = card.texts("categories")
+        result = TaskCard(
+            folder=path.parent,
+            name=_folder_name(card, path.parent),
+            title=card.text("title"),
+            version=card.whole("version", 1),
+            summary=card.text("summary"),
+            class_text=class_text,
+            question=question,
+            control=control,
+            categories=categories,
+            subsets={
+                name: _subset(name, table, categories, question is not None, control)
+                for name, table in card.named_tables("subsets").items()
+            },
         )
-    if control and question is not None:
-        raise card.wrong("question", "none in a control, which has a class_text")
-    categories = card.texts("categories")
-    result = TaskCard(
-        folder=path.parent,
-        name=_folder_name(card, path.parent),
-        title=card.text("title"),
-        version=card.whole("version", 1),
-        summary=card.text("summary"),
-        class_text=class_text,
-        question=question,
-        control=control,
-        categories=categories,
-        subsets={
-            name: _subset(name, table, categories, question is not None, control)
-            for name, table in card.named_tables("subsets").items()
-        },
-    )
-    card.done()
     if not result.subsets:
         raise BadInput(f"{path}: no subsets, expected a table [subsets.<name>] for each value.")
     return result
@@ -361,20 +359,18 @@ def read_protocol_card(path: Path) -> ProtocolCard:
     Raises:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
-    card = read_table(path)
-    result = ProtocolCard(
-        path=path,
-        name=card.name("name", path.stem),
-        title=card.text("title"),
-        summary=card.text("summary"),
-        images=card.whole("images", 0),
-        jpeg=card.whole("jpeg", 0),
-        own_reference=card.texts("own_reference"),
-        differences=card.texts("differences"),
-        settings=card.table("settings").scalars(),
-    )
-    card.done()
-    return result
+    with read_table(path) as card:
+        return ProtocolCard(
+            path=path,
+            name=card.name("name", path.stem),
+            title=card.text("title"),
+            summary=card.text("summary"),
+            images=card.whole("images", 0),
+            jpeg=card.whole("jpeg", 0),
+            own_reference=card.texts("own_reference"),
+            differences=card.texts("differences"),
+            settings=card.table("settings").scalars(),
+        )
 
 
 def _place(location: str, card: Path) -> str:
@@ -385,25 +381,23 @@ def _place(location: str, card: Path) -> str:
 
 
 def _judge(table: Table) -> Judge:
-    judge = Judge(
-        weights=_place(table.text("weights"), table.file),
-        dtype=table.choice("dtype", DTYPES),
-        licence=table.text("licence") if table.has("licence") else "",
-    )
-    table.done()
-    return judge
+    with table:
+        return Judge(
+            weights=_place(table.text("weights"), table.file),
+            dtype=table.choice("dtype", DTYPES),
+            licence=table.text("licence") if table.has("licence") else "",
+        )
 
 
 def _part(table: Table) -> Part:
-    part = Part(
-        name=table.text("name"),
-        parameters=table.whole("parameters", 1),
-        steps=table.whole("steps", 1),
-        minutes=table.number("minutes", 0),
-        seed=table.whole("seed", 0),
-    )
-    table.done()
-    return part
+    with table:
+        return Part(
+            name=table.text("name"),
+            parameters=table.whole("parameters", 1),
+            steps=table.whole("steps", 1),
+            minutes=table.number("minutes", 0),
+            seed=table.whole("seed", 0),
+        )
 
 
 def _memory(table: Table) -> dict[str, int]:
@@ -418,31 +412,27 @@ def read_model_card(path: Path) -> ModelCard:
             it names are not looked at.
     """
     path = path.resolve()
-    card = read_table(path)
-    judges = card.table("judges")
-    result = ModelCard(
-        path=path,
-        name=card.name("name", path.stem),
-        title=card.text("title"),
-        scale=card.choice("scale", SCALES),
-        pipeline=_place(card.text("pipeline", expected="a hub id or a folder"), path),
-        size=card.whole("size", 8),
-        steps=card.whole("steps", 1),
-        guidance=card.number("guidance", 1),
-        sampler=card.choice("sampler", SAMPLERS),
-        dtype=card.choice("dtype", DTYPES),
-        block=card.whole("block", 1),
-        rate=card.number("rate", 0.001),
-        bytes_per_image=card.whole("bytes_per_image", 1),
-        judges={name: _judge(judges.table(name)) for name in JUDGES},
-        confusion=Path(_place(card.text("confusion"), path)) if card.has("confusion") else None,
-        annotator=_judge(card.table("annotator")) if card.has("annotator") else None,
-        world=card.text("world") if card.has("world") else None,
-        parts=tuple(_part(table) for table in card.tables("parts")),
-        quality=card.table("quality").numbers(),
-        licence=card.text("licence") if card.has("licence") else "",
-        memory=_memory(card.table("memory")),
-    )
-    judges.done()
-    card.done()
-    return result
+    with read_table(path) as card, card.table("judges") as judges:
+        return ModelCard(
+            path=path,
+            name=card.name("name", path.stem),
+            title=card.text("title"),
+            scale=card.choice("scale", SCALES),
+            pipeline=_place(card.text("pipeline", expected="a hub id or a folder"), path),
+            size=card.whole("size", 8),
+            steps=card.whole("steps", 1),
+            guidance=card.number("guidance", 1),
+            sampler=card.choice("sampler", SAMPLERS),
+            dtype=card.choice("dtype", DTYPES),
+            block=card.whole("block", 1),
+            rate=card.number("rate", 0.001),
+            bytes_per_image=card.whole("bytes_per_image", 1),
+            judges={name: _judge(judges.table(name)) for name in JUDGES},
+            confusion=Path(_place(card.text("confusion"), path)) if card.has("confusion") else None,
+            annotator=_judge(card.table("annotator")) if card.has("annotator") else None,
+            world=card.text("world") if card.has("world") else None,
+            parts=tuple(_part(table) for table in card.tables("parts")),
+            quality=card.table("quality").numbers(),
+            licence=card.text("licence") if card.has("licence") else "",
+            memory=_memory(card.table("memory")),
+        )

@@ -22,13 +22,33 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class Table:
-    """One TOML table: hands out checked fields, then refuses those nobody asked for."""
+    """One TOML table: hands out checked fields; at the end of `with`, refuses those that nobody
+    asked for."""
 
     def __init__(self, file: Path, values: Mapping[str, Any], path: str = "") -> None:
         self.file = file
         self._values = values
         self._path = path
         self._asked: set[str] = set()
+
+    def __enter__(self) -> Table:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Refuse fields that no reader asked for.
+
+        Raises:
+            BadInput: Names the unknown field, its value and the known ones.
+        """
+        unasked = [field for field in self._values if field not in self._asked]
+        if unasked and error is None:
+            field, known = unasked[0], ", ".join(sorted(self._asked))
+            close = difflib.get_close_matches(field, self._asked, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise BadInput(
+                f"{self.file}: unknown field {self._path}{field} (= {self._values[field]!r}), "
+                f"expected one of: {known}.{hint}"
+            )
 
     def wrong(self, field: str, expected: str) -> BadInput:
         """The error for a field that is there but does not hold what it should."""
@@ -152,23 +172,6 @@ class Table:
     def numbers(self) -> dict[str, float]:
         """All fields, each a number."""
         return {field: self.number(field) for field in self._values}
-
-    def done(self) -> None:
-        """Refuse fields that no reader asked for.
-
-        Raises:
-            BadInput: Names the unknown field, its value and the known ones.
-        """
-        for field, value in self._values.items():
-            if field in self._asked:
-                continue
-            known = ", ".join(sorted(self._asked))
-            close = difflib.get_close_matches(field, self._asked, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise BadInput(
-                f"{self.file}: unknown field {self._path}{field} (= {value!r}), "
-                f"expected one of: {known}.{hint}"
-            )
 
 
 def read_table(path: Path) -> Table:

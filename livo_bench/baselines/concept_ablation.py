@@ -54,10 +54,8 @@ def read_recipe(method: str, scale: str) -> AblationRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    recipe = AblationRecipe(table.whole("anchors", 1), finetuning.read_settings(table))
-    table.done()
-    return recipe
+    with recipe_table(method, scale) as table:
+        return AblationRecipe(table.whole("anchors", 1), finetuning.read_settings(table))
 
 
 def loss(tuning: Finetuning, noised: Noised, examples: Sequence[Example]) -> Tensor:

@@ -47,10 +47,8 @@ def read_recipe(method: str, scale: str) -> AdaptationRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    recipe = AdaptationRecipe(table.share("bias"), finetuning.read_settings(table))
-    table.done()
-    return recipe
+    with recipe_table(method, scale) as table:
+        return AdaptationRecipe(table.share("bias"), finetuning.read_settings(table))
 
 
 def pictures(rows: pd.DataFrame) -> pd.DataFrame:

@@ -100,8 +100,6 @@ def read_unwanted(context: MethodContext) -> Unwanted:
         raise BadInput(
             f"{context.folder / 'card.toml'}: unwanted is {of!r}, expected {ALL!r} or {SUBSET!r}."
         )
-    table = recipe_table(str(context.folder), context.model.scale)
-    texts = table.table("unwanted")
-    unwanted = Unwanted({name: texts.text(name) for name in texts.names()}, of)
-    table.done()
-    return unwanted
+    with recipe_table(str(context.folder), context.model.scale) as table:
+        texts = table.table("unwanted")
+        return Unwanted({name: texts.text(name) for name in texts.names()}, of)

@@ -91,25 +91,23 @@ def read_recipe(method: str, scale: str) -> UceRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    recipe = UceRecipe(
-        target=table.choice("target", TARGETS),
-        weighting=Weighting(
-            edited=table.choice("edited", RANGES[:2]),
-            preserved=table.choice("preserved", RANGES),
-            s_e=table.number("s_e", 0),
-            s_p=table.number("s_p", 0),
-            lam=table.number("lam", 1e-6),
-        ),
-        peers=table.flag("peers"),
-        concepts=table.whole("concepts", 1),
-        step=table.number("step", 0),
-        rounds=table.whole("rounds", 1),
-        images=table.whole("images", 1),
-        tolerance=table.share("tolerance"),
-    )
-    table.done()
-    return recipe
+    with recipe_table(method, scale) as table:
+        return UceRecipe(
+            target=table.choice("target", TARGETS),
+            weighting=Weighting(
+                edited=table.choice("edited", RANGES[:2]),
+                preserved=table.choice("preserved", RANGES),
+                s_e=table.number("s_e", 0),
+                s_p=table.number("s_p", 0),
+                lam=table.number("lam", 1e-6),
+            ),
+            peers=table.flag("peers"),
+            concepts=table.whole("concepts", 1),
+            step=table.number("step", 0),
+            rounds=table.whole("rounds", 1),
+            images=table.whole("images", 1),
+            tolerance=table.share("tolerance"),
+        )
 
 
 def train(training: Training) -> Path:

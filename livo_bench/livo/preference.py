@@ -96,31 +96,26 @@ def read_settings(scale: str, path: Path = SETTINGS) -> Settings:
     card = read_table(path)
     if not card.has(scale):
         raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
-    table = card.table(scale)
-    sizes, safety = table.table("sizes"), table.table("safety")
-    settings = Settings(
-        plain=sizes.whole("plain", 2),
-        attributed=sizes.whole("attributed", 2),
-        hazardous=sizes.whole("hazardous", 1),
-        safety={name: safety.text(name) for name in safety.names()},
-        strengths=tuple(_strength(one) for one in table.tables("strengths")),
-    )
-    for part in (sizes, safety, table):
-        part.done()
-    return settings
+    with card.table(scale) as table, table.table("sizes") as sizes, table.table("safety") as safety:
+        return Settings(
+            plain=sizes.whole("plain", 2),
+            attributed=sizes.whole("attributed", 2),
+            hazardous=sizes.whole("hazardous", 1),
+            safety={name: safety.text(name) for name in safety.names()},
+            strengths=tuple(_strength(one) for one in table.tables("strengths")),
+        )
 
 
 def _strength(table: Table) -> SafetyGuidance:
-    strength = SafetyGuidance(
-        text="",
-        warmup=table.whole("warmup", 0),
-        s_S=table.number("s_S", 0),
-        threshold=table.number("threshold"),
-        s_m=table.share("s_m"),
-        beta_m=table.share("beta_m"),
-    )
-    table.done()
-    return strength
+    with table:
+        return SafetyGuidance(
+            text="",
+            warmup=table.whole("warmup", 0),
+            s_S=table.number("s_S", 0),
+            threshold=table.number("threshold"),
+            s_m=table.share("s_m"),
+            beta_m=table.share("beta_m"),
+        )
 
 
 @dataclass(frozen=True)

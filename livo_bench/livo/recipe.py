@@ -102,27 +102,26 @@ def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecip
     own = variant or method
     subsets = [name for card in value_tasks().values() for name in card.subsets]
     values = {name: table.table(name) for name in subsets if table.has(name)}
-    recipe = TrainingRecipe(
-        objective=own.choice("objective", OBJECTIVES),
-        layout=table.choice("layout", TRAINING_LAYOUTS),
-        steps=table.whole("steps", 1),
-        batch=table.whole("batch", 1),
-        lr=table.number("lr", 0),
-        schedule=table.choice("schedule", ("constant", "cosine")),
-        weight_decay=table.number("weight_decay", 0),
-        adam_beta_2=table.share("adam_beta_2"),
-        frozen=table.texts("frozen"),
-        weight=table.choice("weight", ("uniform", "deficit")),
-        precision=table.choice("precision", PRECISIONS),
-        gradient_checkpointing=table.flag("gradient_checkpointing"),
-        checkpoint=table.whole("checkpoint", 1),
-        dev=table.whole("dev", 1),
-        dev_images=table.whole("dev_images", 4),
-        draws={name: value.number("draw", 0) for name, value in values.items()},
-        coefficients={name: _coefficients(value, own) for name, value in values.items()},
-    )
-    for read in (table, own):
-        read.done()
+    with table, own:
+        recipe = TrainingRecipe(
+            objective=own.choice("objective", OBJECTIVES),
+            layout=table.choice("layout", TRAINING_LAYOUTS),
+            steps=table.whole("steps", 1),
+            batch=table.whole("batch", 1),
+            lr=table.number("lr", 0),
+            schedule=table.choice("schedule", ("constant", "cosine")),
+            weight_decay=table.number("weight_decay", 0),
+            adam_beta_2=table.share("adam_beta_2"),
+            frozen=table.texts("frozen"),
+            weight=table.choice("weight", ("uniform", "deficit")),
+            precision=table.choice("precision", PRECISIONS),
+            gradient_checkpointing=table.flag("gradient_checkpointing"),
+            checkpoint=table.whole("checkpoint", 1),
+            dev=table.whole("dev", 1),
+            dev_images=table.whole("dev_images", 4),
+            draws={name: value.number("draw", 0) for name, value in values.items()},
+            coefficients={name: _coefficients(value, own) for name, value in values.items()},
+        )
     if not sum(recipe.draws.values()):
         raise BadInput(
             f"{table.file} trains on no value, expected a table for at least one, with a draw "
@@ -133,10 +132,9 @@ def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecip
 
 def _coefficients(table: Table, own: Table) -> Coefficients:
     """Of one value; a method or variant may set alpha as a multiple of beta."""
-    beta = table.number("beta", LEAST)
-    alpha = table.number("alpha", LEAST)
-    if own.has("alpha_over_beta"):
-        alpha = beta * own.number("alpha_over_beta", LEAST)
-    coefficients = Coefficients(beta, alpha, table.number("gamma_1", 0), table.number("gamma_2", 0))
-    table.done()
-    return coefficients
+    with table:
+        beta = table.number("beta", LEAST)
+        alpha = table.number("alpha", LEAST)
+        if own.has("alpha_over_beta"):
+            alpha = beta * own.number("alpha_over_beta", LEAST)
+        return Coefficients(beta, alpha, table.number("gamma_1", 0), table.number("gamma_2", 0))
