@@ -17,9 +17,10 @@ import click
 
 from livo_bench import interrupt
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.report import contents
+from livo_bench.report.rows import FOR_PEOPLE, FORMS
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
     from rich.console import RenderableType
 
     from livo_bench.check import Check
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
-REPORT = "./results/report"
-FORMS = ("table", "markdown", "latex", "csv", "json")
-FOR_PEOPLE = FORMS[:3]
-"""Formats whose numbers are rounded and x100."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or a pipe."""
 
@@ -136,7 +133,7 @@ def _format_option(command: Command) -> Command:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(FORMS),
+        type=click.Choice(list(FORMS)),
         default="table",
         help="How to print; csv and json hold every digit, latex needs the package booktabs.",
     )(command)
@@ -397,15 +394,11 @@ def train(
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option(
     "--table",
-    type=click.Choice(
-        ["1", "2", "3", "trade-off", "overcorrection", "fid", "estimators", "thresholds"]
-    ),
+    type=click.Choice(list(contents.TABLES)),
     help="Number in the paper, or one of our own.  [default: 2]",
 )
 @click.option(
-    "--figure",
-    type=click.Choice(["trade-off", "data-efficiency", "margins", "convergence", "cases"]),
-    help="Draw this instead, into --out.",
+    "--figure", type=click.Choice(list(contents.FIGURES)), help="Draw this instead, into --out."
 )
 @click.option(
     "--explain",
@@ -416,14 +409,14 @@ def train(
     "--out",
     type=click.Path(path_type=Path),
     help="Where a figure goes, an .svg or .png file (.png for cases), or the folder of html.  "
-    f"[default of html: {REPORT}]",
+    f"[default of html: ./{contents.PAGE}]",
 )
 @click.option("--no-images", is_flag=True, help="Leave the pictures out of html.")
 @_results_option
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*FORMS, "html"]),
+    type=click.Choice([*FORMS, contents.HTML]),
     default="table",
     help="How to print; csv and json hold every digit, latex needs the package booktabs, html is a "
     "folder with all there is to see.",
@@ -448,88 +441,19 @@ def report(
         "--table": table is not None,
         "--figure": figure is not None,
         "--explain": explain,
-        "--format html": form == "html",
+        "--format html": form == contents.HTML,
     }
     if sum(asked.values()) > 1:
         several = " and ".join(name for name, given in asked.items() if given)
         raise click.UsageError(f"{several} ask for different things. Leave all but one out.")
-    if form == "html":
-        from livo_bench.report import html
-
-        runs = folder or Path(RUNS)
-        click.echo(html.write(out or Path(REPORT), runs, model, images=not no_images))
-        return
-    if no_images:
+    if no_images and form != contents.HTML:
         raise click.UsageError("--no-images is for --format html.")
-    if (figure is None) != (out is None):
-        raise click.UsageError("A figure needs a name and a file: --figure NAME --out FILE")
-    if figure is not None and out is not None:
-        if form != "table":
-            raise click.UsageError(
-                f"--format {form} is how tables are printed. A figure is what its file ends with: "
-                "--out FILE.svg or FILE.png"
-            )
-        _draw_figure(figure, folder, model, out)
-        click.echo(out)
-        return
-    if explain:
-        from livo_bench.catalog import DATA
-        from livo_bench.report import quirks
-
-        measured = quirks.read(folder or DATA / "results" / "mini", model)
-        if form in FOR_PEOPLE:
-            _print_rows(quirks.as_rows(measured), form)
-        else:
-            _print_rows(_records(measured), form)
-        return
-    if table == "1":
-        from livo_bench.report.dataset import table_1
-
-        _print_rows(_records(table_1(folder or Path(RUNS), model)), form)
-        return
-    from livo_bench.report import tables
-
-    if table == "thresholds":
-        from livo_bench.report import thresholds
-
-        readings = thresholds.thresholds(folder or Path(RUNS), model)
-        for_people = form in FOR_PEOPLE
-        _print_rows(
-            thresholds.as_rows(readings) if for_people else list(map(asdict, readings)), form
+    if figure is not None and form != "table":
+        raise click.UsageError(
+            f"--format {form} is how tables are printed. A figure is what its file ends with: "
+            "--out FILE.svg or FILE.png"
         )
-        return
-    lay_out = {
-        "2": tables.table_2,
-        "3": tables.table_3,
-        "trade-off": tables.trade_off,
-        "overcorrection": tables.overcorrection,
-        "fid": tables.fid,
-        "estimators": tables.estimators,
-    }[table or "2"]
-    rows, laid_out = lay_out(tables.read_aggregates(folder or Path(RUNS), model))
-    if form == "table":
-        _print(tables.as_rich(laid_out))
-    elif form in FOR_PEOPLE:
-        as_text = {"markdown": tables.as_markdown, "latex": tables.as_latex}
-        click.echo(as_text[form](laid_out))
-    else:
-        _print_rows(_records(rows), form)
-
-
-def _draw_figure(figure: str, folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.catalog import DATA
-    from livo_bench.report import curves, figures, grid, tables
-
-    runs = folder or Path(RUNS)
-    if figure == "trade-off":
-        figures.trade_off(tables.read_aggregates(runs, model), out)
-    elif figure == "cases":
-        grid.cases(out, model, runs)
-    elif figure == "convergence":
-        curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)
-    else:
-        sweeps = curves.read_sweeps(folder or DATA / "results" / "mini", model)
-        (curves.margins if figure == "margins" else curves.data_efficiency)(sweeps, out)
+    _print(contents.report(table, figure, explain, form, folder, model, out, images=not no_images))
 
 
 @main.command(
@@ -846,11 +770,12 @@ def build_data(
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
     from livo_bench.livo import preference
+    from livo_bench.report.tables import records
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen)
     click.echo(folder, err=True)
-    _print_rows(_records(counts), form)
+    _print_rows(records(counts), form)
 
 
 @data.command(cls=_Example, example="livo-bench data retrieve --retriever embeddings")
@@ -896,14 +821,18 @@ def mini() -> None:
     """The miniature world that ships with the package."""
 
 
+def _work_option(holds: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--work",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=f"{RUNS}/mini-build",
+        help=holds,
+    )
+
+
 @mini.command(cls=_Example, example="livo-bench mini build --part vae")
 @click.option("--part", "parts", multiple=True, help="Train these only; repeatable.")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="./results/runs/mini-build",
-    help="Folder of renders and checkpoints, from which a stopped build goes on.",
-)
+@_work_option("Folder of renders and checkpoints, from which a stopped build goes on.")
 @click.option(
     "--weights",
     type=click.Path(file_okay=False, path_type=Path),
@@ -935,12 +864,7 @@ def draw(out: Path) -> None:
 
 
 @mini.command(cls=_Example, example="livo-bench mini measure")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="./results/runs/mini-build",
-    help="Folder of the build, for its records and for held-out renders.",
-)
+@_work_option("Folder of the build, for its records and for held-out renders.")
 def measure(work: Path) -> None:
     """Measure the miniature world's networks, as tables for its card."""
     from livo_bench.mini.measure import card_tables
@@ -949,12 +873,7 @@ def measure(work: Path) -> None:
 
 
 @mini.command(cls=_Example, example="livo-bench mini confusion")
-@click.option(
-    "--work",
-    type=click.Path(file_okay=False, path_type=Path),
-    default="./results/runs/mini-build",
-    help="Folder of the build, for held-out renders.",
-)
+@_work_option("Folder of the build, for held-out renders.")
 @_device_option
 def confusion(work: Path, device: str) -> None:
     """Measure the judges' confusion matrices, as CSV."""
@@ -964,37 +883,23 @@ def confusion(work: Path, device: str) -> None:
     click.echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
 
 
-def _records(frame: DataFrame) -> Sequence[Row]:
-    from livo_bench.report.tables import records
-
-    return records(frame)
-
-
 def _print_rows(rows: Sequence[Row], form: str) -> None:
-    from livo_bench.report import rows as forms
-
-    if form == "table":
-        _print(forms.as_rich(rows))
-    else:
-        as_text = {
-            "markdown": forms.as_markdown,
-            "latex": forms.as_latex,
-            "csv": forms.as_csv,
-            "json": forms.as_json,
-        }
-        click.echo(as_text[form](rows))
+    _print(FORMS[form](rows))
 
 
-def _print(renderable: RenderableType) -> None:
+def _print(shown: RenderableType) -> None:
+    if isinstance(shown, str):
+        click.echo(shown)
+        return
     from rich.console import Console
 
     console = Console(highlight=False)
     if console.is_terminal:
-        console.print(renderable)
+        console.print(shown)
         return
     console.width = FILE_WIDTH
     with console.capture() as captured:
-        console.print(renderable)
+        console.print(shown)
     lines = (line.rstrip() for line in captured.get().splitlines())
     click.echo("\n".join(lines).strip("\n"))
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import chain, groupby
 from pathlib import Path
@@ -27,7 +28,7 @@ from rich.progress import track
 
 from livo_bench import paired
 from livo_bench.cards import ModelCard
-from livo_bench.catalog import DATA, model_cards, results_of, task_cards
+from livo_bench.catalog import model_cards, results_of, task_cards
 from livo_bench.compare import (
     CONDITIONS,
     Difference,
@@ -39,7 +40,8 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
-from livo_bench.report import curves, dataset, figures, quirks, tables, thresholds
+from livo_bench.report import dataset, figures, quirks, tables, thresholds
+from livo_bench.report.contents import FIGURES
 from livo_bench.report.grid import choose
 from livo_bench.report.rows import Row
 from livo_bench.report.tables import METHOD_TITLES
@@ -57,13 +59,22 @@ _STYLE = "report.css"
 _COPIED = (_STYLE, "report.js")
 _FIGURE = "trade_off.svg"
 _TRAINING_FIGURES = {
-    "convergence.svg": "Alignment on dev prompts over training steps, a line a method.",
-    "data_efficiency.svg": "Alignment on dev prompts over the part of the preference data that was "
-    "trained on, a line a method.",
-    "margins.svg": "Bias against toxicity, and toxicity against steered images that still show "
-    "somebody, a point for each pair of margins.",
+    "convergence.svg": (
+        "convergence",
+        "Alignment on dev prompts over training steps, a line a method.",
+    ),
+    "data_efficiency.svg": (
+        "data-efficiency",
+        "Alignment on dev prompts over the part of the preference data that was trained on, a line "
+        "a method.",
+    ),
+    "margins.svg": (
+        "margins",
+        "Bias against toxicity, and toxicity against steered images that still show somebody, a "
+        "point for each pair of margins.",
+    ),
 }
-"""Files with what they show in words."""
+"""By file, the figure's name and what it shows in words."""
 _IMAGES = "images"
 
 Made = tuple[Results, pd.Series]
@@ -262,20 +273,11 @@ def _draw(draw: Callable[[Path], None], path: Path) -> str | None:
 
 def _draw_training(model: str, out: Path) -> dict[str, str]:
     """Figures of trainings that came with the package, by file what they show."""
-    sweeps = DATA / "results" / "mini"
-
-    def convergence(path: Path) -> None:
-        curves.convergence(curves.read_training_curves(DATA / "methods", model), path)
-
-    def data_efficiency(path: Path) -> None:
-        curves.data_efficiency(curves.read_sweeps(sweeps, model), path)
-
-    def margins(path: Path) -> None:
-        curves.margins(curves.read_sweeps(sweeps, model), path)
-
-    draws = (convergence, data_efficiency, margins)
-    shown = zip(_TRAINING_FIGURES.items(), draws, strict=True)
-    return {name: said for (name, said), draw in shown if _draw(draw, out / name)}
+    return {
+        file: said
+        for file, (name, said) in _TRAINING_FIGURES.items()
+        if _draw(partial(FIGURES[name], None, model), out / file)
+    }
 
 
 def _listings(runs: Path, model: str) -> list[Listing]:
@@ -292,7 +294,7 @@ def _listings(runs: Path, model: str) -> list[Listing]:
             "Quirks of the released evaluation",
             "How far each moves each number; measured once, on the reference that comes with the "
             "package",
-        ): lambda: quirks.as_rows(quirks.read(DATA / "results" / "mini", model)),
+        ): lambda: quirks.as_rows(quirks.read(tables.SHIPPED, model)),
     }
     found = []
     for (title, caption), rows in sources.items():

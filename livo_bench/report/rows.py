@@ -1,6 +1,7 @@
 """Rows of plain data in the forms that every command prints: table, markdown, latex, csv, json.
 
-Nothing here imports pandas, so that `livo-bench list` answers at once.
+Nothing here imports pandas, so that `livo-bench list` answers at once; nor rich before a table is
+printed with it, so that `--help` does.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
 
 Row = Mapping[str, object]
 """Texts and numbers by column; all rows of a table have the same columns."""
@@ -20,6 +22,10 @@ Row = Mapping[str, object]
 
 def as_rich(rows: Sequence[Row]) -> Table:
     """A table for a terminal; square brackets are text, not markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in rows[0] if rows else ():
         table.add_column(column)
@@ -114,3 +120,14 @@ def without_nan(row: Row, absent: object) -> dict[str, object]:
         name: absent if isinstance(value, float) and value != value else value
         for name, value in row.items()
     }
+
+
+FORMS: Mapping[str, Callable[[Sequence[Row]], RenderableType]] = {
+    "table": as_rich,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+    "json": as_json,
+}
+FOR_PEOPLE = ("table", "markdown", "latex")
+"""Forms whose numbers are rounded and x100; the others hold every digit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,12 +17,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from livo_bench.catalog import run_options, told
+from livo_bench.catalog import DATA, run_options, told
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
+
+SHIPPED = DATA / "results" / "mini"
+"""The reference that comes with the package, and what has been measured once beside it."""
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -643,3 +646,11 @@ def _latex(table: Table) -> str:
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
     return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+
+
+FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {
+    "table": as_rich,
+    "markdown": as_markdown,
+    "latex": as_latex,
+}
+"""Those for people; programs read the rows."""

@@ -1,0 +1,160 @@
+"""What `livo-bench report` shows: its tables and figures by name, and what makes each.
+
+A maker imports what it needs when it is called, so that the names are there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from livo_bench.errors import BadInput
+from livo_bench.report.rows import FOR_PEOPLE, FORMS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+RUNS = Path("results/runs")
+HTML = "html"
+PAGE = Path("results/report")
+"""Folder of the page."""
+
+Table: TypeAlias = "Callable[[Path | None, str, str], RenderableType]"
+"""Makes a table of a folder (its own one for None), a model and a form."""
+Figure: TypeAlias = "Callable[[Path | None, str, Path], None]"
+"""Draws a figure of a folder, likewise, and a model into a file."""
+
+
+def report(
+    table: str | None = None,
+    figure: str | None = None,
+    explain: bool = False,
+    form: str = "table",
+    folder: Path | None = None,
+    model: str = "mini",
+    out: Path | None = None,
+    images: bool = True,
+) -> RenderableType:
+    """Lay out a table, draw a figure or write the page of all there is.
+
+    Args:
+        table: Out of `TABLES`; 2 when None.
+        figure: Out of `FIGURES`, instead of a table.
+        explain: Instead, how far each quirk of the released evaluation moves each number.
+        form: Of the table, out of `rows.FORMS`; or `html` for the page.
+        folder: Of results. When None it is `RUNS`, or what comes with the package for what has been
+            measured once: quirks, and the trainings behind figures.
+        model: As results name it, see `ProtocolCard.of`.
+        out: File of the figure, or folder of the page; `PAGE` when None.
+        images: Whether the page shows pictures.
+
+    Returns:
+        What to print: the table, or where the figure or the page is.
+
+    Raises:
+        BadInput: A figure without a file, or a file without a figure.
+        LivoBenchError: As the function that makes it.
+    """
+    if form == HTML:
+        from livo_bench.report import html
+
+        return str(html.write(out or PAGE, folder or RUNS, model, images))
+    if (figure is None) != (out is None):
+        raise BadInput("A figure needs a name and a file: --figure NAME --out FILE")
+    if figure is not None and out is not None:
+        FIGURES[figure](folder, model, out)
+        return str(out)
+    make = _quirks if explain else TABLES[table or "2"]
+    return make(folder, model, form)
+
+
+def _laid_out(name: str) -> Table:
+    """A table of aggregates, by the function of `report.tables` that lays it out."""
+
+    def make(folder: Path | None, model: str, form: str) -> RenderableType:
+        from livo_bench.report import tables
+
+        aggregates = tables.read_aggregates(folder or RUNS, model)
+        rows, laid_out = getattr(tables, name)(aggregates)
+        if form in FOR_PEOPLE:
+            return tables.FORMS[form](laid_out)
+        return FORMS[form](tables.records(rows))
+
+    return make
+
+
+def _preference_data(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import dataset, tables
+
+    return FORMS[form](tables.records(dataset.table_1(folder or RUNS, model)))
+
+
+def _thresholds(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import thresholds
+
+    readings = thresholds.thresholds(folder or RUNS, model)
+    for_people = form in FOR_PEOPLE
+    return FORMS[form](thresholds.as_rows(readings) if for_people else list(map(asdict, readings)))
+
+
+def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import quirks, tables
+
+    measured = quirks.read(folder or tables.SHIPPED, model)
+    for_people = form in FOR_PEOPLE
+    return FORMS[form](quirks.as_rows(measured) if for_people else tables.records(measured))
+
+
+TABLES: Mapping[str, Table] = {
+    "1": _preference_data,
+    "2": _laid_out("table_2"),
+    "3": _laid_out("table_3"),
+    "trade-off": _laid_out("trade_off"),
+    "overcorrection": _laid_out("overcorrection"),
+    "fid": _laid_out("fid"),
+    "estimators": _laid_out("estimators"),
+    "thresholds": _thresholds,
+}
+"""By number in the paper, or by name where they are ours."""
+
+
+def _trade_off(folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.report import figures, tables
+
+    figures.trade_off(tables.read_aggregates(folder or RUNS, model), out)
+
+
+def _data_efficiency(folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.report import curves, tables
+
+    curves.data_efficiency(curves.read_sweeps(folder or tables.SHIPPED, model), out)
+
+
+def _margins(folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.report import curves, tables
+
+    curves.margins(curves.read_sweeps(folder or tables.SHIPPED, model), out)
+
+
+def _convergence(folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.catalog import DATA
+    from livo_bench.report import curves
+
+    curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)
+
+
+def _cases(folder: Path | None, model: str, out: Path) -> None:
+    from livo_bench.report import grid
+
+    grid.cases(out, model, folder or RUNS)
+
+
+FIGURES: Mapping[str, Figure] = {
+    "trade-off": _trade_off,
+    "data-efficiency": _data_efficiency,
+    "margins": _margins,
+    "convergence": _convergence,
+    "cases": _cases,
+}

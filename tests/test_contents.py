@@ -1,0 +1,39 @@
+"""What the names of tables and figures stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report import contents
+from livo_bench.report.tables import SHIPPED
+
+
+@pytest.mark.parametrize("table", [name for name in contents.TABLES if name != "1"])
+def test_every_table_is_made_for_people_and_for_programs(table: str) -> None:
+    markdown, csv = (
+        str(contents.report(table, form=form, folder=SHIPPED)) for form in ("markdown", "csv")
+    )
+    assert "| --- |" in markdown
+    assert "method" in csv.splitlines()[0].split(",")
+
+
+def test_table_1_counts_preference_data_which_does_not_come_with_the_package() -> None:
+    with pytest.raises(Incomplete, match="livo-bench data build"):
+        contents.report("1", folder=SHIPPED)
+
+
+@pytest.mark.parametrize("figure", [name for name in contents.FIGURES if name != "cases"])
+def test_every_figure_goes_where_it_is_asked_for(figure: str, tmp_path: Path) -> None:
+    out = tmp_path / "figure.svg"
+    folder = SHIPPED if figure == "trade-off" else None
+    assert contents.report(figure=figure, folder=folder, out=out) == str(out)
+    assert out.read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_a_figure_has_a_file_and_a_table_has_none(tmp_path: Path) -> None:
+    for arguments in ({"figure": "margins"}, {"table": "2", "out": tmp_path / "table.csv"}):
+        with pytest.raises(BadInput, match="--figure NAME --out FILE"):
+            contents.report(**arguments)  # type: ignore[arg-type]
