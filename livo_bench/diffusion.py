@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -40,9 +40,9 @@ from livo_bench.records import Recipe
 from livo_bench.seeds import unit_noise
 from livo_bench.weights import find_weights, loading
 
-DECODED_PIXELS = 8 * 512 * 512
-"""Pixels decoded at a time: eight images of Stable Diffusion 1.5, for which one of the decoder's
-widest layers holds 1 GiB in half precision."""
+VAE_PIXELS = 8 * 512 * 512
+"""Pixels that the autoencoder sees at a time: eight images of Stable Diffusion 1.5, for which one
+of its widest layers holds 1 GiB in half precision."""
 
 
 class Diffusion:
@@ -69,18 +69,22 @@ class Diffusion:
         self.unet = unet
         self.vae = vae
         self.scheduler_config = scheduler_config
-        self.embed = lru_cache(maxsize=1024)(self._embed)
-        self.value_token = lru_cache(maxsize=1024)(self._value_token)
+        self._value_encoders: dict[str, CLIPTextModel] = {}
+        self._overlaid: dict[str, UNet2DConditionModel] = {}
+        # Neither holds this object, which would then outlive its last user, with all its memory.
+        self.embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, text_encoder))
+        self.value_token = lru_cache(maxsize=1024)(
+            partial(_value_token, self._value_encoders, tokenizer, text_encoder.dtype)
+        )
         self._switches = switches
         self._filled = 0
-        """What batches are filled up to: the longest so far, where kernels are compiled."""
+        """The longest batch so far, where kernels are compiled: others are filled up to it or, as
+        methods that steer every other image have them, to half of it."""
         self._fits = 0
         """The longest batch that fits into the device's memory; 0 while all have fitted."""
         # One batch at a time is on a GPU, while other threads judge and write what was made before.
         self._turn = Lock() if unet.device.type != "cpu" else nullcontext()
         self._files = files or {}
-        self._value_encoders: dict[str, CLIPTextModel] = {}
-        self._overlaid: dict[str, UNet2DConditionModel] = {}
 
     @torch.inference_mode()
     def render(self, recipes: Sequence[Recipe]) -> Pixels:
@@ -123,7 +127,9 @@ class Diffusion:
         asked = len(recipes)
         if COMPILED.intersection(self._switches):
             self._filled = max(self._filled, asked)
-            recipes = [*recipes, *[recipes[-1]] * (self._filled - asked)]
+            half = -(-self._filled // 2)
+            length = half if asked <= half else self._filled
+            recipes = [*recipes, *[recipes[-1]] * (length - asked)]
         context = torch.stack([self.context(recipe) for recipe in recipes])
         noise = self.noise(recipes).to(context)
         predict = self._prediction(family, recipes, context)
@@ -201,29 +207,6 @@ class Diffusion:
             )
         return classifier_free(unet, context, negative, family.guidance)
 
-    def _embed(self, text: str, length: int | None = None) -> Tensor:
-        """The text encoder's states, `(length, d)`: padded or cut, no mask.
-
-        By default of the text encoder's own length. Past that, the state of its last token is
-        repeated: what a text without words needs beside a context of the layout `train78`.
-        """
-        longest = self.tokenizer.model_max_length
-        length = length or longest
-        tokens = self.tokenizer(
-            text,
-            padding="max_length",
-            max_length=min(length, longest),
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states: Tensor = self.text_encoder(tokens.to(self.text_encoder.device)).last_hidden_state
-        return torch.cat([states[0], states[0, -1:].expand(max(0, length - longest), -1)])
-
-    def _value_token(self, digest: str, value: str, text: str) -> Tensor:
-        encoder = self._value_encoders[digest]
-        token = value_encoder.value_tokens(encoder, self.tokenizer, [value], [text])
-        return token[0].to(self.text_encoder.dtype)
-
     def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """A new sampler: it keeps the last predictions, so no two batches can share one."""
         scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
@@ -255,6 +238,39 @@ class Diffusion:
         return family
 
 
+def _embed(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, text: str, length: int | None = None
+) -> Tensor:
+    """The text encoder's states, `(length, d)`: padded or cut, no mask.
+
+    By default of the text encoder's own length. Past that, the state of its last token is repeated:
+    what a text without words needs beside a context of the layout `train78`.
+    """
+    longest = tokenizer.model_max_length
+    length = length or longest
+    tokens = tokenizer(
+        text,
+        padding="max_length",
+        max_length=min(length, longest),
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    states: Tensor = text_encoder(tokens.to(text_encoder.device)).last_hidden_state
+    return torch.cat([states[0], states[0, -1:].expand(max(0, length - longest), -1)])
+
+
+def _value_token(
+    encoders: Mapping[str, CLIPTextModel],
+    tokenizer: CLIPTokenizer,
+    dtype: torch.dtype,
+    digest: str,
+    value: str,
+    text: str,
+) -> Tensor:
+    """What the value encoder of a digest says of a value and a text, `(d,)`."""
+    return value_encoder.value_tokens(encoders[digest], tokenizer, [value], [text])[0].to(dtype)
+
+
 def denoise(
     predict: NoisePrediction, noise: Tensor, scheduler: DPMSolverMultistepScheduler
 ) -> Tensor:
@@ -271,10 +287,14 @@ def denoise(
 def decode(vae: AutoencoderKL, latents: Tensor) -> Pixels:
     """Latents `(n, channels, height, width)` to images as stored, some at a time."""
     latents = latents / vae.config.scaling_factor
-    side = latents.shape[-1] * _pixels_per_latent(vae)
-    parts = latents.split(max(1, DECODED_PIXELS // side**2))
+    parts = latents.split(vae_batch(latents.shape[-1] * _pixels_per_latent(vae)))
     images = [to_uint8(vae.decode(part, return_dict=False)[0]) for part in parts]
     return torch.cat(images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def vae_batch(side: int) -> int:
+    """How many images of so many pixels a side the autoencoder sees at a time."""
+    return max(1, VAE_PIXELS // side**2)
 
 
 def _pixels_per_latent(vae: AutoencoderKL) -> int:

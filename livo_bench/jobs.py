@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
 
-from livo_bench.acceleration import choose
+from livo_bench.acceleration import COMPILED, choose
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
 from livo_bench.catalog import (
     LoadedMethod,
@@ -196,6 +196,8 @@ def prepare(
                 )
                 unused = job.pictures is not None and not independent
                 jobs.append(replace(job, reference=[]) if unused else job)
+    if COMPILED.intersection(thrown):
+        _refuse_many_shapes(jobs)
     if not jobs:
         made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
@@ -204,6 +206,17 @@ def prepare(
             + ". See what there is: livo-bench list"
         )
     return session, jobs
+
+
+def _refuse_many_shapes(jobs: Iterable[Job]) -> None:
+    """Kernels are made for one shape of a context, and this layout has one for each length."""
+    for job in jobs:
+        if any(recipe.layout == "paper" for _, recipe in job.wanted):
+            raise BadInput(
+                f"Method {job.method.name!r} lays out tokens as the released code does, each text "
+                "at its own length, and --switch compile and cuda-graphs make kernels for one. "
+                "Leave the switch or --protocol released out."
+            )
 
 
 def _pictures(

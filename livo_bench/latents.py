@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,12 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from livo_bench.diffusion import vae_batch
 from livo_bench.errors import BadInput
 from livo_bench.plan import id_of_keys
 from livo_bench.protocols import Pixels
 from livo_bench.scorers import pixels_to_tensor
 from livo_bench.session import Session
-
-ENCODED = 64
-"""Pictures encoded at a time."""
 
 Moments = NDArray[np.float16]
 """Posterior mean and standard deviation of pictures, `(n, 2, channels, height, width)`."""
@@ -42,15 +40,15 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
     path = folder / f"latents-{id_of_keys(keys)}.npy"
     if not path.exists():
         vae = session.engine.vae
-        starts = range(0, len(keys), ENCODED)
+        rows = {key: row for row, key in enumerate(keys)}
+        parts = list(_parts(session, keys))
         folder.mkdir(parents=True, exist_ok=True)
         # A name of its own, as two trainings may do this side by side.
         unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         shape = (len(keys), *_encode(vae, _pixels(session, keys[:1])).shape[1:])
         moments = open_memmap(unfinished, "w+", np.float16, shape)
-        for start in track(starts, "encoding pictures", console=Console(stderr=True)):
-            part = slice(start, start + ENCODED)
-            moments[part] = _encode(vae, _pixels(session, keys[part]))
+        for part in track(parts, "encoding pictures", console=Console(stderr=True)):
+            moments[[rows[key] for key in part]] = _encode(vae, _pixels(session, part))
         moments.flush()
         unfinished.rename(path)
     kept: Moments = np.load(path, mmap_mode="r")
@@ -80,13 +78,20 @@ def target(noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor) 
     return noise
 
 
+def _parts(session: Session, keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The keys, as many at a time as the VAE sees at a time, those of one file after another."""
+    length = vae_batch(session.model.size)
+    for together in session.store.together(keys):
+        yield from (together[start : start + length] for start in range(0, len(together), length))
+
+
 def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
     found = session.store.read_samples(keys)
-    if lost := len(keys) - len(found):
+    if len(found) < len(keys):
         raise BadInput(
-            f"{lost} pictures to train on are gone from {session.store.folder}. Delete the data "
-            f"that names them, {session.runs / 'preferences'}, and make it again: "
-            "livo-bench data build"
+            f"{len(keys) - len(found)} or more pictures to train on are gone from "
+            f"{session.store.folder}. Delete the data that names them, "
+            f"{session.runs / 'preferences'}, and make it again: livo-bench data build"
         )
     return np.stack(list(found.values()))
 

@@ -173,6 +173,7 @@ def _remade(session: Session, batches: Sequence[dict[str, Recipe]]) -> Iterator[
         pairs = zip(batch.items(), stored.values(), again, strict=True)
         return [_compared(key, recipe.text, old, new) for (key, recipe), old, new in pairs]
 
+    session.engine.load_files(recipe for batch in batches for recipe in batch.values())
     for some in in_parallel(session, compare, batches, len, "making images again", "images"):
         yield from some
 

@@ -329,9 +329,9 @@ def _judge(
     """Scores of the images that show something, and why others have none: NaN or None."""
     shown = np.array([reason is None for reason in blank])
     if shown.all():
-        judged = scorer.score(pixels, prompts)
+        judged = _score(scorer, pixels, prompts)
     elif shown.any():
-        judged = scorer.score(pixels[shown], list(compress(prompts, shown)))
+        judged = _score(scorer, pixels[shown], list(compress(prompts, shown)))
     else:
         # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
         stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
@@ -346,6 +346,27 @@ def _judge(
         reason if reason or ok else NOT_A_NUMBER for reason, ok in zip(blank, scored, strict=True)
     ]
     return {name: _spread(values[sound], scored) for name, values in judged.items()}, reasons
+
+
+def _score(scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns:
+    """Ask a judge; in halves where not all images fit into the device's memory at once."""
+    import torch
+
+    half = len(pixels) // 2
+    try:
+        return scorer.score(pixels, prompts)
+    except torch.OutOfMemoryError as error:
+        if not half:
+            raise BadInput(
+                f"One image does not fit into the device's memory with {scorer.id}: {error}. Free "
+                "it, or judge on another device: --device cpu. Images that were made are kept."
+            ) from error
+    # Out here, where the error no longer holds what did not fit.
+    torch.accelerator.empty_cache()
+    parts = [
+        _score(scorer, pixels[part], prompts[part]) for part in (slice(half), slice(half, None))
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _sound(columns: Columns) -> NDArray[np.bool_]:

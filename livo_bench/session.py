@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from livo_bench.cards import OURS, ModelCard, ProtocolCard, Subset, TaskCard
@@ -42,6 +43,7 @@ class Session:
     """Role of a judge that is not the model's own. Then stored images are judged, and none made."""
     switches: Sequence[str] = ()
     """What makes the engine faster, see `acceleration`."""
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @cached_property
     def results(self) -> Path:
@@ -67,9 +69,14 @@ class Session:
         """Of the model's files, for recipes."""
         return model_digest(self.model)
 
-    @cached_property
+    @property
     def engine(self) -> Diffusion:
-        """The generator, loaded when first needed."""
+        """The generator, loaded when first needed, once, whichever threads ask."""
+        with self._lock:
+            return self._engine
+
+    @cached_property
+    def _engine(self) -> Diffusion:
         from livo_bench import diffusion
 
         return diffusion.load(

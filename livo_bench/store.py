@@ -158,6 +158,14 @@ class Store:
         }
         return {key: images[key] for key in keys if key in images}
 
+    def together(self, keys: Iterable[str]) -> list[list[str]]:
+        """Group images by the files that they lie in: read group by group, each file is read once.
+
+        Returns:
+            All of the keys, those that are not stored in a group of their own.
+        """
+        return self._samples.together(keys)
+
     def read_recipes(self, keys: Iterable[str]) -> dict[str, Recipe]:
         """Read how images were made, by key; a key that is not found is not in the answer."""
         return {
@@ -392,6 +400,14 @@ class _Shelf:
                     left -= held
                     rows = [i for i, key in enumerate(table["key"].to_pylist()) if key in held]
                     yield table if len(rows) == table.num_rows else table.take(rows)
+
+    def together(self, keys: Iterable[str]) -> list[list[str]]:
+        left = list(dict.fromkeys(keys))
+        groups: dict[str | None, list[str]] = defaultdict(list)
+        file_of = {key: name for name, held in self._locate(set(left)).items() for key in held}
+        for key in left:
+            groups[file_of.get(key)].append(key)
+        return list(groups.values())
 
     def read_whole(self, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
         """All rows of the files that hold some keys."""

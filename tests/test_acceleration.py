@@ -112,7 +112,8 @@ def test_not_even_one_image_fits(load, monkeypatch):
         engine.render(FIVE)
 
 
-def test_compiled_kernels_always_get_the_longest_batch(load, monkeypatch):
+def test_compiled_kernels_always_get_the_longest_batch_or_half_of_it(load, monkeypatch):
+    """Methods that steer every other image have batches of half the length."""
     thrown: list[str] = []
     switch = replace(acceleration.SWITCHES["compile"], apply=lambda unet: thrown.append("compile"))
     monkeypatch.setitem(acceleration.SWITCHES, "compile", switch)
@@ -121,8 +122,11 @@ def test_compiled_kernels_always_get_the_longest_batch(load, monkeypatch):
     shapes = watched(engine, monkeypatch)
     engine.render(FIVE)
     images = engine.render(FIVE[:2])
-    assert set(shapes) == {5}
+    assert set(shapes) == {5, 3}
     assert np.abs(images.astype(int) - plain.render(FIVE[:2])).max() <= 1
+    shapes.clear()
+    engine.render(FIVE[:4])
+    assert set(shapes) == {5}
 
 
 def test_operations_of_an_image_grow_with_its_steps(load):

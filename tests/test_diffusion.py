@@ -170,7 +170,7 @@ def test_decoding_in_parts_changes_nothing(
     engine: Diffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = engine.render(with_seeds(BASE, 5))
-    monkeypatch.setattr(diffusion, "DECODED_PIXELS", 2 * 64 * 64)
+    monkeypatch.setattr(diffusion, "VAE_PIXELS", 2 * 64 * 64)
     assert levels(whole, engine.render(with_seeds(BASE, 5))) <= 1  # float32 rounding
 
 

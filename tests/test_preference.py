@@ -211,7 +211,7 @@ def test_a_second_build_makes_nothing_and_another_way_of_making_has_its_own_fold
     second.path(unit("bias", "surgeon")).unlink()
     second.write(unit("bias", "surgeon"))
     assert {path: path.read_bytes() for path in second.folder.iterdir()} == written
-    assert "engine" not in vars(second.session)
+    assert "_engine" not in vars(second.session)
     other = Builder(first.session, Skewed(), replace(SETTINGS, plain=7))
     assert other.folder != first.folder
 

@@ -15,7 +15,7 @@ from PIL import Image
 from livo_bench import results
 from livo_bench.catalog import load_method, model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.jobs import prepare
+from livo_bench.jobs import Options, prepare
 from livo_bench.metrics.quality import frechet_distance
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
@@ -69,6 +69,16 @@ def test_layout_and_order_are_laid_over_methods_that_have_them() -> None:
     assert (ours.layout, ours.steers(24, 50), ours.steers(25, 50)) == ("pad77", True, False)  # type: ignore[attr-defined]
     assert ours.steers(26, 50)  # type: ignore[attr-defined]
     load_method("sd", mini, protocol=released)
+
+
+def test_kernels_for_one_shape_do_not_go_with_texts_at_their_own_length(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    options: Options = {"runs": tmp_path, "protocol": "released", "device": "cpu"}
+    for switch in ("compile", "cuda-graphs"):
+        with pytest.raises(BadInput, match=r"'livo:wo-m' lays out tokens .* own length"):
+            prepare(["livo:wo-m"], "bias", "mini", switches=[switch], **options)
+    prepare(["sd"], "bias", str(tiny_model), switches=["compile"], **options)
 
 
 def test_the_released_protocol_makes_fifty_images(tiny_model: Path, tmp_path: Path) -> None:

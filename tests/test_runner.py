@@ -1,5 +1,6 @@
 import errno
 import functools
+import gc
 import itertools
 import logging
 import os
@@ -7,13 +8,17 @@ import random
 import shutil
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 from unittest.mock import Mock
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
+from diffusers import UNet2DConditionModel
 from processes import SECONDS, start
 from written_inputs import write_method, write_prompts
 
@@ -21,6 +26,7 @@ from livo_bench import diffusion, runner, scorers, store
 from livo_bench.cli import main
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.plan import id_of_keys
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork
@@ -390,6 +396,45 @@ def test_a_run_of_blank_images_alone_completes_without_numbers(finished, shown, 
 
 
 # Interruptions
+
+
+@pytest.mark.parametrize("room", [2, 0])
+def test_a_judge_is_asked_in_halves_where_images_do_not_fit(finished, options, monkeypatch, room):
+    """The tiny model's blocks hold five images."""
+    [folder] = (options["runs"] / "tiny" / "sd").iterdir()
+    whole = images_of(folder)
+    shutil.rmtree(options["runs"] / "store" / "tiny" / "scores")
+    encode = ClipEncoder._encode_images
+
+    def small(self, pixels):
+        if len(pixels) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, pixels)
+
+    monkeypatch.setattr(ClipEncoder, "_encode_images", small)
+    if not room:
+        with pytest.raises(BadInput, match=r"One image does not fit .* with clip-gender"):
+            runner.run(**options)
+        return
+    runner.run(**options)
+    again = images_of(folder)
+    assert (again["label"] == whole["label"]).all()
+    np.testing.assert_allclose(again["p_male"], whole["p_male"], atol=1e-6)
+
+
+def test_models_are_gone_from_memory_when_a_run_returns(options, monkeypatch):
+    """Nobody waits for Python to look for circles: it does not know how full a device is."""
+    monkeypatch.setattr(diffusion, "load", _load_once.__wrapped__)
+    kinds = UNet2DConditionModel, open_clip.CLIP, FeatureNet
+    gc.collect()
+    before = Counter(type(one) for one in gc.get_objects() if type(one) in kinds)
+    gc.disable()
+    try:
+        runner.run(**options)
+        after = Counter(type(one) for one in gc.get_objects() if type(one) in kinds)
+    finally:
+        gc.enable()
+    assert after == before
 
 
 def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, options):

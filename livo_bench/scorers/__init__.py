@@ -26,6 +26,11 @@ class Lazy(Generic[T]):
     """A value that is built when first asked for, once, whichever threads ask."""
 
     def __init__(self, build: Callable[[], T]) -> None:
+        """
+        Args:
+            build: Must not hold whoever keeps this object: in a circle, what was built would stay
+                in memory after its last user has gone.
+        """
         self._build = build
         self._lock = Lock()
         self._built: list[T] = []

@@ -65,8 +65,8 @@ class _WorldNet:
 
     def __init__(self, folder: Path, device: str) -> None:
         self.id = judge_id("annotator", weights=digest_folder(folder))
-        self._device = torch.device(device)
-        self._net = Lazy(lambda: FeatureNet.load(folder).to(self._device))
+        place = self._device = torch.device(device)
+        self._net = Lazy(lambda: FeatureNet.load(folder).to(place))
 
     @torch.inference_mode()
     def annotate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -44,9 +44,9 @@ class AttributeJudge:
         )
         self._encoder = encoder
         self._attributes = tuple(attributes)
-        self._class_text = class_text
-        self._is_neutral = "{neutral}" in class_text
-        self._classes = lru_cache(maxsize=4096)(self._encode_classes)
+        self._classes = lru_cache(maxsize=4096)(
+            partial(_encode_classes, encoder, self._attributes, class_text)
+        )
 
     def load(self) -> None:
         """Load the network now."""
@@ -66,10 +66,13 @@ class AttributeJudge:
         columns = {f"p_{name}": shares[:, i] for i, name in enumerate(self._attributes)}
         return {"label": np.array(self._attributes)[shares.argmax(axis=1)], **columns}
 
-    def _encode_classes(self, prompt: Prompt) -> Tensor:
-        """Unit vectors of a prompt's class texts, `(attributes, d)`."""
-        says = {"neutral": neutral(prompt)} if self._is_neutral else {"prompt": prompt.text}
-        texts = [
-            self._class_text.format(attribute=attribute, **says) for attribute in self._attributes
-        ]
-        return self._encoder.encode_texts(texts)
+
+def _encode_classes(
+    encoder: ClipEncoder, attributes: Sequence[str], class_text: str, prompt: Prompt
+) -> Tensor:
+    """Unit vectors of a prompt's class texts, `(attributes, d)`."""
+    says = {"prompt": prompt.text}
+    if "{neutral}" in class_text:
+        says = {"neutral": neutral(prompt)}
+    texts = [class_text.format(attribute=attribute, **says) for attribute in attributes]
+    return encoder.encode_texts(texts)

@@ -53,8 +53,8 @@ class ClipEncoder:
         source = _find(weights)
         self.digest = source.digest()
         self.dtype = dtype
-        self._device = torch.device(device)
-        self._model = Lazy(lambda: _load(source, self._device, PRECISIONS[dtype]))
+        place = self._device = torch.device(device)
+        self._model = Lazy(lambda: _load(source, place, PRECISIONS[dtype]))
         self._last = threading.local()
 
     def load(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class ClipScore:
     def __init__(self, encoder: ClipEncoder) -> None:
         self.id = judge_id("clip-score", weights=encoder.digest, dtype=encoder.dtype)
         self._encoder = encoder
-        self._text = lru_cache(maxsize=4096)(self._encode_text)
+        self._text = lru_cache(maxsize=4096)(partial(_encode_text, encoder))
 
     def load(self) -> None:
         """Load the network now."""
@@ -36,5 +36,6 @@ class ClipScore:
         texts = torch.stack([self._text(prompt.text) for prompt in prompts])
         return {"cosine": (images * texts).sum(dim=1).cpu().numpy()}
 
-    def _encode_text(self, prompt: str) -> Tensor:
-        return self._encoder.encode_texts([prompt])[0]
+
+def _encode_text(encoder: ClipEncoder, text: str) -> Tensor:
+    return encoder.encode_texts([text])[0]

@@ -44,8 +44,8 @@ class FeatureNetwork:
         name, folder = (INCEPTION, None) if found is None else (MINI, weights)
         self.id = judge_id(name, weights=weights if found is None else found.digest())
         self.classes = None if found is None else _classes(found)
-        self._device = torch.device(device)
-        self._network = Lazy(lambda: _load(name, folder).to(self._device))
+        place = self._device = torch.device(device)
+        self._network = Lazy(lambda: _load(name, folder).to(place))
 
     def load(self) -> None:
         """Load the network now."""

@@ -49,8 +49,8 @@ class Llava:
             )
         self.digest = found.digest()
         self.dtype = dtype
-        self._device = torch.device(device)
-        self._model = Lazy(lambda: _load(found, self._device, getattr(torch, dtype)))
+        place = self._device = torch.device(device)
+        self._model = Lazy(lambda: _load(found, place, getattr(torch, dtype)))
 
     def load(self) -> None:
         """Load the weights now."""
