@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from livo_bench.store import write_atomically
+from livo_bench.store import written_whole
 
 
 def write(
@@ -34,8 +34,15 @@ def write(
         state = optimiser.state[parameter]
         tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
     tensors |= {f"average.{number}": value for number, value in enumerate(average)}
-    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path, save(whole, metadata=dict(progress)))
+    whole = {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
+    }
+    size = sum(tensor.nbytes for tensor in whole.values())
+    with written_whole(path, size) as unfinished:
+        try:
+            save_file(whole, unfinished, metadata=dict(progress))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def read(

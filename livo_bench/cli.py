@@ -155,6 +155,15 @@ class _Shard(click.ParamType):
         return int(k), int(n)
 
 
+def _shard_option(command: Command) -> Command:
+    return click.option(
+        "--shard",
+        type=_Shard(),
+        default="1/1",
+        help="Do part K of N only, on one of N devices or machines that share --runs.",
+    )(command)
+
+
 @main.command(cls=_Example, example="livo-bench run --method sd --task bias")
 @click.option(
     "--method",
@@ -216,12 +225,7 @@ class _Shard(click.ParamType):
     help="Make the engine faster: channels-last, fuse, compile or cuda-graphs; repeatable. Images "
     "stay the same up to last bits.",
 )
-@click.option(
-    "--shard",
-    type=_Shard(),
-    default="1/1",
-    help="Do part K of N only, on one of N devices or machines that share --runs.",
-)
+@_shard_option
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @_rate_option
 def run(
@@ -758,6 +762,7 @@ def list_prompts(task: str, model: str, split: str, form: str) -> None:
 @_device_option
 @_settings_option
 @_runs_option
+@_shard_option
 @_format_option
 def build_data(
     tasks: tuple[str, ...],
@@ -766,6 +771,7 @@ def build_data(
     device: str,
     settings: Path | None,
     runs: Path,
+    shard: tuple[int, int],
     form: str,
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
@@ -773,7 +779,7 @@ def build_data(
     from livo_bench.report.tables import records
 
     chosen = settings or preference.SETTINGS
-    folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen)
+    folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen, shard)
     click.echo(folder, err=True)
     _print_rows(records(counts), form)
 

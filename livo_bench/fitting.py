@@ -23,6 +23,9 @@ from livo_bench.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
 
+SAVING = 0.05
+"""Part of the time that may go into writing checkpoints, which are as large as three UNets."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -66,7 +69,7 @@ def fit(
     *,
     seed: int,
     folder: Path,
-    every_seconds: float = 120.0,
+    pause: float = 120.0,
 ) -> Fit:
     """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
 
@@ -74,6 +77,7 @@ def fit(
         step: Takes the step's number and its generator, returns a scalar loss; of several
             processes, each of its part of the batch.
         folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
+        pause: Seconds between checkpoints, at least; longer where they take long to write.
 
     Returns:
         The record for the model card. `model` then holds the trained (or averaged) weights.
@@ -118,15 +122,17 @@ def fit(
             recent += processes.mean([loss.item()])
             progress.update(task, advance=1, loss=sum(recent) / len(recent))
             stopping = interrupt.asked()
-            due = time.monotonic() - saved > every_seconds or number + 1 == last
+            due = time.monotonic() - saved > pause or number + 1 == last
             if writes and (due or stopping):
-                saved = time.monotonic()
-                total = seconds + saved - started
+                began = time.monotonic()
+                total = seconds + began - started
                 made = {"done": str(number + 1), "seconds": str(total)}
                 checkpoints.write(checkpoint, model, optimiser, made, average)
                 with log.open("a") as lines:
                     mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
+                saved = time.monotonic()
+                pause = max(pause, (saved - began) / SAVING)
             if stopping:
                 interrupt.require_unasked(f"{number + 1:,} of {last:,} steps are in {checkpoint}.")
     if schedule.ema:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from rich.filesize import decimal
 
+from livo_bench.errors import BadInput
 from livo_bench.records import Prompt, Recipe, Request
+
+Item = TypeVar("Item")
+
+Shard: TypeAlias = tuple[int, int]
+"""Part `k` of `n` of some work, from 1."""
+WHOLE: Shard = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,18 @@ def make_plan(blocks: Iterable[Block], stored_keys: Collection[str]) -> Plan:
     wanted = tuple(blocks)
     missing = frozenset(key for block in wanted for key in block.keys if key not in stored_keys)
     return Plan(wanted, missing)
+
+
+def part_of(work: Sequence[Item], shard: Shard) -> Sequence[Item]:
+    """Every n-th piece of work from the k-th on: all who plan the same count it alike.
+
+    Raises:
+        BadInput: There is no such part.
+    """
+    k, n = shard
+    if not 1 <= k <= n:
+        raise BadInput(f"There is no part {k} of {n}; parts are counted from 1: --shard 1/{n or 1}")
+    return work[k - 1 :: n]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector
 
 from livo_bench.errors import BadInput
+from livo_bench.plan import Shard
 
 PATIENCE = timedelta(days=1)
-"""For which processes wait for each other: the first alone makes data and looks at dev prompts."""
+"""For which processes wait for each other: the first alone looks at dev prompts, and parts of the
+data do not end at once."""
 
 
 def join(device: str) -> None:
@@ -44,6 +45,12 @@ def first_goes_first() -> AbstractContextManager[None]:
 def wait() -> None:
     """Until all processes are here."""
     PartialState().wait_for_everyone()
+
+
+def shard() -> Shard:
+    """Which part of work that all can do at once is this process's; `wait` for the others' then."""
+    state = PartialState()
+    return state.process_index + 1, state.num_processes
 
 
 def part(batch: int) -> slice:
@@ -80,10 +87,10 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Put the mean over all processes in place of each gradient."""
     if PartialState().num_processes == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    mean = reduce(parameters_to_vector(gradients), reduction="mean")
-    for gradient, share in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(share.view_as(gradient))
+    # One by one: together their copies would take twice the memory of what learns.
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.copy_(reduce(parameter.grad, reduction="mean"))
 
 
 def mean(values: Sequence[float]) -> list[float]:

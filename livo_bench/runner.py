@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
-from typing import TypeAlias, TypeVar, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,16 @@ from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import Stopped
 from livo_bench.jobs import Job, Options, by_reference, prepare
-from livo_bench.plan import Block, Estimate, estimate, form_blocks, make_plan
+from livo_bench.plan import (
+    WHOLE,
+    Block,
+    Estimate,
+    Shard,
+    estimate,
+    form_blocks,
+    make_plan,
+    part_of,
+)
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
 from livo_bench.results import summarise_all
@@ -38,15 +47,8 @@ BLANK = "blank image"
 NOT_A_NUMBER = "score is not a number"
 """Why an image is unscored of which a judge said NaN or infinity."""
 
-Shard: TypeAlias = tuple[int, int]
-"""Part `k` of `n` of a run's blocks, from 1."""
-WHOLE: Shard = (1, 1)
-
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
-
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -91,7 +93,7 @@ def run(
         Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(methods, task, model, **options)
-    works = _part(_works(session, jobs), shard)
+    works = part_of(_works(session, jobs), shard)
     cost = _estimate(session, works)
     if session.stand_in is not None and cost.missing:
         raise Incomplete(
@@ -166,7 +168,7 @@ def plan(
     options["device"] = "cpu"
     session, jobs = prepare(methods, task, model, **options)
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
-    blocks = _part(list({block.id: block for block in batches}.values()), shard)
+    blocks = part_of(list({block.id: block for block in batches}.values()), shard)
     made = make_plan(blocks, session.store.sample_keys(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
@@ -194,14 +196,6 @@ def _arithmetic(
             f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
         )
     return tuple(lines)
-
-
-def _part(blocks: Sequence[Item], shard: Shard) -> Sequence[Item]:
-    """Every n-th block from the k-th on. All who plan the same run count them alike."""
-    k, n = shard
-    if not 1 <= k <= n:
-        raise BadInput(f"There is no part {k} of {n}; parts are counted from 1: --shard 1/{n or 1}")
-    return blocks[k - 1 :: n]
 
 
 def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:

@@ -306,12 +306,26 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         BadInput: The folder cannot be written, or is full; nothing is left there.
     """
+    with written_whole(path, len(data)) as unfinished:
+        unfinished.write_bytes(data)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, size: int) -> Iterator[Path]:
+    """A name to write a file under, which takes its own when it is whole; see `write_atomically`.
+
+    Args:
+        path: Of the file.
+        size: Bytes that will be written, for the message if there is no room.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full; nothing is left there.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -320,7 +334,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise _cannot_write(path, len(data), error) from error
+        raise _cannot_write(path, size, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

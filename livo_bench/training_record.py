@@ -47,16 +47,18 @@ class Training:
         }
 
     def preferences(self, tasks: Sequence[str]) -> Path:
-        """The folder of the preference data of some tasks; what is missing of it is made."""
-        with processes.first_goes_first():
-            folder, _ = preference.build(
-                self.model,
-                tasks,
-                seed=self.session.seed,
-                device=self.session.device,
-                runs=self.session.runs,
-                settings=self.settings,
-            )
+        """The folder of the preference data of some tasks; what is missing of it is made, a part by
+        each process."""
+        folder, _ = preference.build(
+            self.model,
+            tasks,
+            seed=self.session.seed,
+            device=self.session.device,
+            runs=self.session.runs,
+            settings=self.settings,
+            shard=processes.shard(),
+        )
+        processes.wait()
         return folder
 
     def require_same(self, identity: Mapping[str, object]) -> None:

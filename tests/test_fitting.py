@@ -3,8 +3,10 @@
 import json
 import math
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from livo_bench import interrupt
+from livo_bench import checkpoints, fitting, interrupt
 from livo_bench.fitting import Fit, Schedule, Step, device, fit, write_report
 
 SCHEDULE = Schedule(steps=12, batch=8, lr=0.05, ema=0.7)
@@ -55,7 +57,7 @@ def run(net: nn.Module, folder: Path, killed_at: int | None = None, **options: f
         SCHEDULE,
         seed=5,
         folder=folder,
-        **{"every_seconds": 0.0, **options},
+        **{"pause": 0.0, **options},
     )
 
 
@@ -84,9 +86,9 @@ def test_killed_before_the_first_checkpoint_it_starts_again(tmp_path: Path) -> N
     unbroken = Network()
     run(unbroken, tmp_path / "unbroken")
     with pytest.raises(Killed):
-        run(Network(), tmp_path / "broken", killed_at=7, every_seconds=1000)
+        run(Network(), tmp_path / "broken", killed_at=7, pause=1000)
     again = Network()
-    run(again, tmp_path / "broken", every_seconds=1000)
+    run(again, tmp_path / "broken", pause=1000)
     assert same(again, unbroken)
 
 
@@ -191,7 +193,10 @@ def test_checkpoint_holds_the_weights_in_training_and_not_their_average(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.jsonl", "part.safetensors"]
 
 
-def test_losses_are_logged_at_every_checkpoint_across_kills(tmp_path: Path) -> None:
+def test_losses_are_logged_at_every_checkpoint_across_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "SAVING", math.inf)
     with pytest.raises(Killed):
         run(Network(), tmp_path, killed_at=5)
     run(Network(), tmp_path)
@@ -200,6 +205,22 @@ def test_losses_are_logged_at_every_checkpoint_across_kills(tmp_path: Path) -> N
     assert all(math.isfinite(row["loss"]) for row in rows)
     seconds = [row["s"] for row in rows]
     assert seconds == sorted(seconds)
+
+
+def test_checkpoints_that_take_long_are_written_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a UNet of Stable Diffusion that learns is 10 GB."""
+    write, calls = checkpoints.write, []
+
+    def slow(*arguments: Any) -> None:
+        calls.append(arguments)
+        time.sleep(0.05)
+        write(*arguments)
+
+    monkeypatch.setattr(checkpoints, "write", slow)
+    run(Network(), tmp_path)
+    assert len(calls) == 2  # the first, and the last
 
 
 def test_record_says_what_was_trained(tmp_path: Path) -> None:

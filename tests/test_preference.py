@@ -223,17 +223,51 @@ class Somebody(Recorder):
         return [subset.attributes[0]] * len(prompts)
 
 
-def test_a_signal_ends_a_build_after_the_block_in_hand(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def card(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of a model with an annotator to whom all pictures are alike, and two concepts to build."""
     weights = tiny_model.parent / "features"
-    card = tmp_path / "tiny.toml"
+    path = tmp_path / "tiny.toml"
     text = tiny_model.read_text("utf-8").replace('"./', f'"{tiny_model.parent}/')
-    card.write_text(f'{text}[annotator]\nweights = "{weights}"\ndtype = "float32"\n', "utf-8")
+    path.write_text(f'{text}[annotator]\nweights = "{weights}"\ndtype = "float32"\n', "utf-8")
     two = units([task_cards()["bias"]], "mini")[:2]
     monkeypatch.setattr(preference, "units", lambda tasks, scale: two)
     monkeypatch.setattr(preference, "read_settings", lambda scale, path: SETTINGS)
     monkeypatch.setattr(annotator, "load", lambda judge, device: Somebody())
+    return path
+
+
+def test_parts_of_a_build_make_what_the_whole_makes(card: Path, tmp_path: Path) -> None:
+    made = {}
+    for name, shards in (("whole", [(1, 1)]), ("parts", [(2, 2), (1, 2)])):
+        for shard in shards:
+            folder, _ = preference.build(
+                str(card), ["bias"], device="cpu", runs=tmp_path / name, shard=shard
+            )
+            made[name, shard] = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(made["parts", (2, 2)]) == 1
+    assert made["parts", (1, 2)] == made["whole", (1, 1)]
+
+
+def test_a_disk_without_room_is_refused_before_a_model_loads(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(self: Store, size: int) -> None:
+        asked.append(size)
+        raise BadInput("no room")
+
+    monkeypatch.setattr(Store, "require_room", refuse)
+    with pytest.raises(BadInput, match="no room"):
+        preference.build(str(card), ["bias"], device="cpu", runs=tmp_path / "runs")
+    # Two concepts of three prompts, at the card's 10,000 bytes an image.
+    assert asked == [2 * 3 * (SETTINGS.plain + SETTINGS.attributed) * 10_000]
+
+
+def test_a_signal_ends_a_build_after_the_block_in_hand(
+    card: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     calls: list[int] = []
     render = Diffusion.render

@@ -105,6 +105,7 @@ class Three:
 def test_a_batch_is_shared_evenly_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "PartialState", Three)
     assert list(range(9))[processes.part(9)] == [1, 4, 7]
+    assert processes.shard() == (2, 3)
     with pytest.raises(BadInput, match=r"batch of 8 cannot be shared by 3 processes"):
         processes.part(8)
     with pytest.raises(BadInput, match=r"'uce' trains in one process, got 3"):

@@ -312,13 +312,15 @@ def test_fair_diffusion_resolves_every_prompt() -> None:
 
 
 @pytest.mark.parametrize("hazard", ["nudity", "bloody", "horror"])
-def test_concept_editing_finds_phrases_to_erase_and_what_to_answer(hazard: str) -> None:
+def test_concept_editing_erases_the_words_that_name_a_hazard(hazard: str) -> None:
+    """Alone: beside half of them stands a word that has nothing to do with it."""
     train = [prompt for prompt in prompts("toxicity", "train") if prompt.category == hazard]
-    edit = uce.erasing(train, "detoxified")
-    assert len(edit) > 10
-    for phrase, targets in edit.items():
-        assert hazard_words().search(phrase)
-        assert not any(hazard_words().search(target) for target in targets)
+    settings = uce.read_recipe("uce", "sd")
+    edit = uce.erasing(train, settings.erased, settings.target)
+    assert len(edit) >= 3
+    for word, targets in edit.items():
+        assert hazard_words().fullmatch(word)
+        assert targets == {"": 1.0}
 
 
 def recipe(request: Request) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -334,6 +335,26 @@ def test_groups_are_drawn_by_their_deficit() -> None:
     np.testing.assert_allclose(pairs.chances(liked, "uniform"), np.full(4, 0.25))
     hazards = liked.assign(subset="nudity", share=float("nan"))
     np.testing.assert_allclose(pairs.chances(hazards, "deficit"), np.full(4, 0.25))
+
+
+def test_uniform_draws_pictures_alike_and_deficit_scenes(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    """With uniform weight a scene of many preferred pictures is drawn as often as it has some."""
+    folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=tmp_path)
+    rows = preference.read(folder)
+    race = rows[rows["subset"] == "race"]
+    first = race["scene"].iloc[0]
+    # Of the first scene one preferred picture is left.
+    spare = race[(race["scene"] == first) & race["preferred"]].index[1:]
+    race = race.drop(spare)
+    session = Session(model_card(str(model)), 42, "cpu", "float32", tmp_path)
+    liked = race[race["preferred"]].groupby("scene").size()
+    assert liked[first] == 1 < liked.max()
+    for weight, times in (("uniform", liked.to_list()), ("deficit", [1] * len(liked))):
+        scenes = pairs.form(session, race, ["race"], weight, tmp_path / weight).scenes["race"]
+        counted = Counter(id(scene) for scene in scenes)
+        assert sorted(counted.values()) == sorted(times)
 
 
 def test_a_fraction_keeps_both_kinds_of_every_scene() -> None:

@@ -35,6 +35,7 @@ objective = "uce"
 [mini]
 edited = "last"
 preserved = "all"
+erased = "phrase"
 target = "detoxified"
 s_e = 1.0
 s_p = 0.1
@@ -122,13 +123,15 @@ def train_prompts(task: str, category: str) -> list[Prompt]:
 
 def test_a_hazard_is_erased_where_train_prompts_name_it() -> None:
     prompts = train_prompts("toxicity", "nudity")
-    assert erasing(prompts, "detoxified") == {
+    assert erasing(prompts, "phrase", "detoxified") == {
         "a nude mannequin": {"a mannequin": 1.0},
         "a naked mannequin": {"a mannequin": 1.0},
         "an unclothed mannequin": {"a mannequin": 1.0},
         "an undressed mannequin": {"a mannequin": 1.0},
     }
-    assert list(erasing(prompts, "empty").values()) == [{"": 1.0}] * 4
+    assert erasing(prompts, "word", "empty") == {
+        word: {"": 1.0} for word in ("nude", "naked", "unclothed", "undressed")
+    }
 
 
 def test_a_concept_is_shifted_by_attributes_and_named_as_in_prompts() -> None:

@@ -31,7 +31,7 @@ from livo_bench.baselines.recipe import recipe_table
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import task_cards
 from livo_bench.latents import moments_of
-from livo_bench.plan import form_blocks, make_plan
+from livo_bench.plan import form_blocks, make_plan, part_of
 from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.sampling import images_of, in_parallel
@@ -88,8 +88,8 @@ def train(training: Training) -> Path:
             texts = [prompt.text for prompt in prompts]
             texts += [detoxified(text) for text in texts]
             wanted = _anchors(session, task, subset, prompts, recipe.anchors)
-            with processes.first_goes_first():
-                _sample(session, wanted)
+            _sample(session, wanted)
+            processes.wait()
             # Prompts that differ in their hazard word alone share their anchors.
             keys = sorted({anchor.key for _, anchor in wanted})
             row_of = {key: row for row, key in enumerate(keys)}
@@ -135,10 +135,12 @@ def _anchors(
 
 
 def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
-    """Make the pictures that are not stored yet."""
-    blocks = form_blocks(wanted, session.model.block)
-    todo = make_plan(blocks, session.store.sample_keys(blocks)).todo
-    if todo:
+    """Make the pictures that are not stored yet, or this process's part of them."""
+    blocks = part_of(form_blocks(wanted, session.model.block), processes.shard())
+    plan = make_plan(blocks, session.store.sample_keys(blocks))
+    if todo := plan.todo:
+        session.store.require_room(round(len(plan.missing) * session.model.bytes_per_image))
+        session.engine  # noqa: B018, before the workers ask for it all at once
         done = in_parallel(
             session,
             lambda block: images_of(session, block),

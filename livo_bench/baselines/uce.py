@@ -1,9 +1,10 @@
 """Unified Concept Editing (UCE): an edit for each category, and one of all together.
 
-An edit of a hazard answers the phrases that name it in train prompts like the phrases without the
-hazard's word. An edit of a bias category adds to a train concept's states a combination of those of
-the attributes, a_k. Images of the concept are drawn with the edit so far, the annotator counts the
-groups, and each group's coefficient moves by what it lacks::
+An edit of a hazard answers the words that name it in train prompts, or the phrases around them,
+like the phrases without the word or like no text. An edit of a bias category adds to a train
+concept's states a combination of those of the attributes, a_k. Images of the concept are drawn with
+the edit so far, the annotator counts the groups, and each group's coefficient moves by what it
+lacks::
 
     alpha_k += step * (1/N - r_k)
 
@@ -54,8 +55,10 @@ from livo_bench.training_record import Training
 
 JOINT = "joint"
 """Name of the edit of all categories together."""
+ERASED = ("word", "phrase")
+"""What of a prompt names a hazard: the word, or it with its article and the word after it."""
 TARGETS = ("detoxified", "empty")
-"""What a phrase that names a hazard is answered like: the phrase without the word, or no text."""
+"""What that is answered like: the same without the hazard's word, or no text."""
 EDITS = "edits.json"
 """Every edit's targets, by its name."""
 
@@ -67,8 +70,10 @@ Shares = Mapping[str, Mapping[str, float]]
 class UceRecipe:
     """How edits are made on one scale of model."""
 
+    erased: str
+    """Of hazards, out of `ERASED`."""
     target: str
-    """Of hazards, out of `TARGETS`."""
+    """Likewise, out of `TARGETS`."""
     weighting: Weighting
     peers: bool
     """Whether an edit preserves the train concepts of its own task that it does not edit. It keeps
@@ -93,6 +98,7 @@ def read_recipe(method: str, scale: str) -> UceRecipe:
     """
     with recipe_table(method, scale) as table:
         return UceRecipe(
+            erased=table.choice("erased", ERASED),
             target=table.choice("target", TARGETS),
             weighting=Weighting(
                 edited=table.choice("edited", RANGES[:2]),
@@ -148,14 +154,17 @@ def train(training: Training) -> Path:
     return out
 
 
-def erasing(prompts: Iterable[Prompt], target: str) -> Edit:
+def erasing(prompts: Iterable[Prompt], erased: str, target: str) -> Edit:
     """The edit of a hazard.
 
     Args:
         prompts: Each names it.
+        erased: Out of `ERASED`.
         target: Out of `TARGETS`.
     """
-    named = re.compile(rf"(?:\ban? )?{hazard_words().pattern}(?: \w+)?", re.IGNORECASE)
+    word = hazard_words().pattern
+    around = word if erased == "word" else rf"(?:\ban? )?{word}(?: \w+)?"
+    named = re.compile(around, re.IGNORECASE)
     phrases = [found for prompt in prompts for found in named.findall(prompt.text)]
     return {
         phrase: {detoxified(phrase) if target == "detoxified" else "": 1.0} for phrase in phrases
@@ -226,7 +235,7 @@ class Editor:
 
     def erase(self, hazard: str) -> Edit:
         """The edit of a hazard."""
-        return erasing(self._prompts[hazard], self._recipe.target)
+        return erasing(self._prompts[hazard], self._recipe.erased, self._recipe.target)
 
     def balance(self, category: str) -> tuple[Edit, pd.DataFrame]:
         """Find the edit of a bias category.

@@ -51,7 +51,7 @@ class Pairs:
     """Everything that a training step draws from."""
 
     scenes: Mapping[str, Sequence[Scene]]
-    """By subset."""
+    """By subset; each is drawn as often as any other."""
     prompts: Sequence[str]
     values: Mapping[str, str]
     """Value string of each subset."""
@@ -110,7 +110,9 @@ def form(
             dispreferred=disliked["key"].map(row_of).to_numpy(np.int64),
             twins=_twins(liked, disliked, row_of),
         )
-        scenes[str(part["subset"].iloc[0])].append(scene)
+        # Scenes are drawn evenly; where pictures are to be, each once for each of its own.
+        times = len(liked) if weight == "uniform" else 1
+        scenes[str(part["subset"].iloc[0])] += [scene] * times
     return Pairs(scenes, prompts, values, moments_of(session, keys, folder))
 
 

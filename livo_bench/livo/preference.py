@@ -38,7 +38,7 @@ from livo_bench.catalog import model_card, task_cards, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
 from livo_bench.interrupt import Stopped
-from livo_bench.plan import form_blocks
+from livo_bench.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.prompts import read_task_prompts, with_attributes
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
@@ -85,6 +85,12 @@ class Settings:
     """By hazard, what its twins are steered away from."""
     strengths: tuple[SafetyGuidance, ...]
     """Tried in this order, without their text."""
+
+    def images_of(self, task: TaskCard) -> tuple[int, int]:
+        """How many images of a train prompt are made, at least and at most."""
+        if task.class_text is not None:
+            return (self.plain + self.attributed,) * 2
+        return self.hazardous, self.hazardous * (1 + len(self.strengths))
 
 
 def read_settings(scale: str, path: Path = SETTINGS) -> Settings:
@@ -342,6 +348,7 @@ def build(
     dtype: str | None = None,
     runs: Path = Path("results/runs"),
     settings: Path = SETTINGS,
+    shard: Shard = WHOLE,
 ) -> tuple[Path, pd.DataFrame]:
     """Make preference data with a model, or what is missing of it.
 
@@ -353,9 +360,10 @@ def build(
         dtype: Precision of the generator; the card's when None.
         runs: Folder of images and data.
         settings: Sizes and strengths, in the form of `preference.toml`.
+        shard: Part `k` of `n`, from 1, which processes and machines can make side by side.
 
     Returns:
-        The folder, and the summary of `summarise`.
+        The folder, and the summary of `summarise` of all that is there.
 
     Raises:
         LivoBenchError: Something to fix first; nothing made is lost.
@@ -369,8 +377,11 @@ def build(
     session = Session(card, seed, find_device(device), dtype or card.dtype, runs)
     work = units([task_cards()[name] for name in tasks], card.scale)
     builder = Builder(session, annotator.load(judge, session.device), chosen)
-    if left := [unit for unit in work if not builder.path(unit).exists()]:
+    mine = part_of(work, shard)
+    if left := [unit for unit in mine if not builder.path(unit).exists()]:
         fetch.require(model, fetch.wanted(card, (), annotator=True))
+        least = sum(len(unit.prompts) * chosen.images_of(unit.task)[0] for unit in left)
+        session.store.require_room(round(least * card.bytes_per_image))
         with Console(stderr=True).status("loading models"):
             session.engine  # noqa: B018, before the workers ask for it all at once
         done = in_parallel(
@@ -380,8 +391,8 @@ def build(
             for _ in done:
                 pass
         except Stopped as stopped:
-            there = sum(builder.path(unit).exists() for unit in work)
-            stopped.add_note(f"{there} of {len(work)} concepts are in {builder.folder}.")
+            there = sum(builder.path(unit).exists() for unit in mine)
+            stopped.add_note(f"{there} of {len(mine)} concepts are in {builder.folder}.")
             raise
     return builder.folder, summarise(read(builder.folder))
 

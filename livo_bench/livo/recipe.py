@@ -42,8 +42,8 @@ class TrainingRecipe:
     frozen: tuple[str, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
     weight: str
-    """How the preferred group is drawn within a scene: `uniform` over pictures, as the paper, or
-    by its `deficit`, 1/N minus its share."""
+    """How a preferred picture is drawn: `uniform` over all of a value, as the released code; or
+    with scenes drawn evenly, and within one groups by their `deficit`, 1/N minus their share."""
     precision: str
     """Mixed precision, as accelerate names it."""
     gradient_checkpointing: bool
