@@ -16,6 +16,7 @@ models and making kernels for them is not in it, nor is it in the other loop's.
 from __future__ import annotations
 
 import csv
+import gc
 import shutil
 import time
 from collections.abc import Sequence
@@ -278,6 +279,7 @@ class _Memory:
         self.peak: int | None = None
 
     def __enter__(self) -> _Memory:
+        gc.collect()  # pipelines hold themselves in circles
         if self.device != "cpu":
             torch.accelerator.empty_cache()
             torch.accelerator.reset_peak_memory_stats()
