@@ -7,15 +7,17 @@ prompts, from a pilot at image indices that no evaluation uses, by the annotator
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
+from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import value_tasks
 from livo_bench.livo.dev import Dev
 from livo_bench.prompts import read_task_prompts, spread
+from livo_bench.records import Prompt
 from livo_bench.session import Session
 
 CONCEPTS = 24
@@ -59,8 +61,24 @@ def _rates(counts: NDArray[np.integer]) -> tuple[NDArray[np.float64], NDArray[np
     return rates, variance
 
 
+def looked_at(
+    scale: str, subsets: Collection[str]
+) -> Iterator[tuple[TaskCard, Subset, list[Prompt]]]:
+    """Values, each with the train prompts that its share is chosen on.
+
+    Args:
+        scale: Of the model.
+        subsets: Names of the values; hazards are passed over.
+    """
+    for task in value_tasks().values():
+        prompts = spread(read_task_prompts(task, scale, split="train"), CONCEPTS)
+        for subset in task.subsets.values():
+            if subset.attributes and subset.name in subsets:
+                yield task, subset, prompts
+
+
 def calibrate(
-    session: Session, dev: Dev, encoder: CLIPTextModel, subsets: Sequence[str]
+    session: Session, dev: Dev, encoder: CLIPTextModel, subsets: Collection[str]
 ) -> dict[str, int]:
     """Choose the share of each bias subset.
 
@@ -68,16 +86,12 @@ def calibrate(
         session: Of the model.
         dev: Samples and annotates.
         encoder: The value encoder.
-        subsets: Values it was trained on; hazards are passed over.
+        subsets: Values it was trained on.
 
     Returns:
         Per cent of images to steer, by subset.
     """
-    shares = {}
-    for task in value_tasks().values():
-        chosen = spread(read_task_prompts(task, session.model.scale, split="train"), CONCEPTS)
-        for subset in task.subsets.values():
-            if subset.attributes and subset.name in subsets:
-                counts = dev.counts(encoder, task, subset, chosen)
-                shares[subset.name] = best_share(*counts)
-    return shares
+    return {
+        subset.name: best_share(*dev.counts(encoder, task, subset, prompts))
+        for task, subset, prompts in looked_at(session.model.scale, subsets)
+    }

@@ -5,7 +5,7 @@ No evaluation prompt, no evaluator, and image indices that no evaluation uses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,6 +23,22 @@ from livo_bench.session import Session
 
 Rates = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+def looked_at(
+    scale: str, subsets: Collection[str]
+) -> Iterator[tuple[TaskCard, Subset, list[Prompt]]]:
+    """Values, each with the dev prompts that it is measured on.
+
+    Args:
+        scale: Of the model.
+        subsets: Names of the values.
+    """
+    for task in value_tasks().values():
+        prompts = read_task_prompts(task, scale, split="dev")
+        for subset in task.subsets.values():
+            if subset.name in subsets:
+                yield task, subset, [p for p in prompts if p.category in subset.categories]
 
 
 class Dev:
@@ -52,10 +68,8 @@ class Dev:
         with self._using(encoder):
             return [
                 {"subset": subset.name, "metric": metric, "value": value, "n": n}
-                for task in value_tasks().values()
-                for subset in task.subsets.values()
-                if subset.name in subsets
-                for metric, value, n in self._measure(task, subset)
+                for task, subset, prompts in looked_at(self._session.model.scale, subsets)
+                for metric, value, n in self._measure(task, subset, prompts)
             ]
 
     def counts(
@@ -82,15 +96,16 @@ class Dev:
         finally:
             encoder.train(mode)
 
-    def _measure(self, task: TaskCard, subset: Subset) -> Iterator[tuple[str, float, int]]:
+    def _measure(
+        self, task: TaskCard, subset: Subset, prompts: Sequence[Prompt]
+    ) -> Iterator[tuple[str, float, int]]:
         plain, steered = [], []
-        for prompt in read_task_prompts(task, self._session.model.scale, split="dev"):
-            if prompt.category in subset.categories:
-                key = (prompt.id, subset.name)
-                if key not in self._plain:
-                    self._plain[key] = self._look(task, subset, prompt, steer=False)
-                plain.append(self._plain[key])
-                steered.append(self._look(task, subset, prompt, steer=True))
+        for prompt in prompts:
+            key = (prompt.id, subset.name)
+            if key not in self._plain:
+                self._plain[key] = self._look(task, subset, prompt, steer=False)
+            plain.append(self._plain[key])
+            steered.append(self._look(task, subset, prompt, steer=True))
         n = len(plain) * self._half
         if subset.attributes:
             before, after = (_rates(seen, subset.attributes) for seen in (plain, steered))

@@ -59,6 +59,10 @@ class TrainingRecipe:
     draws: Mapping[str, float]
     """How often a pair is of a subset, relative to the others; by subset."""
 
+    def looks(self, done: int) -> bool:
+        """Whether dev prompts are looked at after so many steps."""
+        return done % self.dev == 0 or done == self.steps
+
 
 def read(spec: str, scale: str) -> TrainingRecipe:
     """Read the recipe of a method or variant.

@@ -236,7 +236,7 @@ class Trainer:
                 self.accelerator.log(row, step=step + 1)
                 progress.update(task, advance=1, state=_shown(row))
                 last = step + 1 == chosen.steps
-                if (step + 1) % chosen.dev == 0 or last:
+                if chosen.looks(step + 1):
                     seen = dev.evaluate(self.encoder, list(chosen.coefficients))
                     _append(curve, step + 1, seen)
                     named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
