@@ -234,8 +234,8 @@ class ModelCard:
     licence: str
     """Of the pipeline's weights."""
     memory: Mapping[str, int]
-    """Parameters of `unet`, `text` and `vae`, and bytes of activations of a picture, for
-    `train --plan`; `benchmarks/memory.py` counts them."""
+    """Parameters of `unet`, groups of them, `text` and `vae`, and bytes of a picture's latents and
+    activations, for `train --plan`; `benchmarks/memory.py` counts them."""
 
 
 def _folder_name(table: Table, folder: Path) -> str:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import memory as counter
 import pytest
+import torch
 from click.testing import CliRunner
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
 
 from livo_bench.cards import TaskCard
 from livo_bench.catalog import model_card, value_tasks
@@ -66,7 +73,33 @@ def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -
 def test_the_command_prints_the_plan() -> None:
     words = ["train", "--method", "livo", "--model", "sd15", "--plan", "--rate", "5"]
     result = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert "Memory: about 7.4 GB." in result.stdout
+    assert "Memory: about 7.9 GB." in result.stdout
     result = CliRunner().invoke(main, ["train", "--method", "livo", "--rate", "5"])
     assert result.exit_code == 2
     assert "--rate is what --plan plans with" in result.stderr
+
+
+def test_what_autograd_keeps_is_counted_as_a_gpu_casts_it() -> None:
+    """A convolution in half precision keeps its input so, a norm in float32 its own."""
+
+    def count(pictures: int) -> int:
+        network = nn.Sequential(
+            nn.Conv2d(4, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.SiLU(), nn.Conv2d(6, 4, 1)
+        )
+        return counter.kept(network, torch.randn(pictures, 4, 8, 8))
+
+    inputs, statistics = 64 * (4 * 2 + 6 * 4 + 6 * 4 + 6 * 2), 2 * 2 * 4
+    assert counter.of_a_picture(count, "cuda") == inputs + statistics
+
+
+def test_a_real_pass_keeps_what_the_card_says() -> None:
+    card = model_card("mini")
+    unet = UNet2DConditionModel.from_pretrained(Path(card.pipeline) / "unet")
+    unet = unet.float().train()
+    unet.set_attn_processor(AttnProcessor())
+    few, many = (
+        counter.kept(unet, torch.zeros(n, 8, 8, 8), torch.zeros(n), torch.zeros(n, 32, 128))
+        for n in (1, 3)
+    )
+    # A CPU has the statistics of norms in float32, where fake tensors have them in bfloat16.
+    assert (many - few) / 2 == pytest.approx(card.memory["unet_learns"], rel=0.005)
