@@ -2,30 +2,37 @@
 
 Time is counted in evaluations of the UNet, of which the card says how many there are a second:
 those of a sampled image, times its images a second. A backward pass counts like a forward one, and
-like two where the UNet's own parameters learn. Memory is what tensors hold, by the card's
-`[memory]` (`benchmarks/memory.py` counts it); an allocator takes more.
+like two where the UNet's own parameters learn. Memory is what the model, what learns and what
+autograd keeps take, all as if at once, by the card's `[memory]` (`benchmarks/memory.py` counts it);
+the states of texts and LiVO's annotator are not in it, and an allocator takes more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from rich.filesize import decimal
 
-from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, finetuning, uce
 from livo_bench.baselines.recipe import objective_of
 from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_card, value_tasks
 from livo_bench.errors import BadInput
-from livo_bench.livo import preference, recipe
+from livo_bench.livo import calibration, dev, preference, recipe
 from livo_bench.plan import duration
 from livo_bench.prompts import read_task_prompts
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-LEARNING = 16
-"""Bytes of a parameter that learns: itself, its gradient and AdamW's two moments, in float32."""
+MOMENTS = 8
+"""Bytes of AdamW's two moments of a parameter, in float32."""
+LEARNING = 4 + MOMENTS
+"""Bytes of a parameter that learns besides itself: of its gradient, and of these."""
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +40,44 @@ class TrainingPlan:
     """What a training would take; `str()` says it with its arithmetic."""
 
     title: str
-    seconds: float
-    """Of training alone, on one device."""
     data_seconds: tuple[float, float]
     """Least and most, of the images that are made for it, if none of them is stored."""
-    bytes: int
-    """Of memory on a device; 0 where nothing learns by gradients."""
+    disk: tuple[int, int]
+    """Bytes, likewise; 0 where no image is stored."""
     arithmetic: tuple[str, ...]
+    seconds: float = 0
+    """Of training alone, on one device."""
+    dev_seconds: float = 0
+    """Of images that the first process looks at on the way, while the others wait."""
+    memory: int = 0
+    """Bytes on a device; 0 where nothing learns by gradients."""
 
     def __str__(self) -> str:
-        least, most = (duration(seconds) for seconds in self.data_seconds)
-        data = least if least == most else f"{least} to {most}"
-        said = [f"{self.title}."]
-        said += [f"Images for it: about {data}."] if self.data_seconds[1] else []
+        said = [f"{self.title}. Images for it: about {_span(self.data_seconds, duration)}."]
         said += [f"Training: about {duration(self.seconds)}."] if self.seconds else []
-        said += [f"Memory: about {decimal(self.bytes)}."] if self.bytes else []
+        said += [f"Dev images: about {duration(self.dev_seconds)}."] if self.dev_seconds else []
+        said += [f"Memory: about {decimal(self.memory)}."] if self.memory else []
+        said += [f"Disk: about {_span(self.disk, decimal)}."] if self.disk[1] else []
         return "\n".join([" ".join(said), *(f"    {line}" for line in self.arithmetic)])
 
 
 @dataclass(frozen=True, slots=True)
+class _Images:
+    """Images that are made to learn from."""
+
+    count: tuple[int, int]
+    """Least and most."""
+    counted: Sequence[str]
+    """How that comes about."""
+    each: int
+    """Bytes on disk."""
+    latents: int = 0
+    """Likewise, of what is computed from it."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
-    """One step of learning by gradients."""
+    """One step of learning by gradients, and what all of them need."""
 
     pictures: int
     passes: str
@@ -62,7 +86,11 @@ class _Step:
     """The same, counted."""
     steps: int
     memory: Sequence[tuple[str, int]]
-    """Bytes, and how they come about."""
+    """How they come about, and bytes."""
+    checkpoints: tuple[str, int]
+    """Likewise."""
+    dev: tuple[str, int] | None = None
+    """Images that are looked at on the way, likewise."""
 
 
 def plan(
@@ -87,6 +115,7 @@ def plan(
     card = model_card(model)
     rate = rate or card.rate
     objective = objective_of(method)
+    title = f"{method} on {card.name}"
     if objective == "uce":
         made = uce.read_recipe(method, card.scale)
         biases = [c for task in value_tasks().values() if task.class_text for c in task.categories]
@@ -95,109 +124,159 @@ def plan(
             f"images: at most {made.rounds} rounds x {made.images} images x {made.concepts} "
             f"concepts x {len(biases)} categories = {most:,}, fewer when groups are even earlier"
         )
-        return _of_images(method, card, rate, (0, most), [said])
+        return _of_images(title, rate, _Images((0, most), [said], each=0))
     if objective == "fd":
         prompts = sum(_count(card, "bias", split) for split in ("dev", "eval"))
         count = fair_diffusion.PILOTS * prompts
         said = f"images: {fair_diffusion.PILOTS} of each of {prompts:,} prompts = {count:,}"
-        return _of_images(method, card, rate, (count, count), [said])
+        return _of_images(title, rate, _Images((count, count), [said], card.bytes_per_image))
     if objective == "ca":
-        step, images, data = _ablation(method, card)
+        step, images = _ablation(method, card)
     elif objective == "dapt":
-        images, data = _preferences(card, settings, tuple(value_tasks()))
+        images = _preferences(card, settings, tuple(value_tasks()))
         step = _adaptation(method, card)
     else:
         chosen = recipe.read(method, card.scale)
-        images, data = _preferences(card, settings, preference.tasks_of(chosen.coefficients))
-        step = _value_encoder(chosen, card, steps or chosen.steps)
-    return _of_step(method, card, rate, images, data, step)
+        images = _preferences(card, settings, preference.tasks_of(chosen.coefficients))
+        step = _value_encoder(replace(chosen, steps=steps or chosen.steps), card)
+    return _of_step(title, card, rate, images, step)
 
 
-def _of_images(
-    method: str, card: ModelCard, rate: float, images: tuple[int, int], said: Sequence[str]
-) -> TrainingPlan:
-    least, most = images
-    lines = (*said, f"time: {most:,} images / {rate:g} images a second")
-    return TrainingPlan(f"{method} on {card.name}", 0, (least / rate, most / rate), 0, lines)
+def _of_images(title: str, rate: float, images: _Images) -> TrainingPlan:
+    least, most = images.count
+    lines = [*images.counted, f"images: at {rate:g} a second"]
+    size = images.each + images.latents
+    disk = (least * size, most * size)
+    if size:
+        each = f"{images.each:,} bytes"
+        if images.latents:
+            each = f"({images.each:,} bytes + {images.latents:,} of latents)"
+        counted = _span(images.count, "{:,}".format)
+        lines.append(f"disk: {counted} images x {each} = {_span(disk, decimal)}")
+    return TrainingPlan(title, (least / rate, most / rate), disk, tuple(lines))
 
 
 def _of_step(
-    method: str,
-    card: ModelCard,
-    rate: float,
-    images: tuple[int, int],
-    data: Sequence[str],
-    step: _Step,
+    title: str, card: ModelCard, rate: float, images: _Images, step: _Step
 ) -> TrainingPlan:
+    of_images = _of_images(title, rate, images)
     evaluations = card.steps * (2 if card.guidance != 1 else 1)
     a_step = step.pictures * step.evaluations
-    seconds = step.steps * a_step / (rate * evaluations)
-    held = sum(size for _, size in step.memory)
-    lines = (
-        *data,
-        f"images: at {rate:g} a second",
+    lines = [
+        *of_images.arithmetic,
+        f"disk: {step.checkpoints[0]} = {decimal(step.checkpoints[1])}",
         f"a step: {step.pictures} pictures x ({step.passes}) = {a_step} evaluations of the UNet",
         f"time: {step.steps:,} steps x {a_step} / ({rate:g} images a second x {evaluations} "
         f"evaluations an image); n processes take an n-th of it",
-        *(f"memory: {said} = {decimal(size)}" for said, size in step.memory),
+    ]
+    if step.dev:
+        lines.append(f"dev images: {step.dev[0]} = {step.dev[1]:,}, by the first process alone")
+    lines += [f"memory: {said} = {decimal(size)}" for said, size in step.memory]
+    least, most = of_images.disk
+    return replace(
+        of_images,
+        title=f"{title}: {step.steps:,} steps of {step.pictures} pictures",
+        disk=(least + step.checkpoints[1], most + step.checkpoints[1]),
+        arithmetic=tuple(lines),
+        seconds=step.steps * a_step / (rate * evaluations),
+        dev_seconds=step.dev[1] / rate if step.dev else 0,
+        memory=sum(size for _, size in step.memory),
     )
-    least, most = images
-    title = f"{method} on {card.name}: {step.steps:,} steps of {step.pictures} pictures"
-    return TrainingPlan(title, seconds, (least / rate, most / rate), held, lines)
 
 
-def _value_encoder(chosen: recipe.TrainingRecipe, card: ModelCard, steps: int) -> _Step:
+def _value_encoder(chosen: recipe.TrainingRecipe, card: ModelCard) -> _Step:
     """Preferred and dispreferred pictures, with the value token and, without gradients, without."""
     again = chosen.gradient_checkpointing
     memory = _memory(card)
-    kept = _kept(card, "context_learns", again, chosen.precision)
+    unet, text = memory["unet"], memory["text"]
+    weight = _weight(chosen.precision) + LEARNING
+    full = chosen.precision == "no"
+    held = _frozen(card)
+    if card.dtype == "float32" and not full:
+        held.append((f"its UNet in half precision, {unet:,} x 2 bytes", unet * 2))
     pictures = 2 * chosen.batch
+    kept = memory["context_learns" + "_checkpointed" * again]
     return _Step(
         pictures=pictures,
         passes="reference + forward + backward" + " + forward again" * again,
         evaluations=3 + again,
-        steps=steps,
+        steps=chosen.steps,
         memory=[
-            _frozen(card),
-            (f"value encoder, {memory['text']:,} x {LEARNING} bytes", memory["text"] * LEARNING),
-            (f"activations, {pictures} pictures x {kept:,} bytes", pictures * kept),
+            *held,
+            (f"value encoder, {text:,} x {weight} bytes", text * weight),
+            _activations("value encoder", chosen.batch, memory["text_learns"], full),
+            _activations("UNet", pictures, kept, full and card.dtype == "float32"),
         ],
+        checkpoints=_checkpoints(1, text, text),
+        dev=_looked_at(chosen, card),
     )
+
+
+def _looked_at(chosen: recipe.TrainingRecipe, card: ModelCard) -> tuple[str, int]:
+    """Images of dev prompts, of which the plain halves are kept, and of the calibration."""
+    half, subsets = chosen.dev_images // 2, chosen.coefficients
+    times = sum(map(chosen.looks, range(1, chosen.steps + 1)))
+    looked, calibrated = (
+        sum(len(prompts) for *_, prompts in found.looked_at(card.scale, subsets))
+        for found in (dev, calibration)
+    )
+    said = (
+        f"{half} images x ({looked:,} pairs of value and dev prompt x (1 plain + {times} steered) "
+        f"+ {calibrated:,} to calibrate x (1 plain + 1 steered))"
+    )
+    return said, half * (looked * (1 + times) + calibrated * 2)
 
 
 def _adaptation(method: str, card: ModelCard) -> _Step:
     settings = dapt.read_recipe(method, card.scale).settings
-    again = settings.gradient_checkpointing
-    return _Step(
-        pictures=settings.batch,
-        passes="forward + 2 backward" + " + forward again" * again,
-        evaluations=3 + again,
-        steps=settings.steps,
-        memory=[_frozen(card), *_finetuned(card, settings.batch, again, settings.precision)],
-    )
+    return _finetuning(settings, card, settings.batch, overlays=1)
 
 
-def _ablation(method: str, card: ModelCard) -> tuple[_Step, tuple[int, int], list[str]]:
+def _ablation(method: str, card: ModelCard) -> tuple[_Step, _Images]:
     made = concept_ablation.read_recipe(method, card.scale)
-    settings, again = made.settings, made.settings.gradient_checkpointing
     hazards = [c for task in value_tasks().values() if task.question for c in task.categories]
     prompts = _count(card, "toxicity", "train")
-    images = made.anchors * prompts
-    step = _Step(
-        pictures=2 * settings.batch,
+    count = made.anchors * prompts
+    said = f"images: {made.anchors} anchors of each of {prompts:,} prompts = {count:,}"
+    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(hazards))
+    return step, _learnt_from(card, (count, count), [said])
+
+
+def _finetuning(
+    settings: finetuning.Settings, card: ModelCard, pictures: int, overlays: int
+) -> _Step:
+    """A group of the UNet's parameters learns, for one overlay after another."""
+    again = settings.gradient_checkpointing
+    memory = _memory(card)
+    unet, weight = memory["unet"], _weight(settings.precision)
+    learns = unet if settings.parameters == "full-weight" else memory[settings.parameters]
+    kept = memory["unet_learns" + "_checkpointed" * again]
+    return _Step(
+        pictures=pictures,
         passes="forward + 2 backward" + " + forward again" * again,
         evaluations=3 + again,
-        steps=settings.steps * len(hazards),
-        memory=[_frozen(card), *_finetuned(card, 2 * settings.batch, again, settings.precision)],
+        steps=settings.steps * overlays,
+        memory=[
+            *_frozen(card),
+            (f"a copy of its UNet, {unet:,} x {weight} bytes", unet * weight),
+            (f"what of that learns, {learns:,} x {LEARNING} bytes", learns * LEARNING),
+            _activations("UNet", pictures, kept, settings.precision == "no"),
+        ],
+        checkpoints=_checkpoints(overlays, unet, learns),
     )
-    said = f"images: {made.anchors} anchors of each of {prompts:,} prompts = {images:,}"
-    return step, (images, images), [said]
 
 
-def _preferences(
-    card: ModelCard, path: Path, tasks: Iterable[str]
-) -> tuple[tuple[int, int], list[str]]:
-    """Images of the preference data, least and most."""
+def _checkpoints(count: int, parameters: int, learns: int) -> tuple[str, int]:
+    """Bytes on disk; a checkpoint is replaced when the next one is there."""
+    said = (
+        f"checkpoints, ({count} + 1 in writing) x ({parameters:,} x 4 bytes + "
+        f"{learns:,} x {MOMENTS})"
+    )
+    return said, (count + 1) * (parameters * 4 + learns * MOMENTS)
+
+
+def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> _Images:
+    """Images of the preference data."""
     settings = preference.read_settings(card.scale, path)
     least, most, lines = 0, 0, []
     for name in tasks:
@@ -217,7 +296,11 @@ def _preferences(
                 f"images: {prompts:,} {name} prompts x {settings.hazardous}, and up to {tries} "
                 f"twins of each = {count:,} to {count * (1 + tries):,}"
             )
-    return (least, most), lines
+    return _learnt_from(card, (least, most), lines)
+
+
+def _learnt_from(card: ModelCard, count: tuple[int, int], counted: Sequence[str]) -> _Images:
+    return _Images(count, counted, card.bytes_per_image, _memory(card)["latents"])
 
 
 def _count(card: ModelCard, task: str, split: str) -> int:
@@ -234,26 +317,25 @@ def _memory(card: ModelCard) -> dict[str, int]:
     return dict(card.memory)
 
 
-def _frozen(card: ModelCard) -> tuple[str, int]:
+def _frozen(card: ModelCard) -> list[tuple[str, int]]:
     memory = _memory(card)
     size = BYTES[card.dtype]
     count = memory["unet"] + memory["text"] + memory["vae"]
-    return f"the model, {count:,} parameters x {size} bytes", count * size
+    return [(f"the model, {count:,} parameters x {size} bytes", count * size)]
 
 
-def _finetuned(
-    card: ModelCard, pictures: int, again: bool, precision: str
-) -> list[tuple[str, int]]:
-    unet = _memory(card)["unet"]
-    kept = _kept(card, "unet_learns", again, precision)
-    return [
-        (f"its copy that learns, at most {unet:,} x {LEARNING} bytes", unet * LEARNING),
-        (f"activations, {pictures} pictures x {kept:,} bytes", pictures * kept),
-    ]
+def _weight(precision: str) -> int:
+    """Bytes of a float32 parameter: itself, and the copy that mixed precision computes with."""
+    return 4 if precision == "no" else 6
 
 
-def _kept(card: ModelCard, name: str, again: bool, precision: str) -> int:
-    """Bytes of activations of a picture, which the card gives in half precision."""
-    half = _memory(card)[f"{name}_checkpointed" if again else name]
-    full = precision == "no" and (name == "unet_learns" or card.dtype == "float32")
-    return 2 * half if full else half
+def _activations(network: str, count: int, each: int, full: bool) -> tuple[str, int]:
+    """What autograd keeps, which the card gives in mixed precision; in full it is at most twice
+    as much."""
+    each *= 1 + full
+    return f"activations of the {network}, {count} x {each:,} bytes", count * each
+
+
+def _span(ends: tuple[Number, Number], say: Callable[[Number], str]) -> str:
+    least, most = (say(end) for end in ends)
+    return least if least == most else f"{least} to {most}"

@@ -10,13 +10,16 @@ import pytest
 
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
+from livo_bench.livo import calibration
 from livo_bench.livo.dev import Dev
+from livo_bench.livo.recipe import read
 from livo_bench.livo.train import new_encoder
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
+from livo_bench.training_plan import plan
 
 
 class Script:
@@ -108,3 +111,17 @@ def test_plain_halves_are_sampled_once(session: Session) -> None:
     first = len(asked)
     dev.evaluate(encoder, ["gender"])
     assert len(asked) == first + first // 2
+
+
+def test_the_plan_counts_what_is_sampled(session: Session) -> None:
+    chosen = read("livo", "mini")
+    dev = Dev(session, Script(), chosen.layout, chosen.dev_images)
+    encoder = new_encoder(session.engine.text_encoder, ())
+    for _ in (1000, 2000, 3000):
+        dev.evaluate(encoder, list(chosen.coefficients))
+    for task, subset, prompts in calibration.looked_at("mini", chosen.coefficients):
+        dev.counts(encoder, task, subset, prompts)
+    asked: list[Recipe] = session.engine.asked  # type: ignore[attr-defined]
+    assert len(asked) == plan("livo", "mini", rate=1).dev_seconds
+    # A last step that is no round number is looked at besides.
+    assert plan("livo", "mini", steps=3001, rate=1).dev_seconds > len(asked)

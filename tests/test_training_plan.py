@@ -26,7 +26,9 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     of_mini = {name: card.prompts("mini") for name, card in value_tasks().items()}
     monkeypatch.setattr(TaskCard, "prompts", lambda self, scale: of_mini[self.name])
     return {
-        name: len(read_task_prompts(card, "mini", "train")) for name, card in value_tasks().items()
+        name + suffix: len(read_task_prompts(card, "mini", split))
+        for name, card in value_tasks().items()
+        for suffix, split in (("", "train"), (" dev", "dev"))
     }
 
 
@@ -36,13 +38,20 @@ def test_a_value_encoders_steps_are_counted_in_evaluations(lists: dict[str, int]
     assert found.seconds == pytest.approx(15_000 * 16 * 4 / (2 * 50))
     bias, toxicity = lists["bias"] * 150, lists["toxicity"] * 40
     assert found.data_seconds == ((bias + toxicity) / 2, (bias + 3 * toxicity) / 2)
+    # A dev prompt of bias serves two values, one of toxicity its own. Plain halves are sampled
+    # once, steered ones 15 times; of 24 train prompts for each share both.
+    looked, calibrated = 2 * lists["bias dev"] + lists["toxicity dev"], 2 * 24
+    assert found.dev_seconds == 10 * (looked * (1 + 15) + calibrated * 2) / 2
     memory = model_card("sd15").memory
     frozen = 2 * (memory["unet"] + memory["text"] + memory["vae"])
-    kept = 16 * memory["context_learns_checkpointed"]
-    assert found.bytes == frozen + 16 * memory["text"] + kept
-    assert 7e9 < found.bytes < 8e9
+    kept = 16 * memory["context_learns_checkpointed"] + 8 * memory["text_learns"]
+    # In float32 a parameter, its gradient and two moments, and the parameter in half precision.
+    assert found.memory == frozen + (4 * 4 + 2) * memory["text"] + kept
+    assert 8e9 < found.memory < 9e9
+    picture, checkpoint = 500_000 + 2 * 2 * 4 * 64 * 64, 3 * 4 * memory["text"]
+    assert found.disk == tuple(2 * n * picture + 2 * checkpoint for n in found.data_seconds)
     text = str(found)
-    for said in ("15,000 steps of 16 pictures", "2 h 40 min", "forward again", "n-th"):
+    for said in ("15,000 steps of 16 pictures", "2 h 40 min", "forward again", "n-th", "first"):
         assert said in text
     assert plan("livo", "sd15", steps=1500).seconds == pytest.approx(found.seconds / 10)
     assert plan("livo", "sd15", rate=4.0).seconds == pytest.approx(found.seconds / 2)
@@ -52,14 +61,20 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     dapt = plan("dapt", "sd15", rate=2.0)
     assert dapt.seconds == pytest.approx(15_000 * 8 * 4 / 100)
     memory = model_card("sd15").memory
-    assert dapt.bytes > 16 * memory["unet"]
+    assert dapt.memory > 16 * memory["unet"]
+    assert dapt.dev_seconds == 0
     ca = plan("ca", "sd15", rate=2.0)
+    # What does not learn has no gradient and no moments; a finished hazard's checkpoint stays.
+    assert ca.memory < dapt.memory
+    checkpoints = 4 * (4 * memory["unet"] + 8 * memory["attn"])
+    assert ca.disk == (4 * lists["toxicity"] * (500_000 + memory["latents"]) + checkpoints,) * 2
     assert ca.seconds == pytest.approx(3 * 400 * 16 * 4 / 100)
     assert ca.data_seconds == (4 * lists["toxicity"] / 2,) * 2
     uce = plan("uce", "sd15", rate=2.0)
-    assert (uce.seconds, uce.bytes) == (0, 0)
+    assert (uce.seconds, uce.memory, uce.disk) == (0, 0, (0, 0))
     assert uce.data_seconds == (0, 30 * 50 * 24 * 3 / 2)
-    assert plan("fd", "mini").data_seconds[0] > 0
+    fd = plan("fd", "mini", rate=2.0)
+    assert fd.disk[0] == 2 * fd.data_seconds[0] * 10_000 > 0
     assert plan("dpo:d", "mini").seconds == plan("livo", "mini").seconds
 
 
@@ -73,7 +88,7 @@ def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -
 def test_the_command_prints_the_plan() -> None:
     words = ["train", "--method", "livo", "--model", "sd15", "--plan", "--rate", "5"]
     result = CliRunner().invoke(main, words, catch_exceptions=False)
-    assert "Memory: about 7.9 GB." in result.stdout
+    assert "Memory: about 8.5 GB." in result.stdout
     result = CliRunner().invoke(main, ["train", "--method", "livo", "--rate", "5"])
     assert result.exit_code == 2
     assert "--rate is what --plan plans with" in result.stderr
