@@ -280,21 +280,18 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> _Images:
     settings = preference.read_settings(card.scale, path)
     least, most, lines = 0, 0, []
     for name in tasks:
-        prompts = _count(card, name, "train")
-        if value_tasks()[name].class_text is not None:
-            each = settings.plain + settings.attributed
-            count = prompts * each
-            least, most = least + count, most + count
+        task, prompts = value_tasks()[name], _count(card, name, "train")
+        few, many = (prompts * each for each in settings.images_of(task))
+        least, most = least + few, most + many
+        if task.class_text is not None:
             lines.append(
                 f"images: {prompts:,} {name} prompts x ({settings.plain} plain + "
-                f"{settings.attributed} with attributes) = {count:,}"
+                f"{settings.attributed} with attributes) = {few:,}"
             )
         else:
-            count, tries = prompts * settings.hazardous, len(settings.strengths)
-            least, most = least + count, most + count * (1 + tries)
             lines.append(
-                f"images: {prompts:,} {name} prompts x {settings.hazardous}, and up to {tries} "
-                f"twins of each = {count:,} to {count * (1 + tries):,}"
+                f"images: {prompts:,} {name} prompts x {settings.hazardous}, and up to "
+                f"{len(settings.strengths)} twins of each = {few:,} to {many:,}"
             )
     return _learnt_from(card, (least, most), lines)
 
