@@ -54,7 +54,7 @@ def main(
                     if p.category in subset.categories
                 ]
                 wanted = []
-                for prompt in prompts if method.card.is_for(name, subset.name) else ():
+                for prompt in prompts if method.card.is_for(task, subset.name) else ():
                     for index in range(PILOT, PILOT + images):
                         request = Request(prompt, index, task.principle(subset.name))
                         recipe = method.resolve(request, session.base_recipe(request))

@@ -49,7 +49,8 @@ class MethodCard:
     version: int
     """Raised whenever the method's pixels change."""
     tasks: tuple[str, ...]
-    """Tasks the method is made for, `bias`, or subsets of one, `overcorrection/gender`."""
+    """Tasks the method is made for, `bias`, or subsets of one, `overcorrection/gender`; a whole
+    task of the package stands for users' own ones like it, too."""
     told: str
     """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
     `value` string, or the `attributes` by name."""
@@ -72,9 +73,9 @@ class MethodCard:
         """Those for one model."""
         return [place for name, place in self.published.items() if name.startswith(f"{model}/")]
 
-    def is_for(self, task: str, subset: str) -> bool:
-        """Whether the method is made for a subset of a task."""
-        return not {task, f"{task}/{subset}"}.isdisjoint(self.tasks)
+    def is_for(self, task: TaskCard, subset: str) -> bool:
+        """Whether the method is made for a subset of a task, or for the task that it is like."""
+        return not {task.name, f"{task.name}/{subset}", task.like}.isdisjoint(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,14 @@ class TaskCard:
     def judge(self) -> str:
         """Which of the model card's judges looks at the images."""
         return "hazards" if self.class_text is None else "attributes"
+
+    @property
+    def like(self) -> str:
+        """The task of the package that asks methods for the same kind of thing: what is made for
+        that one can do a task of a user's own, too."""
+        if self.control:
+            return "overcorrection"
+        return "toxicity" if self.class_text is None else "bias"
 
     def names(self, prompt: Prompt) -> bool:
         """Whether a prompt of a control names one of the attributes of its subsets."""
@@ -201,6 +210,8 @@ class ModelCard:
     """The card's own file."""
     name: str
     """The file's stem, and the folder that results go to."""
+    spec: str
+    """As `--model` takes it."""
     title: str
     scale: str
     """`mini` or `sd`; which prompt lists fit, and results of two scales share no table."""
@@ -416,6 +427,7 @@ def read_model_card(path: Path) -> ModelCard:
         return ModelCard(
             path=path,
             name=card.name("name", path.stem),
+            spec=path.stem,
             title=card.text("title"),
             scale=card.choice("scale", SCALES),
             pipeline=_place(card.text("pipeline", expected="a hub id or a folder"), path),

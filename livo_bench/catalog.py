@@ -11,11 +11,12 @@ import hashlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livo_bench.cards import (
     OURS,
@@ -24,15 +25,19 @@ from livo_bench.cards import (
     ProtocolCard,
     Subset,
     TaskCard,
+    Variant,
     read_method_card,
     read_model_card,
     read_protocol_card,
     read_task_card,
 )
-from livo_bench.errors import BadInput, UnknownName
-from livo_bench.protocols import Method, MethodContext, OwnGenerator, WithFiles
-from livo_bench.records import Recipe, Request
-from livo_bench.weights import find_weights, repository_of
+from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
+from livo_bench.protocols import Method, MethodContext, OwnGenerator, Pixels, WithFiles
+from livo_bench.records import Recipe, Request, wrong_field
+from livo_bench.weights import find_weights, not_fetched, repository_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Card = TypeVar("Card")
 
@@ -121,6 +126,8 @@ class LoadedMethod:
     generator: str | None
     """When the method renders by itself: SHA-256 of its folder's digest, a line feed and its
     settings as JSON. None when the engine renders."""
+    digest: str | None = None
+    """Of the folder of a user's own method; None for one of this package."""
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -131,9 +138,19 @@ class LoadedMethod:
         """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.
 
         Raises:
-            BadInput: The method changed the seed, or returned no recipe.
+            BadInput: The method cannot do this request, changed the seed, or returned no recipe or
+                one with a field that does not hold what it should.
+            AdapterFailed: Its code raised something else.
         """
-        recipe = self.method.resolve(request, base)
+        try:
+            with _code_of(self.card, "resolve"):
+                recipe = self.method.resolve(request, base)
+        except BadInput as error:
+            asked = request.principle
+            raise BadInput(
+                f"Method {self.name!r} has no recipe for prompt {request.prompt.id!r} of "
+                f"{asked.task}/{asked.subset}: {error}"
+            ) from error
         if not isinstance(recipe, Recipe):
             raise BadInput(
                 f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe. "
@@ -145,7 +162,61 @@ class LoadedMethod:
                 "expected it kept: all methods start an image from the same noise. "
                 f"Mend `resolve` in {self.card.folder}."
             )
+        if (wrong := wrong_field(recipe)) is not None:
+            raise BadInput(
+                f"Method {self.name!r} resolved a request to a recipe with {wrong}. Mend `resolve` "
+                f"in {self.card.folder}."
+            )
         return recipe if self.generator is None else replace(recipe, generator=self.generator)
+
+    def generate(self, requests: Sequence[Request], latents: Tensor) -> Pixels:
+        """Have a method that renders by itself do so, and see that it keeps the promises of
+        `OwnGenerator.generate`.
+
+        Raises:
+            BadInput: It returned something else than an RGB image for each request.
+            AdapterFailed: Its code raised something.
+        """
+        import numpy as np
+
+        assert isinstance(self.method, OwnGenerator)
+        with _code_of(self.card, "generate"):
+            pixels = np.array(self.method.generate(requests, latents))
+        height, width = (8 * side for side in latents.shape[-2:])
+        expected = (len(requests), height, width, 3)
+        if pixels.dtype != np.uint8 or pixels.shape != expected:
+            raise BadInput(
+                f"Method {self.name!r} generated {pixels.dtype} {pixels.shape}, expected uint8 "
+                f"{expected}: an RGB image for each request. Mend `generate` in "
+                f"{self.card.folder}."
+            )
+        return pixels
+
+
+@contextmanager
+def _code_of(card: MethodCard, function: str) -> Iterator[None]:
+    """Say whose code it was that raised something.
+
+    Raises:
+        AdapterFailed: Caused by what was raised, its traceback without what lies before that code.
+    """
+    try:
+        yield
+    except LivoBenchError:
+        raise
+    except Exception as error:
+        trace = error.__traceback__
+        while trace is not None and _leads_to_it(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        raise AdapterFailed(
+            f"Adapter of {card.name!r} failed in {function}: {type(error).__name__}: {error} "
+            f"({card.folder / 'adapter.py'})"
+        ) from error.with_traceback(trace)
+
+
+def _leads_to_it(file: str) -> bool:
+    """Whether a frame of a traceback is of this module, or of what imports an adapter."""
+    return file == __file__ or file.startswith("<frozen importlib")
 
 
 def load_method(
@@ -172,10 +243,9 @@ def load_method(
     card = method_card(place)
     name, title, settings = card.name, card.title, dict(card.settings)
     if variant:
-        if variant not in card.variants:
-            raise _unknown(f"variant of {card.name!r}", variant, card.variants)
-        name, title = f"{name}:{variant}", card.variants[variant].title
-        settings |= card.variants[variant].settings
+        chosen = _variant_of(card, variant)
+        name, title = f"{name}:{variant}", chosen.title
+        settings |= chosen.settings
     if protocol is not None:
         settings |= {k: v for k, v in protocol.settings.items() if k in settings}
     if weights is not None:
@@ -185,12 +255,12 @@ def load_method(
                 "`weights`. Leave --weights out."
             )
         settings["weights"] = weights
-    method = _adapter(card, MethodContext(card.folder, settings, model, card.published))
-    generator = None
-    if isinstance(method, OwnGenerator):
-        settings_text = json.dumps(settings, sort_keys=True)
-        generator = _sha256(f"{_digest_of_method(card.folder)}\n{settings_text}")
-    return LoadedMethod(name, title, card, method, generator)
+    method = _adapter(card, MethodContext(card.folder, settings, model, place, card.published))
+    own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
+    digest = _digest_of_method(card.folder) if own or paints else ""
+    settings_text = json.dumps(settings, sort_keys=True)
+    generator = _sha256(f"{digest}\n{settings_text}") if paints else None
+    return LoadedMethod(name, title, card, method, generator, digest if own else None)
 
 
 def select_methods(specs: Iterable[str]) -> list[str]:
@@ -204,15 +274,31 @@ def method_card(place: str) -> MethodCard:
 
     Raises:
         UnknownName: No such method.
-        BadInput: The folder or its card is not what it should be.
+        BadInput: The folder or its card is not what it should be, or results of it would be taken
+            for those of a built-in method.
     """
-    if _is_folder(place):
-        return read_method_card(_existing_folder(place, "--method") / "card.toml")
     known = method_cards()
+    if _is_folder(place):
+        card = read_method_card(_existing_folder(place, "--method") / "card.toml")
+        taken = {name.replace(":", "-"): name for name in told()}  # as folders of results are
+        ours = known.get(card.name)
+        if card.name in taken and (ours is None or card.folder != ours.folder):
+            raise BadInput(
+                f"The folder {card.folder} is called like the method {taken[card.name]!r} of this "
+                "package, so their results could not be told apart. Rename the folder and `name` "
+                "in its card."
+            )
+        return card
     if place not in known:
         hint = "For a method of your own, pass its folder: --method ./my-method"
         raise _unknown("method", place, known, hint)
     return known[place]
+
+
+def _variant_of(card: MethodCard, name: str) -> Variant:
+    if name not in card.variants:
+        raise _lacking(f"Method {card.name!r}", "variant", name, card.variants)
+    return card.variants[name]
 
 
 def _adapter(card: MethodCard, context: MethodContext) -> Method:
@@ -222,10 +308,12 @@ def _adapter(card: MethodCard, context: MethodContext) -> Method:
             f"Method {card.name!r} has no {path}, expected a module with "
             "`load(context: MethodContext) -> Method`."
         )
-    load = getattr(_import(path, f"livo_bench_method_{card.name}"), "load", None)
+    with _code_of(card, "import"):
+        load = getattr(_import(path, f"livo_bench_method_{card.name}"), "load", None)
     if not callable(load):
         raise BadInput(f"{path} defines no load(context), expected it to return the method.")
-    method = load(context)
+    with _code_of(card, "load"):
+        method = load(context)
     if not isinstance(method, Method):
         raise BadInput(
             f"{path}: load(context) returned {method!r}, expected an object with "
@@ -270,7 +358,7 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
     if not subset:
         return [(card, tuple(card.subsets.values()))]
     if subset not in card.subsets:
-        raise _unknown(f"subset of task {name!r}", subset, card.subsets)
+        raise _lacking(f"Task {name!r}", "subset", subset, card.subsets)
     return [(card, (card.subsets[subset],))]
 
 
@@ -288,7 +376,7 @@ def model_card(spec: str) -> ModelCard:
             fetched.
     """
     if spec.endswith(".toml"):
-        return read_model_card(Path(spec))
+        return replace(read_model_card(Path(spec)), spec=spec)
     known = model_cards()
     if _is_folder(spec):
         folder = _existing_folder(spec, "--model")
@@ -298,9 +386,9 @@ def model_card(spec: str) -> ModelCard:
                 "their results could not be told apart. Rename it, or write a card for it: "
                 "--model ./my-model.toml"
             )
-        return _like_sd15(known, folder.name, str(folder))
+        return _like_sd15(known, folder.name, spec, str(folder))
     if repository := repository_of(spec):
-        return _like_sd15(known, repository.id.replace("/", "--"), spec)
+        return _like_sd15(known, repository.id.replace("/", "--"), spec, spec)
     if spec not in known:
         hint = (
             "For a model of your own, pass its card, diffusers folder or Hugging Face repository: "
@@ -310,12 +398,13 @@ def model_card(spec: str) -> ModelCard:
     return known[spec]
 
 
-def _like_sd15(known: Mapping[str, ModelCard], name: str, pipeline: str) -> ModelCard:
+def _like_sd15(known: Mapping[str, ModelCard], name: str, spec: str, pipeline: str) -> ModelCard:
     """The card of Stable Diffusion 1.5 with another pipeline."""
     return replace(
         known["sd15"],
         path=Path(pipeline),
         name=name,
+        spec=spec,
         title=name,
         pipeline=pipeline,
         size=_image_size(pipeline),
@@ -325,7 +414,8 @@ def _like_sd15(known: Mapping[str, ModelCard], name: str, pipeline: str) -> Mode
 
 def _image_size(pipeline: str) -> int:
     """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
-    find_weights(pipeline, "model_index.json")
+    if find_weights(pipeline, "model_index.json").folder is None:
+        raise not_fetched(pipeline, "model_index.json", pipeline)
     unet = find_weights(pipeline, "unet/config.json").config
     vae = find_weights(pipeline, "vae/config.json").config
     try:
@@ -393,11 +483,31 @@ def _overview_row(kind: str, name: str, title: str, summary: str) -> dict[str, s
 
 
 def card_text(name: str) -> str:
-    """The text of one built-in method's, task's, model's or protocol's card.
+    """The text of one method's, task's, model's or protocol's card, or what it says of a part.
+
+    Args:
+        name: As `list` prints it, variants (`livo:retrieved`) and subsets (`bias/gender`) included;
+            or, with a leading dot or slash, the folder of a method, of a variant of it or of a
+            task; or the path of a model's card.
 
     Raises:
         UnknownName: No card has this name.
+        BadInput: There is no such folder or file, or its card is not what it should be.
     """
+    if name.endswith(".toml"):
+        return _text_of(read_model_card(Path(name)).path)
+    place, _, variant = name.partition(":")
+    if variant:
+        card = method_card(place)
+        chosen = _variant_of(card, variant)
+        head = {"name": name, "title": chosen.title, "told": chosen.told}
+        return f"{_as_toml(head)}\n[settings]\n{_as_toml({**card.settings, **chosen.settings})}"
+    if _is_folder(name):
+        return _text_of(_existing_folder(name, "livo-bench show") / "card.toml")
+    if "/" in name:
+        [(task, [subset])] = select_tasks(name)
+        asked = {"class_text": task.class_text, "question": task.question}
+        return _as_toml({**asdict(subset), "name": name, **asked})
     places = {
         **{card.name: card.folder / "card.toml" for card in method_cards().values()},
         **{card.name: card.folder / "card.toml" for card in task_cards().values()},
@@ -406,7 +516,21 @@ def card_text(name: str) -> str:
     }
     if name not in places:
         raise _unknown("card", name, places)
-    return places[name].read_text("utf-8")
+    return _text_of(places[name])
+
+
+def _as_toml(values: Mapping[str, Any]) -> str:
+    """Lines of TOML, without what is empty."""
+    held = {name: value for name, value in values.items() if value not in (None, "", ())}
+    lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in held.items())
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _text_of(card: Path) -> str:
+    try:
+        return card.read_text("utf-8")
+    except OSError as error:
+        raise BadInput(f"Cannot read {card}: {error.strerror}.") from error
 
 
 def _digest_of_method(folder: Path) -> str:
@@ -438,10 +562,17 @@ def _existing_folder(spec: str, option: str) -> Path:
 
 
 def _unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    message = f"Unknown {what} {name!r}. Known: {', '.join(sorted(known))}."
+    return _with_advice(message, name, known, hint)
+
+
+def _lacking(whole: str, what: str, name: str, known: Mapping[str, object]) -> UnknownName:
+    names = f"It has: {', '.join(sorted(known))}." if known else "It has none."
+    return _with_advice(f"{whole} has no {what} {name!r}. {names}", name, known)
+
+
+def _with_advice(message: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+    close = difflib.get_close_matches(name, known, n=1)
     advice = [f"Did you mean {close[0]!r}?"] if close else []
-    if hint:
-        advice.append(hint)
-    message = f"Unknown {what} {name!r}. Known: {', '.join(names) or 'none'}."
+    advice += [hint] if hint else []
     return UnknownName("\n".join([message, *([" ".join(advice)] if advice else [])]))

@@ -6,8 +6,10 @@ inside the command that needs it, so that `--help` and `list` answer at once.
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from livo_bench import interrupt
-from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.errors import AdapterFailed, BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.report import contents
 from livo_bench.report.rows import FOR_PEOPLE, FORMS
 
@@ -59,6 +61,8 @@ class _Program(click.Group):
             with interrupt.listening():
                 return super().invoke(ctx)
         except LivoBenchError as error:
+            if isinstance(error, AdapterFailed):
+                traceback.print_exception(error.__cause__)
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
         except interrupt.Stopped as stopped:
@@ -77,6 +81,18 @@ class _Program(click.Group):
 @click.version_option(package_name="livo-bench")
 def main() -> None:
     """Compare text-to-image value-alignment methods on the same noise."""
+
+
+class _Number(click.FloatRange):
+    """A number in a range; NaN, which no range holds back, and infinity are none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 def _runs_option(command: Command) -> Command:
@@ -119,7 +135,7 @@ def _settings_option(command: Command) -> Command:
 def _rate_option(command: Command) -> Command:
     return click.option(
         "--rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=_Number(min=0, min_open=True),
         help="Images a second to plan with.  [default: the model card's]",
     )(command)
 
@@ -326,12 +342,12 @@ def fetch(
 )
 @click.option(
     "--fraction",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=_Number(0, 1, min_open=True),
     default=1.0,
     help="Part of each prompt's images to train on.",
 )
-@click.option("--gamma-1", type=click.FloatRange(min=0), help="Margin of the preferred hinge.")
-@click.option("--gamma-2", type=click.FloatRange(min=0), help="Margin of the dispreferred hinge.")
+@click.option("--gamma-1", type=_Number(min=0), help="Margin of the preferred hinge.")
+@click.option("--gamma-2", type=_Number(min=0), help="Margin of the dispreferred hinge.")
 @click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
 @click.option("--plan", is_flag=True, help="Say what the training would take, and stop.")
 @_rate_option
@@ -475,19 +491,19 @@ def report(
 @click.option("--task", "tasks", multiple=True, help="Check these only; repeatable.")
 @click.option(
     "--alpha",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_Number(0, 1, min_open=True, max_open=True),
     default=0.05,
     help="Chance of a false alarm over all tests together.",
 )
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0),
+    type=_Number(min=0),
     default=2.0,
     help="Points (x100) by which a mean over prompts may be worse.",
 )
 @click.option(
     "--prompt-margin",
-    type=click.FloatRange(min=0),
+    type=_Number(min=0),
     default=20.0,
     help="Points by which a single prompt may be worse.",
 )

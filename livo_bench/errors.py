@@ -13,6 +13,10 @@ class BadInput(LivoBenchError):
     """A file, folder or value that does not hold what it should."""
 
 
+class AdapterFailed(LivoBenchError):
+    """A method's own code raised something; the cause, whose traceback begins in that code."""
+
+
 class NotComparable(LivoBenchError):
     """Two results made under different conditions; the message names the field that differs."""
 

@@ -331,9 +331,9 @@ def _reaching(place: str) -> Iterator[None]:
         yield
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-        reason = " ".join(filter(None, lines))[:300]
+        reason = " ".join(filter(None, lines))[:300].rstrip(".")
         raise BadInput(
-            f"Cannot get {place}: {reason} Check the name and the network (HF_ENDPOINT names a "
+            f"Cannot get {place}: {reason}. Check the name and the network (HF_ENDPOINT names a "
             "mirror of the hub), or copy from what another machine fetched: --from DIR"
         ) from error
 

@@ -6,6 +6,7 @@ loaded; what is wrong with judges, when a job is asked for them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -31,6 +32,8 @@ from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device
 from livo_bench.stand_in import put_in
+
+log = logging.getLogger(__name__)
 
 
 class Options(TypedDict, total=False):
@@ -96,6 +99,12 @@ class Job:
         return self.method.method if isinstance(self.method.method, Pictures) else None
 
     @property
+    def folder(self) -> Path:
+        """Of the results."""
+        model = self.session.protocol.of(self.session.model.name)
+        return self.session.results / model / self.method.name.replace(":", "-") / self.place
+
+    @property
     def subset(self) -> str | None:
         """The one subset of several that this is; None where it is all or some of them."""
         return self.subsets[0].name if len(self.subsets) == 1 < len(self.task.subsets) else None
@@ -156,6 +165,7 @@ def prepare(
         loaded = [load_method(spec, card, weights, conventions) for spec in methods]
     else:
         loaded = [_pictures(images_from, methods[0], tasks, weights)]
+    _refuse_one_name(methods, loaded)
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
     if scorer is not None:
@@ -164,7 +174,7 @@ def prepare(
     thrown = choose(switches)
     session = Session(card, seed, device, dtype, runs, files, conventions, stand_in, thrown)
     own_list = "" if prompts is None else list_name(prompts)
-    jobs = []
+    jobs, skipped = [], []
     for task_card, subsets in tasks:
         listed = _prompts(task_card, card, prompts)
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
@@ -173,7 +183,11 @@ def prepare(
         rest = range(images, 2 * images if independent_reference else images)
         others = _base(recipe_of, _requests(task_card, subsets, listed, rest))
         for method in loaded:
-            own = tuple(s for s in subsets if method.card.is_for(task_card.name, s.name))
+            own = tuple(s for s in subsets if method.card.is_for(task_card, s.name))
+            places = [f"{task_card.name}/{s.name}" for s in subsets if s not in own]
+            if places:
+                where = ", ".join(places) if own else task_card.name
+                skipped.append(f"{method.name} is not made for {where}: skipped")
             if own:
                 # Methods that are made for the whole task share these lists, see `by_reference`.
                 reference, independent = base, others
@@ -205,7 +219,21 @@ def prepare(
             + "; ".join(f"{name}: {names}" for name, names in made_for.items())
             + ". See what there is: livo-bench list"
         )
+    for note in skipped:
+        log.warning(note)
     return session, jobs
+
+
+def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> None:
+    """Results are told apart by the names of methods."""
+    first: dict[str, str] = {}
+    for spec, method in zip(specs, loaded, strict=True):
+        other = first.setdefault(method.name, spec)
+        if other != spec:
+            raise BadInput(
+                f"{other} and {spec} are both called {method.name!r}, so their results could not "
+                "be told apart. Leave one out, or rename its folder and `name` in its card."
+            )
 
 
 def _refuse_many_shapes(jobs: Iterable[Job]) -> None:

@@ -55,7 +55,7 @@ def find(path: Path, model: ModelCard) -> Found:
         raise BadInput(
             f"The weights {path} were made for a model with digest {str(base)[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
-            f"livo-bench train --model {model.name}"
+            f"livo-bench train --method NAME --model {model.spec}"
         )
     with path.open("rb") as file:
         return Found(str(path), hashlib.file_digest(file, "sha256").hexdigest())

@@ -138,7 +138,10 @@ def with_attributes(prompt: Prompt, attributes: Sequence[str]) -> str:
             f"Prompt {prompt.id!r} has the template {prompt.template!r}; expected one with {{}}, "
             "where the person is named. Fill the column in the prompt list."
         )
-    return prompt.template.format(person(prompt.concept, prompt.category == "career", attributes))
+    # The categories of a task of one's own do not say whether a concept is a noun; its text does.
+    as_noun = prompt.template.format(person(prompt.concept, career=True))
+    noun = prompt.category == "career" or as_noun == prompt.text
+    return prompt.template.format(person(prompt.concept, noun, attributes))
 
 
 def neutral(prompt: Prompt) -> str:

@@ -34,6 +34,8 @@ class MethodContext:
     settings: Mapping[str, Scalar]
     """`[settings]` of the card, with those of the variant laid over."""
     model: ModelCard
+    method: str
+    """As `--method` takes it, without a variant."""
     published: Mapping[str, str] = field(default_factory=dict)
     """`[published]` of the card: repositories of weights."""
 
@@ -44,10 +46,10 @@ class MethodContext:
             what: It lacks, in the plural.
             place: Where that would be.
         """
-        name, model = self.folder.name, self.model.name
         return BadInput(
-            f"There are no {what} of {name!r} for model {model!r}: no {place}. Train the method "
-            f"with\n    livo-bench train --method {name} --model {model}\n"
+            f"There are no {what} of {self.folder.name!r} for model {self.model.name!r}: no "
+            f"{place}. Train the method with\n"
+            f"    livo-bench train --method {self.method} --model {self.model.spec}\n"
             "and pass the folder that it names with --weights."
         )
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from math import isfinite
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_type_hints
 
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
@@ -217,6 +218,30 @@ def _family(values: tuple[Any, ...]) -> Recipe:
     if recipe.edit is None:
         return recipe
     return replace(recipe, edit=replace(recipe.edit, remove="", add=""))
+
+
+def wrong_field(record: Recipe | SafetyGuidance | SemanticGuidance) -> str | None:
+    """Say which field does not hold what it should, by type or as a number that is none."""
+    of: type = type(record)
+    for name, kind in _kinds_of(of).items():
+        value = getattr(record, name)
+        if isinstance(value, SafetyGuidance | SemanticGuidance) and isinstance(value, kind):
+            if (wrong := wrong_field(value)) is not None:
+                return f"{name}.{wrong}"
+        # A bool is an int too, and `steps=True` is a mistake.
+        elif not isinstance(value, kind) or isinstance(value, bool):
+            return f"{name} = {value!r}, expected {getattr(kind, '__name__', kind)}"
+        elif isinstance(value, float) and not isfinite(value):
+            return f"{name} = {value!r}, expected a finite number"
+    return None
+
+
+@cache
+def _kinds_of(record: type) -> dict[str, Any]:
+    """What `isinstance` asks of each field; a whole number will do for a float."""
+    hints = get_type_hints(record)
+    kinds = {field.name: hints[field.name] for field in fields(record)}
+    return {name: int | float if kind is float else kind for name, kind in kinds.items()}
 
 
 def recipe_from_json(line: str) -> Recipe:

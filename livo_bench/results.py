@@ -116,7 +116,6 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
                 vectors, unaligned.features, unaligned.independent, identity, scorers, intervals
             )
         )
-    folder = session.results / model / job.method.name.replace(":", "-") / job.place
     if job.subset is not None:
         numbers = [replace(number, subset=job.subset) for number in numbers]
     elif len(job.subsets) < len(job.task.subsets):
@@ -124,7 +123,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
     write_results(
-        folder,
+        job.folder,
         {
             "images.parquet": _parquet(judged),
             "prompts.csv": summary.prompts.to_csv(index=False).encode(),
@@ -132,7 +131,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             "aggregates.csv": table.to_csv(index=False).encode(),
         },
     )
-    return folder
+    return job.folder
 
 
 def _judge(
@@ -251,17 +250,40 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
+def replaced(session: Session, job: Job) -> str | None:
+    """What a job's results will replace, and wherein they differ; None if it is nothing else."""
+    try:
+        old = json.loads((job.folder / "run.json").read_bytes())
+        settings = old["settings"]
+        said = f"{settings['images']} images a prompt"
+    except (OSError, ValueError, KeyError, TypeError):  # there are none, or they are damaged
+        return None
+    new = json.loads(json.dumps(_record(session, job)))
+    before, after = ({**record, **record["settings"]} for record in (old, new))
+    other = [name for name in after if name != "settings" and before.get(name) != after[name]]
+    if not other:
+        return None
+    said += f", seed {settings['seed']}" if "seed" in settings else ""
+    return (
+        f"replaces results of {job.method.name} on {job.place}: {said}; "
+        f"other {', '.join(other)} now"
+    )
+
+
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
     method: dict[str, object] = {"version": job.method.card.version}
+    if job.method.digest is not None:
+        method["digest"] = job.method.digest
     sampling: dict[str, object] = {
         "seed": session.seed,
         "steps": model.steps,
         "guidance": model.guidance,
         "sampler": model.sampler,
         "dtype": session.dtype,
+        # Of the command: stored images may have been made by others, with switches or without.
         "switches": list(session.switches),
     }
     if pictures is not None:  # of which nobody here knows the like

@@ -5,6 +5,7 @@ Everything that was computed is kept: a rerun makes what is missing and nothing 
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from livo_bench.cards import ModelCard
+from livo_bench.catalog import LoadedMethod
 from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import Stopped
@@ -36,11 +38,13 @@ from livo_bench.plan import (
 )
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
-from livo_bench.results import summarise_all
+from livo_bench.results import replaced, summarise_all
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
 from livo_bench.throughput import flops_of, matrix_rate
+
+log = logging.getLogger(__name__)
 
 BLANK = "blank image"
 """Why a picture of a single colour is unscored: judges are not asked about it."""
@@ -56,7 +60,7 @@ class Work:
     """A block, what makes its images and who judges them."""
 
     block: Block
-    generator: OwnGenerator | Pictures | None
+    generator: LoadedMethod | Pictures | None
     scorers: dict[str, Scorer] = field(default_factory=dict)
 
     @property
@@ -107,6 +111,8 @@ def run(
         if shard != WHOLE:
             _make(session, jobs, works, model, weights)
             return []
+        for note in filter(None, (replaced(session, job) for job in jobs)):
+            log.warning(note)
         return _finish(session, jobs, works, model, weights)
     except Stopped as stopped:
         made = _estimate(session, works)
@@ -212,7 +218,7 @@ def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
 
 def _batches(
     session: Session, jobs: Sequence[Job]
-) -> Iterator[tuple[Job, list[tuple[Block, OwnGenerator | Pictures | None]]]]:
+) -> Iterator[tuple[Job, list[tuple[Block, LoadedMethod | Pictures | None]]]]:
     """Each job's blocks and what makes their images, those of its reference first.
 
     Blocks are formed from each job alone, so they do not depend on what else a command asks for.
@@ -225,8 +231,8 @@ def _batches(
         for job in of_task:
             rest = (pair for pair in job.wanted if pair[1].key not in shared)
             own = form_blocks(rest, session.model.block)
-            method = job.method.method
-            generator = method if isinstance(method, OwnGenerator | Pictures) else None
+            paints = isinstance(job.method.method, OwnGenerator)
+            generator = job.method if paints else job.pictures
             yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
 
 

@@ -5,29 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from livo_bench.bars import bar
+from livo_bench.catalog import LoadedMethod
 from livo_bench.elsewhere import Pictures
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench.errors import Incomplete
 from livo_bench.interrupt import require_unasked
 from livo_bench.plan import Block
-from livo_bench.protocols import OwnGenerator, Pixels
+from livo_bench.protocols import Pixels
 from livo_bench.session import Session
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def images_of(
-    session: Session, block: Block, generator: OwnGenerator | Pictures | None = None
+    session: Session, block: Block, generator: LoadedMethod | Pictures | None = None
 ) -> Pixels:
     """A block's images: stored ones as they are, the others made, the whole batch at once.
 
@@ -58,22 +56,10 @@ def images_of(
     elif isinstance(generator, Pictures):
         pixels = generator.read(block.requests)
     else:
-        pixels = _generate(generator, block, session.engine.noise(block.recipes))
+        pixels = generator.generate(block.requests, session.engine.noise(block.recipes))
     session.store.write_samples(block.recipes, pixels)
     for key, image in stored.items():
         pixels[block.keys.index(key)] = image
-    return pixels
-
-
-def _generate(generator: OwnGenerator, block: Block, noise: Tensor) -> Pixels:
-    pixels = np.array(generator.generate(block.requests, noise))
-    size = block.recipes[0].size
-    expected = (len(block.keys), size, size, 3)
-    if pixels.dtype != np.uint8 or pixels.shape != expected:
-        raise BadInput(
-            f"{type(generator).__name__}.generate returned {pixels.dtype} {pixels.shape}, "
-            f"expected uint8 {expected}: an RGB image for each request. Mend the adapter."
-        )
     return pixels
 
 

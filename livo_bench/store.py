@@ -82,6 +82,8 @@ _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 _SEAL_BYTES = 32
 _TRAILER_BYTES = 8
 """Of every Parquet file: the footer's length, little-endian, and `PAR1`."""
+_RUNS = "--runs DIR"
+"""What names another place for all that this module keeps."""
 _STALE_SECONDS = 3600
 """Writing a file takes seconds; a temporary of this age was left by a killed process."""
 
@@ -285,7 +287,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 free = shutil.disk_usage(self.folder).free
         except OSError as error:
-            raise _cannot_write(self.folder, size, error) from error
+            raise _cannot_write(self.folder, size, error, _RUNS) from error
         if free < size:
             raise BadInput(
                 f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}. "
@@ -300,23 +302,29 @@ class Store:
             return self._scores[scorer_id]
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, option: str = "") -> None:
     """Write a file whole or not at all, whatever interrupts; it replaces one of the same name.
+
+    Args:
+        path: Of the file.
+        data: What it holds.
+        option: Of the command line, by which another place is named, for messages.
 
     Raises:
         BadInput: The folder cannot be written, or is full; nothing is left there.
     """
-    with written_whole(path, len(data)) as unfinished:
+    with written_whole(path, len(data), option) as unfinished:
         unfinished.write_bytes(data)
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, size: int) -> Iterator[Path]:
+def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
     """A name to write a file under, which takes its own when it is whole; see `write_atomically`.
 
     Args:
         path: Of the file.
         size: Bytes that will be written, for the message if there is no room.
+        option: As for `write_atomically`.
 
     Raises:
         BadInput: The folder cannot be written, or is full; nothing is left there.
@@ -334,7 +342,7 @@ def written_whole(path: Path, size: int) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise _cannot_write(path, size, error) from error
+        raise _cannot_write(path, size, error, option) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -356,7 +364,7 @@ def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
     (folder / AGGREGATES).unlink(missing_ok=True)
     sweep(folder)
     for name in sorted(files, key=RESULT_FILES.index):
-        write_atomically(folder / name, files[name])
+        write_atomically(folder / name, files[name], _RUNS)
 
 
 class _Shelf:
@@ -399,7 +407,7 @@ class _Shelf:
             return
         keys = table["key"].to_pylist()
         name = _name_of(keys)
-        write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression))
+        write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression), _RUNS)
         with self._lock:
             self._add(name, keys)
 
@@ -639,10 +647,11 @@ def _require_length(name: str, length: int, expected: int) -> None:
         raise ValueError(f"{name!r} has {length} rows for {expected} keys.")
 
 
-def _cannot_write(path: Path, size: int, error: OSError) -> BadInput:
+def _cannot_write(path: Path, size: int, error: OSError, option: str = "") -> BadInput:
     return BadInput(
         f"Cannot write {path}: {error.strerror}. It needs a folder that may be written, with "
-        f"{decimal(size)} free. Make room there, or write elsewhere: --runs DIR"
+        f"{decimal(size)} free. Make room there, or write elsewhere"
+        + (f": {option}" if option else ".")
     )
 
 

@@ -89,10 +89,7 @@ class Weights:
             BadInput: The repository has not been fetched.
         """
         if self.folder is None:
-            raise BadInput(
-                f"{self.name} is not on this machine: no {self.marker} of it in the Hugging Face "
-                "cache. Fetch it: livo-bench fetch --model MODEL"
-            )
+            raise not_fetched(self.name, self.marker)
         return str(self.folder)
 
     @property
@@ -150,6 +147,20 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
     return found
 
 
+def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
+    """The error for a file of a repository that is not in the local cache.
+
+    Args:
+        repository: Whose.
+        file: Its name.
+        model: That `fetch` gets it with, where that is known.
+    """
+    return BadInput(
+        f"{repository} is not on this machine: no {file} of it in the Hugging Face cache. Fetch "
+        f"it: livo-bench fetch --model {model}"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Need:
     """Files of a repository that a model is loaded from."""
@@ -186,10 +197,7 @@ class Need:
         """
         found = self.repository.file(name)
         if found is None:
-            raise BadInput(
-                f"{self.repository} is not on this machine: no {name} of it in the Hugging Face "
-                "cache. Fetch it: livo-bench fetch --model MODEL"
-            )
+            raise not_fetched(str(self.repository), name)
         return found
 
     def files(self) -> list[Path]:

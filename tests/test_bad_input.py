@@ -51,10 +51,10 @@ def refused(tiny_model, tmp_path, monkeypatch):
     ("option", "value", "said"),
     [
         ("method", "livvo", "Unknown method 'livvo'. Known: .*Did you mean 'livo'"),
-        ("method", "livo:fast", "Unknown variant of 'livo' 'fast'. Known: all"),
+        ("method", "livo:fast", "Method 'livo' has no variant 'fast'. It has: all"),
         ("method", "./nowhere", "no folder './nowhere', expected one for --method"),
         ("task", "bais", "Unknown task 'bais'. Known: .*Did you mean 'bias'"),
-        ("task", "bias/age", "Unknown subset of task 'bias' 'age'. Known: gender, race"),
+        ("task", "bias/age", "Task 'bias' has no subset 'age'. It has: gender, race"),
         ("model", "mimi", "Unknown model 'mimi'. Known: .*--model ./my-model"),
         ("images", "0", "--images"),
         ("images", "many", "--images"),

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from livo_bench.cards import read_method_card, read_model_card, read_task_card
+from livo_bench.catalog import task_cards
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
 
@@ -115,15 +116,17 @@ def test_subset_has_all_categories_unless_it_names_some(tmp_path):
 
 
 def test_task_with_a_question_goes_to_the_hazard_judge(tmp_path):
-    text = TASK.replace('class_text = "{prompt}, {attribute}"', 'question = "Is it {word}?"')
-    text = text.replace('attributes = ["red", "green"]', 'word = "red"')
-    text = text.replace('attributes = ["small", "large"]', 'word = "small"')
-    card = read_task_card(task(tmp_path, text))
+    card = read_task_card(task(tmp_path, QUESTION))
     assert card.judge == "hazards"
     assert card.subsets["colour"].word == "red"
     assert card.principle("colour").attributes == ()
 
 
+QUESTION = (
+    TASK.replace('class_text = "{prompt}, {attribute}"', 'question = "Is it {word}?"')
+    .replace('attributes = ["red", "green"]', 'word = "red"')
+    .replace('attributes = ["small", "large"]', 'word = "small"')
+)
 CONTROL = TASK.replace("{prompt}", "{neutral}").replace(
     'categories = ["fresh", "dried"]', 'control = true\ncategories = ["red", "green", "plain"]'
 ).replace(
@@ -134,11 +137,25 @@ CONTROL = TASK.replace("{prompt}", "{neutral}").replace(
 
 
 def test_method_is_made_for_tasks_and_for_subsets_of_others(tmp_path):
-    text = METHOD.replace('tasks = ["bias"]', 'tasks = ["bias", "fruit/colour"]')
+    text = METHOD.replace('tasks = ["bias"]', 'tasks = ["bias/gender", "fruit/colour"]')
     card = read_method_card(method(tmp_path, text))
-    assert card.is_for("bias", "gender")
-    assert card.is_for("fruit", "colour")
-    assert not card.is_for("fruit", "size")
+    fruit = read_task_card(task(tmp_path, TASK))
+    bias = task_cards()["bias"]
+    assert card.is_for(bias, "gender")
+    assert not card.is_for(bias, "race")
+    assert card.is_for(fruit, "colour")
+    assert not card.is_for(fruit, "size")
+
+
+@pytest.mark.parametrize(
+    ("text", "like"), [(TASK, "bias"), (QUESTION, "toxicity"), (CONTROL, "overcorrection")]
+)
+def test_a_task_of_ones_own_is_for_the_methods_of_the_task_that_it_is_like(tmp_path, text, like):
+    own = read_task_card(task(tmp_path, text))
+    for name in ("bias", "toxicity", "overcorrection"):
+        made = read_method_card(method(tmp_path, METHOD.replace('["bias"]', f'["{name}"]')))
+        assert made.is_for(own, "colour") == (name == like)
+    assert {card.like for card in task_cards().values()} == set(task_cards())
 
 
 def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(tmp_path):

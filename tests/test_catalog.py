@@ -1,5 +1,7 @@
 import hashlib
 import shutil
+import tomllib
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import pytest
 import torch
 
 from livo_bench import catalog
-from livo_bench.errors import BadInput, UnknownName
-from livo_bench.records import Principle, Prompt, Recipe, Request
+from livo_bench.errors import AdapterFailed, BadInput, UnknownName
+from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),
@@ -27,6 +29,7 @@ BASE = Recipe(
     size=64,
     dtype="float32",
 )
+SAFETY = SafetyGuidance("harm", 1, 2.0, 0.5, 0.3, 0.4)
 CARD = """
 name = "polite"
 title = "Polite"
@@ -138,6 +141,37 @@ def test_a_relative_folder_needs_a_leading_dot(mini, polite, monkeypatch):
         catalog.load_method("polite", mini)
 
 
+def test_unknown_variants_suggest_one(mini):
+    with pytest.raises(UnknownName) as error:
+        catalog.load_method("livo:retreived", mini)
+    assert str(error.value) == (
+        "Method 'livo' has no variant 'retreived'. It has: all, calibrated, retrieved, wo-m, wo-v."
+        "\nDid you mean 'retrieved'?"
+    )
+
+
+def test_show_takes_what_list_prints_and_run_takes(polite, mini, tmp_path):
+    variant = tomllib.loads(catalog.card_text("livo:retrieved"))
+    assert (variant["name"], variant["title"]) == ("livo:retrieved", "LiVO w/ R")
+    assert variant["told"] == "nothing"
+    assert variant["settings"]["value_from"] == "embeddings"
+    assert variant["settings"]["encoder"] == "livo"
+    subset = tomllib.loads(catalog.card_text("toxicity/horror"))
+    assert (subset["name"], subset["word"]) == ("toxicity/horror", "zombie")
+    assert subset["question"].startswith("Does the image contain {word}")
+    assert catalog.card_text(str(polite)) == CARD
+    assert 'word = "bitte"' in catalog.card_text(f"{polite}:german")
+    for row in catalog.overview():
+        assert catalog.card_text(row["name"])
+    card = tmp_path / "mini.toml"
+    shutil.copyfile(mini.path, card)
+    assert catalog.card_text(str(card)) == mini.path.read_text("utf-8")
+    with pytest.raises(BadInput, match=r"no folder './nowhere', expected one for livo-bench show"):
+        catalog.card_text("./nowhere")
+    with pytest.raises(BadInput, match=r"Cannot read .*card.toml: No such file"):
+        catalog.card_text(str(tmp_path))
+
+
 def test_unknown_method_lists_the_known_suggests_one_and_says_how_to_pass_a_folder(mini):
     with pytest.raises(UnknownName) as error:
         catalog.load_method("nois", mini)
@@ -149,11 +183,11 @@ def test_unknown_method_lists_the_known_suggests_one_and_says_how_to_pass_a_fold
 
 
 def test_unknown_variant_task_subset_model_and_card_list_the_known(mini, polite):
-    with pytest.raises(UnknownName, match=r"variant of 'polite' 'dutch'\. Known: german"):
+    with pytest.raises(UnknownName, match=r"'polite' has no variant 'dutch'\. It has: german"):
         catalog.load_method(f"{polite}:dutch", mini)
     with pytest.raises(UnknownName, match=r"task 'bais'\. Known: all, bias, (?s:.)*mean 'bias'"):
         catalog.select_tasks("bais")
-    with pytest.raises(UnknownName, match=r"subset of task 'bias' 'age'\. Known: gender, race"):
+    with pytest.raises(UnknownName, match=r"'bias' has no subset 'age'\. It has: gender, race"):
         catalog.select_tasks("bias/age")
     with pytest.raises(UnknownName, match=r"model 'minni'\. Known: mini(?s:.)*mean 'mini'"):
         catalog.model_card("minni")
@@ -224,6 +258,78 @@ def test_a_method_that_changes_the_seed_or_returns_no_recipe_is_refused(mini, po
         replace(method, method=Careless()).resolve(REQUEST, BASE)
     with pytest.raises(BadInput, match=r"'polite' resolved a request to None, expected a Recipe"):
         replace(method, method=Silent()).resolve(REQUEST, BASE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"guidance": float("nan")}, "guidance = nan, expected a finite number"),
+        ({"guidance": "high"}, "guidance = 'high', expected int | float"),
+        ({"text": 5}, "text = 5, expected str"),
+        ({"steps": True}, "steps = True, expected int"),
+        ({"steps": 2.5}, "steps = 2.5, expected int"),
+        ({"value": 1}, "value = 1, expected str | None"),
+        ({"safety": replace(SAFETY, s_S=float("inf"))}, "safety.s_S = inf, expected a finite"),
+        ({"edit": SAFETY}, "edit = SafetyGuidance"),
+    ],
+)
+def test_a_recipe_with_a_field_that_is_none_is_refused(mini, polite, changed, said):
+    class Careless:
+        def resolve(self, request, base):
+            return replace(base, **changed)
+
+    method = replace(catalog.load_method(str(polite), mini), method=Careless())
+    with pytest.raises(BadInput) as error:
+        method.resolve(REQUEST, BASE)
+    assert f"Method 'polite' resolved a request to a recipe with {said}" in str(error.value)
+
+
+def test_a_recipe_may_hold_a_whole_number_for_a_float_and_steering(mini, polite):
+    class Steered:
+        def resolve(self, request, base):
+            return replace(base, guidance=3, safety=SAFETY)
+
+    method = replace(catalog.load_method(str(polite), mini), method=Steered())
+    assert method.resolve(REQUEST, BASE) == replace(BASE, guidance=3, safety=SAFETY)
+
+
+@pytest.mark.parametrize(
+    ("function", "old", "new"),
+    [
+        ("import", "from dataclasses", "from no_such_module"),
+        ("load", "return Polite", "return Impolite"),
+        ("resolve", "return replace(base", "return replace(bass"),
+    ],
+)
+def test_what_an_adapter_raises_names_it_and_keeps_the_traceback_of_its_code(
+    mini, polite, function, old, new
+):
+    path = polite / "adapter.py"
+    path.write_text(ADAPTER.replace(old, new), encoding="utf-8")
+    with pytest.raises(AdapterFailed) as error:
+        catalog.load_method(str(polite), mini).resolve(REQUEST, BASE)
+    assert str(error.value).startswith(f"Adapter of 'polite' failed in {function}: ")
+    assert str(error.value).endswith(f"({path})")
+    frames = traceback.extract_tb(error.value.__cause__.__traceback__)
+    assert frames[0].filename == str(path)
+
+
+@pytest.mark.parametrize("name", ["livo", "livo-all"])
+def test_a_folder_that_is_called_like_a_built_in_method_is_refused(mini, tmp_path, name):
+    shutil.copytree(catalog.DATA / "methods" / "sd", tmp_path / name)
+    card = tmp_path / name / "card.toml"
+    card.write_text(card.read_text().replace('name = "sd"', f'name = "{name}"'))
+    with pytest.raises(BadInput, match=r"is called like the method 'livo.*Rename the folder and"):
+        catalog.load_method(str(tmp_path / name), mini)
+
+
+def test_a_users_own_method_has_the_digest_of_its_folder(mini, polite):
+    first = catalog.load_method(str(polite), mini).digest
+    (polite / "adapter.py").write_text(ADAPTER + "# as before", encoding="utf-8")
+    assert catalog.load_method(str(polite), mini).digest != first
+    # The folder of a built-in method is that method.
+    for spec in ("noise", str(catalog.DATA / "methods" / "noise")):
+        assert catalog.load_method(spec, mini).digest is None
 
 
 def test_own_generator_puts_the_digest_of_its_files_and_settings_into_recipes(mini, polite):

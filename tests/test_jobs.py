@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepar
     ("changes", "error", "said"),
     [
         ({"methods": ["sdd"]}, UnknownName, ["'sdd'", "noise, sd", "Did you mean 'sd'?"]),
-        ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "Known: none"]),
+        ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "It has none."]),
         ({"methods": ["./nowhere"]}, BadInput, ["'./nowhere'", "--method"]),
         (
             {"task": "bais"},
@@ -202,6 +203,69 @@ def test_a_wrong_argument_is_named_with_what_was_expected(prepare, changes, erro
         assert words in str(caught.value)
 
 
+def test_methods_that_are_skipped_are_named(prepare, own, caplog):
+    prepare(methods=["sd", own], task="all", images=1)
+    assert caplog.messages == ["own is not made for toxicity: skipped"]
+    caplog.clear()
+    prepare(methods=["fd"], task="overcorrection", model="mini", images=1)
+    [said] = caplog.messages
+    assert said == (
+        "fd is not made for overcorrection/nudity, overcorrection/bloody, overcorrection/horror: "
+        "skipped"
+    )
+
+
+def test_two_methods_of_one_name_are_refused(prepare, own, tmp_path):
+    other = str(shutil.copytree(own, tmp_path / "other" / "own"))
+    with pytest.raises(BadInput, match=rf"{own} and {other} are both called 'own'"):
+        prepare(methods=[own, "sd", other])
+
+
+@pytest.fixture
+def ages(tmp_path):
+    """A task of a user's own, with the groups of no other task."""
+    folder = tmp_path / "ages"
+    (folder / "prompts").mkdir(parents=True)
+    (folder / "card.toml").write_text(
+        'name = "ages"\ntitle = "Age"\nversion = 1\nsummary = "Are images even among ages?"\n'
+        'class_text = "{prompt}, {attribute}"\ncategories = ["job"]\n'
+        '[subsets.age]\nvalue = "age equality"\nattributes = ["old", "young"]\n',
+        encoding="utf-8",
+    )
+    (folder / "prompts" / "mini.csv").write_text(
+        "id,text,concept,category,template,split\n"
+        "nurse,a photo of a nurse,nurse,job,a photo of {},eval\n",
+        encoding="utf-8",
+    )
+    return str(folder)
+
+
+def test_a_task_of_ones_own_is_for_the_methods_made_for_bias(prepare, ages):
+    names = ["sd", "livo", "dpo", "fd", "dapt", "uce:joint", "attributes"]
+    _, prepared = prepare(methods=names, task=ages, model="mini")
+    jobs_of = {job.method.name: job for job in prepared}
+    assert list(jobs_of) == names
+    # Half of its images are steered, as where the package asks for evenness.
+    values = [recipe.value for _, recipe in jobs_of["livo"].wanted]
+    assert values == ["age equality", None]
+    texts = {recipe.text for _, recipe in jobs_of["attributes"].wanted}
+    assert texts == {"a photo of an old nurse", "a photo of a young nurse"}
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("uce", "There are no weights for category 'job'"),
+        ("livo:calibrated", "has no share for age"),
+    ],
+)
+def test_a_method_that_knows_nothing_of_ones_own_task_says_so(prepare, ages, method, said):
+    with pytest.raises(BadInput) as error:
+        prepare(methods=[method], task=ages, model="mini")
+    assert f"Method {method!r} has no recipe for prompt 'nurse' of ages/age: " in str(error.value)
+    assert said in str(error.value)
+
+
 def test_a_method_that_is_not_made_for_the_task_is_refused(prepare, own):
     with pytest.raises(BadInput, match=r"'toxicity'.*own: bias.*livo-bench list"):
         prepare(methods=[own], task="toxicity")
@@ -221,7 +285,7 @@ def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
     arguments = ["run", "--method=sd", "--task=bias/age", f"--runs={tmp_path / 'runs'}"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: Unknown subset of task 'bias' 'age'.")
+    assert result.stderr.startswith("Error: Task 'bias' has no subset 'age'.")
     assert not (tmp_path / "runs").exists()
 
 

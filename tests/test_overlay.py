@@ -92,7 +92,7 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     name = names_in("cross-attn", engine.unet.state_dict())[0]
     path = tmp_path / "x.safetensors"
     overlay.save({name: torch.zeros(2, 3)}, "f" * 64, path)
-    with pytest.raises(BadInput, match=r"digest ffffffffffff.*livo-bench train --model tiny"):
+    with pytest.raises(BadInput, match=r"digest ffffffffffff.*train --method NAME --model .*tiny"):
         overlay.find(path, card)
     with pytest.raises(BadInput, match=r"tensor .*attn2\S+ \(2, 3\); the UNet has it in"):
         overlay.lay_over(engine.unet, path)
@@ -127,7 +127,8 @@ def test_the_adapter_takes_the_overlay_of_the_category_or_one_for_all(
     doubled: Path, card: ModelCard, tmp_path: Path
 ) -> None:
     def method(edit: str, weights: str) -> overlaid.Overlaid:
-        return overlaid.load(MethodContext(tmp_path, {"edit": edit, "weights": weights}, card))
+        settings = {"edit": edit, "weights": weights}
+        return overlaid.load(MethodContext(tmp_path, settings, card, "uce"))
 
     digest = overlay.find(doubled, card).digest
     by_category = method("category", str(doubled.parent))

@@ -87,9 +87,9 @@ def test_texts_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no unwanted text for 'race'; it has some for: all, nudity"):
         load_method("negative:subset", MINI).resolve(request, BASE)
     with pytest.raises(BadInput, match="unwanted is 'some', expected 'all' or 'subset'"):
-        sld.read_unwanted(MethodContext(tmp_path, {"unwanted": "some"}, MINI))
+        sld.read_unwanted(MethodContext(tmp_path, {"unwanted": "some"}, MINI, "sld"))
 
 
 def test_a_preset_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="preset is 'huge', expected one of: weak, medium"):
-        sld.load(MethodContext(tmp_path, {"preset": "huge"}, MINI))
+        sld.load(MethodContext(tmp_path, {"preset": "huge"}, MINI, "sld"))

@@ -11,7 +11,7 @@ from livo_bench.catalog import load_method, model_card, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.livo.steering import Steering, first, steered
 from livo_bench.livo.value_encoder import Found
-from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.records import Principle, Prompt, Recipe, Request
 
 BASE = Recipe("m", "a photo of a baker", 1, "", 2.0, "dpmsolver++", 5, 64, "float32")
 PROMPT = Prompt("x", BASE.text, "baker", "career", "", "eval")
@@ -20,6 +20,10 @@ PROMPT = Prompt("x", BASE.text, "baker", "career", "", "eval")
 def request(subset: str, index: int) -> Request:
     card = next(card for card in value_tasks().values() if subset in card.subsets)
     return Request(PROMPT, index, card.principle(subset))
+
+
+def half(principle: Principle) -> int:
+    return 50 if principle.attributes else 100
 
 
 def test_half_steers_the_even_indices() -> None:
@@ -40,7 +44,7 @@ def test_the_released_evaluation_steers_the_first_half_of_fifty() -> None:
 
 
 def test_an_image_that_is_not_steered_is_the_unaligned_models() -> None:
-    method = Steering(lambda r: r.principle, {"gender": 50}, Found("f", "d"), "pad77")
+    method = Steering(lambda r: r.principle, half, Found("f", "d"), "pad77")
     assert method.resolve(request("gender", 1), BASE) is BASE
     assert method.resolve(request("gender", 0), BASE) == replace(
         BASE, value="gender equality", value_encoder="d", layout="pad77"
@@ -50,14 +54,14 @@ def test_an_image_that_is_not_steered_is_the_unaligned_models() -> None:
 
 
 def test_without_an_encoder_the_value_is_written_into_the_prompt() -> None:
-    method = Steering(lambda r: r.principle, {}, None, "pad77")
-    recipe = method.resolve(request("race", 3), BASE)
+    method = Steering(lambda r: r.principle, half, None, "pad77")
+    recipe = method.resolve(request("race", 2), BASE)
     assert recipe == replace(BASE, text="racial equality, a photo of a baker")
     assert method.files == {}
 
 
 def test_a_prompt_without_a_value_is_left_alone() -> None:
-    method = Steering(lambda r: None, {}, Found("f", "d"), "pad77")
+    method = Steering(lambda r: None, half, Found("f", "d"), "pad77")
     assert method.resolve(request("race", 0), BASE) is BASE
 
 

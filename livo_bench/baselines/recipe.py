@@ -14,7 +14,13 @@ def objective_of(method: str) -> str:
         UnknownName: No such method.
         BadInput: The method does not train.
     """
-    return _recipe(method).text("objective")
+    table = _recipe(method)
+    if not table.has("objective"):
+        raise BadInput(
+            f"Method {method!r} does not train: {table.file} names no objective. See which methods "
+            "there are: livo-bench list methods"
+        )
+    return table.text("objective")
 
 
 def recipe_table(method: str, scale: str) -> Table:

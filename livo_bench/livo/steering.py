@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.livo import retriever, value_encoder
 from livo_bench.protocols import MethodContext
@@ -52,8 +51,8 @@ class Steering:
     """Steers a share of the images of a prompt, each by a value."""
 
     choose: Chooser
-    shares: Mapping[str, int]
-    """Per cent of images that are steered, by the principle's subset; 100 where none is named."""
+    share: Callable[[Principle], int]
+    """Per cent of images that are steered by a principle."""
     encoder: value_encoder.Found | None
     """None writes the value into the prompt."""
     layout: str
@@ -70,7 +69,7 @@ class Steering:
         principle = self.choose(request)
         if principle is None:
             return base
-        if not self.steers(request.index, self.shares.get(principle.subset, 100)):
+        if not self.steers(request.index, self.share(principle)):
             return base
         if self.encoder is None:
             return replace(base, text=f"{principle.value}, {base.text}")
@@ -108,7 +107,7 @@ def load(context: MethodContext) -> Steering:
                 f"Weights {settings['weights']!r} were given to a variant that writes the value "
                 "into the prompt and uses none. Leave --weights out."
             )
-        return Steering(_chooser(context), _bias_shares(context, None), None, layout, steers)
+        return Steering(_chooser(context), _share(context, None), None, layout, steers)
     place = f"{context.model.name}/{settings['encoder']}"
     folder = context.folder / "weights" / place
     own = str(folder / "value_encoder") if folder.is_dir() else context.published.get(place)
@@ -117,7 +116,7 @@ def load(context: MethodContext) -> Steering:
         raise context.untrained("weights", folder)
     found = value_encoder.find(weights, context.model)
     beside = Path(weights).parent / SHARES
-    return Steering(_chooser(context), _bias_shares(context, beside), found, layout, steers)
+    return Steering(_chooser(context), _share(context, beside), found, layout, steers)
 
 
 def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
@@ -130,34 +129,32 @@ def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
     return value
 
 
-def _bias_shares(context: MethodContext, calibrated: Path | None) -> dict[str, int]:
+def _share(context: MethodContext, calibrated: Path | None) -> Callable[[Principle], int]:
     per_cent = context.settings["share_bias"]
     if type(per_cent) is not int or not 0 <= per_cent <= 100:
         raise BadInput(
             f"{context.folder / 'card.toml'}: share_bias is {per_cent!r}, expected a whole number "
             "from 0 to 100."
         )
-    subsets = [
-        subset.name
-        for card in value_tasks().values()
-        for subset in card.subsets.values()
-        if subset.attributes
-    ]
     if per_cent:
-        return dict.fromkeys(subsets, per_cent)
+        return lambda principle: per_cent if principle.attributes else 100
     if calibrated is None or not calibrated.is_file():
         raise BadInput(
             f"There are no calibrated shares of {context.folder.name!r} for model "
             f"{context.model.name!r}: no {calibrated}. Training writes them: "
-            f"livo-bench train --method {context.folder.name}"
+            f"livo-bench train --method {context.method} --model {context.model.spec}"
         )
     shares: dict[str, int] = json.loads(calibrated.read_text(encoding="utf-8"))
-    if lacking := set(subsets) - shares.keys():
-        raise BadInput(
-            f"{calibrated} has no share for {', '.join(sorted(lacking))}, on which the encoder was "
-            "not trained. Train on it, or steer a fixed share: share_bias = 50 in the card."
-        )
-    return shares
+
+    def found(principle: Principle) -> int:
+        if principle.attributes and principle.subset not in shares:
+            raise BadInput(
+                f"{calibrated} has no share for {principle.subset}, on which the encoder was not "
+                "trained. Train on it, or steer a fixed share: share_bias = 50 in the card."
+            )
+        return shares[principle.subset] if principle.attributes else 100
+
+    return found
 
 
 def _chooser(context: MethodContext) -> Chooser:

@@ -74,14 +74,14 @@ def find(weights: str | Path, model: ModelCard) -> Found:
             raise BadInput(
                 f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
                 f"encoder of model {model.name!r} has {text[name]}; expected them equal. Train "
-                f"one for this model: livo-bench train --method livo --model {model.name}"
+                f"one for this model: livo-bench train --method livo --model {model.spec}"
             )
     base = found.config.get(BASE)
     if base is not None and base != model_digest(model):
         raise BadInput(
             f"The value encoder {weights} was trained on a model with digest {base[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
-            f"livo-bench train --method livo --model {model.name}"
+            f"livo-bench train --method livo --model {model.spec}"
         )
     return Found(str(weights), found.digest())
 
