@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -28,10 +29,11 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 def commands() -> list[str]:
     inline = re.findall(r"`(livo-bench [^`]+)`", README)
-    gate = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
-    shown = [*blocks("bash"), *blocks("bash", gate)]
+    others = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("check", "models")]
+    shown = [code for text in (README, *others) for code in blocks("bash", text)]
     lines = [line for block in shown for line in block.splitlines()]
-    return [line for line in [*lines, *inline] if line.startswith("livo-bench")]
+    found = [line for line in [*lines, *inline] if line.startswith("livo-bench")]
+    return [line.partition(" > ")[0] for line in found]
 
 
 # A command keeps the help option of its first context: that has to be the program's.
@@ -107,6 +109,19 @@ def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
     request = Request(prompt, 0, Principle("bias", "gender", "gender equality"))
     base = Recipe("m", prompt.text, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")
     assert method.resolve(request, base).text == "a photo of a baker looking at the camera"
+
+
+def test_the_model_card_of_the_docs_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    [example] = blocks("toml", text)
+    path = tmp_path / "mymini.toml"
+    path.write_text(example, encoding="utf-8")
+    card = model_card(str(path))
+    assert card.spec == str(path)
+    assert card.annotator is not None
+    mini = tomllib.loads(model_card("mini").path.read_text(encoding="utf-8"))
+    for name in mini.keys() | tomllib.loads(example).keys():
+        assert f"`{name}" in text or f"[{name}" in text, name
 
 
 def test_the_value_encoder_works_in_the_pipeline_of_the_readme(
