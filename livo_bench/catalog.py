@@ -375,9 +375,15 @@ def model_card(spec: str) -> ModelCard:
         BadInput: The card or folder is not what it should be, or the repository has not been
             fetched.
     """
-    if spec.endswith(".toml"):
-        return replace(read_model_card(Path(spec)), spec=spec)
     known = model_cards()
+    if spec.endswith(".toml"):
+        card = read_model_card(Path(spec))
+        if card.name in known and card.path != known[card.name].path.resolve():
+            raise BadInput(
+                f"The card {spec} is called like the model {card.name!r} of this package, so their "
+                "results could not be told apart. Rename the file and `name` in it."
+            )
+        return replace(card, spec=spec)
     if _is_folder(spec):
         folder = _existing_folder(spec, "--model")
         if folder.name in known:

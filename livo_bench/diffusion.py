@@ -146,6 +146,11 @@ class Diffusion:
         token = self.value_token(recipe.value_encoder, recipe.value, recipe.text)
         return torch.cat([token[None], self.embed(recipe.text, length)])
 
+    def cuts(self, text: str) -> bool:
+        """Whether the end of a text is left out, past what the text encoder reads."""
+        ids = self.tokenizer(text, verbose=False).input_ids
+        return len(ids) > self.tokenizer.model_max_length
+
     def noise(self, recipes: Sequence[Recipe]) -> Tensor:
         """Initial noise of recipes of one size, float32, `(n, channels, size / 8, size / 8)`."""
         shape = self._latent_shape(recipes[0].size)

@@ -266,7 +266,7 @@ def replaced(session: Session, job: Job) -> str | None:
     said += f", seed {settings['seed']}" if "seed" in settings else ""
     return (
         f"replaces results of {job.method.name} on {job.place}: {said}; "
-        f"other {', '.join(other)} now"
+        f"different now: {', '.join(other)}"
     )
 
 

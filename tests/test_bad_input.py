@@ -124,6 +124,25 @@ def test_a_method_folder_that_is_none_says_what_it_lacks(refused, tmp_path, adap
     assert re.search(said, message), message
 
 
+def test_what_an_adapter_raises_ends_with_one_line_below_its_traceback(refused, tmp_path):
+    write_method(tmp_path / "own", "return request.promt")
+    result = CliRunner().invoke(main, ["run", "--method=./own", "--task=bias", "--model=mini"])
+    assert result.exit_code == 2
+    first, *_, last = result.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert "return request.promt" in result.stderr
+    assert "catalog.py" not in result.stderr
+    assert last.startswith("Error: Adapter of 'own' failed in resolve: AttributeError: ")
+    assert last.endswith(f"({tmp_path / 'own' / 'adapter.py'})")
+
+
+def test_hints_name_the_model_as_it_was_passed(refused, tiny_model):
+    said = refused(method="livo")
+    assert f"livo-bench train --method livo --model {tiny_model}" in said
+    said = refused(model="owner/name")
+    assert "livo-bench fetch --model owner/name" in said
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device")],

@@ -400,6 +400,12 @@ def test_a_folder_that_is_called_like_a_model_of_the_package_is_refused(tmp_path
         catalog.model_card(str(tmp_path / "sd15"))
 
 
+def test_a_card_that_is_called_like_a_model_of_the_package_is_refused(mini, tmp_path):
+    assert catalog.model_card(str(mini.path)) == replace(mini, spec=str(mini.path))
+    with pytest.raises(BadInput, match=r"called like the model 'mini'.*Rename the file and `name`"):
+        catalog.model_card(str(shutil.copy(mini.path, tmp_path)))
+
+
 def test_model_card_can_be_a_path(tmp_path):
     source = catalog.model_cards()["mini"].path
     copied = tmp_path / "small.toml"

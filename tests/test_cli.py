@@ -135,6 +135,35 @@ def test_wrong_use_of_run_exits_2_and_names_the_option(runner, arguments, said):
     assert runner == []
 
 
+@pytest.mark.parametrize("number", ["nan", "inf"])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("run --task bias --plan", "--rate"),
+        ("train --method livo --plan", "--rate"),
+        ("train --method livo", "--fraction"),
+        ("train --method livo", "--gamma-1"),
+        ("train --method livo", "--gamma-2"),
+        ("check --baseline results/mini", "--alpha"),
+        ("check --baseline results/mini", "--margin"),
+        ("check --baseline results/mini", "--prompt-margin"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(command, option, number):
+    result = invoke(*command.split(), option, number)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+
+
+def test_a_file_that_cannot_be_written_is_not_blamed_on_another_option(tmp_path):
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "page")
+    result = invoke("report", RESULTS, "--format", "html", "--out", out)
+    assert result.exit_code == 2
+    assert f"Cannot write {out}" in result.stderr
+    assert "--runs" not in result.stderr
+
+
 def test_an_error_of_the_library_is_a_message_on_standard_error_and_exit_code_2(monkeypatch):
     def run(**options):
         raise BadInput("tasks/bias is upside down. Turn it.")

@@ -211,10 +211,10 @@ def test_a_baseline_of_another_judge_is_not_comparable(finished, baseline, tiny_
 def test_a_run_stopped_while_it_writes_its_results_has_none(
     finished, baseline, monkeypatch, unwritten
 ):
-    def stop(path: Path, data: bytes) -> None:
+    def stop(path: Path, data: bytes, *option: str) -> None:
         if path.name == unwritten:
             raise KeyboardInterrupt
-        write_atomically(path, data)
+        write_atomically(path, data, *option)
 
     more = finished | {"images": IMAGES + 1}
     with monkeypatch.context() as patch:

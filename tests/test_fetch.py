@@ -119,7 +119,7 @@ def test_a_damaged_file_is_found_by_its_name_and_deleted(
 def test_no_room_no_network_and_no_mirror_are_said(
     machine: Path, card: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BadInput, match=r"Cannot get stand-in/sd@0123.*HF_ENDPOINT.*--from DIR"):
+    with pytest.raises(BadInput, match=r"Cannot get stand-in/sd@0123.*\. Check.*--from DIR"):
         fetch(str(card))
     with pytest.raises(BadInput, match=r"no folder .*nowhere/hub.*HF_HOME=.*nowhere"):
         fetch(str(card), source=machine / "nowhere")

@@ -2,9 +2,11 @@ import errno
 import functools
 import gc
 import itertools
+import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -25,7 +27,7 @@ from written_inputs import write_method, write_prompts
 from livo_bench import diffusion, runner, scorers, store
 from livo_bench.cli import main
 from livo_bench.diffusion import Diffusion
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench.errors import AdapterFailed, BadInput, Incomplete
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.plan import id_of_keys
 from livo_bench.scorers.clip_encoder import ClipEncoder
@@ -250,6 +252,39 @@ def test_a_method_that_returns_base_shares_every_image_with_sd(finished, tmp_pat
     assert files(finished["runs"] / "store") == before
     sd = finished["runs"] / "tiny" / "sd" / "bias"
     pd.testing.assert_frame_equal(images_of(folder), images_of(sd))
+
+
+def test_a_record_names_the_files_of_ones_own_method(finished, tmp_path):
+    [folder] = runner.run(**finished | {"methods": [write_method(tmp_path / "same")]})
+    method = json.loads((folder / "run.json").read_text())["method"]
+    assert method["name"] == "same"
+    assert re.fullmatch("[0-9a-f]{64}", method["digest"])
+
+
+def test_results_that_are_replaced_by_others_are_named(finished, caplog):
+    runner.run(**finished)
+    assert caplog.messages == []
+    runner.run(**finished | {"images": 5})
+    assert caplog.messages == [
+        "replaces results of sd on bias: 7 images a prompt, seed 42; different now: images"
+    ]
+    caplog.clear()
+    runner.run(**finished | {"images": 5})
+    assert caplog.messages == []
+
+
+def test_prompts_that_are_cut_are_named(options, tmp_path, caplog):
+    rows = [*ROWS, f"a photo of {'a doctor and ' * 100}a nurse,career"]
+    runner.run(**options | {"prompts": write_prompts(tmp_path / "long.csv", rows), "images": 1})
+    assert caplog.messages == [
+        "longer than the text encoder of tiny reads, so their ends are left out: career-0004"
+    ]
+
+
+def test_what_a_methods_drawing_raises_names_its_adapter(finished, tmp_path):
+    own = write_method(tmp_path / "torn", generate="raise RuntimeError('no paint')")
+    with pytest.raises(AdapterFailed, match=r"of 'torn' failed in generate: RuntimeError: no pai"):
+        runner.run(**finished | {"methods": [own]})
 
 
 def test_a_method_that_rewrites_the_text_shares_nothing(finished, rendered, tmp_path):

@@ -83,6 +83,9 @@ def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -
         plan("livo", str(tiny_model))
     with pytest.raises(BadInput, match="nothing to train"):
         plan("sd", "sd15")
+    for method in ("sld", "negative"):
+        with pytest.raises(BadInput, match=f"'{method}' does not train: .*names no objective"):
+            plan(method, "sd15")
 
 
 def test_the_command_prints_the_plan() -> None:
