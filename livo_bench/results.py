@@ -20,7 +20,7 @@ from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.rows import ALL, CONCEPT, Summary
 from livo_bench.mini.world import content_of
-from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Recipe, Request, Run
+from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
 from livo_bench.session import Session
 from livo_bench.store import Store, write_results
 
@@ -94,12 +94,14 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     fitted = unaligned.features if job.pictures is None and steered.any() else None
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
+    asked = _asked(session, job)
+    shown = fidelity.judge(vectors, asked, session.feature_network.classes or ())
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     reference = None if fitted is None else _reference(session, job, vectors, unaligned)
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
-        *_fidelity(session, job, vectors.assign(steered=steered), identity),
+        *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
         *quality.summarise(
             cosines,
             vectors,
@@ -122,10 +124,17 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    images = judged.assign(
+        **{
+            quality.CLIP: cosines["cosine"].where(cosines["unscored"].isna()),
+            fidelity.CONTENT: shown[fidelity.CONTENT],
+            fidelity.PRESENCE: shown[fidelity.PRESENCE],
+        }
+    )
     write_results(
         job.folder,
         {
-            "images.parquet": _parquet(judged),
+            "images.parquet": _parquet(images),
             "prompts.csv": summary.prompts.to_csv(index=False).encode(),
             "run.json": json.dumps(_record(session, job), indent=2).encode(),
             "aggregates.csv": table.to_csv(index=False).encode(),
@@ -151,6 +160,9 @@ def _judge(
         rows: Of the wanted images.
         vectors: The feature network's scored frame of them, in their order.
         unaligned: The reference.
+
+    Returns:
+        The judges' scored frame, by subset and judge; its index says which of `rows` each row is.
     """
     network = session.features.id
     id_of = {place: scorer.id for place, scorer in job.judges.items()}
@@ -163,7 +175,7 @@ def _judge(
     ]
     if harmless.any():
         parts.append(overcorrection.compare(vectors[harmless], unaligned.frame[harmless]))
-    judged = pd.concat(parts, ignore_index=True)
+    judged = pd.concat(parts)
     attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
     judges = {
         subset: scorer.id for (subset, _), scorer in job.judges.items() if scorer.id != network
@@ -194,12 +206,11 @@ def _intervals(session: Session) -> bool:
     return session.model.scale == "mini"
 
 
-def _fidelity(session: Session, job: Job, frame: pd.DataFrame, run: Run) -> list[Aggregate]:
-    """Fidelity to those prompts that ask for a class of the feature network, if it has classes."""
+def _asked(session: Session, job: Job) -> dict[str, str]:
+    """By prompt, the class of the feature network that it asks for, where there is one."""
     classes = session.feature_network.classes or ()
     contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
-    asked = {prompt: content for prompt, content in contents.items() if content in classes}
-    return fidelity.summarise(frame, run, asked, classes, session.features.id)
+    return {prompt: content for prompt, content in contents.items() if content in classes}
 
 
 def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:

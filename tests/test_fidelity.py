@@ -35,7 +35,8 @@ def frame_of(prompts, subset="gender", category="career"):
 
 
 def summarise(frame, asked=ASKED):
-    return fidelity.summarise(frame.reset_index(drop=True), RUN, asked, CLASSES, "world-1")
+    judged = fidelity.judge(frame.reset_index(drop=True), asked, CLASSES)
+    return fidelity.summarise(judged, RUN, asked, "world-1")
 
 
 def values_of(rows, subset="gender", category="all"):

@@ -7,7 +7,7 @@ the method *steered*, which are those that differ from that model's for the same
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,56 +29,67 @@ CONTENT_STEERED = "content_steered"
 PRESENCE_STEERED = "presence_steered"
 
 
-def summarise(
-    frame: pd.DataFrame,
-    run: Run,
-    asked: Mapping[str, str],
-    classes: Sequence[str],
-    scorer: str,
-) -> list[Aggregate]:
-    """Fidelity of one run, per subset and category and over all subsets; means over prompts.
+def judge(frame: pd.DataFrame, asked: Mapping[str, str], classes: Sequence[str]) -> pd.DataFrame:
+    """Say of each image whether it shows what its prompt asks for.
 
     What an image shows is the class with the largest logit. The network must name one even for
     noise, most of which it takes for some portrait: a low `presence` says that something else is
-    shown, a high one alone does not say that it is a picture. Noise fails `content`. Images
-    without a score are left out and counted.
+    shown, a high one alone does not say that it is a picture. Noise fails `content`.
 
     Args:
-        frame: Scored frame of the feature network, see `rows`: `logits` holds one vector an
-            image, `steered` says whether the method touched it.
-        run: Whose images these are.
-        asked: By prompt, which class it asks for; prompts that ask for none are left out.
+        frame: Scored frame of the feature network, see `rows`: `logits` holds one vector an image.
+        asked: By prompt, which class it asks for.
         classes: What the logits stand for.
-        scorer: Id of the feature network.
 
     Returns:
-        The share of images that show what is asked for, `content`, and that show anything of its
-        kind, `presence`: for a nurse, any person. Of the steered images, where there are some,
-        the same as `content_steered` and `presence_steered`.
+        The frame with two columns more: `content`, 1 where an image shows what is asked for and 0
+        where it shows something else, and `presence`, likewise of anything of its kind: for a
+        nurse, any person. Both are NaN where the prompt asks for no class or the image has no
+        score.
 
     Raises:
         BadInput: A column is missing.
     """
-    require_columns(frame, "subset", "prompt", "category", "key", "logits", "steered", "unscored")
-    judged = _judge(frame[frame["prompt"].isin(asked)], asked, classes)
-    steered = judged[judged["steered"]].rename(
-        columns={CONTENT: CONTENT_STEERED, PRESENCE: PRESENCE_STEERED}
-    )
-    several = frame["subset"].nunique() > 1
-    return [
-        *_aggregate(judged, run, (CONTENT, PRESENCE), scorer, several),
-        *_aggregate(steered, run, (CONTENT_STEERED, PRESENCE_STEERED), scorer, several),
-    ]
-
-
-def _judge(frame: pd.DataFrame, asked: Mapping[str, str], classes: Sequence[str]) -> pd.DataFrame:
-    """The frame with 1 or 0 for each scored image under `content` and `presence`."""
-    answered = scored(frame)
+    require_columns(frame, "prompt", "logits", "unscored")
+    answered = scored(frame[frame["prompt"].isin(asked)])
     shown = answered["logits"].map(lambda logits: classes[int(np.argmax(logits))])
     wanted = answered["prompt"].map(asked)
     content = (shown == wanted).astype(float)
     presence = (shown.map(CONTENTS) == wanted.map(CONTENTS)).astype(float)
     return frame.assign(**{CONTENT: content, PRESENCE: presence})
+
+
+def summarise(
+    judged: pd.DataFrame, run: Run, asked: Collection[str], scorer: str
+) -> list[Aggregate]:
+    """Fidelity of one run, per subset and category and over all subsets; means over prompts.
+
+    Images without a score are left out and counted.
+
+    Args:
+        judged: What `judge` returns, with `steered`, which says whether the method touched an
+            image.
+        run: Whose images these are.
+        asked: Prompts that ask for a class; others are left out.
+        scorer: Id of the feature network.
+
+    Returns:
+        The shares of images `content` and `presence`; of the steered images, where there are some,
+        the same as `content_steered` and `presence_steered`.
+
+    Raises:
+        BadInput: A column is missing.
+    """
+    require_columns(judged, "subset", "prompt", "category", "key", "steered", CONTENT, "unscored")
+    several = judged["subset"].nunique() > 1
+    judged = judged[judged["prompt"].isin(asked)]
+    steered = judged[judged["steered"]].rename(
+        columns={CONTENT: CONTENT_STEERED, PRESENCE: PRESENCE_STEERED}
+    )
+    return [
+        *_aggregate(judged, run, (CONTENT, PRESENCE), scorer, several),
+        *_aggregate(steered, run, (CONTENT_STEERED, PRESENCE_STEERED), scorer, several),
+    ]
 
 
 def _aggregate(
