@@ -31,6 +31,7 @@ from livo_bench import paired
 from livo_bench.catalog import DATA, model_card, model_digest, task_cards
 from livo_bench.check import Check, check, hold
 from livo_bench.livo import value_encoder
+from livo_bench.metrics.fidelity import CONTENT, PRESENCE
 from livo_bench.paired import Results
 from livo_bench.prompts import COLUMNS, read_task_prompts
 from livo_bench.report.gate import summary
@@ -123,7 +124,7 @@ def drawn(pool: Results, indices: np.ndarray, seed: int) -> Results:
 
 
 def flipped(results: Results, share: float, random: np.random.Generator) -> Results:
-    """A share of the images get another answer, as those on the judge's edge may."""
+    """A share of the images get other answers, as those on the judges' edge may."""
     images = results.images.copy()
     chosen = random.uniform(size=len(images)) < share
     if "p_yes" in images:
@@ -132,6 +133,7 @@ def flipped(results: Results, share: float, random: np.random.Generator) -> Resu
         images.loc[chosen, "label"] = images.loc[chosen, "label"].map(
             {"male": "female", "female": "male"}
         )
+    images.loc[chosen, [CONTENT, PRESENCE]] = 1 - images.loc[chosen, [CONTENT, PRESENCE]]
     return replace(results, images=images)
 
 

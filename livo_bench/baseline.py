@@ -50,10 +50,10 @@ def update(
         if (not methods or run.method in methods) and (not tasks or run.task in tasks)
     }
     if not new:
-        names = ", ".join(f"{run.method} on {run.task}" for run in found) or "nothing"
         raise Incomplete(
-            f"{runs} has nothing to make a baseline of: of model {model!r} it has {names}; asked "
-            f"for were methods: {', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
+            f"{runs} has nothing to make a baseline of: of model {model!r} it has "
+            f"{paired.what_is_there(found)}; asked for were methods: "
+            f"{', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
     old = paired.read_results(baseline, model) if baseline.is_dir() else {}
     _refuse_shared_folders(found)

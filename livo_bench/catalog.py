@@ -93,7 +93,7 @@ def protocol_card(name: str) -> ProtocolCard:
     """
     known = protocol_cards()
     if name not in known:
-        raise _unknown("protocol", name, known)
+        raise unknown_name("protocol", name, known)
     return known[name]
 
 
@@ -291,7 +291,7 @@ def method_card(place: str) -> MethodCard:
         return card
     if place not in known:
         hint = "For a method of your own, pass its folder: --method ./my-method"
-        raise _unknown("method", place, known, hint)
+        raise unknown_name("method", place, known, hint)
     return known[place]
 
 
@@ -299,6 +299,16 @@ def _variant_of(card: MethodCard, name: str) -> Variant:
     if name not in card.variants:
         raise _lacking(f"Method {card.name!r}", "variant", name, card.variants)
     return card.variants[name]
+
+
+def method_name(spec: str) -> str:
+    """What results call a method; a user's folder goes by its name.
+
+    Raises:
+        BadInput: The folder or its card is not what it should be.
+    """
+    place, colon, variant = spec.partition(":")
+    return (method_card(place).name if _is_folder(place) else place) + colon + variant
 
 
 def _adapter(card: MethodCard, context: MethodContext) -> Method:
@@ -353,7 +363,7 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
     known = task_cards()
     if name not in known:
         hint = "For a task of your own, pass its folder: --task ./my-task"
-        raise _unknown("task", name, [*known, "all"], hint)
+        raise unknown_name("task", name, [*known, "all"], hint)
     card = known[name]
     if not subset:
         return [(card, tuple(card.subsets.values()))]
@@ -400,7 +410,7 @@ def model_card(spec: str) -> ModelCard:
             "For a model of your own, pass its card, diffusers folder or Hugging Face repository: "
             "--model ./my-model"
         )
-        raise _unknown("model", spec, known, hint)
+        raise unknown_name("model", spec, known, hint)
     return known[spec]
 
 
@@ -521,7 +531,7 @@ def card_text(name: str) -> str:
         **{card.name: card.path for card in protocol_cards().values()},
     }
     if name not in places:
-        raise _unknown("card", name, places)
+        raise unknown_name("card", name, places)
     return _text_of(places[name])
 
 
@@ -567,7 +577,8 @@ def _existing_folder(spec: str, option: str) -> Path:
     return folder
 
 
-def _unknown(what: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+def unknown_name(what: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:
+    """Say that a name is none of those known, and which of them comes close."""
     message = f"Unknown {what} {name!r}. Known: {', '.join(sorted(known))}."
     return _with_advice(message, name, known, hint)
 

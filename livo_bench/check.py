@@ -6,10 +6,16 @@ a single prompt may collapse while the mean hardly moves.
 - **Means.** For each method, subset and metric of `paired` a one-sided t test over the prompts,
   those of a concept as one, asks whether the metric is worse than before by more than `margin`
   (`statistics.p_above`).
-- **Prompts.** For each prompt an exact test asks whether one answer of the judge is more frequent
-  than before: `toxic`, `overridden`, `changed`, or, of bias, the group that is the largest now or
-  `not` the one that is the smallest. A prompt fails when that is significant and its metric is
-  worse by more than `prompt_margin`. See `tally_groups`, `p_same_noise` and `p_other_noise`.
+- **Prompts.** For each prompt an exact test asks whether one answer is more frequent than before:
+  `toxic`, `overridden`, `changed`, or, of bias, the group that is the largest now or `not` the one
+  that is the smallest; and of `content`, that an image shows something else than was asked for. A
+  prompt fails when that is significant and its metric is worse by more than `prompt_margin`. See
+  `tally_groups`, `p_same_noise` and `p_other_noise`. The CLIP score counts no answers: it is tested
+  in the mean alone.
+
+A method that draws nothing is fair and harmless. So fidelity is tested like alignment: `clip`, and
+where the feature network has a class for what a prompt asks for, `content` and `presence`. Of these
+lower is worse.
 
 Images without a score (blank, or without an answer of the judge) are left out on both sides,
 counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
@@ -29,6 +35,7 @@ one for two samples. That one also holds, if with less power, where nobody knows
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +49,9 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from livo_bench import paired
-from livo_bench.catalog import run_options
+from livo_bench.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
+from livo_bench.metrics.fidelity import CONTENT
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
     POWER,
@@ -52,7 +60,14 @@ from livo_bench.metrics.statistics import (
     holm,
     p_above,
 )
-from livo_bench.paired import BIAS_METRICS, HEADLINES, YES, Pair, Results
+from livo_bench.paired import (
+    BIAS_METRICS,
+    OF_ONE_PROMPT,
+    SOMETHING_ELSE,
+    YES,
+    Pair,
+    Results,
+)
 from livo_bench.records import Run
 
 UNSCORED = "unscored"
@@ -67,7 +82,7 @@ GUARDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One metric of one subset, before and now; lower is better for all of them."""
+    """One metric of one subset, before and now."""
 
     method: str
     task: str
@@ -85,15 +100,21 @@ class Comparison:
     """As a fraction; likewise the next three."""
     now: float
     difference: float
-    """Now minus before; above zero is worse."""
+    """Now minus before."""
     detectable: float
-    """What is found 4 times out of 5. Of a mean, the true difference. Of a prompt, the share of its
-    images that show the answer, when none did before; NaN where it has too few images."""
+    """What is found 4 times out of 5. Of a mean, the size of a true difference for the worse; NaN
+    where the metric cannot get so much worse. Of a prompt, the share of its images that show the
+    answer, when none did before; NaN where it has too few images."""
     p: float
     """Chance of a difference this far above the margin if the true one lies at it, corrected for
     all tests of the check; of a prompt 1 within its margin."""
     regression: bool
     """Whether p is below alpha."""
+
+    @property
+    def worsening(self) -> float:
+        """The difference, turned so that above zero is worse."""
+        return paired.worsening(self.metric, self.difference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +136,10 @@ class Sample:
     unscored_before: Mapping[str, int]
     changed: tuple[str, ...]
     """What else the two runs recorded of themselves that differs."""
+    lacking: tuple[str, ...] = ()
+    """Fidelity that the baseline has and the new results have not; it is not compared."""
+    lacking_before: tuple[str, ...] = ()
+    """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +178,8 @@ def check(
             place for all runs or in a folder each.
         runs: Likewise; may hold fewer prompts or images.
         model: Name of the model card.
-        methods: Compare these only; empty means all of the baseline.
-        tasks: Likewise.
+        methods: Compare these only, by name or folder; empty means all of the baseline.
+        tasks: Likewise, each `name` or `name/subset`.
         alpha: Chance of a false alarm over all tests together.
         margin: Difference of a mean over prompts that is no regression, a fraction.
         prompt_margin: Likewise of a single prompt.
@@ -163,20 +188,27 @@ def check(
         Incomplete: A method, a task or shared images are missing, or were written by halves.
         NotComparable: The two sides were judged by different scorers or asked by different versions
             of a task, a side has several seeds, or a run twice.
+        UnknownName: Neither side has a method or task of this name.
         BadInput: A file is not what it should be.
     """
+    names = [method_name(method) for method in methods]
     before, now = paired.read_results(baseline, model), paired.read_results(runs, model)
-    wanted = _select(before, baseline, methods, tasks)
-    for run in wanted:
-        if run not in now:
+    paired.refuse_unknown([*before.values(), *now.values()], names, tasks)
+    wanted = _select(before, baseline, names, tasks)
+    new = _chosen(now, names, tasks)
+    for run, side in wanted.items():
+        if run not in new:
+            place = (
+                run.task if side is before[run] else f"{run.task}/{side.images['subset'].iloc[0]}"
+            )
             raise Incomplete(
-                f"{runs} has no images of method {run.method!r} on task {run.task!r}, which "
+                f"{runs} has no images of method {run.method!r} on task {place!r}, which "
                 f"{baseline} has. Make them with\n"
-                f"    livo-bench run --method {run.method} --task {run.task} {run_options(model)} "
+                f"    livo-bench run --method {run.method} --task {place} {run_options(model)} "
                 f"--runs {shlex.quote(str(runs))}\n"
                 "or say with --method and --task what to compare."
             )
-    both = [(before[run], now[run]) for run in wanted]
+    both = [(side, new[run]) for run, side in wanted.items()]
     return hold(both, alpha, margin, prompt_margin)
 
 
@@ -200,20 +232,27 @@ def _select(
     baseline: Path,
     methods: Collection[str],
     tasks: Collection[str],
-) -> list[Run]:
-    wanted = [
-        run
-        for run in before
-        if (not methods or run.method in methods) and (not tasks or run.task in tasks)
-    ]
+) -> dict[Run, Results]:
+    wanted = _chosen(before, methods, tasks)
     if not wanted:
-        names = ", ".join(f"{run.method} on {run.task}" for run in before) or "nothing"
         raise Incomplete(
-            f"{baseline} has nothing to compare with: for this model it has images of {names}; "
-            f"asked for were methods: {', '.join(methods) or 'all'}, "
-            f"tasks: {', '.join(tasks) or 'all'}."
+            f"{baseline} has nothing to compare with: for this model it has "
+            f"{paired.what_is_there(before)}; asked for were methods: "
+            f"{', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
     return wanted
+
+
+def _chosen(
+    results: Mapping[Run, Results], methods: Collection[str], tasks: Collection[str]
+) -> dict[Run, Results]:
+    """Of some results those asked for, subset by subset."""
+    of_tasks = {run: side.only(tasks) for run, side in results.items()}
+    return {
+        run: side
+        for run, side in of_tasks.items()
+        if (not methods or run.method in methods) and not side.images.empty
+    }
 
 
 # Counting ----------------------------------------------------------------------------------------
@@ -304,7 +343,7 @@ def _hold(before: Results, now: Results) -> _Held:
     tallies = [
         _answers(pair, scored, now.groups[pair.subset], same_noise)
         for pair in pairs
-        if pair.metric in HEADLINES
+        if pair.metric in OF_ONE_PROMPT
     ]
     for subset, images in shared.groupby("subset"):
         tallies.append(_unscored(now.run, str(subset), images, same_noise))
@@ -317,16 +356,24 @@ def _hold(before: Results, now: Results) -> _Held:
         prompts_before=_prompts_of(before.images),
         images=len(shared),
         images_before=len(before.images),
-        unscored=_reasons(shared["unscored_now"]),
-        unscored_before=_reasons(shared["unscored_before"]),
+        unscored=paired.reasons(shared["unscored_now"]),
+        unscored_before=paired.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
+        lacking=tuple(one for one in before.fidelity if one not in now.fidelity),
+        lacking_before=tuple(one for one in now.fidelity if one not in before.fidelity),
     )
     return _Held(sample, pairs, tallies)
 
 
 def _answers(pair: Pair, shared: pd.DataFrame, groups: Sequence[str], same_noise: bool) -> Tally:
-    """The answer that is bad news: what widens the gap of groups, or that there is a hazard."""
+    """The answer that is bad news: what widens the gap of groups, that there is a hazard, or that
+    something else is shown than was asked for."""
     images = shared[(shared["subset"] == pair.subset) & shared["prompt"].isin(pair.prompts)]
+    if pair.metric == CONTENT:
+        both = images.dropna(subset=[f"{CONTENT}_before", f"{CONTENT}_now"])
+        before, now = (both[f"{CONTENT}_{side}"] == 0 for side in ("before", "now"))
+        lost = _count(both["prompt"], before, now)[1:]
+        return Tally(pair, same_noise, (SOMETHING_ELSE,) * len(pair.prompts), 1, *lost)
     answers = groups if pair.metric in BIAS_METRICS else (YES,)
     before, now = (images[f"label_{side}"] for side in ("before", "now"))
     counts = np.array(
@@ -344,10 +391,6 @@ def _unscored(run: Run, subset: str, images: pd.DataFrame, same_noise: bool) -> 
     prompts = tuple(map(str, clusters.index))
     pair = Pair(run, subset, UNSCORED, prompts, tuple(clusters), n, counts[0] / n, counts[1] / n)
     return Tally(pair, same_noise, (UNSCORED,) * len(prompts), 1, *counts)
-
-
-def _reasons(unscored: pd.Series) -> dict[str, int]:
-    return {str(reason): int(count) for reason, count in unscored.value_counts().items()}
 
 
 def _count(prompts: pd.Series, before: pd.Series, now: pd.Series) -> list[NDArray[np.int64]]:
@@ -470,7 +513,7 @@ def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comp
     """Test the means over prompts, together at half of alpha; arguments as in `check`."""
     corrected = GUARDS * holm(
         [
-            p_above(pair.differences, margin, pair.reach, pair.images_of_one, pair.clusters)
+            p_above(pair.worsening, margin, pair.reach, pair.images_of_one, pair.clusters)
             for pair in pairs
         ]
     )
@@ -488,9 +531,7 @@ def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comp
             before=float(pair.before.mean()),
             now=float(pair.now.mean()),
             difference=float(pair.differences.mean()),
-            detectable=detectable_difference(
-                pair.differences, level, margin, pair.reach, pair.images_of_one, pair.clusters
-            ),
+            detectable=_detectable(pair, level, margin),
             p=min(1.0, p),
             regression=p < alpha,
         )
@@ -498,11 +539,17 @@ def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comp
     ]
 
 
+def _detectable(pair: Pair, level: float, margin: float) -> float:
+    found = detectable_difference(
+        pair.worsening, level, margin, pair.reach, pair.images_of_one, pair.clusters
+    )
+    possible = paired.room(pair.metric, float(pair.before.mean())) + ROUNDING
+    return found if found <= possible else math.nan
+
+
 def judge_prompts(tallies: Sequence[Tally], alpha: float, margin: float) -> list[Comparison]:
     """Test single prompts, together at half of alpha; `margin` is that of a prompt."""
-    alone = [
-        np.where(tally.pair.differences > margin + ROUNDING, tally.p, 1.0) for tally in tallies
-    ]
+    alone = [np.where(tally.pair.worsening > margin + ROUNDING, tally.p, 1.0) for tally in tallies]
     corrected = iter((GUARDS * holm(np.concatenate(alone))).tolist())
     level = alpha / GUARDS / sum(map(len, alone))
     found = []
@@ -528,4 +575,4 @@ def judge_prompts(tallies: Sequence[Tally], alpha: float, margin: float) -> list
                     regression=p < alpha,
                 )
             )
-    return sorted(found, key=lambda one: (one.p, -one.difference))
+    return sorted(found, key=lambda one: (one.p, -one.worsening))

@@ -488,7 +488,9 @@ def report(
 @_runs_option
 @_results_option
 @click.option("--method", "methods", multiple=True, help="Check these only; repeatable.")
-@click.option("--task", "tasks", multiple=True, help="Check these only; repeatable.")
+@click.option(
+    "--task", "tasks", multiple=True, help="Check these only: name or name/subset; repeatable."
+)
 @click.option(
     "--alpha",
     type=_Number(0, 1, min_open=True, max_open=True),
@@ -536,7 +538,7 @@ def check(
     files: tuple[Path, ...],
     update: bool,
 ) -> None:
-    """Compare results with a baseline on the images that both have.
+    """Hold alignment and fidelity against a baseline, on the images that both have.
 
     Exit code 0: pass, 1: regression, 2: wrong usage or damaged results, 3: not comparable, 4:
     incomplete.
@@ -601,7 +603,7 @@ def _print_check(check: Check, form: str) -> None:
 @_results_option
 @_runs_option
 @click.option(
-    "--prompts", type=click.IntRange(min=0), default=10, help="How many to list, worst first."
+    "--prompts", type=click.IntRange(min=0), default=10, help="How many that got worse to list."
 )
 @click.option(
     "--grid",
@@ -626,11 +628,11 @@ def compare(
     from livo_bench import compare as comparing
 
     metrics, per_prompt = comparing.compare(methods, task, model, runs)
-    worst = per_prompt[:prompts]
+    worst = [one for one in per_prompt if one.worsening > 0][:prompts]
     if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
         if worst:
-            click.echo()
+            click.echo("\nPrompts that got worse most:\n")
             _print_rows(comparing.prompt_rows(worst), form)
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)

@@ -7,6 +7,7 @@ cancels in the difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from scipy import stats
 
 from livo_bench import paired
-from livo_bench.catalog import run_options
+from livo_bench.catalog import method_name, run_options, task_cards, told
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
@@ -23,8 +24,9 @@ from livo_bench.metrics.statistics import (
     detectable_difference,
     p_different,
 )
-from livo_bench.paired import HEADLINES, Pair, Results
+from livo_bench.paired import OF_ONE_PROMPT, Pair, Results
 from livo_bench.records import Run
+from livo_bench.report.rows import p_value, points
 
 ALPHA = 0.05
 """Of the differences that have a verdict, the share that may be expected to be truly zero."""
@@ -41,7 +43,7 @@ CONDITIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric under a method and under the baseline; lower is better for all of them."""
+    """One metric under a method and under the baseline."""
 
     method: str
     task: str
@@ -64,11 +66,18 @@ class Difference:
     high: float
     detectable: float
     """Size of the true difference that the test, before its correction, would find at a level of
-    5 % 4 times out of 5, or more often where the two hardly differ."""
+    5 % 4 times out of 5, or more often where the two hardly differ; NaN where the metric cannot
+    differ so much."""
     p_corrected: float
     """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
-    """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt."""
+    """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt. Lower
+    is better but for `paired.HIGHER_IS_BETTER`."""
+
+    @property
+    def worsening(self) -> float:
+        """The difference, turned so that above zero is worse."""
+        return paired.worsening(self.metric, self.difference)
 
 
 class Comparison(NamedTuple):
@@ -77,7 +86,7 @@ class Comparison(NamedTuple):
     metrics: list[Difference]
     """Means over prompts, by method in the order asked, task, subset and metric."""
     prompts: list[Difference]
-    """All prompts by the one of `HEADLINES` that they have, worst first: largest increase."""
+    """All prompts by each of `OF_ONE_PROMPT` that they have, what got worse most first."""
 
 
 def compare(
@@ -91,38 +100,45 @@ def compare(
     Each interval speaks for itself: of twenty differences that are truly zero, one is expected to
     exclude zero. Verdicts hold together: of the means over prompts that are called lower or higher,
     at most 5 % are expected to be truly unchanged (Benjamini and Hochberg 1995, for differences
-    that depend positively on one another, as D1 and D2 do). The differences are those of alignment
-    alone; what it costs in fidelity says `livo-bench report`. Images that a judge gave no answer
-    for, on either side, are left out.
+    that depend positively on one another, as D1 and D2 do). Fidelity is held against the baseline
+    like alignment, of results that have it for each image; FID, which has no value for a prompt,
+    says `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
 
     Args:
-        methods: Two or more, as results name them: `sd`, `livo:wo-v`. The first is the baseline.
+        methods: Two or more, as results name them: `sd`, `livo:wo-v`, or a folder, `./my-method`.
+            The first is the baseline.
         task: Name, `name/subset`, or `all`: every task that a method has in common with the
             baseline.
         model: Name of the model card.
         runs: Folder of results, see `paired.read_results`.
 
     Raises:
-        Incomplete: A method has no results, or shares prompts of fewer than two concepts with the
-            baseline.
+        UnknownName: No results and no method or task of this package have a name.
+        Incomplete: A method has no results, none with a score in a subset, or shares prompts of
+            fewer than two concepts with the baseline.
         NotComparable: Two methods were judged by different scorers, or were run with different
             models, seeds or sampling settings.
         BadInput: A method is named twice or alone, or a file is not what it should be.
     """
+    tasks = select(methods, task, model, runs)
+    for sides in tasks:
+        for side in sides:
+            paired.refuse_unscored(side)
     pairs = [
         pair
-        for baseline, *others in select(methods, task, model, runs)
+        for baseline, *others in tasks
         for other in others
         for pair in pairs_of(baseline, other)
     ]
-    pairs.sort(key=lambda pair: methods.index(pair.run.method))
+    order = list(map(method_name, methods))
+    pairs.sort(key=lambda pair: order.index(pair.run.method))
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
         for pair in pairs
-        if pair.metric in HEADLINES
+        if pair.metric in OF_ONE_PROMPT
         for place, prompt in enumerate(pair.prompts)
     ]
-    prompts.sort(key=lambda prompt: prompt.difference, reverse=True)
+    prompts.sort(key=lambda prompt: prompt.worsening, reverse=True)
     return Comparison(differences(pairs), prompts)
 
 
@@ -133,22 +149,30 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
         For each task the baseline's results and, in the order asked, those of the other methods
         that have some; every method is in one of the tasks.
     """
-    if len(methods) < 2 or len(set(methods)) < len(methods):
+    names = list(map(method_name, methods))
+    if len(names) < 2 or len(set(names)) < len(names):
         raise BadInput(
             f"Methods to compare are {', '.join(methods) or 'none'}; expected two or more "
             "different ones, the baseline first: livo-bench compare sd livo"
         )
     results = paired.read_results(runs, model)
-    name, _, subset = task.partition("/")
-    names = sorted({run.task for run in results}) if task == "all" else [name]
+    tasks = [] if task == "all" else [task]
+    # What is known and was not run is not unknown, but missing.
+    own = {f"{card.name}/{subset}" for card in task_cards().values() for subset in card.subsets}
+    folders = {name for name, spec in zip(names, methods, strict=True) if name != spec}
+    paired.refuse_unknown(
+        results.values(),
+        [name for name in names if name not in told().keys() | folders],
+        [place for place in tasks if place not in task_cards().keys() | own],
+    )
     found = []
-    for each in names:
-        of_task = [results.get(Run(model, method, each)) for method in methods]
-        with_images = [_only(side, subset) for side in of_task if side is not None]
-        sides = [side for side in with_images if not side.images.empty]
-        if len(sides) > 1 and sides[0].run.method == methods[0]:
+    for each in sorted({run.task for run in results}):
+        of_task = [results.get(Run(model, name, each)) for name in names]
+        asked = [side.only(tasks) for side in of_task if side is not None]
+        sides = [side for side in asked if not side.images.empty]
+        if len(sides) > 1 and sides[0].run.method == names[0]:
             found.append(sides)
-    if {side.run.method for sides in found for side in sides} != set(methods):
+    if {side.run.method for sides in found for side in sides} != set(names):
         raise Incomplete(_what_lacks(methods, task, model, runs, results))
     for sides in found:
         require_only_method_differs(sides)
@@ -168,20 +192,14 @@ def require_only_method_differs(sides: Sequence[Results]) -> None:
     )
 
 
-def _only(side: Results, subset: str) -> Results:
-    if not subset:
-        return side
-    return replace(side, images=side.images[side.images["subset"] == subset])
-
-
 def _what_lacks(
     methods: Sequence[str], task: str, model: str, runs: Path, results: Iterable[Run]
 ) -> str:
-    there = ", ".join(f"{run.method} on {run.task}" for run in results) or "nothing"
     words = " ".join(f"--method {method}" for method in methods)
     return (
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
-        f"on task {task!r}; of model {model!r} it has {there}. Make what is missing with\n"
+        f"on task {task!r}; of model {model!r} it has {paired.what_is_there(results)}. Make what "
+        "is missing with\n"
         f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )
 
@@ -213,6 +231,10 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
     """The mean over the chosen prompts."""
     differences, clusters = pair.differences[chosen], pair.clusters[chosen]
     low, high = bootstrap_over_prompts(differences, clusters=clusters)
+    before = float(pair.before[chosen].mean())
+    detectable = detectable_difference(
+        differences, TAIL, reach=pair.reach, images=pair.images_of_one, clusters=clusters
+    )
     return Difference(
         method=pair.run.method,
         task=pair.run.task,
@@ -221,18 +243,12 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         metric=pair.metric,
         prompts=len(differences),
         images=int(pair.images[chosen].sum()),
-        before=float(pair.before[chosen].mean()),
+        before=before,
         now=float(pair.now[chosen].mean()),
         difference=float(differences.mean()),
         low=low,
         high=high,
-        detectable=detectable_difference(
-            differences,
-            TAIL,
-            reach=pair.reach,
-            images=pair.images_of_one,
-            clusters=clusters,
-        ),
+        detectable=detectable if detectable <= max(before, 1 - before) else math.nan,
         p_corrected=float("nan"),
         verdict="",
     )
@@ -258,8 +274,8 @@ def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
             "images": d.images,
             **_values(d),
             "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
-            "detectable": f"{100 * d.detectable:.1f}",
-            "p (BH)": f"{d.p_corrected:.3f}",
+            "detectable": points(d.detectable),
+            "p (BH)": p_value(d.p_corrected),
             "verdict": d.verdict,
         }
         for d in metrics
@@ -283,7 +299,7 @@ def prompt_rows(prompts: Sequence[Difference]) -> list[dict[str, object]]:
 
 def _values(d: Difference) -> dict[str, object]:
     return {
-        "before": f"{100 * d.before:.1f}",
-        "now": f"{100 * d.now:.1f}",
-        "difference": f"{100 * d.difference:+.1f}",
+        "baseline": points(d.before),
+        "method's": points(d.now),
+        "difference": points(d.difference, "+.1f"),
     }

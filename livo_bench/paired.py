@@ -4,28 +4,32 @@ What `check` and `compare` rest on. Both sides' metrics are computed again from 
 they share, so a small run can be held against a large one: image i of a prompt is image i of the
 same design on both sides, and D1's upward bias with few images is the same on both. Where both drew
 the same noise, of the luck of the images only what the two sides do not have in common is left in a
-difference. IS, FID and CLIP score have no value of their own for a prompt and are left out.
+difference. Fidelity is paired beside the task's own metrics, for alignment counts only together
+with it. IS and FID have no value of their own for a prompt and are left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench.catalog import unknown_name
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.metrics import bias, overcorrection, toxicity
+from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import find_aggregates, read_aggregates_file
+
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
 BIAS_METRICS = (bias.D1, bias.D2)
 TOXICITY_METRICS = (toxicity.AVG_R, toxicity.AVG_S)
@@ -33,8 +37,18 @@ OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
 """Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
 a run."""
 
+FIDELITY_METRICS = (quality.CLIP, fidelity.CONTENT, fidelity.PRESENCE)
+"""Of every task, where the results have them: `clip` is the mean cosine, x100 the CLIP score."""
+
+HIGHER_IS_BETTER = frozenset(FIDELITY_METRICS)
+"""Lower is better for all others."""
+
 HEADLINES = (bias.D1, toxicity.AVG_R, *OVERCORRECTION_METRICS)
-"""One metric of each prompt, a share of its images or the gap between two."""
+"""One metric of each prompt's alignment, a share of its images or the gap between two."""
+
+OF_ONE_PROMPT = (*HEADLINES, fidelity.CONTENT)
+"""Those that are looked at prompt by prompt: they count images by an answer. `presence` is none of
+them, for an image that loses it shows `content` no longer, either."""
 
 REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
 """How far a prompt's metric moves when all of its images go from one group to another; others are
@@ -44,9 +58,21 @@ IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
 
 YES, NO = "yes", "no"
+SOMETHING_ELSE = "something else"
+"""What an image shows that lacks the content asked for."""
 
 Record = Mapping[str, Any]
 """What a run says of itself in `run.json`: lists, and fields by section."""
+
+
+def worsening(metric: str, difference: Numbers) -> Numbers:
+    """A difference, now minus before, turned so that above zero is worse."""
+    return -difference if metric in HIGHER_IS_BETTER else difference
+
+
+def room(metric: str, before: float) -> float:
+    """How much worse a mean can get at the most: a share, a gap or a cosine within [0, 1]."""
+    return before if metric in HIGHER_IS_BETTER else 1 - before
 
 
 @dataclass(frozen=True)
@@ -72,11 +98,32 @@ class Results:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """Those that have a value for each prompt."""
+        """The task's own that have a value for each prompt."""
         present = {metric for _, metric in self.scorers}
         if bias.D1 in present:
             return BIAS_METRICS
         return OVERCORRECTION_METRICS if present & {*OVERCORRECTION_METRICS} else TOXICITY_METRICS
+
+    @property
+    def fidelity(self) -> list[str]:
+        """Those of `FIDELITY_METRICS` that its images have; those of older results have none."""
+        judged = {metric for _, metric in self.scorers} & {*self.images}
+        return [
+            metric
+            for metric in FIDELITY_METRICS
+            if metric in judged and self.images[metric].notna().any()
+        ]
+
+    def scorer_of(self, subset: str, metric: str) -> str | None:
+        """Who judged it; the CLIP score has one for all subsets that were run together."""
+        return self.scorers.get((subset, metric), self.scorers.get((ALL, metric)))
+
+    def only(self, tasks: Collection[str]) -> Results:
+        """Those of the tasks asked for, `name` or `name/subset`; no task asks for all."""
+        if not tasks or self.run.task in tasks:
+            return self
+        places = self.run.task + "/" + self.images["subset"]
+        return replace(self, images=self.images[places.isin(tasks)])
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -94,7 +141,7 @@ class Results:
         Returns:
             One row an image: the columns `IMAGE`, `unscored`, `label` (of bias the group, else
             `YES` or `NO`: toxic, overridden, changed), and those metrics that are means over
-            images.
+            images, `FIDELITY_METRICS` included; these are NaN where the results lack them.
 
         Raises:
             BadInput: An image that counts as scored has no valid answer.
@@ -109,7 +156,7 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, *IMAGE]
+            known = ["key", "stratum", "category", CONCEPT, *IMAGE, *FIDELITY_METRICS]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -117,7 +164,9 @@ class Results:
                 f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
                 "reason in `unscored`. Score them again: livo-bench run with the same options."
             )
-        return self.images[[*IMAGE, "unscored"]].join(found.where(scored))
+        of_fidelity = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
+        found = pd.concat([found, of_fidelity], axis="columns").where(scored)
+        return pd.concat([self.images[[*IMAGE, "unscored"]], found], axis="columns")
 
 
 def _groups_found(images: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -179,8 +228,13 @@ class Pair:
 
     @property
     def differences(self) -> NDArray[np.float64]:
-        """Now minus before, shape `(n,)`; above zero is worse."""
+        """Now minus before, shape `(n,)`."""
         return self.now - self.before
+
+    @property
+    def worsening(self) -> NDArray[np.float64]:
+        """The differences, turned so that above zero is worse, shape `(n,)`."""
+        return worsening(self.metric, self.differences)
 
     @property
     def reach(self) -> float:
@@ -272,6 +326,68 @@ def read_prompts(side: Results) -> pd.DataFrame:
                 f"Cannot read {path}: {error}. Make it again with livo-bench run."
             ) from error
     return pd.concat(parts).sort_index()
+
+
+def what_is_there(runs: Iterable[Run]) -> str:
+    """Methods and tasks of some results, for a message."""
+    runs = list(runs)
+    methods, tasks = sorted({run.method for run in runs}), sorted({run.task for run in runs})
+    return f"methods {', '.join(methods)}; tasks {', '.join(tasks)}" if runs else "nothing"
+
+
+def refuse_unknown(
+    results: Iterable[Results], methods: Iterable[str], tasks: Iterable[str]
+) -> None:
+    """See that what is asked for by name is there.
+
+    Args:
+        results: What is there.
+        methods: Asked for, by name.
+        tasks: Likewise, `name` or `name/subset`.
+
+    Raises:
+        UnknownName: None of the results has the name; the message says which comes close.
+    """
+    results = list(results)
+    known = {
+        "method": {side.run.method for side in results},
+        "task": {
+            name
+            for side in results
+            for subset in side.images["subset"].unique()
+            for name in (side.run.task, f"{side.run.task}/{subset}")
+        },
+    }
+    for what, asked in (("method", methods), ("task", tasks)):
+        for name in asked:
+            if name not in known[what]:
+                raise unknown_name(what, name, known[what])
+
+
+def refuse_unscored(side: Results) -> None:
+    """See that every subset of a side has an image with a score.
+
+    Raises:
+        Incomplete: One has none; the message says why.
+    """
+    for subset, images in side.images.groupby("subset"):
+        if images["unscored"].notna().all():
+            raise Incomplete(
+                f"{_sentence(side)} has no scored image on {side.run.task}/{subset}: "
+                f"{counted(reasons(images['unscored']))}. There is nothing to compare: make images "
+                "that a judge can look at."
+            )
+
+
+def reasons(unscored: pd.Series) -> dict[str, int]:
+    """How many images got no score, by reason."""
+    return {str(reason): int(count) for reason, count in unscored.value_counts().items()}
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """`reasons` for people: `3 (3 blank image)`."""
+    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values())} ({why})" if why else "0"
 
 
 def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
@@ -377,7 +493,8 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
         shared: Those of `shared_images` that both have scored.
 
     Returns:
-        A pair for each subset and metric.
+        A pair for each subset and metric; of fidelity where both sides have it, for at least two
+        concepts.
 
     Raises:
         Incomplete: A subset has prompts of fewer than two concepts, or none has any.
@@ -385,6 +502,8 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
     """
     counts = shared.groupby("subset")[["prompt", "cluster"]].nunique()
     if counts.empty or counts["cluster"].min() < 2:
+        for side in (before, now):
+            refuse_unscored(side)
         raise Incomplete(
             f"{_sentence(before)} and {now.title} share {int(counts['prompt'].sum())} prompts on "
             f"task {now.run.task!r}, expected at least 2 concepts in each subset. Run both on the "
@@ -398,49 +517,70 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
 
 
 def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> Iterator[Pair]:
-    groups = [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
-    old, new = (
-        _score_prompts(images, suffix, now.metrics, groups) for suffix in ("_before", "_now")
-    )
-    by_prompt = images.groupby("prompt")
-    counts, clusters = by_prompt.size(), by_prompt["cluster"].first()
-    for metric in before.metrics:
-        _refuse_other_scorer(subset, metric, before, now)
+    gaps = _gaps(before, now, subset, images) if before.metrics == BIAS_METRICS else {}
+    fidelity = [metric for metric in before.fidelity if metric in now.fidelity]
+    for metric in (*before.metrics, *fidelity):
         # Of the over-correction task a prompt has one of the metrics only.
-        values = pd.DataFrame({"old": old[metric], "new": new[metric]}).dropna()
-        concepts = clusters[values.index]
-        if concepts.nunique() == 1:
-            raise Incomplete(
-                f"{_sentence(before)} and {now.title} share prompts of one concept with a value of "
-                f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
-                "same prompts, of several concepts."
-            )
-        if len(values):
+        values = gaps[metric] if metric in gaps else _means(images, metric)
+        if values.empty:
+            continue
+        _refuse_other_scorer(subset, metric, before, now)
+        if values["cluster"].nunique() > 1:
             yield Pair(
                 now.run,
                 subset,
                 metric,
                 tuple(map(str, values.index)),
-                tuple(concepts),
-                np.asarray(counts[values.index], np.int64),
-                *values.to_numpy(np.float64).T,
+                tuple(values["cluster"]),
+                values["images"].to_numpy(np.int64),
+                values["before"].to_numpy(np.float64),
+                values["now"].to_numpy(np.float64),
+            )
+        elif metric not in fidelity:
+            raise Incomplete(
+                f"{_sentence(before)} and {now.title} share prompts of one concept with a value of "
+                f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
+                "same prompts, of several concepts."
             )
 
 
-def _score_prompts(
-    images: pd.DataFrame, suffix: str, metrics: Sequence[str], groups: Sequence[str]
-) -> pd.DataFrame:
-    """Metrics per prompt of one side of a subset's shared images, indexed by prompt, sorted."""
-    if metrics != BIAS_METRICS:
-        means = images.groupby("prompt")[[f"{metric}{suffix}" for metric in metrics]].mean()
-        return means.set_axis(list(metrics), axis="columns")
-    counts = pd.crosstab(images["prompt"], images[f"label{suffix}"])
-    counts = counts.reindex(columns=list(groups), fill_value=0)
-    return pd.DataFrame(discrepancies(counts.to_numpy())._asdict(), index=counts.index)
+def _gaps(
+    before: Results, now: Results, subset: str, images: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """`BIAS_METRICS` of both sides of a subset's shared images, each in the form of `_means`."""
+    groups = [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
+    scores = {}
+    for side in ("before", "now"):
+        counts = pd.crosstab(images["prompt"], images[f"label_{side}"])
+        counts = counts.reindex(columns=groups, fill_value=0)
+        scores[side] = discrepancies(counts.to_numpy())._asdict()
+    common = _by_prompt(images)
+    return {
+        metric: common.assign(**{side: values[metric] for side, values in scores.items()})
+        for metric in BIAS_METRICS
+    }
+
+
+def _means(images: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A metric of both sides that is a mean over images, of those where both have a value.
+
+    Returns:
+        One row per prompt, indexed by prompt in alphabetical order, with the columns `before`,
+        `now`, `images` (how many) and `cluster`.
+    """
+    sides = {f"{metric}_{side}": side for side in ("before", "now")}
+    known = images.dropna(subset=list(sides))
+    means = known.groupby("prompt")[list(sides)].mean().rename(columns=sides)
+    return means.join(_by_prompt(known))
+
+
+def _by_prompt(images: pd.DataFrame) -> pd.DataFrame:
+    by_prompt = images.groupby("prompt")
+    return pd.DataFrame({"images": by_prompt.size(), "cluster": by_prompt["cluster"].first()})
 
 
 def _refuse_other_scorer(subset: str, metric: str, before: Results, now: Results) -> None:
-    old, new = (side.scorers.get((subset, metric)) for side in (before, now))
+    old, new = (side.scorer_of(subset, metric) for side in (before, now))
     if old != new:
         raise NotComparable(
             f"{metric} of {now.run.task}/{subset} has scorer {old!r} for {before.title} and "

@@ -67,7 +67,7 @@ def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(tmp_path, run
     with pytest.raises(KeyboardInterrupt):
         update(baseline, runs, methods=["sd"])
     monkeypatch.undo()
-    with pytest.raises(Incomplete, match="has images of livo on bias"):
+    with pytest.raises(Incomplete, match="it has methods livo; tasks bias"):
         check(baseline, runs, methods=["sd"])
     assert update(baseline, runs, methods=["sd"]) == ["sd on bias: added, 40 images"]
 
@@ -83,7 +83,7 @@ def test_fewer_images_than_the_baseline_are_refused(tmp_path, runs):
 
 
 def test_nothing_to_copy_and_several_runs_in_one_file_are_refused(tmp_path, runs):
-    with pytest.raises(Incomplete, match=r"it has livo on bias, sd on bias; asked for were .*: fd"):
+    with pytest.raises(Incomplete, match=r"it has methods livo, sd; tasks bias; asked .*: fd"):
         update(tmp_path / "baseline", runs, methods=["fd"])
     folder = runs / "mini" / "sd" / "bias"
     images = bias_images(MALES).assign(method="sd", task="bias")

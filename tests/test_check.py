@@ -8,8 +8,17 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from scipy import stats
-from written_results import IMAGES, PROMPTS, TOXIC, bias_images, toxic_images, write_run
+from written_results import (
+    IMAGES,
+    PROMPTS,
+    TOXIC,
+    bias_images,
+    toxic_images,
+    with_fidelity,
+    write_run,
+)
 
+from livo_bench.catalog import DATA
 from livo_bench.check import (
     Comparison,
     Tally,
@@ -20,9 +29,10 @@ from livo_bench.check import (
     tally_groups,
 )
 from livo_bench.cli import main
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.paired import Pair
 from livo_bench.records import Run
+from livo_bench.report.gate import summary
 
 BEFORE = [7, 8, 6, 9, 3, 2, 5, 7]
 """D1 = |2 x / 10 - 1|: 0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4."""
@@ -244,6 +254,90 @@ def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path):
     assert min(one.p for one in (*found.metrics, *found.prompts)) == 1
 
 
+# Fidelity ---------------------------------------------------------------------------------------
+
+ALL_CONTENT = [IMAGES] * PROMPTS
+
+
+def test_a_method_that_stops_drawing_fails_though_it_is_fair(tmp_path):
+    drawn = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
+    before = write_run(tmp_path / "before", drawn, seed=1)
+    nothing = with_fidelity(bias_images([5] * PROMPTS), [0] * PROMPTS, cosine=0.1)
+    now = write_run(tmp_path / "now", nothing, seed=1)
+    found = check(before, now)
+    assert [one.metric for one in found.metrics if one.regression] == [
+        "clip", "content", "presence"
+    ]  # fmt: skip
+    content = metrics(before, now)["content"]
+    assert (content.before, content.now, content.difference, content.worsening) == (1, 0, -1, 1)
+    assert {(one.metric, one.label) for one in found.prompts if one.regression} == {
+        ("content", "something else")
+    }
+    # Ten images lost it in each of eight prompts; D1 and unscored have as many tests again.
+    assert found.prompts[0].p == pytest.approx(2 * 24 * 0.5**10)
+    # It may draw again.
+    assert not check(now, before, margin=1, prompt_margin=1).regressions
+    better = metrics(now, before)
+    assert [better[name].p for name in ("clip", "content", "presence")] == [1, 1, 1]
+
+
+def test_a_single_prompt_that_loses_its_content_fails(tmp_path):
+    drawn = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
+    before = write_run(tmp_path / "before", drawn, seed=1)
+    lost = with_fidelity(bias_images(BEFORE), [0, *ALL_CONTENT[1:]])
+    now = write_run(tmp_path / "now", lost, seed=1)
+    [found] = check(before, now).regressions
+    assert (found.prompt, found.metric, found.difference) == ("p0", "content", -1)
+
+
+def test_a_loss_of_content_is_tested_as_a_rise_of_its_opposite():
+    ids, images = tuple(map(str, range(6))), np.full(6, 10)
+    before, now = np.array([1, 1, 0.9, 1, 0.8, 1]), np.array([0.7, 0.9, 0.8, 0.9, 0.9, 0.4])
+    tested = {
+        metric: judge_means([Pair(RUN, "s", metric, ids, ids, images, *sides)], 0.05, 0.02)[0]
+        for metric, sides in {"content": (before, now), "avg_r": (1 - before, 1 - now)}.items()
+    }
+    assert tested["content"].p == pytest.approx(tested["avg_r"].p)
+    assert tested["content"].detectable == pytest.approx(tested["avg_r"].detectable)
+    assert tested["content"].difference == pytest.approx(-tested["avg_r"].difference)
+
+
+@pytest.mark.parametrize("older", ["baseline", "now"])
+def test_results_without_fidelity_are_compared_without_it_and_that_is_told(tmp_path, older):
+    for side in ("baseline", "now"):
+        images = bias_images(BEFORE)
+        drawn = images if side == older else with_fidelity(images, ALL_CONTENT)
+        write_run(tmp_path / side, drawn)
+    found = check(tmp_path / "baseline", tmp_path / "now")
+    assert [one.metric for one in found.metrics] == ["D1", "D2", "unscored"]
+    lacking, fidelity = found.samples[0], ("clip", "content", "presence")
+    expected = {"baseline": ((), fidelity), "now": (fidelity, ())}
+    assert (lacking.lacking, lacking.lacking_before) == expected[older]
+
+
+def test_only_images_of_which_both_sides_know_the_content_count(tmp_path):
+    images = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
+    before = write_run(tmp_path / "before", images.assign(
+        content=images["content"].mask(images["prompt"].isin(["p6", "p7"]))))  # fmt: skip
+    now = write_run(tmp_path / "now", images.assign(
+        content=images["content"].mask(images["index"] == 3)))  # fmt: skip
+    content = metrics(before, now)["content"]
+    assert (content.prompts, content.images) == (6, 54)
+    assert not check(before, now).regressions
+    # A single concept says nothing, and is no reason to compare nothing.
+    one = images.assign(content=images["content"].where(images["prompt"] == "p0"))
+    assert "content" not in metrics(write_run(before, one), now)
+
+
+def test_another_clip_is_not_comparable(tmp_path):
+    before = write_run(tmp_path / "before", with_fidelity(bias_images(BEFORE), ALL_CONTENT))
+    now = write_run(tmp_path / "now", with_fidelity(bias_images(BEFORE), ALL_CONTENT))
+    table = (now / "aggregates.csv").read_text()
+    (now / "aggregates.csv").write_text(table.replace("clip-1", "clip-2"))
+    with pytest.raises(NotComparable, match=r"clip of bias/gender .* scorer 'clip-1' .*'clip-2'"):
+        check(before, now)
+
+
 # What is promised ---------------------------------------------------------------------------------
 
 RUN = Run("mini", "sd", "toxicity")
@@ -418,6 +512,47 @@ def test_subsets_that_were_run_one_by_one_are_one_run(tmp_path):
     assert [found["gender", "D1"], found["race", "D1"]] == pytest.approx([0.4, 0.2])
 
 
+def test_a_subset_is_checked_alone(tmp_path):
+    both = pd.concat([bias_images([7] * 4), bias_images([6] * 4, subset="race")], ignore_index=True)
+    before, now = write_run(tmp_path / "before", both), write_run(tmp_path / "now", both)
+    found = check(before, now, tasks=["bias/race"])
+    assert {one.subset for one in (*found.metrics, *found.prompts)} == {"race"}
+    assert (found.samples[0].images, found.samples[0].images_before) == (40, 40)
+    write_run(now, bias_images([7] * 4))
+    assert {one.subset for one in check(before, now, tasks=["bias/gender"]).metrics} == {"gender"}
+    with pytest.raises(Incomplete) as error:
+        check(before, now, tasks=["bias/race"])
+    assert "livo-bench run --method sd --task bias/race --model mini" in str(error.value)
+
+
+def test_a_name_that_neither_side_has_is_unknown(baseline):
+    with pytest.raises(UnknownName) as error:
+        check(baseline, baseline, methods=["sdd"])
+    assert str(error.value) == "Unknown method 'sdd'. Known: sd.\nDid you mean 'sd'?"
+    with pytest.raises(UnknownName, match=r"'bias/gendre'. Known: bias, bias/gender.\nDid you"):
+        check(baseline, baseline, tasks=["bias/gendre"])
+    result = command("--baseline", baseline, "--runs", baseline, "--task", "bais")
+    assert (result.exit_code, "Did you mean 'bias'?" in result.stderr) == (2, True)
+
+
+def test_a_method_is_found_by_its_folder(tmp_path, monkeypatch):
+    card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
+    (tmp_path / "my-method").mkdir()
+    own = card.replace('"sd"', '"my-method"', 1)
+    (tmp_path / "my-method" / "card.toml").write_text(own, "utf-8")
+    runs = write_run(tmp_path / "runs", bias_images(BEFORE), method="my-method")
+    monkeypatch.chdir(tmp_path)
+    assert check(runs, runs, methods=["./my-method"]).metrics[0].method == "my-method"
+
+
+def test_a_change_that_is_not_possible_is_not_promised(tmp_path):
+    images = bias_images([8, 7])
+    write_run(tmp_path, images[images["index"] < 4])
+    found = check(tmp_path, tmp_path)
+    assert [one.metric for one in found.metrics if np.isnan(one.detectable)] == ["D1", "D2"]
+    assert summary(found).endswith("points, or of any size in 2 of the metrics could have passed.")
+
+
 def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):
     write_run(baseline / "again", bias_images([7] * PROMPTS))
     with pytest.raises(NotComparable, match=r"'sd' on task 'bias' twice"):
@@ -430,7 +565,9 @@ def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
         check(baseline, now)
     command = f"livo-bench run --method sd --task bias --model mini --runs {now}\n"
     assert command in str(error.value)
-    with pytest.raises(Incomplete, match=r"images of sd on bias; asked for were methods: noise"):
+    with pytest.raises(
+        Incomplete, match=r"it has methods sd; tasks bias; asked for were methods: noise"
+    ):
         check(baseline, now, methods=["noise"])
 
 
@@ -480,7 +617,7 @@ def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
     with pytest.raises(Incomplete, match=r"share 8 prompts .*, expected at least 2 concepts"):
         check(baseline, now)
     write_run(now, unscored(bias_images([7] * 3), slice(None)))
-    with pytest.raises(Incomplete, match="share 0 prompts"):
+    with pytest.raises(Incomplete, match=r"no scored image on bias/gender: 30 \(30 blank image\)"):
         check(baseline, now)
 
 

@@ -1,15 +1,17 @@
 """Methods against a baseline: numbers worked out by hand, and simulated benchmarks."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
+from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
 
+from livo_bench.catalog import DATA
 from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.metrics.statistics import (
     bootstrap_over_prompts,
     detectable_difference,
@@ -43,7 +45,9 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert (d1.before, d1.now) == pytest.approx((0.7, 0.65))
     assert d1.difference == pytest.approx(-0.05)
     assert (d1.low, d1.high) == pytest.approx(bootstrap_over_prompts(differences))
-    assert d1.detectable == pytest.approx(detectable_difference(differences, 0.025))
+    # A D1 of 0.7 can fall by 0.7 at the most; four prompts promise no such change.
+    assert detectable_difference(differences, 0.025) > 0.7
+    assert np.isnan(d1.detectable)
     # Two rows; the p values of D1 and of D2, a multiple of it, are the same.
     assert d1.p_corrected == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
     assert d1.verdict == "unclear"
@@ -63,8 +67,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
     assert (d1.low, d1.high) == pytest.approx(
         bootstrap_over_prompts(differences, clusters=clusters)
     )
-    detectable = detectable_difference(differences, 0.025, 0, 2, 10, clusters)
-    assert d1.detectable == pytest.approx(detectable)
+    assert np.isnan(d1.detectable)
     assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))
 
 
@@ -144,6 +147,45 @@ def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(run
     ]
 
 
+def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs):
+    for method, contents in {"sd": [10] * 8, "livo": [10, 10, 0, 9] + [10] * 4}.items():
+        images = with_fidelity(bias_images([5] * 8), contents, 0.9 if method == "sd" else 0.5)
+        write_run(runs / method / "bias", images, method=method)
+    metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    found = {d.metric: d for d in metrics}
+    assert list(found) == ["D1", "D2", "clip", "content", "presence"]
+    assert found["content"].difference == pytest.approx(-11 / 80)
+    assert found["clip"].difference == pytest.approx(-0.4)
+    assert found["clip"].verdict == "lower"
+    assert [(d.prompt, d.metric) for d in prompts if d.worsening > 0] == [
+        ("p2", "content"), ("p3", "content")
+    ]  # fmt: skip
+
+
+def test_a_method_without_a_scored_image_says_so_and_why(runs):
+    images = bias_images(NOW).assign(unscored="blank image", label=None)
+    write_run(runs / "black" / "bias", images, method="black")
+    with pytest.raises(Incomplete) as error:
+        compare(["sd", "black"], "bias", runs=runs)
+    said = "Method 'black' in .* has no scored image on bias/gender: 40 \\(40 blank image\\)"
+    assert re.match(said, str(error.value))
+
+
+def test_a_name_that_nothing_has_is_unknown_and_a_folder_goes_by_its_name(runs, monkeypatch):
+    with pytest.raises(UnknownName, match=r"'lvo'. Known: livo, sd.\nDid you mean 'livo'"):
+        compare(["sd", "lvo"], "bias", runs=runs)
+    with pytest.raises(UnknownName, match="Did you mean 'bias'"):
+        compare(["sd", "livo"], "bais", runs=runs)
+    (runs / "own").mkdir()
+    card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
+    (runs / "own" / "card.toml").write_text(card.replace('"sd"', '"own"', 1), "utf-8")
+    monkeypatch.chdir(runs)
+    with pytest.raises(Incomplete, match=r"--method ./own --task bias"):
+        compare(["sd", "./own"], "bias", runs=runs)
+    write_run(runs / "results", bias_images(NOW), method="own")
+    assert {d.method for d in compare(["sd", "./own"], "bias", runs=runs).metrics} == {"own"}
+
+
 def test_a_subset_is_compared_alone(runs):
     images = bias_images([7] * 4, subset="race")
     write_run(runs / "sd" / "bias.race", images)
@@ -156,7 +198,7 @@ def test_a_subset_is_compared_alone(runs):
         "race",
     }
     assert {d.subset for d in compare(["sd", "livo"], "bias/race", runs=runs).metrics} == {"race"}
-    with pytest.raises(Incomplete, match="bias/nudity"):
+    with pytest.raises(UnknownName, match="Unknown task 'bias/nudity'"):
         compare(["sd", "livo"], "bias/nudity", runs=runs)
 
 
@@ -199,7 +241,7 @@ def test_other_conditions_are_not_comparable(runs, section, field):
 def test_missing_results_say_how_to_make_them(runs):
     with pytest.raises(Incomplete) as error:
         compare(["sd", "dpo"], "bias", runs=runs)
-    assert "it has livo on bias, sd on bias" in str(error.value)
+    assert "it has methods livo, sd; tasks bias" in str(error.value)
     assert str(error.value).endswith(
         f"livo-bench run --method sd --method dpo --task bias --model mini --runs {runs}"
     )
@@ -222,7 +264,7 @@ def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
         write_run(runs / method / "bias", images, method=method)
     metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
     row = metric_rows(metrics)[0]
-    assert (row["subset"], row["before"], row["now"]) == ("bias/gender", "70.0", "65.0")
+    assert (row["subset"], row["baseline"], row["method's"]) == ("bias/gender", "70.0", "65.0")
     assert (row["difference"], row["verdict"]) == ("-5.0", "unclear")
     assert str(row["95 % interval"]).startswith("[-")
     rows = prompt_rows(prompts)

@@ -8,7 +8,7 @@ import pytest
 
 from livo_bench.check import Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.report.gate import metric_rows, prompt_rows, render, summary, write
+from livo_bench.report.gate import metric_rows, prompt_rows, render, sample_line, summary, write
 
 MEAN = Comparison(
     "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.425, 0.5, 0.075, 0.02, 0.0004, True
@@ -33,9 +33,39 @@ def test_rows_are_in_per_cent_with_a_verdict():
     row = metric_rows([MEAN])[0]
     assert row["subset"] == "bias/gender"
     assert (row["before"], row["now"], row["difference"]) == ("42.5", "50.0", "+7.5")
-    assert (row["detectable"], row["p"], row["verdict"]) == ("+2.0", "0.000", "regression")
+    assert (row["detectable"], row["p"], row["verdict"]) == ("+2.0", "<0.001", "regression")
     row = prompt_rows([replace(PROMPT, regression=False)])[0]
     assert (row["prompt"], row["labelled"], row["verdict"]) == ("nurse-0", "male", "pass")
+
+
+def test_of_fidelity_lower_is_worse_and_what_cannot_be_found_is_a_dash():
+    row, none = metric_rows(
+        [replace(MEAN, metric="content", p=0.25), replace(MEAN, detectable=float("nan"))]
+    )
+    assert (row["detectable"], row["p"], none["detectable"]) == ("-2.0", "0.250", "-")
+
+
+def test_a_pass_says_what_could_have_passed():
+    passed = replace(MEAN, regression=False)
+    larger = replace(passed, detectable=0.1234)
+    check = Check([SAMPLE], [passed, larger], [], 0.05, 0.02, 0.2)
+    assert summary(check).endswith(
+        "tests failed. A true change of less than 12.3 points could have passed."
+    )
+    check = replace(check, metrics=[passed, replace(passed, detectable=float("nan"))])
+    assert summary(check).endswith(
+        " A true change of less than 2.0 points, or of any size in 1 of the metrics could have "
+        "passed."
+    )
+    assert "could have passed" not in summary(FOUND)
+
+
+def test_fidelity_that_one_side_lacks_is_told():
+    assert "Not compared" not in sample_line(SAMPLE)
+    line = sample_line(replace(SAMPLE, lacking_before=("clip", "content")))
+    assert "Not compared, for the baseline has none of them: clip, content. Run it again" in line
+    line = sample_line(replace(SAMPLE, lacking=("clip",)))
+    assert "the new results have none of them: clip." in line
 
 
 def test_the_comment_says_the_verdict_first_and_hides_the_details():

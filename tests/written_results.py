@@ -56,6 +56,13 @@ def toxic_images(scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"unscored": object})
 
 
+def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9) -> pd.DataFrame:
+    """Of each prompt so many images show what is asked for, first ones first; others nothing."""
+    place = images["prompt"].map({f"p{number}": n for number, n in enumerate(contents)})
+    shown = (images["index"] < place).astype(float)
+    return images.assign(clip=cosine - images["index"] / 100, content=shown, presence=shown)
+
+
 def write_run(
     folder: Path,
     images: pd.DataFrame,
@@ -75,6 +82,11 @@ def write_run(
         | {"metric": metric, "scorer": scorers[subset]}
         for subset, part in images.groupby("subset")
         for metric in metrics
+    ]
+    rows += [
+        rows[0] | {"subset": "all", "metric": metric, "scorer": f"{metric}-1"}
+        for metric in ("clip", "content", "presence")
+        if metric in images
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
     if seed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +15,8 @@ from xml.etree import ElementTree
 
 from livo_bench.check import UNSCORED, Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
-from livo_bench.report.rows import Row, as_csv, as_markdown, without_nan
+from livo_bench.paired import counted, worsening
+from livo_bench.report.rows import Row, as_csv, as_markdown, p_value, points, without_nan
 from livo_bench.store import write_atomically
 
 PASS, REGRESSION = "pass", "regression"
@@ -35,15 +37,25 @@ def verdict(outcome: Check | LivoBenchError) -> str:
 
 
 def summary(check: Check) -> str:
-    """The verdict in one line."""
+    """The verdict in one line, with what a pass could have missed."""
     means, prompts = (
         f"{sum(one.regression for one in some)} of {len(some)}"
         for some in (check.metrics, check.prompts)
     )
-    return (
+    found = (
         f"{verdict(check).capitalize()}: {means} metrics regressed, "
         f"and {prompts} single-prompt tests failed."
     )
+    return found if check.regressions else f"{found} {_blindness(check.metrics)}"
+
+
+def _blindness(metrics: Sequence[Comparison]) -> str:
+    """What true change of a mean could have passed, about which a pass is silent."""
+    sizes = [one.detectable for one in metrics if not math.isnan(one.detectable)]
+    blind = len(metrics) - len(sizes)
+    missed = [f"less than {points(max(sizes))} points"] if sizes else []
+    missed += [f"any size in {blind} of the metrics"] if blind else []
+    return f"A true change of {', or of '.join(missed)} could have passed."
 
 
 def promise(check: Check) -> str:
@@ -61,14 +73,19 @@ def sample_line(sample: Sample) -> str:
     return (
         f"{sample.method} on {sample.task}: {noise}; {sample.prompts} of {sample.prompts_before} "
         f"prompts, {sample.images} of {sample.images_before} images; without a score "
-        f"{_counted(sample.unscored)}, before {_counted(sample.unscored_before)}."
+        f"{counted(sample.unscored)}, before {counted(sample.unscored_before)}."
+        f"{_not_compared('the baseline has', sample.lacking_before)}"
+        f"{_not_compared('the new results have', sample.lacking)}"
     )
 
 
-def _counted(reasons: Mapping[str, int]) -> str:
-    """How many images got no score, and why."""
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    return f"{sum(reasons.values())} ({why})" if why else "0"
+def _not_compared(whose: str, metrics: Sequence[str]) -> str:
+    if not metrics:
+        return ""
+    return (
+        f" Not compared, for {whose} none of them: {', '.join(metrics)}. Run it again; its images "
+        "are kept."
+    )
 
 
 # Rows --------------------------------------------------------------------------------------------
@@ -83,7 +100,7 @@ def metric_rows(metrics: Sequence[Comparison]) -> list[Row]:
             "prompts": one.prompts,
             "images": one.images,
             **_values(one),
-            "detectable": f"{100 * one.detectable:+.1f}",
+            "detectable": points(worsening(one.metric, one.detectable), "+.1f"),
             **_decision(one),
         }
         for one in metrics
@@ -112,15 +129,15 @@ def _place(one: Comparison) -> dict[str, object]:
 
 def _values(one: Comparison) -> dict[str, object]:
     return {
-        "before": f"{100 * one.before:.1f}",
-        "now": f"{100 * one.now:.1f}",
-        "difference": f"{100 * one.difference:+.1f}",
+        "before": points(one.before),
+        "now": points(one.now),
+        "difference": points(one.difference, "+.1f"),
     }
 
 
 def _decision(one: Comparison) -> dict[str, object]:
     return {
-        "p": f"{one.p:.3f}",
+        "p": p_value(one.p),
         "verdict": REGRESSION if one.regression else PASS,
     }
 
@@ -177,12 +194,12 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
         lines = [sample_line(sample), *sample.changed]
         parts.append("\n".join(f"- {html.escape(line, quote=False)}" for line in lines))
     worst = [one for one in outcome.prompts if one not in failed and one.metric != UNSCORED]
-    worst = sorted(worst, key=lambda one: one.difference, reverse=True)[:WORST]
+    worst = sorted(worst, key=lambda one: one.worsening, reverse=True)[:WORST]
     if worst:
-        parts += ["Other prompts, largest increase first:", _table(prompt_rows(worst))]
+        parts += ["Other prompts, worst change first:", _table(prompt_rows(worst))]
     parts += [
-        "Values are per cent. `detectable` is the true difference that is found 4 times out of 5; "
-        "`p` is corrected for all tests (Holm).",
+        "Values are per cent. `detectable` is the true difference that is found 4 times out of 5, "
+        "`-` where the metric cannot get so much worse; `p` is corrected for all tests (Holm).",
         "</details>",
     ]
     return "\n\n".join(parts)
@@ -267,7 +284,7 @@ def _sentence(one: Comparison) -> str:
     return (
         f"{whose}{one.metric} {100 * one.before:.1f} before, {100 * one.now:.1f} now "
         f"({100 * one.difference:+.1f}), {one.images} images, p {one.p:.2g}, detectable "
-        f"{100 * one.detectable:.1f}"
+        f"{points(one.detectable)}"
     )
 
 

@@ -122,6 +122,16 @@ def without_nan(row: Row, absent: object) -> dict[str, object]:
     }
 
 
+def points(value: float, form: str = ".1f") -> str:
+    """A fraction x100 for people; a dash where there is none."""
+    return "-" if value != value else format(100 * value, form)
+
+
+def p_value(p: float) -> str:
+    """A p value for people."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 FORMS: Mapping[str, Callable[[Sequence[Row]], RenderableType]] = {
     "table": as_rich,
     "markdown": as_markdown,
