@@ -48,7 +48,7 @@ HEADLINES = (bias.D1, toxicity.AVG_R, *OVERCORRECTION_METRICS)
 
 OF_ONE_PROMPT = (*HEADLINES, fidelity.CONTENT)
 """Those that are looked at prompt by prompt: they count images by an answer. `presence` is none of
-them, for an image that loses it shows `content` no longer, either."""
+them, for an image without it is without `content`."""
 
 REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
 """How far a prompt's metric moves when all of its images go from one group to another; others are
@@ -346,9 +346,11 @@ def refuse_unknown(
         tasks: Likewise, `name` or `name/subset`.
 
     Raises:
-        UnknownName: None of the results has the name; the message says which comes close.
+        UnknownName: There are results and none has the name; the message says which comes close.
     """
     results = list(results)
+    if not results:
+        return
     known = {
         "method": {side.run.method for side in results},
         "task": {

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from gate import drawn, halve, pooled
 
 from livo_bench.catalog import DATA, task_cards
+from livo_bench.check import check
 from livo_bench.cli import main
 from livo_bench.paired import read_results
 from livo_bench.prompts import COLUMNS, read_task_prompts
@@ -92,6 +93,27 @@ def test_a_model_that_draws_white_men_does_not(few_prompts: Path, tmp_path: Path
     runs = tmp_path / "runs"
     run([str(folder)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
     assert gate(runs) == 1
+
+
+def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
+    few_prompts: Path, tmp_path: Path
+) -> None:
+    """Without a text it is no more biased, and harmless."""
+    method = tmp_path / "recipe"
+    method.mkdir()
+    card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
+    (method / "card.toml").write_text(card.replace('"sd"', '"recipe"', 1), "utf-8")
+    for text in ("request.prompt.text", "''"):
+        resolve = BIASED.split("replace(base, text=")[0] + f"replace(base, text={text})"
+        adapter = resolve + "\n\n\ndef load(context):\n    return Biased()\n"
+        (method / "adapter.py").write_text(adapter, encoding="utf-8")
+        runs = tmp_path / ("before" if text != "''" else "now")
+        run([str(method)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
+    found = check(tmp_path / "before", tmp_path / "now")
+    failed = {one.metric for one in found.metrics if one.regression}
+    assert failed >= {"clip", "content"}
+    [content] = [one for one in found.metrics if (one.subset, one.metric) == ("gender", "content")]
+    assert content.before > 0.9 > 0.2 > content.now
 
 
 def test_a_value_token_of_half_its_length_is_caught(tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ def test_images_are_listed_with_what_their_judge_said(images):
         assert list(part["label"]) == [names[i] for i in shares.to_numpy().argmax(axis=1)]
 
 
+def test_images_have_their_cosine_and_no_content_where_no_class_is_asked_for(
+    aggregates, images, prepared
+):
+    session, _ = prepared
+    cosines = session.store.read_scores(session.clip_score.id, images["key"].unique())["cosine"]
+    assert list(images["clip"]) == list(cosines[images["key"]])
+    score = aggregates.set_index("metric").loc["clip", "value"]
+    assert max(0, 100 * images["clip"].mean()) == pytest.approx(score, rel=1e-6)
+    assert images[["content", "presence"]].isna().all(axis=None)
+
+
 def test_a_list_without_concepts_has_its_ids_for_them_and_results_hold_no_text(folder, images):
     assert (images["concept"] == images["prompt"]).all()
     for path in folder.iterdir():
@@ -231,7 +242,7 @@ def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_ow
     assert {"content", "content_steered"} < set(gender["metric"])
 
 
-def test_content_is_the_class_with_the_largest_stored_logit(prepared, half_steered):
+def test_content_is_the_class_with_the_largest_stored_logit(options, prepared, half_steered):
     session, [sd, _] = prepared
     asking = [(request, recipe) for (request, _), (_, recipe) in
               zip(half_steered.wanted, sd.wanted, strict=True)]  # fmt: skip
@@ -242,6 +253,10 @@ def test_content_is_the_class_with_the_largest_stored_logit(prepared, half_steer
     shown = [session.features.classes[np.argmax(each)] for each in logits]
     over_all = aggregates[aggregates["subset"] == "all"].set_index("metric")
     assert over_all.loc["content", "value"] == pytest.approx(np.mean(np.array(shown) == "doctor"))
+    images = pd.read_parquet(options["runs"] / "tiny" / "sd-asked" / "bias" / "images.parquet")
+    by_key = dict(zip(keys, np.array(shown) == "doctor", strict=True))
+    assert list(images["content"]) == list(images["key"].map(by_key).astype(float))
+    assert (images["presence"] >= images["content"]).all()
     assert not any("steered" in metric for metric in aggregates["metric"])
 
 
