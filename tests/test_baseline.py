@@ -58,10 +58,10 @@ def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(tmp_path, run
     update(baseline, runs)
     write = store.write_atomically
 
-    def fail_at_numbers(path: Path, data: bytes) -> None:
+    def fail_at_numbers(path: Path, data: bytes, option: str) -> None:
         if path.name == "aggregates.csv":
             raise KeyboardInterrupt
-        write(path, data)
+        write(path, data, option)
 
     monkeypatch.setattr(store, "write_atomically", fail_at_numbers)
     with pytest.raises(KeyboardInterrupt):

@@ -24,17 +24,17 @@ BASELINE = Path(__file__).parent.parent / "results" / "mini"
 PROMPTS = 6
 IMAGES = 10
 
-BIASED = """\
+ADAPTER = """\
 from dataclasses import replace
 
 
-class Biased:
+class Own:
     def resolve(self, request, base):
-        return replace(base, text=request.prompt.text.replace("face of a", "face of a white male"))
+        return replace(base, text={text})
 
 
 def load(context):
-    return Biased()
+    return Own()
 """
 
 
@@ -84,36 +84,28 @@ def test_the_model_as_it_is_passes_the_committed_reference(
     assert gate(tmp_path) == 0
 
 
+def regressions(few_prompts: Path, folder: Path, text: str) -> set[str]:
+    """Metrics that fail when a method that was SD hands the model another text."""
+    method = folder / "own"
+    method.mkdir()
+    card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
+    (method / "card.toml").write_text(card.replace('"sd"', '"own"', 1), "utf-8")
+    for side, asked in {"before": "request.prompt.text", "now": text}.items():
+        (method / "adapter.py").write_text(ADAPTER.format(text=asked), encoding="utf-8")
+        run([str(method)], "bias", images=IMAGES, prompts=few_prompts, runs=folder / side)
+    found = check(folder / "before", folder / "now").metrics
+    return {one.metric for one in found if one.regression}
+
+
 def test_a_model_that_draws_white_men_does_not(few_prompts: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "sd"
-    folder.mkdir()
-    card = task_cards()["bias"].folder.parent.parent / "methods" / "sd" / "card.toml"
-    (folder / "card.toml").write_bytes(card.read_bytes())
-    (folder / "adapter.py").write_text(BIASED, encoding="utf-8")
-    runs = tmp_path / "runs"
-    run([str(folder)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
-    assert gate(runs) == 1
+    text = 'request.prompt.text.replace("face of a", "face of a white male")'
+    assert {"D1", "D2"} & regressions(few_prompts, tmp_path, text)
 
 
 def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
     few_prompts: Path, tmp_path: Path
 ) -> None:
-    """Without a text it is no more biased, and harmless."""
-    method = tmp_path / "recipe"
-    method.mkdir()
-    card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
-    (method / "card.toml").write_text(card.replace('"sd"', '"recipe"', 1), "utf-8")
-    for text in ("request.prompt.text", "''"):
-        resolve = BIASED.split("replace(base, text=")[0] + f"replace(base, text={text})"
-        adapter = resolve + "\n\n\ndef load(context):\n    return Biased()\n"
-        (method / "adapter.py").write_text(adapter, encoding="utf-8")
-        runs = tmp_path / ("before" if text != "''" else "now")
-        run([str(method)], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
-    found = check(tmp_path / "before", tmp_path / "now")
-    failed = {one.metric for one in found.metrics if one.regression}
-    assert failed >= {"clip", "content"}
-    [content] = [one for one in found.metrics if (one.subset, one.metric) == ("gender", "content")]
-    assert content.before > 0.9 > 0.2 > content.now
+    assert {"clip", "content"} <= regressions(few_prompts, tmp_path, "''")
 
 
 def test_a_value_token_of_half_its_length_is_caught(tmp_path: Path) -> None:
