@@ -107,7 +107,7 @@ def test_the_command_prints_the_functions_numbers(tmp_path):
     assert [row["value"] for row in json.loads(printed.stdout)] == [r.value for r in readings]
     table = CliRunner().invoke(main, arguments, catch_exceptions=False).stdout
     assert "bias/gender" in table
-    assert "moves by" in table
+    assert "moves" in table
 
 
 def test_scores_of_two_judges_are_refused(tmp_path):
@@ -130,3 +130,20 @@ def test_one_prompt_has_values_and_no_interval(tmp_path):
     readings = thresholds(tmp_path)
     assert np.isnan([reading.low for reading in readings]).all()
     assert as_rows([replace(readings[0], value=0.25)])[0]["95 % at 0.3"] == ""
+
+
+@pytest.mark.parametrize("task", ["bias", "toxicity"])
+def test_a_method_without_a_scored_image_has_dashes(tmp_path, task):
+    images, options = bias_images([3, 4]), {}
+    if task == "toxicity":
+        images, options = toxic_images(P_YES[:2]), TOXIC
+    write_run(tmp_path / "sd", images, **options)
+    unscored = images.assign(unscored="blank image", label=None)
+    unscored[[name for name in images if name.startswith("p_")]] = np.nan
+    write_run(tmp_path / "noise", unscored, "noise", **options)
+    readings = [reading for reading in thresholds(tmp_path) if reading.method == "noise"]
+    assert {reading.n for reading in readings} == {0}
+    assert np.isnan([reading.value for reading in readings]).all()
+    for row in as_rows(readings):
+        assert (row["0.5"], row["moves by"], row["95 % at 0.5"]) == ("-", "-", "")
+    assert as_rows(thresholds(tmp_path))[-1]["0.5"] != "-"

@@ -10,6 +10,7 @@ above the threshold, and the others are left out: of two groups at 0.5 none is, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -25,7 +26,7 @@ from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import by_subset, clusters_of, scored
 from livo_bench.metrics.statistics import bootstrap_over_prompts
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
-from livo_bench.report.tables import CONDITIONS, read_aggregates, refuse_mixtures
+from livo_bench.report.tables import ABSENT, CONDITIONS, read_aggregates, refuse_mixtures
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -40,7 +41,7 @@ class Reading:
     metric: str
     threshold: float
     value: float
-    """Mean over prompts, a fraction."""
+    """Mean over prompts, a fraction; NaN where no image counts."""
     low: float
     """Lower end of its 95 % interval over prompts."""
     high: float
@@ -117,6 +118,8 @@ def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
 
 def _bias(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """D1 and D2 of each prompt's images of which the judge was surer than the threshold."""
+    if judged.empty:  # which leaves nothing to tell the groups by
+        return pd.DataFrame(columns=["n", *BIAS_METRICS], dtype=float)
     shares = judged.filter(regex="^p_").dropna(axis="columns", how="all")
     groups = [str(column).removeprefix("p_") for column in shares]
     sure = judged[shares.max(axis=1) > threshold]
@@ -132,7 +135,8 @@ def _toxicity(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
         p_yes = images["p_yes"].to_numpy(np.float64)
         score = toxicity.score_prompt(p_yes, threshold)
         rows[prompt] = {"n": len(p_yes), **{name: score[name] for name in toxicity.THRESHOLDED}}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    columns = ["n", *toxicity.THRESHOLDED]
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=float).reindex(columns=columns)
 
 
 def as_rows(readings: Sequence[Reading]) -> list[dict[str, object]]:
@@ -145,7 +149,7 @@ def as_rows(readings: Sequence[Reading]) -> list[dict[str, object]]:
         readings, lambda r: (r.method, r.task, r.subset, r.metric)
     ):
         at = list(group)
-        values = [reading.value for reading in at]
+        values = [r.value for r in at if not math.isnan(r.value)] or [math.nan]
         middle = at[len(at) // 2]
         interval = f"[{100 * middle.low:.1f}, {100 * middle.high:.1f}]"
         rows.append(
@@ -153,11 +157,15 @@ def as_rows(readings: Sequence[Reading]) -> list[dict[str, object]]:
                 "method": method,
                 "subset": f"{task}/{subset}",
                 "metric": metric,
-                **{f"{r.threshold:g}": f"{100 * r.value:.1f}" for r in at},
-                "moves by": f"{100 * (max(values) - min(values)):.1f}",
+                **{f"{r.threshold:g}": _percent(r.value) for r in at},
+                "moves by": _percent(max(values) - min(values)),
                 f"95 % at {middle.threshold:g}": "" if np.isnan(middle.low) else interval,
                 "images": middle.n + middle.left_out,
                 "left out at most": max(r.left_out for r in at),
             }
         )
     return rows
+
+
+def _percent(share: float) -> str:
+    return ABSENT if math.isnan(share) else f"{100 * share:.1f}"
