@@ -10,7 +10,9 @@ import pandas as pd
 from livo_bench.errors import BadInput
 
 
-def read_csv(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: Sequence[str], remedy: str, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read a file and see that it has the columns it should have, in their order.
 
     Empty cells and `nan` are missing values; whatever else pandas takes for missing is text.
@@ -19,11 +21,13 @@ def read_csv(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
         path: Of the file.
         columns: All of them.
         remedy: What the messages end with: a sentence on how to make the file again.
+        numbers: Those of the columns that hold numbers, some of which may be missing.
 
     Raises:
-        BadInput: It cannot be read, or has other columns.
+        BadInput: It cannot be read, is cut off, or has other columns or texts for numbers.
     """
     try:
+        cut = not path.read_bytes().endswith(b"\n")
         rows = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
     except (OSError, ValueError) as error:
         raise BadInput(f"Cannot read {path}: {error}. {remedy}") from error
@@ -32,4 +36,16 @@ def read_csv(path: Path, columns: Sequence[str], remedy: str) -> pd.DataFrame:
             f"{path} has the columns {', '.join(rows.columns)}; expected {', '.join(columns)}. "
             f"{remedy}"
         )
+    if cut:
+        raise BadInput(
+            f"{path} ends within a line; expected a line feed, so it was cut off. {remedy}"
+        )
+    for name in numbers:
+        wrong = pd.to_numeric(rows[name], errors="coerce").isna() & rows[name].notna()
+        if wrong.any():
+            line = int(wrong.to_numpy().argmax())
+            raise BadInput(
+                f"{path} has {rows[name].iloc[line]!r} for {name} in line {line + 2}; expected a "
+                f"number. {remedy}"
+            )
     return rows

@@ -23,6 +23,8 @@ def test_empty_cells_and_nan_are_missing_and_other_words_are_text(tmp_path: Path
         (b"name,value\n1,2,3,4\n1,2\n1,2,3,4,5\n", "Cannot read"),
         (b"name\nx\n", "has the columns name; expected name, value"),
         (b"value,name\n", "has the columns value, name; expected name, value"),
+        (b"name,value\nx,1\ny,2.", "ends within a line"),
+        (b"name,value\nx,1\ny,two\n", "has 'two' for value in line 3; expected a number"),
     ],
 )
 def test_a_file_that_is_no_such_table_is_named(
@@ -32,4 +34,4 @@ def test_a_file_that_is_no_such_table_is_named(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(BadInput, match=rf"(?s){said}.*Make it again\."):
-        read_csv(path, ("name", "value"), "Make it again.")
+        read_csv(path, ("name", "value"), "Make it again.", numbers=("value",))
