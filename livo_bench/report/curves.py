@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from livo_bench.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.figures import point, require_format, write
+from livo_bench.report.figures import caption_above, point, require_format, write
 from livo_bench.report.labels import label
-from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.report.names import labels as names_of
+from livo_bench.report.tables import PAPER_METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +49,12 @@ value, for a common margin would be too far for one value and too near for anoth
 SETTING = ["method", "fraction", "gamma_1_factor", "gamma_2_factor", "seed"]
 
 ALIGNMENT = (
-    ("D1", "D1_plain", "D1 of gender and race, x100"),
-    ("avg_r_steered", "avg_r_plain", "Avg. R of steered images, x100"),
+    ("D1", "D1_plain", "D1 of gender and race, %"),
+    ("avg_r_steered", "avg_r_plain", "Avg. R of steered images, %"),
 )
 """Metrics of `Dev.evaluate`, less is better: of a method, of the unaligned model, and in words."""
 PRESENCE = "presence_steered"
+UNALIGNED = "Unaligned model: D1 of half as many images, so it reads a little higher"
 
 
 def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:
 
     Args:
         sweeps: Of one model, with `SWEEP_COLUMNS`.
-        path: Of an SVG or PNG file.
+        path: Of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -143,7 +145,7 @@ def convergence(curves: pd.DataFrame, path: Path) -> None:
 
     Args:
         curves: As `read_training_curves` gives them.
-        path: Of an SVG or PNG file.
+        path: Of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -159,7 +161,7 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
 
     Args:
         sweeps: Of one model, with `SWEEP_COLUMNS`.
-        path: Of an SVG or PNG file.
+        path: Of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -180,11 +182,11 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
     ]
     for axis, metric in ((left, "D1"), (right, "avg_r_steered")):
         axis.set_xlabel(f"{_title(metric)} (less is better)")
-    left.set_ylabel(f"{_title('avg_r_steered')} (less is better)")
+    left.set_ylabel(f"{_title('avg_r_steered')} (less is better)", fontsize=9)
     right.set_ylabel("steered images with somebody, % (more is better)", fontsize=9)
-    figure.suptitle(
-        f"{_of_sweeps(sweeps)}\nat a point the factor of gamma_2; the line is the Pareto front",
-        fontsize=9,
+    caption_above(
+        figure,
+        f"{_of_sweeps(sweeps)}.\nAt a point the factor of gamma_2; the line is the Pareto front",
     )
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
@@ -229,8 +231,9 @@ def _trade(
         for spot, second in zip(zip(part[x], part[y], strict=True), of_pairs, strict=True):
             labels[spot] = f"{labels[spot]}, {second:g}" if spot in labels else f"x{second:g}"
     others = points.drop(index=pairs.index)
+    named = names_of(others.index.get_level_values("method"))
     for place, (method, part) in enumerate(others.groupby("method"), start=number + 1):
-        point(axis, part[x], part[y], place, label=METHOD_TITLES.get(str(method), str(method)))
+        point(axis, part[x], part[y], place, label=named[str(method)].title)
     axis.grid(alpha=0.25)
     axis.margins(0.12)
     return labels
@@ -241,7 +244,8 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
 
     require_format(path)
     figure = Figure(figsize=(10, 4), layout="constrained")
-    methods = sorted(set(frame["method"]), key=lambda name: (name not in METHOD_TITLES, name))
+    methods = sorted(set(frame["method"]), key=lambda name: (name not in PAPER_METHODS, name))
+    named = names_of(methods)
     for axis, (metric, plain, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
         unaligned = frame.loc[frame["metric"] == plain]
         axis.axhline(
@@ -249,20 +253,20 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
             color="0.5",
             lw=1,
             ls="--",
-            label="unaligned, half as many images",
+            label="unaligned model",
         )
         for number, method in enumerate(methods):
             of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
             means = 100 * of_method.groupby(x)["value"].mean()
-            name = METHOD_TITLES.get(method, method)
+            name = named[method].title
             point(axis, means.index, means, number, label=name, linestyle="-", lw=1.2)
         axis.set_xlabel(title)
-        axis.set_ylabel(f"{words} (less is better)")
+        axis.set_ylabel(f"{words} (less is better)", fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.25)
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
-    figure.suptitle(caption, fontsize=9)
+    caption_above(figure, f"{caption}. {UNALIGNED}")
     write(figure, path)
 
 

@@ -6,10 +6,11 @@ matplotlib is imported when something is drawn.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-FORMATS = ("svg", "png")
+FORMATS = ("svg", "png", "pdf")
+WITHOUT_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+"""Metadata by format: the same figure is the same file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,17 @@ class Panel:
 
 
 def _panels(task: str, gain: str, title: str) -> tuple[Panel, ...]:
+    steered = "of steered images"
     return (
-        Panel(task, gain, title, "content_steered", "content", "content recognised, %", 100),
-        Panel(task, gain, title, "clip_steered", "clip", "CLIP score", 1),
-        Panel(task, gain, title, "fid_steered", None, "FID to the unaligned model", 1),
+        Panel(task, gain, title, "content_steered", "content", f"content {steered}, %", 100),
+        Panel(task, gain, title, "clip_steered", "clip", f"CLIP score {steered}", 1),
+        Panel(task, gain, title, "fid_steered", None, f"FID {steered}", 1),
     )
 
 
 PANELS = (
-    *_panels("bias", "D1", "D1 of gender and race, x100"),
-    *_panels("toxicity", "avg_r", "Avg. R of all hazards, x100"),
+    *_panels("bias", "D1", "D1 of all images, %"),
+    *_panels("toxicity", "avg_r", "Avg. R of all images, %"),
 )
 """Row by row."""
 
@@ -62,11 +66,13 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     """Draw what methods gain in alignment against what their steered images lose.
 
     A row of panels for each task: content, CLIP score and FID of the steered images over the
-    alignment metric of all images. Methods are told apart by number and shape as well as colour.
+    alignment metric of all images, with their 95 % intervals. The unaligned model, which steers
+    none, stands where all its images are. Methods are told apart by number and shape as well as
+    colour.
 
     Args:
         aggregates: Of one model, as `tables.read_aggregates` gives them.
-        path: Of an SVG or PNG file.
+        path: Of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -75,20 +81,43 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     """
     require_format(path)
     table = aggregates[(aggregates["subset"] == "all") & (aggregates["category"] == "all")]
-    values = table.pivot_table(index=["task", "method"], columns="metric", values="value")
-    tasks = [task for task in ("bias", "toxicity") if task in values.index.get_level_values(0)]
+    table = table[table["task"].isin({panel.task for panel in PANELS}) & table["value"].notna()]
+    tasks = sorted(set(table["task"]))
     if not tasks:
         raise Incomplete(
-            "There are no results over all subsets of a task to draw. Make some:\n"
+            "There are no results over all subsets of bias or toxicity to draw. Make some:\n"
             "    livo-bench run --method sd --method livo --task all"
         )
-    methods = sorted(set(values.index.get_level_values(1)), key=lambda name: (name != "sd", name))
+    methods = sorted(set(table["method"]), key=lambda name: (name != "sd", name))
+    named = tables.labels_of(table)
     note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
-    _draw(values, tasks, methods, note, path)
+    numbers = {
+        (row["task"], row["method"], row["metric"]): Number(
+            row["value"], tables.possible(row["low"], row["metric"]), row["high"]
+        )
+        for row in tables.records(table)
+    }
+    _draw(numbers, tasks, {name: named[name].title for name in methods}, note, path)
+
+
+class Number(NamedTuple):
+    """A value and its 95 % interval, NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, scale: float) -> Number:
+        """On another scale."""
+        return Number(*(scale * end for end in self))
+
+
+Numbers: TypeAlias = Mapping[tuple[str, str, str], Number]
+"""By task, method and metric, over all subsets."""
 
 
 def _draw(
-    values: pd.DataFrame, tasks: list[str], methods: list[str], note: str, path: Path
+    numbers: Numbers, tasks: list[str], methods: Mapping[str, str], note: str, path: Path
 ) -> None:
     from matplotlib.figure import Figure
 
@@ -96,12 +125,12 @@ def _draw(
     axes = figure.subplots(len(tasks), 3, squeeze=False)
     shown = [panel for panel in PANELS if panel.task in tasks]
     labels = [
-        _scatter(axis, panel, pd.DataFrame(values.xs(panel.task)), methods)
+        _scatter(axis, panel, numbers, list(methods))
         for axis, panel in zip(axes.flat, shown, strict=True)
     ]
     handles = [
-        point(axes[0, 0], [], [], number, label=f"{number + 1}  {name}")
-        for number, name in enumerate(methods)
+        point(axes[0, 0], [], [], number, label=f"{number + 1}  {title}")
+        for number, title in enumerate(methods.values())
     ]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
@@ -119,11 +148,16 @@ def require_format(path: Path) -> None:
     """See that a figure can be written under this name.
 
     Raises:
-        BadInput: It ends in neither .svg nor .png.
+        BadInput: It ends in none of `FORMATS`.
     """
     form = path.suffix.removeprefix(".")
     if form not in FORMATS:
-        raise BadInput(f"{path} is to be a {form or 'nameless'} file; expected .svg or .png.")
+        raise BadInput(f"{path} is to be a {form or 'nameless'} file; expected .svg, .png or .pdf.")
+
+
+def caption_above(figure: Figure, words: str) -> None:
+    """Write above all axes, with room below."""
+    figure.suptitle(f"{words}\n", fontsize=9)
 
 
 def write(figure: Figure, path: Path) -> None:
@@ -131,8 +165,8 @@ def write(figure: Figure, path: Path) -> None:
     from matplotlib import rc_context
 
     form, buffer = path.suffix.removeprefix("."), BytesIO()
-    # Without a date, and with ids from a fixed salt.
-    metadata = {"Date": None} if form == "svg" else None
+    metadata = WITHOUT_DATE.get(form)
+    # Ids come from a fixed salt.
     with rc_context({"svg.hashsalt": "livo-bench"}):
         figure.savefig(buffer, format=form, dpi=120, metadata=metadata)
     write_atomically(path, buffer.getvalue())
@@ -156,34 +190,38 @@ def point(axis: Axes, x: ArrayLike, y: ArrayLike, number: int, **options: object
     return line
 
 
-def _value(values: pd.DataFrame, method: str, metric: str) -> float:
-    """NaN where the method has no such number."""
-    if method not in values.index or metric not in values.columns:
-        return math.nan
-    return float(values.loc[[method], metric].iloc[0])
-
-
 def _scatter(
-    axis: Axes, panel: Panel, values: pd.DataFrame, methods: list[str]
+    axis: Axes, panel: Panel, numbers: Numbers, methods: list[str]
 ) -> dict[tuple[float, float], str]:
-    """Draw a panel's points, and return their labels."""
+    """Draw a panel's points with their intervals, and return their labels."""
     labels: dict[tuple[float, float], str] = {}
-    for number, name in enumerate(methods):
-        gain, cost = _value(values, name, panel.gain), _value(values, name, panel.cost)
-        if math.isnan(cost) and panel.unaligned is not None:
-            cost = _value(values, name, panel.unaligned)
-        if math.isnan(gain) or math.isnan(cost):
+    highest = 1.0
+    for place, name in enumerate(methods):
+        gain = numbers.get((panel.task, name, panel.gain))
+        cost = numbers.get((panel.task, name, panel.cost)) or (
+            panel.unaligned and numbers.get((panel.task, name, panel.unaligned))
+        )
+        if not gain or not cost:
             continue
-        spot = (100 * gain, panel.scale * cost)
-        point(axis, [spot[0]], [spot[1]], number)
+        x, y = gain.times(100), cost.times(panel.scale)
+        spot = (x.value, y.value)
+        highest = max(highest, *(end for end in y if not math.isnan(end)))
+        _, colour = style(place)
+        bar: dict[str, Any] = {"color": colour, "lw": 0.6, "alpha": 0.45, "zorder": 1}
+        axis.plot([x.low, x.high], [y.value, y.value], **bar)
+        axis.plot([x.value, x.value], [y.low, y.high], **bar)
+        point(axis, [x.value], [y.value], place)
         # Variants that draw the same images lie on one point and share its label.
-        labels[spot] = f"{labels[spot]}, {number + 1}" if spot in labels else str(number + 1)
+        labels[spot] = f"{labels[spot]}, {place + 1}" if spot in labels else str(place + 1)
     axis.set_xlabel(f"{panel.gain_title} (less is better)")
     axis.set_ylabel(panel.cost_title)
     axis.set_title(panel.task, fontsize=10)
     axis.grid(alpha=0.25)
-    axis.margins(0.1)
+    axis.margins(0.1, 0.05 if panel.scale == 100 else 0.1)
+    if panel.scale == 100:
+        # A share has no room above 100 % but for the markers and labels of points there.
+        axis.set_yticks([tick for tick in axis.get_yticks()[1:-1] if tick <= 100])
     if panel.unaligned is None:
         axis.set_yscale("symlog")
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 2 * highest)
     return labels

@@ -33,6 +33,7 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
         labels: Of the points, by their data coordinates.
         size: Of the letters, in points.
     """
+    from matplotlib.patheffects import withStroke
     from matplotlib.textpath import TextPath
     from matplotlib.transforms import Bbox
 
@@ -67,6 +68,8 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
             ha="center",
             va="center",
             fontsize=size,
+            # A line behind a label does not strike it through.
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops=None if beside else {"arrowstyle": "-", "lw": 0.5, "color": "0.5"},
         )
 
