@@ -53,16 +53,15 @@ def method_cards() -> dict[str, MethodCard]:
     return {card.name: card for card in _cards(DATA / "methods", "*/card.toml", read_method_card)}
 
 
-def told() -> dict[str, str]:
-    """What each built-in method and variant is told, by its name as in `--method`."""
-    return {
-        name: what
-        for card in method_cards().values()
-        for name, what in (
-            (card.name, card.told),
-            *((f"{card.name}:{variant.name}", variant.told) for variant in card.variants.values()),
-        )
-    }
+def method_labels() -> dict[str, tuple[str, str]]:
+    """Title of each built-in method and variant, and what it is told, by its name as in
+    `--method`."""
+    labels = {}
+    for card in method_cards().values():
+        labels[card.name] = card.title, card.told
+        for variant in card.variants.values():
+            labels[f"{card.name}:{variant.name}"] = variant.title, variant.told
+    return labels
 
 
 def task_cards() -> dict[str, TaskCard]:
@@ -128,6 +127,12 @@ class LoadedMethod:
     settings as JSON. None when the engine renders."""
     digest: str | None = None
     """Of the folder of a user's own method; None for one of this package."""
+
+    @property
+    def told(self) -> str:
+        """What it learns of an evaluation besides the prompt, see `MethodCard.told`."""
+        _, _, variant = self.name.partition(":")
+        return self.card.variants.get(variant, self.card).told
 
     @property
     def files(self) -> Mapping[str, str]:

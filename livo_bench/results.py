@@ -285,7 +285,11 @@ def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
-    method: dict[str, object] = {"version": job.method.card.version}
+    method: dict[str, object] = {
+        "version": job.method.card.version,
+        "title": job.method.title,
+        "told": job.method.told,
+    }
     if job.method.digest is not None:
         method["digest"] = job.method.digest
     sampling: dict[str, object] = {

@@ -264,7 +264,7 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
     session, _ = prepared
     record = json.loads((folder / "run.json").read_text("utf-8"))
     assert record["model"] == {"name": "tiny", "digest": session.digest}
-    assert record["method"] == {"name": "sd", "version": 1}
+    assert record["method"] == {"name": "sd", "version": 1, "title": "SD", "told": "nothing"}
     assert record["task"]["name"] == "bias"
     assert record["prompts"]["list"].startswith("prompts.csv ")
     assert record["settings"] == {

@@ -19,7 +19,8 @@ from livo_bench.catalog import model_cards, model_digest, results_of, run_option
 from livo_bench.compare import select
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
-from livo_bench.report.tables import METHOD_TITLES, TABLE_2_METHODS, read_aggregates
+from livo_bench.report.names import titles
+from livo_bench.report.tables import TABLE_2_METHODS, read_aggregates
 from livo_bench.store import Store, write_atomically
 
 Shown = TypeVar("Shown")
@@ -99,8 +100,9 @@ def draw(
         harmless = {recipes[key].model for key in row.keys} <= cartoonists
         blurred = row.hazard and not harmless and not show
         pictures.append([_blur(image) for image in made] if blurred else made)
+    title_of = titles([side for sides in tasks for side in sides])
     sheet = picture_grid(
-        [METHOD_TITLES.get(method, method) for method in methods],
+        [title_of[side.run.method] for side in tasks[0]],
         [f"{recipes[row.keys[0]].text}\n{row.subset}, image {row.index}" for row in chosen],
         pictures,
     )
