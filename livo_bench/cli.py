@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 RUNS = "./results/runs"
-FILE_WIDTH = 160
-"""Columns of a table that goes to a file or a pipe."""
+ENDLESS = 10_000
+"""Columns of a table that goes to a file or a pipe, where lines may be of any length."""
 
 
 class _Example(click.Command):
@@ -428,7 +428,8 @@ def train(
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Where a figure goes, an .svg or .png file (.png for cases), or the folder of html.  "
+    help="Where a figure goes, an .svg, .png or .pdf file (.png for cases), or the folder of "
+    "html.  "
     f"[default of html: ./{contents.PAGE}]",
 )
 @click.option("--no-images", is_flag=True, help="Leave the pictures out of html.")
@@ -471,7 +472,7 @@ def report(
     if figure is not None and form != "table":
         raise click.UsageError(
             f"--format {form} is how tables are printed. A figure is what its file ends with: "
-            "--out FILE.svg or FILE.png"
+            "--out FILE.svg, FILE.png or FILE.pdf"
         )
     _print(contents.report(table, figure, explain, form, folder, model, out, images=not no_images))
 
@@ -921,7 +922,7 @@ def _print(shown: RenderableType) -> None:
     if console.is_terminal:
         console.print(shown)
         return
-    console.width = FILE_WIDTH
+    console.width = ENDLESS
     with console.capture() as captured:
         console.print(shown)
     lines = (line.rstrip() for line in captured.get().splitlines())

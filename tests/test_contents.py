@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from livo_bench.errors import BadInput, Incomplete
@@ -33,7 +35,26 @@ def test_every_figure_goes_where_it_is_asked_for(figure: str, tmp_path: Path) ->
     assert out.read_text(encoding="utf-8").startswith("<?xml")
 
 
-def test_a_figure_has_a_file_and_a_table_has_none(tmp_path: Path) -> None:
-    for arguments in ({"figure": "margins"}, {"table": "2", "out": tmp_path / "table.csv"}):
-        with pytest.raises(BadInput, match="--figure NAME --out FILE"):
-            contents.report(**arguments)  # type: ignore[arg-type]
+def test_a_figure_has_a_file_and_a_table_is_printed(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--figure NAME --out FILE"):
+        contents.report(figure="margins")
+    with pytest.raises(BadInput, match=r"write it to a file with > .*table\.csv"):
+        contents.report("2", out=tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("3", "(?s)No results over all subsets of bias or toxicity in .*--method livo --task all"),
+        ("fid", "(?s)over all subsets.*--task all --independent-reference --model mini"),
+        ("overcorrection", "(?s)of the task overcorrection.*--task overcorrection --model mini"),
+    ],
+)
+def test_a_table_without_a_number_says_what_to_run(table: str, said: str, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "sd" / "bias", tmp_path / "sd" / "bias")
+    path = tmp_path / "sd" / "bias" / "aggregates.csv"
+    rows = pd.read_csv(path)
+    rows[rows["subset"] == "gender"].to_csv(path, index=False)
+    for form in ("table", "csv"):
+        with pytest.raises(Incomplete, match=said):
+            contents.report(table, form=form, folder=tmp_path)

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.report import dataset, glossary, tables
 from livo_bench.report import rows as forms
-from livo_bench.report import tables
 
 NAN = float("nan")
 
@@ -95,7 +95,7 @@ def test_rows_follow_the_paper_then_the_others_and_methods_without_results_are_d
     assert [row.title for row in table.paper] == [
         "SD", "FD", "CA", "UCE", "DAPT", "DPO", "LiVO", "LiVO w/ R",
     ]  # fmt: skip
-    assert [row.title for row in table.others] == ["livo:wo-m", "noise"]
+    assert [row.title for row in table.others] == ["LiVO w/o m", "noise"]
     for row in table.paper[1:]:
         assert {str(cell) for cell in row.cells} == {"-"}
         assert row.n == "-"
@@ -248,7 +248,7 @@ def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
     assert [row.title for row in table.paper] == [
         "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO",
     ]  # fmt: skip
-    assert [row.title for row in table.others] == ["fd"]
+    assert [row.title for row in table.others] == ["FD"]
     shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.paper}
     assert shown["SD"] == [True, False, True, True, False, True, False, False]
     assert all(shown["LiVO w/o m"])
@@ -280,7 +280,7 @@ def printed(laid_out, width: int) -> str:
     return captured.get()
 
 
-@pytest.mark.parametrize("width", [80, 100, 160])
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_terminal_table_cuts_no_number_however_narrow(width):
     toxic = [
         aggregate("sd", subset, metric, 0.9144, task="toxicity")
@@ -295,6 +295,67 @@ def test_terminal_table_cuts_no_number_however_narrow(width):
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
     assert text.count("44.1") == 1
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 200])
+def test_every_table_of_the_reference_is_whole_at_any_width(width):
+    aggregates = tables.read_aggregates(tables.SHIPPED, "mini")
+    for name in ("table_2", "table_3", "trade_off", "fid", "estimators", "overcorrection"):
+        _, laid_out = getattr(tables, name)(aggregates)
+        text = printed(laid_out, width)
+        assert max(map(len, text.splitlines())) <= width
+        for table in laid_out:
+            for row in (*table.paper, *table.others):
+                for cell in row.cells:
+                    for part in filter(None, (cell.value, cell.interval, cell.floor)):
+                        assert part in text
+
+
+def test_a_table_is_split_between_its_groups_and_each_part_has_the_methods():
+    _, laid_out = tables.table_2(frame(*SD))
+    text = printed(laid_out, width=70)
+    assert [line.strip() for line in text.splitlines() if "Table 2" in line] == [
+        "Table 2, bias, part 1 of 3", "Table 2, bias, part 2 of 3", "Table 2, bias, part 3 of 3",
+    ]  # fmt: skip
+    first, second, third = text.split("Table 2, bias")[1:]
+    for part, group, titles in (
+        (first, "Gender", "Told D1 D2"),
+        (second, "Race", "D1 D2"),
+        (third, "Quality", "IS FID CLIP"),
+    ):
+        assert group in part
+        assert f"Method {titles}" in " ".join(part.split())
+        assert "LiVO w/ R" in part
+    assert text.count("In %, IS, FID and CLIP as such") == 1
+    assert "part" not in printed(laid_out, width=160)
+
+
+def test_the_caption_says_how_to_read_the_floors_that_there_are():
+    [table] = tables.table_2(frame(*SD))[1]
+    assert table.caption == (
+        "In %, IS, FID and CLIP as such; [95 % interval over prompts]; fair: a perfectly fair "
+        "model's; see docs/metrics.md"
+    )
+    toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
+    [table] = tables.table_2(frame(toxic))[1]
+    assert "fair" not in table.caption
+
+
+def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_about():
+    row = {"method": "livo:calibrated", "prompt": "a photo of a baker who looks rather tired"}
+    numbers = {f"{number} of a long heading": f"{number}.25" for number in range(9)}
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(forms.as_rich([row | numbers]))
+    text = captured.get()
+    assert max(map(len, text.splitlines())) <= 60
+    assert text.count("livo:calibrated") == text.count("part ") > 1
+    assert all(text.count(value) == 1 for value in numbers.values())
+    assert all(word in text for word in row["prompt"].split())
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(forms.as_rich([]))
+    assert not captured.get().strip()
 
 
 def test_terminal_table_shows_number_interval_floor_and_counts():
@@ -328,6 +389,123 @@ def test_a_list_of_ones_own_is_named_under_its_table():
     assert bias.note in captured.get()
 
 
+def test_results_of_another_judge_name_it(tmp_path):
+    folder = tmp_path / "rejudged" / "my-clip-0123abcd"
+    write_run(folder / "mini" / "sd" / "bias", *SD)
+    said = "judged by my-clip-0123abcd, not by the model card's judges"
+    for place in (folder, folder / "mini"):
+        [table] = tables.table_2(tables.read_aggregates(place, "mini"))[1]
+        assert table.note == said
+        assert said in printed([table], 200)
+    rows, _ = tables.table_2(tables.read_aggregates(folder, "mini"))
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_different_numbers_of_images_of_a_prompt_are_told():
+    rows = [made_with("sd", images="50"), made_with("livo", images="9")]
+    _, [bias] = tables.table_2(pd.concat(rows))
+    assert bias.note == (
+        "bias: methods have 9 and 50 images of a prompt, and D1, D2, IS and FID depend on how many"
+    )
+    [known, unknown] = [made_with("sd", images="50"), made_with("livo", images="")]
+    assert tables.table_2(pd.concat([known, unknown]))[1][0].note == ""
+
+
+def test_an_interval_ends_where_its_score_does():
+    fid = aggregate("livo", "all", "fid", 15, low=-17.6, high=47.6)
+    clip = aggregate("livo", "all", "clip", 5, low=-6.8, high=16.8)
+    unbiased = aggregate("livo", "gender", "D2_unbiased", 0.1, low=-0.05, high=0.3)
+    rows, [table] = tables.table_2(frame(fid, clip))
+    livo = table.paper[-2]
+    assert (livo.cells[5].interval, livo.cells[6].interval) == ("[0.0, 47.6]", "[0.0, 16.8]")
+    assert list(rows["low"]) == [-17.6, -6.8]
+    [table] = tables.estimators(frame(unbiased))[1]
+    [livo] = [row for row in table.paper if row.title == "LiVO"]
+    assert livo.cells[4].interval == "[-5.0, 30.0]"
+
+
+def test_a_task_of_ones_own_follows_in_the_same_form():
+    fields = {"task": "age", "category": "all"}
+    mine = [
+        aggregate("livo", "old", "D1", 0.25, **fields),
+        aggregate("sd", "old", "D1", 0.5, floor=0.1, **fields),
+        aggregate("sd", "old", "D2", 0.375, **fields),
+        aggregate("sd", "old", "D2_unbiased", 0.2, **fields),
+        aggregate("sd", "all", "clip", 21.24, **fields),
+        aggregate("sd", "old", "D1", 0.9, task="age", category="career"),
+    ]
+    gore = aggregate("sd", "gore", "avg_r", 0.125, task="gore")
+    rows, [bias, age, toxic] = tables.table_2(frame(*SD, *mine, gore))
+    assert (bias.title, age.title, toxic.title) == ("Table 2, bias", "Task age", "Task gore")
+    assert [f"{column.group} {column.title}" for column in age.columns] == [
+        "Old D1", "Old D2", "Quality IS", "Quality FID", "Quality CLIP",
+    ]  # fmt: skip
+    assert age.paper == ()
+    assert [row.title for row in age.others] == ["SD", "LiVO"]
+    assert [cell.value for cell in age.others[0].cells] == ["50.0", "37.5", "-", "-", "21.2"]
+    assert toxic.others[0].cells[0].value == "12.5"
+    assert len(rows[rows["task"] == "age"]) == 4
+    assert "**Task age**" in tables.as_markdown([age])
+    assert "Task age" in printed([age], 80)
+    assert "Task age" in tables.as_latex([age])
+
+
+def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
+    for method, said in {
+        "mine": {"title": "My [red]way", "told": "value"},
+        "theirs": {"title": "LiVO", "told": "nothing"},
+        "old": {},
+    }.items():
+        folder = write_run(tmp_path / method, aggregate(method, "gender", "D1", 0.5))
+        record = {"prompts": {}, "method": {"name": method} | said}
+        (folder / "run.json").write_text(json.dumps(record))
+    rows, [table] = tables.table_2(tables.read_aggregates(tmp_path, "mini"))
+    assert {row.title: row.told for row in table.others} == {
+        "My [red]way": "value", "LiVO (theirs)": "nothing", "old": "-",
+    }  # fmt: skip
+    assert "My [red]way" in printed([table], 200)
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_built_in_methods_are_called_alike_in_all_tables():
+    labels = tables.labels_of(frame(*SD))
+    assert {name: labels[name].title for name in tables.PAPER_METHODS} == tables.PAPER_METHODS
+    aggregates = tables.read_aggregates(tables.SHIPPED, "mini")
+    for lay_out in (tables.table_2, tables.table_3, tables.trade_off):
+        for table in lay_out(aggregates)[1]:
+            found = {row.title for row in (*table.paper, *table.others)}
+            assert found <= {labels[name].title for name in labels}
+
+
+def test_every_heading_is_explained():
+    layouts = [
+        *tables.TABLE_2, tables.TABLE_3, *tables.TRADE_OFF, *tables.FID, *tables.ESTIMATORS,
+        *tables.OVERCORRECTION,
+    ]  # fmt: skip
+    columns = [column for layout in layouts for column in layout.columns]
+    headings = {heading for column in columns for heading in (column.group, column.title)}
+    headings |= {*tables.HEADLINES.values(), *tables.COUNTS, *tables.FLOORS}
+    assert headings <= glossary.explained()
+    named = " ".join(term.metrics for term in glossary.TERMS.values())
+    assert {f"`{column.metric}`" for column in columns} <= set(named.replace(",", "").split())
+    moved = {"moves by", "95 % at 0.5", "images", "left out at most"}
+    assert moved | set(dataset.COUNTED) <= glossary.explained()
+
+
+def test_a_damaged_file_is_named_with_its_line(tmp_path):
+    folder = write_run(tmp_path / "sd", *SD)
+    path = folder / "aggregates.csv"
+    whole = path.read_bytes()
+    for damaged, said in (
+        (whole.replace(b"0.5627", b"O.5627"), "has 'O.5627' for value in line 2"),
+        (whole.replace(b",1200,1200,0", b",1200,,0", 1), "has no n_distinct in line 2"),
+        (whole[:-20], "ends within a line"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(BadInput, match=rf"{said}.*Make it again with livo-bench run"):
+            tables.read_aggregates(tmp_path, "mini")
+
+
 def test_different_prompt_lists_are_not_in_one_table():
     livo = frame(aggregate("livo", "gender", "D1", 0.3)).assign(prompts=OWN)
     with pytest.raises(NotComparable, match=r"the task's own prompts .*'sd'.*'mine\.csv 0123"):
@@ -348,7 +526,8 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
 
 def made_with(method, **settings):
     """A number of one method with the conditions that its run recorded."""
-    known = dict.fromkeys((*tables.CONDITIONS, *tables.LAST_BITS), tables.UNKNOWN)
+    columns = (*tables.ABOUT, *tables.CONDITIONS, *tables.LAST_BITS)
+    known = dict.fromkeys(columns, tables.UNKNOWN)
     return frame(aggregate(method, "gender", "D1", 0.3)).assign(**known | settings)
 
 

@@ -5,12 +5,13 @@ A maker imports what it needs when it is called, so that the names are there at 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.rows import FOR_PEOPLE, FORMS
 
 if TYPE_CHECKING:
@@ -54,30 +55,47 @@ def report(
         What to print: the table, or where the figure or the page is.
 
     Raises:
-        BadInput: A figure without a file, or a file without a figure.
+        BadInput: A figure without a file, or a file for a table, which is printed.
         LivoBenchError: As the function that makes it.
     """
     if form == HTML:
         from livo_bench.report import html
 
         return str(html.write(out or PAGE, folder or RUNS, model, images))
-    if (figure is None) != (out is None):
-        raise BadInput("A figure needs a name and a file: --figure NAME --out FILE")
-    if figure is not None and out is not None:
+    if figure is not None:
+        if out is None:
+            raise BadInput("A figure needs a name and a file: --figure NAME --out FILE")
         FIGURES[figure](folder, model, out)
         return str(out)
+    if out is not None:
+        raise BadInput(
+            f"--out {out} is for a figure or a page: --figure NAME --out FILE. A table is printed; "
+            f"write it to a file with > {shlex.quote(str(out))}"
+        )
     make = _quirks if explain else TABLES[table or "2"]
     return make(folder, model, form)
 
 
-def _laid_out(name: str) -> Table:
-    """A table of aggregates, by the function of `report.tables` that lays it out."""
+def _laid_out(name: str, options: str, what: str) -> Table:
+    """A table of aggregates.
+
+    Args:
+        name: Of the function of `report.tables` that lays it out.
+        options: Of `livo-bench run`, for results that are in it.
+        what: These results in words.
+    """
 
     def make(folder: Path | None, model: str, form: str) -> RenderableType:
+        from livo_bench.catalog import run_options
         from livo_bench.report import tables
 
         aggregates = tables.read_aggregates(folder or RUNS, model)
         rows, laid_out = getattr(tables, name)(aggregates)
+        if not laid_out:
+            raise Incomplete(
+                f"No results {what} in {folder or RUNS}. Make some with\n"
+                f"    livo-bench run --method sd {options} {run_options(model)}"
+            )
         if form in FOR_PEOPLE:
             return tables.FORMS[form](laid_out)
         return FORMS[form](tables.records(rows))
@@ -107,14 +125,18 @@ def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](quirks.as_rows(measured) if for_people else tables.records(measured))
 
 
+_WHOLE_TASKS = ("--method livo --task all", "over all subsets of bias or toxicity")
+
 TABLES: Mapping[str, Table] = {
     "1": _preference_data,
-    "2": _laid_out("table_2"),
-    "3": _laid_out("table_3"),
-    "trade-off": _laid_out("trade_off"),
-    "overcorrection": _laid_out("overcorrection"),
-    "fid": _laid_out("fid"),
-    "estimators": _laid_out("estimators"),
+    "2": _laid_out("table_2", "--task all", "of a task"),
+    "3": _laid_out("table_3", *_WHOLE_TASKS),
+    "trade-off": _laid_out("trade_off", *_WHOLE_TASKS),
+    "overcorrection": _laid_out(
+        "overcorrection", "--task overcorrection", "of the task overcorrection"
+    ),
+    "fid": _laid_out("fid", "--method livo --task all --independent-reference", _WHOLE_TASKS[1]),
+    "estimators": _laid_out("estimators", "--task all", "of bias or toxicity"),
     "thresholds": _thresholds,
 }
 """By number in the paper, or by name where they are ours."""

@@ -9,29 +9,33 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+
+    from livo_bench.report.terminal import Wide
 
 Row = Mapping[str, object]
 """Texts and numbers by column; all rows of a table have the same columns."""
 
 
-def as_rich(rows: Sequence[Row]) -> Table:
+def as_rich(rows: Sequence[Row]) -> Wide:
     """A table for a terminal; square brackets are text, not markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from livo_bench.report.terminal import Wide
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in rows[0] if rows else ():
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row.values()))
-    return table
+    heads = list(rows[0]) if rows else []
+    cells = [[str(value) for value in row.values()] for row in rows]
+    columns = list(zip(*cells, strict=True))
+    numbers = [any(map(_NUMBER.match, column)) for column in columns]
+    # What a row is about stands before its numbers.
+    leading = numbers.index(True) if True in numbers else 1
+    return Wide([("", head) for head in heads], [cells], max(leading, 1))
+
+
+_NUMBER = re.compile(r"\[?[+-]?\d[^a-z]*$")
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -6,23 +6,22 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table as RichTable
-from rich.text import Text
 
-from livo_bench.catalog import DATA, run_options, told
+from livo_bench.catalog import DATA, run_options
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
+from livo_bench.report.names import Label, labels
 from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
+from livo_bench.report.terminal import Wide
 
 SHIPPED = DATA / "results" / "mini"
 """The reference that comes with the package, and what has been measured once beside it."""
@@ -46,8 +45,8 @@ TABLE_3_METHODS = {
     "livo": "LiVO",
 }
 
-METHOD_TITLES = TABLE_2_METHODS | TABLE_3_METHODS
-"""What the paper calls its methods; others are called by their names."""
+PAPER_METHODS = TABLE_2_METHODS | TABLE_3_METHODS
+"""What the paper calls its methods, by name; their cards call them the same."""
 
 ALL = "all"
 """The subset over all subsets, and the category over all categories."""
@@ -70,8 +69,31 @@ LAST_BITS = {
     "diffusers": ("versions", "diffusers"),
 }
 """What moves last bits of images alone; a table that mixes it says so."""
+MEASURED = ("value", "low", "high", "floor")
+COUNTED = ("n", "n_distinct", "unscored")
+"""Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
+ABOUT = {
+    "title": ("method", "title"),
+    "told": ("method", "told"),
+    "images": ("settings", "images"),
+}
+"""What else a run says of itself; `images` are those of a prompt."""
+JUDGE = "judge"
+"""Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
+judges."""
 UNKNOWN = ""
 """Of conditions: `run.json` is missing or does not say."""
+
+
+LEAST = {
+    "is": 1.0,
+    "fid": 0.0,
+    "fid_independent": 0.0,
+    "fid_steered": 0.0,
+    "clip": 0.0,
+    "clip_steered": 0.0,
+}
+"""The least that scores can be which are no rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,18 @@ def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Lay
     return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *quality))
 
 
+HEADLINES = {
+    "D1": "D1",
+    "D2": "D2",
+    "avg_r": "Avg. R",
+    "avg_s": "Avg. S",
+    "overridden": "Overridden",
+    "changed": "Changed",
+    "moved": "Moved",
+}
+"""Titles of what a task's subsets are measured by, whichever judge the task has."""
+
+
 def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Column, ...]:
     return tuple(
         Column(group, subset.capitalize(), "overcorrection", subset, metric) for subset in subsets
@@ -153,7 +187,7 @@ _VALUES = ("gender", "race", "nudity", "bloody", "horror")
 def _trade_off(task: str, gain: str, title: str) -> Layout:
     return Layout(
         f"Trade-off, {task}",
-        METHOD_TITLES,
+        PAPER_METHODS,
         (
             Column("All images", title, task, ALL, gain),
             Column("All images", "Content", task, ALL, "content"),
@@ -172,7 +206,7 @@ TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Av
 def _fid(task: str) -> Layout:
     return Layout(
         f"FID against SD, {task}",
-        METHOD_TITLES,
+        PAPER_METHODS,
         (
             Column("All images", "Same noise", task, ALL, "fid", 1),
             Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
@@ -188,7 +222,7 @@ FID = (_fid("bias"), _fid("toxicity"))
 def _estimators(task: str, subset: str, *columns: tuple[str, str, str]) -> Layout:
     return Layout(
         f"Other estimates, {task}/{subset}",
-        METHOD_TITLES,
+        PAPER_METHODS,
         tuple(Column(group, title, task, subset, metric) for group, title, metric in columns),
     )
 
@@ -242,6 +276,11 @@ OVERCORRECTION = (
 """Two tables, for one with all columns is wider than a page."""
 
 
+FLOORS = {"fair": "fair: a perfectly fair model's", "SD": "SD: SD's own"}
+"""Who reads a floor, and in words."""
+MORE = "see docs/metrics.md"
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """A number as printed: scaled, rounded; empty texts where there is nothing to say."""
@@ -284,7 +323,21 @@ class Table:
     """The methods of the paper, in its order, with or without results."""
     others: tuple[Row, ...]
     note: str = ""
-    """Which list of one's own the prompts are from, and which of `LAST_BITS` differ, if any."""
+    """What sets these numbers apart, if anything: a list of one's own, another judge, different
+    numbers of images, different `LAST_BITS`."""
+
+    @property
+    def caption(self) -> str:
+        """How to read the numbers, in a line."""
+        cells = [cell for row in (*self.paper, *self.others) for cell in row.cells]
+        floors = [
+            said
+            for name, said in FLOORS.items()
+            if any(cell.floor.startswith(f"{name} ") for cell in cells)
+        ]
+        return "; ".join(
+            ["In %, IS, FID and CLIP as such", "[95 % interval over prompts]", *floors, MORE]
+        )
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
@@ -296,7 +349,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
     Returns:
         A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; and `CONDITIONS` and `LAST_BITS` as texts.
+        empty for the task's; `JUDGE`; and `ABOUT`, `CONDITIONS` and `LAST_BITS` as texts.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -308,7 +361,9 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             "    livo-bench run --method sd --task bias"
         )
     frames = [
-        read_aggregates_file(path).assign(**_recorded(path.with_name("run.json")))
+        read_aggregates_file(path).assign(
+            **_recorded(path.with_name("run.json")), judge=_other_judge(folder)
+        )
         for path in find_aggregates(folder)
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
@@ -324,8 +379,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
 
 def _recorded(path: Path) -> dict[str, str]:
-    """Under which conditions a run was made."""
-    conditions = CONDITIONS | LAST_BITS
+    """What a run says of itself: under which conditions it was made, and what of."""
+    conditions = ABOUT | CONDITIONS | LAST_BITS
     if not path.is_file():
         return dict.fromkeys(("prompts", *conditions), UNKNOWN)
     try:
@@ -340,6 +395,12 @@ def _recorded(path: Path) -> dict[str, str]:
         for name, (section, field) in conditions.items()
     }
     return {"prompts": prompts, **found}
+
+
+def _other_judge(folder: Path) -> str:
+    """Which judge's folder this is, or is in."""
+    parts = folder.resolve().parts
+    return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
 
 
 def find_aggregates(folder: Path) -> list[Path]:
@@ -363,13 +424,21 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
     """Read one `aggregates.csv`.
 
     Raises:
-        BadInput: It cannot be read, or has other columns than `AGGREGATE_COLUMNS`.
+        BadInput: It cannot be read, is cut off, or has other columns than `AGGREGATE_COLUMNS` or
+            texts for numbers.
     """
-    return read_csv(path, AGGREGATE_COLUMNS, "Make it again with livo-bench run.")
+    again = "Make it again with livo-bench run."
+    rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    for name in COUNTED:
+        if rows[name].isna().any():
+            line = int(rows[name].isna().to_numpy().argmax()) + 2
+            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+    return rows
 
 
 def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
-    """Lay out the paper's Table 2: one table a task that has results, one row a method.
+    """Lay out the paper's Table 2: one table a task that has results, one row a method. Tasks that
+    are not the paper's, a user's own, follow in the same form.
 
     Args:
         aggregates: Of one model, as `read_aggregates` gives them.
@@ -383,7 +452,20 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
         NotComparable: Two methods were judged by different scorers, on different prompt lists or
             under other `CONDITIONS`, or one appears twice.
     """
-    return _lay_out(TABLE_2, aggregates)
+    return _lay_out([*TABLE_2, *_of_other_tasks(aggregates)], aggregates)
+
+
+def _of_other_tasks(aggregates: pd.DataFrame) -> list[Layout]:
+    """A layout like Table 2's for each task that no layout of ours is for, a user's own."""
+    known = {column.task for layout in (*TABLE_2, *OVERCORRECTION) for column in layout.columns}
+    found = aggregates[aggregates["category"] == ALL].sort_values("task", kind="stable")
+    layouts = []
+    for task, rows in found[~found["task"].isin(known)].groupby("task"):
+        measures = {name: title for name, title in HEADLINES.items() if name in set(rows["metric"])}
+        subsets = [subset for subset in dict.fromkeys(rows["subset"]) if subset != ALL]
+        layout = _main(str(task), measures, subsets)
+        layouts.append(replace(layout, title=f"Task {task}", methods={}))
+    return layouts
 
 
 def table_3(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
@@ -420,12 +502,13 @@ def _lay_out(
     rows = aggregates[chosen & (aggregates["category"] == ALL)].reset_index(drop=True)
     rows["prompts"] = rows.get("prompts", "")
     refuse_mixtures(rows)
+    named = labels_of(rows)
     own_prompts = (rows["prompts"] != "").any()
     published = {} if own_prompts else paper.published(set(rows["model"]))
-    laid_out = [_table(layout, rows, published) for layout in layouts]
-    rows = rows.drop(columns=[*CONDITIONS, *LAST_BITS], errors="ignore")
+    laid_out = [_table(layout, rows, named, published) for layout in layouts]
+    rows = rows.drop(columns=[*ABOUT, JUDGE, *CONDITIONS, *LAST_BITS], errors="ignore")
     if published:
-        titles = rows["method"].map(METHOD_TITLES)
+        titles = rows["method"].map(PAPER_METHODS)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
         rows["paper"] = [published.get(place, math.nan) for place in places]
     return rows, [table for table in laid_out if table is not None]
@@ -482,25 +565,33 @@ def _said(prompts: str) -> str:
     return f"prompts from {prompts!r}" if prompts else "the task's own prompts"
 
 
-def _table(layout: Layout, rows: pd.DataFrame, published: paper.Numbers) -> Table | None:
+def labels_of(rows: pd.DataFrame) -> dict[str, Label]:
+    """How methods are printed, by name.
+
+    Args:
+        rows: Aggregates, with what `read_aggregates` knows of their runs.
+    """
+    told = rows.reindex(columns=["method", "title", "told"], fill_value="").drop_duplicates()
+    recorded = {name: Label(title, what) for name, title, what in told.to_numpy() if title}
+    return labels(set(rows["method"]), recorded)
+
+
+def _table(
+    layout: Layout, rows: pd.DataFrame, named: Mapping[str, Label], published: paper.Numbers
+) -> Table | None:
     """The table, None without a number in it."""
     columns, methods = layout.columns, layout.methods
-    present = rows[rows["task"].isin({column.task for column in columns})]
+    places = rows[["task", "subset", "metric"]].itertuples(index=False, name=None)
+    wanted = {column.place for column in columns}
+    present = rows[[place in wanted for place in places]]
     if present.empty:
         return None
-    others = sorted(set(present["method"]) - set(methods))
-    known = told()
+    others = sorted(set(present["method"]) - set(methods), key=lambda name: (name != "sd", name))
     return Table(
         title=layout.title,
         columns=columns,
-        paper=tuple(
-            _row(present, name, title, known.get(name, ABSENT), columns, published)
-            for name, title in methods.items()
-        ),
-        others=tuple(
-            _row(present, name, name, known.get(name, ABSENT), columns, published)
-            for name in others
-        ),
+        paper=tuple(_row(present, name, named[name], columns, published) for name in methods),
+        others=tuple(_row(present, name, named[name], columns, published) for name in others),
         note=_note(present),
     )
 
@@ -508,6 +599,15 @@ def _table(layout: Layout, rows: pd.DataFrame, published: paper.Numbers) -> Tabl
 def _note(rows: pd.DataFrame) -> str:
     own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
+    judges = sorted(set(rows.get(JUDGE, "")) - {""})
+    notes += [f"judged by {judge}, not by the model card's judges" for judge in judges]
+    if "images" in rows:
+        for task, images in rows.loc[rows["images"] != UNKNOWN].groupby("task")["images"]:
+            if len(counts := sorted(set(images), key=int)) > 1:
+                notes.append(
+                    f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
+                    "IS and FID depend on how many"
+                )
     for name in (name for name in LAST_BITS if name in rows):
         found = sorted(set(rows[name]) - {UNKNOWN})
         if len(found) > 1:
@@ -518,8 +618,7 @@ def _note(rows: pd.DataFrame) -> str:
 def _row(
     rows: pd.DataFrame,
     method: str,
-    title: str,
-    known: str,
+    label: Label,
     columns: Sequence[Column],
     published: paper.Numbers,
 ) -> Row:
@@ -527,15 +626,19 @@ def _row(
     numbers = [Aggregate(**record) for record in records(of_method[list(AGGREGATE_COLUMNS)])]
     at = {(number.task, number.subset, number.metric): number for number in numbers}
     cells = tuple(
-        _cell(at.get(column.place), column, published.get((title, *column.place)))
+        _cell(
+            at.get(column.place),
+            column,
+            published.get((PAPER_METHODS.get(method, ""), *column.place)),
+        )
         for column in columns
     )
     if not numbers:
-        return Row(title, known, cells)
+        return Row(label.title, label.told, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
     return Row(
-        title=title,
-        told=known,
+        title=label.title,
+        told=label.told,
         cells=cells,
         n=_spread([number.n for number in of_subsets]),
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
@@ -548,14 +651,22 @@ def _cell(number: Aggregate | None, column: Column, published: float | None) -> 
     beside = "" if published is None else f"{published * scale:.1f}"
     if number is None or math.isnan(number.value):
         return Cell(paper=beside)
+    low = possible(number.low, number.metric)
     return Cell(
         value=f"{number.value * scale:.1f}",
-        interval=""
-        if math.isnan(number.low)
-        else f"[{number.low * scale:.1f}, {number.high * scale:.1f}]",
+        interval="" if math.isnan(low) else f"[{low * scale:.1f}, {number.high * scale:.1f}]",
         floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
         paper=beside,
     )
+
+
+def possible(low: float, metric: str) -> float:
+    """The lower end of an interval, no lower than the metric goes.
+
+    Jackknife intervals are symmetric, so where a few prompts carry a score they reach below. What
+    is stored and read by programs stays as it was estimated.
+    """
+    return low if math.isnan(low) else max(low, LEAST.get(metric, -math.inf))
 
 
 def _spread(counts: Sequence[int]) -> str:
@@ -573,22 +684,17 @@ def as_rich(tables: Sequence[Table]) -> RenderableType:
     return Group(*(_rich(table) for table in tables))
 
 
-def _rich(table: Table) -> RichTable:
-    rich = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    rich.add_column("Method", overflow="fold")
-    rich.add_column("Told", overflow="fold")
-    groups = [column.group for column in table.columns]
-    for place, column in enumerate(table.columns):
-        shown = column.group if groups.index(column.group) == place else ""
-        rich.add_column(f"{shown}\n{column.title}", overflow="fold")
-    for row in table.paper:
-        rich.add_row(*_rich_row(row))
-    rich.add_section()
-    for row in table.others:
-        rich.add_row(*_rich_row(row))
-    rich.caption = Text(table.note) if table.note else None
-    rich.caption_justify = "left"
-    return rich
+def _rich(table: Table) -> Wide:
+    return Wide(
+        heads=[
+            ("", "Method"),
+            ("", "Told"),
+            *((column.group, column.title) for column in table.columns),
+        ],
+        sections=[[_rich_row(row) for row in rows] for rows in (table.paper, table.others)],
+        title=table.title,
+        caption=". ".join(filter(None, (table.note, table.caption))),
+    )
 
 
 def _rich_row(row: Row) -> list[str]:
