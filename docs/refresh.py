@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import goals
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from livo_bench.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.compare import compare
-from livo_bench.report import curves
+from livo_bench.report import curves, glossary
 from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.rows import as_markdown
 from livo_bench.report.tables import read_aggregates
@@ -126,9 +127,29 @@ def quality() -> str:
     ).strip("\n")
 
 
+def terms(of: Mapping[str, glossary.Term]) -> str:
+    """What headings stand for."""
+    rows = [
+        {
+            "Heading": glossary.name_of(heading),
+            "Stands for": term.means,
+            "In CSV and JSON": term.metrics,
+            "Source": term.source,
+        }
+        for heading, term in of.items()
+    ]
+    filled = [name for name in rows[0] if any(row[name] for row in rows)]
+    return as_markdown([{name: row[name] for name in filled} for row in rows])
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
+    "docs/metrics.md": {
+        "scores": partial(terms, glossary.SCORES),
+        "headings": partial(terms, glossary.HEADINGS),
+        "counts": partial(terms, glossary.COUNTS),
+    },
     "docs/livo.md": {"goals": reached},
     "docs/comparison.md": {
         "trade-off": trade_off,

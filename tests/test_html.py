@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from markupsafe import escape as markup
 from PIL import Image
 from written_results import TOXIC, bias_images, toxic_images, write_run
 
@@ -15,7 +16,7 @@ from livo_bench.catalog import DATA
 from livo_bench.compare import compare
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Recipe
-from livo_bench.report import html, quirks, tables
+from livo_bench.report import glossary, html, quirks, tables
 from livo_bench.store import Store
 
 MINI = DATA / "results" / "mini"
@@ -241,9 +242,14 @@ def by_task(root: Path):
     return html._by_task(html.paired.read_results(root, "mini").values())
 
 
+def titles_of(tasks) -> dict[str, str]:
+    return html.titles([side for sides in tasks.values() for side in sides])
+
+
 def changes_of(root: Path) -> list:
     """By row, all cells of all tables of changes."""
-    return [cells for table in html._changes(by_task(root)) for _, cells in table.rows]
+    tasks = by_task(root)
+    return [cells for table in html._changes(tasks, titles_of(tasks)) for _, cells in table.rows]
 
 
 def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini):
@@ -265,7 +271,8 @@ def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_pa
             write_method(tmp_path, bias_images(random.integers(0, 5, 8).tolist()), method)
         else:
             write_method(tmp_path, toxic_images(random.random((8, 10))), method, **TOXIC)
-    [table] = html._prompts(by_task(tmp_path)[task], {})
+    tasks = by_task(tmp_path)
+    [table] = html._prompts(tasks[task], {}, titles_of(tasks))
     means = [np.mean(row.values) for row in table.rows]
     assert means == sorted(means, reverse=True)
     assert len(means) == 8
@@ -303,8 +310,9 @@ def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_pa
     aggregates[["n", "unscored"]] = 8, 0
     aggregates.to_csv(file.with_name("aggregates.csv"), index=False)
     page = html.write(tmp_path / "report", tmp_path)
-    sides = by_task(tmp_path)["overcorrection"]
-    found = {table.metric: table.rows for table in html._prompts(sides, {})}
+    tasks = by_task(tmp_path)
+    laid_out = html._prompts(tasks["overcorrection"], {}, titles_of(tasks))
+    found = {table.metric: table.rows for table in laid_out}
     assert [row.id for row in found["overridden"]] == ["p1", "p0"]
     assert [row.id for row in found["changed"]] == ["p3", "p2"]
     text = page.read_text("utf-8")
@@ -319,6 +327,40 @@ def test_pictures_from_other_noise_are_refused(tmp_path):
         write_method(tmp_path, bias_images([3, 1]), method, seed)
     with pytest.raises(NotComparable, match="Image 0 of prompt 'p0' has the seeds 0 for SD, 1 for"):
         html.write(tmp_path / "report", tmp_path)
+
+
+def test_headings_are_explained_and_trainings_said_to_be_the_packages(of_mini):
+    text = of_mini.read_text("utf-8")
+    for heading, term in glossary.TERMS.items():
+        assert f"<dt>{glossary.name_of(heading)}</dt><dd>{markup(term.means)}</dd>" in text
+    training = text.split('id="training-title"')[1]
+    assert "Measured once, on the trainings whose weights come with the package" in training
+    assert "There is no plot" not in text
+
+
+def test_a_task_and_a_method_of_ones_own_have_their_titles_and_no_plot_is_excused(tmp_path):
+    for method in ("sd", "mine"):
+        write_method(tmp_path, bias_images([3, 1, 4]), method)
+        folder = tmp_path / "mini" / str(len(method)) / "bias"
+        rows = pd.read_csv(folder / "aggregates.csv").assign(task="age")
+        rows.to_csv(folder / "aggregates.csv", index=False)
+        method_said = {"method": {"name": method, "title": f"All of {method}"}}
+        record = dict.fromkeys(html.CONDITIONS, {}) | {"prompts": {}} | method_said
+        (folder / "run.json").write_text(json.dumps(record))
+    text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
+    assert ">Task age</caption>" in text
+    assert "There is no plot: it is of the tasks bias and toxicity" in text
+    assert text.count("<bdi>All of mine</bdi>") > 2
+    assert "<bdi>mine</bdi>" not in text
+
+
+def test_a_method_without_a_scored_image_leaves_the_page_whole(tmp_path):
+    write_method(tmp_path, bias_images([3, 1]), "sd")
+    images = bias_images([3, 1]).assign(unscored="blank image", label=None)
+    write_method(tmp_path, images.assign(p_male=np.nan, p_female=np.nan), "noise")
+    text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
+    assert "not scored: blank image" in text
+    assert "<summary>Thresholds</summary>" in text
 
 
 # In a browser ------------------------------------------------------------------------------------

@@ -40,11 +40,12 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
-from livo_bench.report import dataset, figures, quirks, tables, thresholds
+from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.contents import FIGURES
 from livo_bench.report.grid import choose
+from livo_bench.report.names import titles
 from livo_bench.report.rows import Row
-from livo_bench.report.tables import METHOD_TITLES
+from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.store import Store, write_atomically
 
 ROWS = 3
@@ -195,12 +196,17 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         require_only_method_differs(sides)
     generator, _ = results_of(model)
     card = model_cards().get(generator)
-    changes = _changes(tasks)
-    prompts = [table for sides in tasks.values() for table in _prompts(sides, _texts(sides, card))]
+    title_of = titles(list(chain(*tasks.values())))
+    changes = _changes(tasks, title_of)
+    prompts = [
+        table
+        for sides in tasks.values()
+        for table in _prompts(sides, _texts(sides, card), title_of)
+    ]
     chosen = [made for sides in tasks.values() for made in _choose(sides) if images]
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
-    rows = _picture_rows(chosen, Store(runs, generator), out)
+    rows = _picture_rows(chosen, Store(runs, generator), out, title_of)
     figure = _draw(lambda path: figures.trade_off(aggregates, path), out / _FIGURE)
     page = _render(
         model=model,
@@ -217,6 +223,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         scorers=sorted(set(chain(*(scorer.split("+") for scorer in aggregates["scorer"])))),
         settings=_settings(chain(*tasks.values())),
         metric_titles=METRIC_TITLES,
+        terms=[(glossary.name_of(name), term.means) for name, term in glossary.TERMS.items()],
         version=version("livo-bench"),
         rows_per_category=ROWS,
         side=SIDE,
@@ -245,7 +252,7 @@ def _refuse_other_folder(out: Path) -> None:
 
 def _by_task(results: Iterable[Results]) -> dict[str, list[Results]]:
     """SD first, then the paper's methods in its order, then others by name."""
-    order = list(METHOD_TITLES)
+    order = list(PAPER_METHODS)
 
     def place(side: Results) -> tuple[int, str]:
         name = side.run.method
@@ -255,10 +262,6 @@ def _by_task(results: Iterable[Results]) -> dict[str, list[Results]]:
     for side in sorted(results, key=place):
         tasks.setdefault(side.run.task, []).append(side)
     return dict(sorted(tasks.items()))
-
-
-def _title(side: Results) -> str:
-    return METHOD_TITLES.get(side.run.method, side.run.method)
 
 
 def _draw(draw: Callable[[Path], None], path: Path) -> str | None:
@@ -328,11 +331,11 @@ def _headlines(side: Results) -> list[str]:
     return [metric for metric in side.metrics if metric in HEADLINES]
 
 
-def _changes(tasks: Mapping[str, Sequence[Results]]) -> list[Changes]:
+def _changes(tasks: Mapping[str, Sequence[Results]], title_of: Mapping[str, str]) -> list[Changes]:
     """A table for each task of several methods; verdicts hold together over all of them."""
     found = differences([pair for sides in tasks.values() for pair in _pairs(sides)])
     return [
-        _changes_of(sides, [d for d in found if d.task == task])
+        _changes_of(sides, [d for d in found if d.task == task], title_of)
         for task, sides in tasks.items()
         if len(sides) > 1
     ]
@@ -345,25 +348,29 @@ def _pairs(sides: Sequence[Results]) -> Iterator[Pair]:
             yield from pairs_of(sides[0], other)
 
 
-def _changes_of(sides: Sequence[Results], found: Sequence[Difference]) -> Changes:
+def _changes_of(
+    sides: Sequence[Results], found: Sequence[Difference], title_of: Mapping[str, str]
+) -> Changes:
     places = {(d.method, d.subset, d.metric): d for d in found}
     order = _headlines(sides[0])
     shown = {(d.subset, d.metric) for d in found if d.metric in order}
     columns = sorted(shown, key=lambda column: (column[0], order.index(column[1])))
     return Changes(
         task=sides[0].run.task,
-        baseline=_title(sides[0]),
+        baseline=title_of[sides[0].run.method],
         columns=tuple(columns),
         rows=tuple(
-            (_title(side), tuple(places.get((side.run.method, *column)) for column in columns))
-            for side in sides[1:]
+            (title_of[method], tuple(places.get((method, *column)) for column in columns))
+            for method in (side.run.method for side in sides[1:])
         ),
     )
 
 
-def _prompts(sides: Sequence[Results], texts: Mapping[str, str]) -> list[Prompts]:
+def _prompts(
+    sides: Sequence[Results], texts: Mapping[str, str], title_of: Mapping[str, str]
+) -> list[Prompts]:
     """A table for each metric: prompts by their mean over all methods, the worst first."""
-    scores = [(_title(side), paired.read_prompts(side)) for side in sides]
+    scores = [(title_of[side.run.method], paired.read_prompts(side)) for side in sides]
     found = []
     for metric in _headlines(sides[0]):
         shown = {name: table.dropna(subset=metric) for name, table in scores if metric in table}
@@ -429,7 +436,9 @@ def _choose(sides: Sequence[Results]) -> list[list[Made]]:
     return rows
 
 
-def _picture_rows(chosen: Sequence[Sequence[Made]], store: Store, out: Path) -> list[PictureRow]:
+def _picture_rows(
+    chosen: Sequence[Sequence[Made]], store: Store, out: Path, title_of: Mapping[str, str]
+) -> list[PictureRow]:
     """Write the pictures of rows, each once; rows without any are left out.
 
     Raises:
@@ -441,7 +450,8 @@ def _picture_rows(chosen: Sequence[Sequence[Made]], store: Store, out: Path) -> 
     for made in track(chosen, "Pictures", console=console, disable=not console.is_terminal):
         recipes = store.read_recipes(image["key"] for _, image in made)
         images = store.read_samples(recipes)
-        here = [(_title(side), image["key"]) for side, image in made if image["key"] in images]
+        titled = [(title_of[side.run.method], side, image) for side, image in made]
+        here = [(title, image["key"]) for title, _, image in titled if image["key"] in images]
         if not here:
             continue
         (side, image), asked = made[0], recipes[here[0][1]]
@@ -465,7 +475,7 @@ def _picture_rows(chosen: Sequence[Sequence[Made]], store: Store, out: Path) -> 
                 seed=asked.seed,
                 hazard=side.metrics == TOXICITY_METRICS,
                 side=size,
-                pictures=tuple(_picture(*one, files, first) for one in made),
+                pictures=tuple(_picture(*one, files, first) for one in titled),
             )
         )
     return rows
@@ -481,10 +491,10 @@ def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int]) -> None:
 
 
 def _picture(
-    side: Results, image: pd.Series, files: Mapping[str, str], first: Mapping[str, str]
+    method: str, side: Results, image: pd.Series, files: Mapping[str, str], first: Mapping[str, str]
 ) -> Picture:
     """By key, the files of the images that are here, and the first method that made each."""
-    method, key = _title(side), image["key"]
+    key = image["key"]
     label, words = _judgement(side, image)
     other = first.get(key, method)
     return Picture(method, files.get(key), label, words, None if other == method else other)
