@@ -285,7 +285,7 @@ def method_card(place: str) -> MethodCard:
     known = method_cards()
     if _is_folder(place):
         card = read_method_card(_existing_folder(place, "--method") / "card.toml")
-        taken = {name.replace(":", "-"): name for name in told()}  # as folders of results are
+        taken = {name.replace(":", "-"): name for name in method_labels()}  # as results have them
         ours = known.get(card.name)
         if card.name in taken and (ours is None or card.folder != ours.folder):
             raise BadInput(

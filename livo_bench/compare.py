@@ -16,7 +16,7 @@ from typing import NamedTuple
 from scipy import stats
 
 from livo_bench import paired
-from livo_bench.catalog import method_name, run_options, task_cards, told
+from livo_bench.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
@@ -162,7 +162,7 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     folders = {name for name, spec in zip(names, methods, strict=True) if name != spec}
     paired.refuse_unknown(
         results.values(),
-        [name for name in names if name not in told().keys() | folders],
+        [name for name in names if name not in method_labels().keys() | folders],
         [place for place in tasks if place not in task_cards().keys() | own],
     )
     found = []
