@@ -72,9 +72,9 @@ def report(runs):
     return livo_bench("report", runs, "--format", "markdown")
 
 
-def row_of(method, said):
+def row_of(title, said):
     """Cells of a method's line in a Markdown table."""
-    [line] = [line for line in said.splitlines() if line.startswith(f"| {method} |")]
+    [line] = [line for line in said.splitlines() if line.startswith(f"| {title} |")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
@@ -117,7 +117,7 @@ def test_nan_is_counted_as_unscored_in_every_number(finished, baseline, tmp_path
     )
     assert tuple(whole.loc[("all", "all", "fid"), ["n", "unscored"]]) == (2 * TOTAL, 0)
     assert np.isfinite(whole.loc[("all", "all", "clip"), "value"])
-    assert row_of("painter", report(finished["runs"]).stdout)[-1] == str(lost)
+    assert row_of("Own", report(finished["runs"]).stdout)[-1] == str(lost)
     gate = check(baseline, finished["runs"])
     assert f"without a score {2 * lost} ({2 * lost} {runner.NOT_A_NUMBER}), before 0" in gate.stderr
 
@@ -144,7 +144,7 @@ def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_p
     bias = rows[(rows["subset"] == "gender") & (rows["category"] == "all")]
     assert set(bias["n"]) == {TOTAL - len(ROWS)}
     assert set(bias["unscored"]) == {len(ROWS)}
-    assert str(len(ROWS)) in row_of("painter", report(finished["runs"]).stdout)[-1]
+    assert str(len(ROWS)) in row_of("Own", report(finished["runs"]).stdout)[-1]
     gate = check(baseline, finished["runs"])
     assert (
         f"without a score {2 * len(ROWS)} ({2 * len(ROWS)} {runner.BLANK}), before 0" in gate.stderr
@@ -239,8 +239,8 @@ def test_a_run_stopped_half_way_has_no_results_and_is_missed(finished, baseline,
     half = finished | {"methods": ["noise"]}
     with pytest.raises(KeyboardInterrupt):
         runner.run(**half)
-    cells = row_of("painter", report(finished["runs"]).stdout)
-    assert cells[0] == "painter"
+    cells = row_of("Own", report(finished["runs"]).stdout)
+    assert cells[0] == "Own"
     assert "| noise |" not in report(finished["runs"]).stdout
     result = livo_bench("compare", "painter", "noise", "--runs", finished["runs"])
     assert result.exit_code == 2
