@@ -220,8 +220,10 @@ def test_majorities_that_are_none_are_named(tmp_path: Path, text: str, said: str
 
 
 def test_a_recipe_without_a_table_for_the_scale_is_named(tmp_path: Path) -> None:
-    shutil.copy(FOLDER / "card.toml", tmp_path / "card.toml")
-    folder = tmp_path.rename(tmp_path.with_name("fd"))
+    folder = tmp_path / "my-fd"
+    folder.mkdir()
+    card = (FOLDER / "card.toml").read_text("utf-8").replace('name = "fd"', 'name = "my-fd"')
+    (folder / "card.toml").write_text(card, encoding="utf-8")
     (folder / "recipe.toml").write_text("[mini]\nwarmup = 3\nthreshold = 95\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"no table \[sd\]"):
         fair_diffusion.read_settings(str(folder), "sd")
