@@ -338,7 +338,8 @@ def test_every_command_takes_stable_diffusion(
     assert built.stdout.splitlines()[-1].startswith("total,")
 
     place = tmp_path / "methods"
-    for method in ("livo", "dpo", "dapt", "ca", "uce", "fd"):
+    trained_ones = ("livo", "dpo", "dapt", "ca", "uce", "fd")
+    for method in trained_ones:
         folder = on_sd.shortened(method, place)
         words = ["--method", str(folder), *model]
         learns = ["--settings", str(settings)] if method in ("livo", "dpo", "dapt") else []
@@ -355,6 +356,6 @@ def test_every_command_takes_stable_diffusion(
 
     table = command("report", "runs", "--model", "stand-in", "--format", "csv")
     methods = set(pd.read_csv(StringIO(table.stdout))["method"])
-    assert {"sd", "livo", "dpo", "dapt", "ca", "uce", "fd", "noise", "sld"} <= methods
+    assert {"sd", "noise", "sld", *(f"my-{method}" for method in trained_ones)} <= methods
     checked = command("check", "--baseline", "runs", "--runs", "runs", "--model", "stand-in")
     assert checked.exit_code == 0, checked.stderr
