@@ -274,6 +274,11 @@ def select_methods(specs: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(named))
 
 
+def result_names() -> dict[str, str]:
+    """The built-in methods and variants, by what folders of results call them: `livo-wo-m`."""
+    return {name.replace(":", "-"): name for name in method_labels()}
+
+
 def method_card(place: str) -> MethodCard:
     """Find a method's card, by name or folder.
 
@@ -285,7 +290,7 @@ def method_card(place: str) -> MethodCard:
     known = method_cards()
     if _is_folder(place):
         card = read_method_card(_existing_folder(place, "--method") / "card.toml")
-        taken = {name.replace(":", "-"): name for name in method_labels()}  # as results have them
+        taken = result_names()
         ours = known.get(card.name)
         if card.name in taken and (ours is None or card.folder != ours.folder):
             raise BadInput(

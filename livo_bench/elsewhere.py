@@ -23,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from livo_bench.bars import bar
 from livo_bench.cards import MethodCard, TaskCard
-from livo_bench.catalog import LoadedMethod, method_cards
+from livo_bench.catalog import LoadedMethod, result_names
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
@@ -131,10 +131,10 @@ def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
         BadInput: The name is that of a method, or none that a folder can have; or a task holds
             images against the unaligned model's from the same noise.
     """
-    if not _NAME.fullmatch(name) or name in method_cards():
+    if not _NAME.fullmatch(name) or name in result_names():
         raise BadInput(
             f"The pictures of {folder} are to be called {name!r}; expected a name that no method "
-            f"has, of letters, digits, '.', '_' and '-'. Choose one: --method my-model"
+            "has, of letters, digits, '.', '_' and '-'. Choose one: --method my-model"
         )
     if control := next((task.name for task in tasks if task.control), None):
         raise BadInput(

@@ -84,8 +84,8 @@ def run(
         task: Name, `name/subset`, folder, or `all`.
         model: Name, card or diffusers folder.
         shard: Part `k` of `n`, from 1. All parts together, on whatever machines and in whatever
-            order, make and judge the images of the whole, none of them twice, into one store; a run
-            of the whole then finds them there.
+            order, make and judge the batches of the whole, each once, into one store; a run of the
+            whole then finds its images there.
         **options: See `Options`.
 
     Returns:

@@ -649,8 +649,8 @@ def _require_length(name: str, length: int, expected: int) -> None:
 
 def _cannot_write(path: Path, size: int, error: OSError, option: str = "") -> BadInput:
     return BadInput(
-        f"Cannot write {path}: {error.strerror}. It needs a folder that may be written, with "
-        f"{decimal(size)} free. Make room there, or write elsewhere"
+        f"Cannot write {path}: {error.strerror or error}. It needs a folder that may be "
+        f"written, with {decimal(size)} free. Make room there, or write elsewhere"
         + (f": {option}" if option else ".")
     )
 

@@ -25,6 +25,12 @@ from livo_bench.livo import calibration, dev, preference, recipe
 from livo_bench.plan import duration
 from livo_bench.prompts import read_task_prompts
 
+MEMORY = (
+    *("unet", "text", "vae", "latents", "attn", "cross-attn"),
+    *("text_learns", "context_learns", "context_learns_checkpointed"),
+    *("unet_learns", "unet_learns_checkpointed"),
+)
+"""What a card's table `[memory]` says."""
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MOMENTS = 8
 """Bytes of AdamW's two moments of a parameter, in float32."""
@@ -305,11 +311,12 @@ def _count(card: ModelCard, task: str, split: str) -> int:
 
 
 def _memory(card: ModelCard) -> dict[str, int]:
-    if not card.memory:
+    if lacking := [name for name in MEMORY if name not in card.memory]:
+        what = f"fields {', '.join(lacking)} in its" if card.memory else "table"
         raise BadInput(
-            f"The card of model {card.name!r} has no table [memory], so what a training would take "
-            "is not known. Count it as benchmarks/memory.py does, and add it (see livo-bench show "
-            "sd15)."
+            f"The card of model {card.name!r} has no {what} [memory], so what a training would "
+            "take is not known. Count it as benchmarks/memory.py does, and add it (see livo-bench "
+            "show sd15)."
         )
     return dict(card.memory)
 

@@ -222,6 +222,7 @@ def test_pictures_that_will_not_do_are_refused_before_anything_loads(
     ("methods", "changes", "message"),
     [
         (["livo"], {}, r"called 'livo'; expected a name that no method has"),
+        (["livo-wo-m"], {}, r"called 'livo-wo-m'; expected a name that no method has"),
         (["./mine"], {}, r"called './mine'; expected a name"),
         (["sd", "mine"], {}, r"given to 2 methods: sd, mine; expected one"),
         (["mine"], {"task": "overcorrection", "prompts": None}, r"'overcorrection' holds each"),

@@ -17,7 +17,7 @@ from livo_bench.catalog import model_card, value_tasks
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts
-from livo_bench.training_plan import plan
+from livo_bench.training_plan import MEMORY, plan
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +121,25 @@ def test_a_real_pass_keeps_what_the_card_says() -> None:
     )
     # A CPU has the statistics of norms in float32, where fake tensors have them in bfloat16.
     assert (many - few) / 2 == pytest.approx(card.memory["unet_learns"], rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ("", r"has no table \[memory\]"),
+        ("[memory]\nunet = 5\n", r"has no fields text, vae, latents"),
+    ],
+)
+def test_a_card_that_does_not_say_what_the_model_takes_is_named(
+    tiny_model: Path, tmp_path: Path, memory: str, said: str
+) -> None:
+    card = tmp_path / "tiny.toml"
+    text = tiny_model.read_text("utf-8").replace('"./', f'"{tiny_model.parent}/')
+    card.write_text(text + memory, encoding="utf-8")
+    with pytest.raises(BadInput, match=said):
+        plan("livo", str(card))
+
+
+def test_the_cards_of_the_package_say_all_that_a_plan_asks() -> None:
+    for name in ("mini", "sd15", "sd21"):
+        assert set(model_card(name).memory) == set(MEMORY)
