@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +32,14 @@ from livo_bench.cards import (
     read_task_card,
 )
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
-from livo_bench.protocols import Method, MethodContext, OwnGenerator, Pixels, WithFiles
+from livo_bench.protocols import (
+    Method,
+    MethodContext,
+    OwnGenerator,
+    Pixels,
+    WithFiles,
+    WithSources,
+)
 from livo_bench.records import Recipe, Request, wrong_field
 from livo_bench.weights import find_weights, not_fetched, repository_of
 
@@ -138,6 +145,32 @@ class LoadedMethod:
     def files(self) -> Mapping[str, str]:
         """Where the files are that its recipes name by digest."""
         return self.method.files if isinstance(self.method, WithFiles) else {}
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file that its images rest on, by relative name.
+
+        These are card and adapter (of a user's own method all files of its folder) and what it
+        names as `WithSources.sources`. A repository, whose commit says what is in it, counts as one
+        file.
+
+        Raises:
+            BadInput: One cannot be read.
+        """
+        folder = self.card.folder
+        built_in = {name: folder / name for name in ("adapter.py", "card.toml")}
+        places: dict[str, str | Path] = dict(built_in if self.digest is None else {"": folder})
+        if isinstance(self.method, WithSources):
+            places |= self.method.sources
+        # Of a file or a repository, what recipes hold of it; a folder is more than one file.
+        known = {str(place): digest for digest, place in self.files.items()}
+        found: dict[str, str] = {}
+        for name, place in places.items():
+            if str(place) in known and not Path(place).is_dir():
+                found[name] = known[str(place)]
+            else:
+                files = _files_below(Path(place), name)
+                found |= {file: _sha256_of(path) for file, path in files.items()}
+        return dict(sorted(found.items()))
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.
@@ -570,6 +603,27 @@ def _digest_of_method(folder: Path) -> str:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             lines.append(f"{relative.as_posix()} {digest}")
     return _sha256("\n".join(lines))
+
+
+def _files_below(place: Path, name: str) -> dict[str, Path]:
+    """A file, or all of a folder but hidden and compiled files and Markdown, by relative name."""
+    if place.is_file():
+        return {name: place}
+    files = {}
+    for path in sorted(place.rglob("*")) if place.is_dir() else ():
+        relative = path.relative_to(place)
+        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
+        if path.is_file() and path.suffix != ".md" and not skipped:
+            files[(PurePosixPath(name) / relative.as_posix()).as_posix()] = path
+    return files
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
 
 
 def _sha256(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +16,25 @@ def read_csv(
 ) -> pd.DataFrame:
     """Read a file and see that it has the columns it should have, in their order.
 
+    Arguments and errors are those of `parse_csv`.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error}. {remedy}") from error
+    return parse_csv(data, path, columns, remedy, numbers)
+
+
+def parse_csv(
+    data: bytes, path: Path, columns: Sequence[str], remedy: str, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Parse the bytes of a file and see that it has the columns it should have, in their order.
+
     Empty cells and `nan` are missing values; whatever else pandas takes for missing is text.
 
     Args:
-        path: Of the file.
+        data: What the file holds.
+        path: Of the file, for messages.
         columns: All of them.
         remedy: What the messages end with: a sentence on how to make the file again.
         numbers: Those of the columns that hold numbers, some of which may be missing.
@@ -27,8 +43,8 @@ def read_csv(
         BadInput: It cannot be read, is cut off, or has other columns or texts for numbers.
     """
     try:
-        cut = not path.read_bytes().endswith(b"\n")
-        rows = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"])
+        cut = not data.endswith(b"\n")
+        rows = pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=["", "nan"])
     except (OSError, ValueError) as error:
         raise BadInput(f"Cannot read {path}: {error}. {remedy}") from error
     if tuple(rows.columns) != tuple(columns):

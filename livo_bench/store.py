@@ -34,7 +34,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,10 +74,6 @@ SAMPLE_SCHEMA = pa.schema(
         )
     },
 )
-
-AGGREGATES = "aggregates.csv"
-RESULT_FILES = ("images.parquet", "prompts.csv", "run.json", AGGREGATES)
-"""What a result folder holds."""
 
 _SAMPLES, _SCORES = ".parquet", ".scores.parquet"
 """What names of files end in."""
@@ -350,25 +346,6 @@ def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a result folder such that files of two runs are never taken for one.
-
-    Results are found by their `aggregates.csv`, so the old one goes first and the new one comes
-    last: interrupted in between, the folder has no results.
-
-    Args:
-        folder: Whose other files stay.
-        files: Out of `RESULT_FILES`, by name.
-
-    Raises:
-        BadInput: The folder cannot be written, or is full.
-    """
-    (folder / AGGREGATES).unlink(missing_ok=True)
-    sweep(folder)
-    for name in sorted(files, key=RESULT_FILES.index):
-        write_atomically(folder / name, files[name], _RUNS)
 
 
 class _Shelf:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import pandas as pd
 from rich.console import Console
 
 from livo_bench.baselines.quota import group_of
-from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.recipe import RECIPE, recipe_table
 from livo_bench.cards import TaskCard
 from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
@@ -69,6 +69,8 @@ class FairDiffusion:
     """Without its texts."""
     majorities: Majorities
     only_uneven: bool
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """The files of the first two."""
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image; a prompt that was found even may stay the unaligned model's."""
@@ -107,7 +109,8 @@ def load(context: MethodContext) -> FairDiffusion:
     if not path.is_file():
         raise context.untrained("majorities", path)
     guidance = read_settings(str(context.folder), context.model.scale)
-    return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]))
+    sources = {MAJORITIES: path, RECIPE: context.folder / RECIPE}
+    return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]), sources)
 
 
 def read_settings(method: str, scale: str) -> SemanticGuidance:

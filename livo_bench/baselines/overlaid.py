@@ -28,6 +28,11 @@ class Overlaid:
         """The overlays, by digest."""
         return {found.digest: found.path for found in self.overlays.values()}
 
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The overlays, by the names of their files."""
+        return {f"{name}.safetensors": found.path for name, found in self.overlays.items()}
+
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Lay the overlay over the model.
 

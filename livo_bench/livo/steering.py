@@ -58,6 +58,14 @@ class Steering:
     layout: str
     steers: Callable[[int, int], bool] = steered
     """Whether an image is steered, by its index and the per cent that are."""
+    calibrated: Path | None = None
+    """Where the share is from, if it is no setting."""
+
+    @property
+    def sources(self) -> Mapping[str, str | Path]:
+        """The value encoder, and the calibrated shares if it is for them to say how many."""
+        encoder = {} if self.encoder is None else {value_encoder.FOLDER: self.encoder.folder}
+        return encoder | ({} if self.calibrated is None else {SHARES: self.calibrated})
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -116,7 +124,8 @@ def load(context: MethodContext) -> Steering:
         raise context.untrained("weights", folder)
     found = value_encoder.find(weights, context.model)
     beside = Path(weights).parent / SHARES
-    return Steering(_chooser(context), _share(context, beside), found, layout, steers)
+    calibrated = None if settings["share_bias"] else beside
+    return Steering(_chooser(context), _share(context, beside), found, layout, steers, calibrated)
 
 
 def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:

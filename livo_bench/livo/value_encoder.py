@@ -39,6 +39,10 @@ BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 
 
+FOLDER = "value_encoder"
+"""What `save` calls the folder that it writes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A value encoder that fits a model, not loaded yet."""
@@ -146,7 +150,7 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
         for name, tensor in encoder.state_dict().items()
         if not name.startswith(tuple(frozen))
     }
-    unfinished, finished = folder / ".value_encoder", folder / "value_encoder"
+    unfinished, finished = folder / f".{FOLDER}", folder / FOLDER
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
     encoder.save_pretrained(unfinished, state_dict=learnt)
