@@ -12,7 +12,7 @@ from written_inputs import write_method, write_prompts
 
 from livo_bench import runner, seal
 from livo_bench.cli import main
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, NothingScored
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.store import Store, write_atomically
 
@@ -62,8 +62,8 @@ def finished(made, tmp_path):
     return made | {"runs": tmp_path / "runs"}
 
 
-def livo_bench(*words):
-    result = CliRunner().invoke(main, [*map(str, words), "--model", "tiny"])
+def livo_bench(*words, model="tiny"):
+    result = CliRunner().invoke(main, [*map(str, words), "--model", model])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -149,6 +149,21 @@ def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_p
     assert (
         f"without a score {2 * len(ROWS)} ({2 * len(ROWS)} {runner.BLANK}), before 0" in gate.stderr
     )
+
+
+def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(finished, tmp_path):
+    method = painter(tmp_path / "painter", black="True")
+    with pytest.raises(NothingScored, match=rf"none of {TOTAL} images by clip-gender-") as raised:
+        runner.run(**finished | {"methods": [method]})
+    assert runner.BLANK in str(raised.value)
+    folder = finished["runs"] / "tiny" / "painter" / "bias"
+    assert f"{folder}, subset gender" in str(raised.value)
+    assert seal.open_folder(folder).images()["unscored"].notna().all()
+    options = {name: finished[name] for name in ("task", "images", "prompts", "runs")}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    again = livo_bench("run", "--method", method, *words, model=finished["model"])
+    assert again.exit_code == 4
+    assert "The results are kept" in again.stderr
 
 
 def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished, tmp_path):
