@@ -25,6 +25,7 @@ from rich.filesize import decimal
 from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.scorers import clip_encoder, features
 from livo_bench.store import write_atomically
 from livo_bench.weights import (
@@ -330,8 +331,7 @@ def _reaching(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
-        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-        reason = " ".join(filter(None, lines))[:300].rstrip(".")
+        reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(
             f"Cannot get {place}: {reason}. Check the name and the network (HF_ENDPOINT names a "
             "mirror of the hub), or copy from what another machine fetched: --from DIR"

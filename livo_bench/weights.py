@@ -21,6 +21,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
@@ -285,9 +286,9 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        reason = excerpt(" ".join(str(error).splitlines()[:2]))
         raise BadInput(
-            f"Cannot load the {what} of {weights}: {reason[:300]} Expected the files as they were "
+            f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."
         ) from error
 

@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt, redacted
 from livo_bench.livo.retriever import KINDS, MALFORMED, Retrieval, principle_of, retriever_id
 from livo_bench.prompts import VALUE_FREE
 from livo_bench.store import write_atomically
 
 ASKED = 3
 """Times a prompt is asked until the reply can be read."""
+RATIONALE = 1000
+"""Letters of a rationale that are kept."""
 
 SYSTEM = f"""\
 You sort prompts for a text-to-image model by what the image would show. The labels:
@@ -111,7 +114,7 @@ class LanguageModel:
                     return {**answer._asdict(), "stage": "language model"}
                 messages.append({"role": "assistant", "content": reply})
                 messages.append({"role": "user", "content": MEND})
-        rationale = f"{ASKED} replies could not be read, the last one: {reply[:200]!r}"
+        rationale = f"{ASKED} replies could not be read, the last one: {redacted(reply)[:200]!r}"
         return {"kind": VALUE_FREE, "rationale": rationale, "stage": MALFORMED}
 
     def _client(self) -> Any:
@@ -138,13 +141,16 @@ class LanguageModel:
             )
         except openai.OpenAIError as error:
             raise self._unanswered(error, str(client.base_url)) from error
-        # What is no chat completion comes as whatever it is: a text, or an object without choices.
-        choices = getattr(reply, "choices", None)
-        return (choices[0].message.content if choices else None) or ""
+        # What is no chat completion comes as whatever it is, and the package checks no types.
+        try:
+            content = reply.choices[0].message.content
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return ""
+        return content if isinstance(content, str) else ""
 
     def _unanswered(self, error: Exception, address: str = "") -> BadInput:
         where = urlsplit(address).netloc.rpartition("@")[2]
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = excerpt(str(error)).rstrip(".")
         return BadInput(
             f"No answer from language model {self._model!r}"
             f"{f' at {where}' if where else ''}: {reason}. Expected an OpenAI-compatible endpoint "
@@ -161,7 +167,7 @@ def read_answer(reply: str) -> Answer | None:
     if not isinstance(label, str) or not isinstance(rationale, str) or not rationale.strip():
         return None
     kind = label.strip().lower()
-    return Answer(kind, rationale.strip()) if kind in KINDS else None
+    return Answer(kind, excerpt(rationale, RATIONALE)) if kind in KINDS else None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

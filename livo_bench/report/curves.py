@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from livo_bench.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.figures import caption_above, point, require_format, write
+from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.labels import label
 from livo_bench.report.names import labels as names_of
 from livo_bench.report.tables import PAPER_METHODS
@@ -233,7 +233,7 @@ def _trade(
     others = points.drop(index=pairs.index)
     named = names_of(others.index.get_level_values("method"))
     for place, (method, part) in enumerate(others.groupby("method"), start=number + 1):
-        point(axis, part[x], part[y], place, label=named[str(method)].title)
+        point(axis, part[x], part[y], place, label=plain(named[str(method)].title))
     axis.grid(alpha=0.25)
     axis.margins(0.12)
     return labels
@@ -246,8 +246,8 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
     figure = Figure(figsize=(10, 4), layout="constrained")
     methods = sorted(set(frame["method"]), key=lambda name: (name not in PAPER_METHODS, name))
     named = names_of(methods)
-    for axis, (metric, plain, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
-        unaligned = frame.loc[frame["metric"] == plain]
+    for axis, (metric, base, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
+        unaligned = frame.loc[frame["metric"] == base]
         axis.axhline(
             100 * unaligned.groupby("subset")["value"].mean().mean(),
             color="0.5",
@@ -258,7 +258,7 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
         for number, method in enumerate(methods):
             of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
             means = 100 * of_method.groupby(x)["value"].mean()
-            name = named[method].title
+            name = plain(named[method].title)
             point(axis, means.index, means, number, label=name, linestyle="-", lw=1.2)
         axis.set_xlabel(title)
         axis.set_ylabel(f"{words} (less is better)", fontsize=9)

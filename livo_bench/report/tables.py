@@ -17,6 +17,7 @@ from rich.console import Group, RenderableType
 from livo_bench.catalog import DATA, run_options
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import markdown, one_line
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -699,10 +700,11 @@ def _rich(table: Table) -> Wide:
 
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    title, told = one_line(row.title), one_line(row.told)
     if row.n == ABSENT:
-        return [row.title, row.told, *cells]
+        return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", row.told, *cells]
+    return [f"{title}\n{counts}", told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
@@ -718,10 +720,15 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     titles = [f"{column.group} {column.title}" for column in table.columns]
     heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
+    lines = [
+        f"**{markdown(table.title)}**",
+        "",
+        markdown_line(heads),
+        markdown_line(["---"] * len(heads)),
+    ]
     lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", markdown(table.note)]
     return "\n".join(lines)
 
 
@@ -751,7 +758,7 @@ def _latex(table: Table) -> str:
     parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {
