@@ -9,6 +9,7 @@ TORCH_HOME mean what they always do.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -36,6 +37,8 @@ from livo_bench.weights import (
     repository_of,
     value_encoder_need,
 )
+
+log = logging.getLogger(__name__)
 
 UNNAMED = "see the page of the repository"
 """Licence of what no card speaks of."""
@@ -103,6 +106,27 @@ def wanted(
         if repository is not None:
             found.append(Wanted(value_encoder_need(repository), UNNAMED))
     return found
+
+
+def repositories(listed: Iterable[Wanted]) -> dict[str, str | None]:
+    """The commit of each repository that files come from, None where nobody knows it."""
+    needs = [one.need for one in listed if isinstance(one.need, Need)]
+    return {str(need.repository): need.commit for need in needs}
+
+
+def warn_of_unpinned(listed: Iterable[Wanted]) -> None:
+    """Say of each repository that is named without a commit that it may change under its name."""
+    for one in listed:
+        if not isinstance(one.need, Need) or one.need.repository.pinned is not None:
+            continue
+        repository = one.need.repository
+        commit = one.need.commit
+        pinned = str(replace(repository, revision=commit or "COMMIT"))
+        log.warning(
+            f"{one.place} is not pinned: {repository.revision or 'main'} is what its owner makes "
+            f"of it, now {commit or 'unknown here'}. To mean these files for ever, name "
+            f"{'hub:' if repository.subfolder else ''}{pinned}"
+        )
 
 
 def _of_judge(name: str, judge: Judge) -> list[Wanted]:
@@ -178,6 +202,7 @@ def fetch(
     places += [weights] if weights else []
     listed = wanted(card, card.judges, annotator=True, weights=places)
     _get(listed, source)
+    warn_of_unpinned(listed)
     return [
         {
             "what": one.need.what,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import prompts
+from livo_bench import fetch, prompts
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
@@ -304,6 +304,9 @@ def _record(session: Session, job: Job) -> dict[str, object]:
     if pictures is not None:  # of which nobody here knows the like
         files, sampling = {}, {}
         method = {"pictures": pictures.folder.name, "digest": pictures.digest}
+    judges = sorted({"attributes", "features", job.task.judge})
+    sources = fetch.wanted(model, judges, weights=session.files.values(), pipeline=pictures is None)
+    commits = fetch.repositories(sources)
     return {
         "model": {"name": model.name} | files,
         "protocol": session.protocol.name,
@@ -318,6 +321,7 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         }
         | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
+        **({"repositories": commits} if commits else {}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},

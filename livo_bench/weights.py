@@ -52,6 +52,16 @@ class Repository:
         pinned = self.revision is not None and COMMIT.fullmatch(self.revision)
         return self.revision if pinned else None
 
+    def commit(self, name: str) -> str | None:
+        """The commit that is named, or that a file of the (sub)folder in the local cache is of;
+        None if neither is known."""
+        if self.pinned is not None:
+            return self.pinned
+        path = self.file(name)
+        inside = PurePosixPath(self.subfolder) / name
+        # A snapshot's folder is named by its commit.
+        return None if path is None else path.parents[len(inside.parts) - 1].name
+
     def file(self, name: str) -> Path | None:
         """A file of the (sub)folder in the local cache; None if it is not there."""
         from huggingface_hub import try_to_load_from_cache
@@ -110,10 +120,7 @@ class Weights:
         """
         if self.repository is None:
             return digest_folder(Path(self.source))
-        commit = self.repository.pinned
-        if commit is None and self.folder is not None:
-            depth = len(PurePosixPath(self.repository.subfolder).parts)
-            commit = [self.folder, *self.folder.parents][depth].name
+        commit = self.repository.commit(self.marker)
         place = str(Repository(self.repository.id, self.repository.subfolder, commit))
         return hashlib.sha256(place.encode()).hexdigest()
 
@@ -185,6 +192,11 @@ class Need:
                 stem = name.removesuffix(".safetensors")
                 names += [f"{name}.index.json", f"{stem}-?????-of-?????.safetensors"]
         return [str(PurePosixPath(self.repository.subfolder) / name) for name in names]
+
+    @property
+    def commit(self) -> str | None:
+        """See `Repository.commit`."""
+        return self.repository.commit(self.required[0])
 
     def missing(self) -> list[str]:
         """The required files that are not in the local cache."""
