@@ -27,6 +27,7 @@ from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.fields import place as existing
 from livo_bench.scorers import clip_encoder, features
 from livo_bench.store import write_atomically
 from livo_bench.weights import (
@@ -136,12 +137,12 @@ def _of_judge(name: str, judge: Judge) -> list[Wanted]:
         repository = _remote(judge.weights)
         need = None if repository is None else llava_need(repository)
     else:
-        need = None if Path(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
+        need = None if existing(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
     return [] if need is None else [Wanted(need, judge.licence)]
 
 
 def _remote(place: str) -> Repository | None:
-    return None if Path(place).exists() else repository_of(place)
+    return None if existing(place).exists() else repository_of(place)
 
 
 def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.errors import BadInput
 from livo_bench.escaping import csv_text
+from livo_bench.fields import place
 from livo_bench.records import Prompt
 
 COLUMNS = tuple(field.name for field in fields(Prompt))
@@ -263,7 +264,7 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return place(path).read_bytes()
     except OSError as error:
         raise BadInput(f"Cannot read the prompts {path}: {error.strerror}.") from error
 

@@ -10,7 +10,6 @@ repository with a pinned commit is known before its files are there.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,12 +21,14 @@ from safetensors import SafetensorError
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.fields import place, read_json
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
     r"(@(?P<revision>[\w./-]+))?"
 )
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
+_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 
@@ -73,8 +74,18 @@ class Repository:
 
 def repository_of(weights: str | Path) -> Repository | None:
     """The repository that a name means; None if it is not the name of one."""
-    match = HUB_ID.fullmatch(str(weights))
-    if match is None or str(weights).startswith("."):
+    name = str(weights)
+    match = HUB_ID.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    # What the hub calls nothing, and what would lead out of a repository's folder.
+    parts = [
+        part
+        for field in match.group("id", "subfolder", "revision")
+        if field
+        for part in field.split("/")
+    ]
+    if any(not _PART.fullmatch(part) for part in parts) or ".." in name or "--" in match["id"]:
         return None
     return Repository(match["id"], match["subfolder"] or "", match["revision"])
 
@@ -137,7 +148,7 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         BadInput: There is no such folder, or it has no readable marker, or this is no name of a
             repository. Whether a repository has been fetched is found out when its files are used.
     """
-    folder = Path(weights)
+    folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
     else:
@@ -322,15 +333,9 @@ def digest_folder(folder: Path) -> str:
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise BadInput(
             f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
             f"holds {path.name}."
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
-    if not isinstance(config, dict):
-        raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
-    return config
+        )
+    return read_json(path, "Copy the model again.")

@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, redacted
+from livo_bench.fields import read_json
 from livo_bench.livo.retriever import KINDS, MALFORMED, Retrieval, principle_of, retriever_id
 from livo_bench.prompts import VALUE_FREE
 from livo_bench.store import write_atomically
 
 ASKED = 3
 """Times a prompt is asked until the reply can be read."""
+AGAIN = "Delete it, and it will be asked for again."
 RATIONALE = 1000
 """Letters of a rationale that are kept."""
 
@@ -139,7 +141,8 @@ class LanguageModel:
             reply = client.chat.completions.create(
                 model=self._model, messages=messages, temperature=0
             )
-        except openai.OpenAIError as error:
+        # The package lets through what its JSON reader raises.
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise self._unanswered(error, str(client.base_url)) from error
         # What is no chat completion comes as whatever it is, and the package checks no types.
         try:
@@ -196,15 +199,14 @@ def _messages() -> list[dict[str, str]]:
 
 
 def _read(path: Path) -> dict[str, str] | None:
-    try:
-        kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        if kept["kind"] not in KINDS or not kept["stage"] or not kept["rationale"]:
-            raise ValueError(f"its kind is {kept['kind']!r}")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    kept = read_json(path, AGAIN)
+    texts = {name: kept.get(name) for name in ("kind", "stage", "rationale")}
+    if not all(isinstance(text, str) and text for text in texts.values()):
+        raise BadInput(f"{path} has {texts}; expected a text for each. {AGAIN}")
+    if texts["kind"] not in KINDS:
         raise BadInput(
-            f"The kept answer {path} cannot be read: {error!r}. Delete it, and it will be asked "
-            "for again."
-        ) from error
+            f"{path} has the kind {texts['kind']!r}; expected one of {', '.join(KINDS)}. {AGAIN}"
+        )
     return kept

@@ -9,7 +9,6 @@ images: they show how settings compare, and are none of the results in the table
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from livo_bench.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.fields import read_json
 from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.labels import label
 from livo_bench.report.names import labels as names_of
@@ -70,7 +70,9 @@ def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
             f"There is no {path}. Train what it tells of, which takes about two hours, with\n"
             f"    python benchmarks/sweep.py --out {path}"
         )
-    rows = read_csv(path, SWEEP_COLUMNS, "Make it again: python benchmarks/sweep.py")
+    texts = ("model", "method", "subset", "metric")
+    numbers = [name for name in SWEEP_COLUMNS if name not in texts]
+    rows = read_csv(path, SWEEP_COLUMNS, "Make it again: python benchmarks/sweep.py", numbers)
     name, _ = results_of(model)
     of_model = rows[rows["model"] == name]
     if of_model.empty:
@@ -99,7 +101,7 @@ def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
                     "with one of each method."
                 )
             again = f"Make it again: livo-bench train --method {made['method']}"
-            curves[str(made["method"])] = read_csv(path, DEV_COLUMNS, again)
+            curves[str(made["method"])] = read_csv(path, DEV_COLUMNS, again, ("step", "value", "n"))
     if not curves:
         raise Incomplete(
             f"There is no training of model {name!r} in {folder}. Train something:\n"
@@ -112,12 +114,7 @@ def _training(path: Path) -> dict[str, Any]:
     """What a training recorded of itself; nothing if it did not."""
     if not path.is_file():
         return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Delete its folder, and train again: livo-bench train"
-        ) from error
+    return read_json(path, "Delete its folder, and train again: livo-bench train")
 
 
 def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from livo_bench.catalog import DATA, run_options
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
+from livo_bench.fields import place, read_json
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -82,6 +82,8 @@ ABOUT = {
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
+SECTIONS = ("model", "method", "task", "prompts", "settings", "versions", "hardware")
+"""Objects in `run.json`."""
 UNKNOWN = ""
 """Of conditions: `run.json` is missing or does not say."""
 
@@ -356,7 +358,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
     """
-    if not folder.is_dir():
+    if not place(folder).is_dir():
         raise Incomplete(
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
@@ -384,18 +386,35 @@ def _recorded(path: Path) -> dict[str, str]:
     conditions = ABOUT | CONDITIONS | LAST_BITS
     if not path.is_file():
         return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    try:
-        record = json.loads(path.read_bytes())
-        prompts = str(record["prompts"].get("list", ""))
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
-        ) from error
+    record = read_record(path)
     found = {
         name: str(record.get(section, {}).get(field, UNKNOWN))
         for name, (section, field) in conditions.items()
     }
-    return {"prompts": prompts, **found}
+    return {"prompts": str(record.get("prompts", {}).get("list", "")), **found}
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what a run says of itself, `run.json`.
+
+    Raises:
+        BadInput: It cannot be read, or a section or field is none.
+    """
+    again = "Make it again with livo-bench run."
+    record = read_json(path, again)
+    for section in SECTIONS:
+        fields = record.get(section, {})
+        if not isinstance(fields, dict):
+            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object. {again}")
+        for name, value in fields.items():
+            whole = (section, name) in (("settings", "images"), ("settings", "seed"))
+            kind = int if whole else str | int | float | list | None
+            if not isinstance(value, kind) or (whole and isinstance(value, bool)):
+                expected = "a whole number" if whole else "a text or a number"
+                raise BadInput(
+                    f"{path} has {value!r:.100} for {section} {name}; expected {expected}. {again}"
+                )
+    return record
 
 
 def _other_judge(folder: Path) -> str:
@@ -417,7 +436,7 @@ def find_aggregates(folder: Path) -> list[Path]:
     def rejudged(path: Path) -> bool:
         return REJUDGED in path.relative_to(folder).parts
 
-    paths = sorted(folder.rglob("aggregates.csv"))
+    paths = sorted(place(folder).rglob("aggregates.csv"))
     return [path for path in paths if not superseded(path) and not rejudged(path)]
 
 
@@ -431,9 +450,13 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
     again = "Make it again with livo-bench run."
     rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
-        if rows[name].isna().any():
-            line = int(rows[name].isna().to_numpy().argmax()) + 2
-            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
+            raise BadInput(
+                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
+            )
     return rows
 
 
