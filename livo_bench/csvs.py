@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,12 +18,27 @@ from livo_bench.escaping import excerpt
 def read_csv(
     path: Path, columns: Sequence[str], remedy: str, numbers: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Read a file and see that it has the columns it should have, in their order.
+    """Read a file; arguments and errors are those of `parse_csv`."""
+    return parse_csv(_bytes(path, remedy), path, columns, remedy, numbers)
+
+
+def _bytes(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+
+
+def parse_csv(
+    data: bytes, path: Path, columns: Sequence[str], remedy: str, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Parse the bytes of a file and see that it has the columns it should have, in their order.
 
     Empty cells and `nan` are missing numbers; whatever else pandas takes for missing is text.
 
     Args:
-        path: Of the file.
+        data: What the file holds.
+        path: Of the file, for messages.
         columns: All of them.
         remedy: What the messages end with: a sentence on how to make the file again.
         numbers: Those of the columns that hold numbers, some of which may be missing. The others
@@ -33,9 +49,11 @@ def read_csv(
     """
     texts = {name: str for name in columns if name not in numbers}
     try:
-        cut = not path.read_bytes().endswith(b"\n")
-        rows = pd.read_csv(path, keep_default_na=False, na_values=["", "nan"], dtype=texts)
-    except (OSError, ValueError) as error:
+        cut = not data.endswith(b"\n")
+        rows = pd.read_csv(
+            io.BytesIO(data), keep_default_na=False, na_values=["", "nan"], dtype=texts
+        )
+    except ValueError as error:
         raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
     if tuple(rows.columns) != tuple(columns):
         raise BadInput(
@@ -55,7 +73,8 @@ def read_csv(
     return rows
 
 
-def read_parquet(
+def parse_parquet(
+    data: bytes,
     path: Path,
     texts: Sequence[str],
     whole: Sequence[str],
@@ -64,10 +83,11 @@ def read_parquet(
     holed: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """Read a Parquet file and see that its columns hold what they should.
+    """Parse the bytes of a Parquet file and see that its columns hold what they should.
 
     Args:
-        path: Of the file.
+        data: What the file holds.
+        path: Of the file, for messages.
         texts: Columns it has to have, of texts; none is missing.
         whole: Likewise, of whole numbers.
         numbers: Columns that hold numbers, some of which may be missing, where the file has them;
@@ -80,7 +100,9 @@ def read_parquet(
         BadInput: It cannot be read, lacks a column, or a column holds something else.
     """
     try:
-        rows = pq.read_table(path).to_pandas(ignore_metadata=True)
+        table = pq.read_table(io.BytesIO(data))
+        table.validate(full=True)  # or bytes that are no UTF-8 are found when they are used
+        rows = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
     if not rows.columns.is_unique or (lacking := {*texts, *whole, *holed} - {*rows.columns}):
@@ -109,6 +131,7 @@ def _refuse(
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         value = values.iloc[row]
+        value = value.item() if isinstance(value, np.generic) else value
         found = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else f"{value!r:.100}"
         raise BadInput(
             f"{path} has {found} for {name} in line {row + 2}; expected {expected}. {remedy}"

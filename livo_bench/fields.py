@@ -199,18 +199,27 @@ def read_table(path: Path) -> Table:
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object; arguments and errors are those of `parse_json`."""
+    try:
+        return parse_json(path.read_bytes(), path, remedy)
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+
+
+def parse_json(data: bytes, path: Path, remedy: str) -> dict[str, Any]:
+    """Parse the bytes of a JSON object.
 
     Args:
-        path: Of the file.
+        data: What the file holds.
+        path: Of the file, for messages.
         remedy: What the messages end with: a sentence on how to make the file again.
 
     Raises:
         BadInput: It cannot be read, or is no JSON object in UTF-8.
     """
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
     if not isinstance(found, dict):
         raise BadInput(f"{path} holds a {type(found).__name__}; expected a JSON object. {remedy}")

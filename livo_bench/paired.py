@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.catalog import unknown_name
-from livo_bench.csvs import read_parquet
+from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
@@ -295,7 +295,11 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
 def _read_images(path: Path) -> pd.DataFrame:
     numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
     named = ("label", CONCEPT, "key", "stratum", "method", "task")
-    return read_parquet(path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error}. {AGAIN}") from error
+    return parse_parquet(data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named)
 
 
 def _read_records(path: Path) -> dict[Path, Record]:

@@ -479,6 +479,7 @@ class _Shelf:
         """The columns of a file whose seal holds, whoever sealed it."""
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+            table.validate(full=True)
             fields = {field.name: field.type for field in table.schema}
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise self._foreign(name, excerpt(str(error))) from error

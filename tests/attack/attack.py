@@ -269,12 +269,13 @@ def mutated_toml(data: bytes, draw: random.Random) -> bytes:
 def changed_table(frame: pd.DataFrame, draw: random.Random) -> pd.DataFrame:
     """A frame with cells, a column or rows that are wrong."""
     made = frame.copy()
+    text = string(draw).encode("utf-8", "replace").decode()  # no file holds half a surrogate pair
     column = draw.choice(list(made.columns))
     match draw.randrange(6):
         case 0:
             made = made.drop(columns=column)
         case 1:
-            made = made.rename(columns={column: string(draw)})
+            made = made.rename(columns={column: text})
         case 2:
             made = made.iloc[: draw.randrange(len(made))]
         case 3:
@@ -282,14 +283,14 @@ def changed_table(frame: pd.DataFrame, draw: random.Random) -> pd.DataFrame:
         case 4:
             values = [
                 None,
-                string(draw),
+                text,
                 draw.randrange(-9, 9),
                 draw.choice((np.nan, np.inf, 1e308)),
             ]
             made[column] = pd.Series([draw.choice(values)] * len(made), index=made.index)
         case _:
             cells = made[column].astype(object)
-            value = draw.choice((None, string(draw), -1, 0.5, np.nan, np.inf, True, 10**20))
+            value = draw.choice((None, text, -1, 0.5, np.nan, np.inf, True, 10**20))
             cells.iloc[draw.randrange(len(cells))] = value
             made[column] = cells
     return made
