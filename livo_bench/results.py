@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import fetch, prompts
+from livo_bench import prompts
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
@@ -283,6 +283,8 @@ def replaced(session: Session, job: Job) -> str | None:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
+    from livo_bench import fetch  # which loads torch, and planning needs none
+
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
     method: dict[str, object] = {
