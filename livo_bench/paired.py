@@ -23,7 +23,9 @@ from numpy.typing import NDArray
 
 from livo_bench import seal
 from livo_bench.catalog import unknown_name
+from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
@@ -58,6 +60,10 @@ rates and move by 1."""
 
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
+
+TEXTS = ("subset", "prompt", "category")
+"""Columns of texts that no row lacks."""
+AGAIN = "Make it again with livo-bench run."
 
 YES, NO = "yes", "no"
 SOMETHING_ELSE = "something else"
@@ -271,7 +277,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         path = folder.path / seal.AGGREGATES
         if aggregates.empty or seal.IMAGES not in folder.files:
             continue
-        images = folder.images()
+        images = _read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
         if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
             raise BadInput(
@@ -295,6 +301,13 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
     return found
 
 
+def _read_images(folder: seal.Folder) -> pd.DataFrame:
+    path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
+    numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
+    named = ("label", CONCEPT, "key", "stratum", "method", "task")
+    return parse_parquet(data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named)
+
+
 def read_prompts(side: Results) -> pd.DataFrame:
     """Read the metrics of each prompt as the runs wrote them, over all their images.
 
@@ -305,15 +318,25 @@ def read_prompts(side: Results) -> pd.DataFrame:
         BadInput: A file is not what it should be.
     """
     parts = []
-    for path in side.folders:
+    for folder in side.folders:
+        path = folder / seal.PROMPTS
+        data = seal.reopen(folder).files.get(seal.PROMPTS)
+        if data is None:
+            raise BadInput(f"There is no {path}. {AGAIN}")
         try:
-            data = io.BytesIO(seal.reopen(path).files[seal.PROMPTS])
-            rows = pd.read_csv(data, dtype={"prompt": str})
-            parts.append(_images_of(side.run, rows).set_index(IMAGE[:2]))
+            table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
+            rows = _images_of(side.run, table)
+            found = rows.set_index(IMAGE[:2])[["category", "n"]]
         except (ValueError, KeyError) as error:
+            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {AGAIN}") from error
+        numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
+        lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
+        if lacking or "n" not in numbers or not found.index.is_unique:
             raise BadInput(
-                f"Cannot read {path / seal.PROMPTS}: {error}. Make it again with livo-bench run."
-            ) from error
+                f"{path} lacks the category or the images of a prompt, or has one twice; expected "
+                f"a row for each prompt of a subset. {AGAIN}"
+            )
+        parts.append(numbers.set_index(found.index).assign(category=found["category"]))
     return pd.concat(parts).sort_index()
 
 

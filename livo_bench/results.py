@@ -266,7 +266,9 @@ def refuse_unscored(folders: Iterable[Path]) -> None:
         opened = seal.reopen(folder)
         rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
         rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
-        reasons = opened.images()["unscored"].value_counts().to_dict()
+        reasons = (
+            pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))["unscored"].value_counts().to_dict()
+        )
         why = "; ".join(f"{count} {reason}" for reason, count in reasons.items()) or "not numbers"
         for (subset, scorer), part in rows.groupby(["subset", "scorer"]):
             images = int(part["unscored"].max())
@@ -302,6 +304,8 @@ def replaced(session: Session, job: Job) -> str | None:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
+    from livo_bench import fetch  # which loads torch, and planning needs none
+
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
     method: dict[str, object] = {
@@ -325,6 +329,9 @@ def _record(session: Session, job: Job) -> dict[str, object]:
     else:  # of which nobody here knows the like
         files, sampling = {}, {}
         method = {"pictures": pictures.folder.name, "digest": pictures.digest}
+    judges = sorted({"attributes", "features", job.task.judge})
+    sources = fetch.wanted(model, judges, weights=session.files.values(), pipeline=pictures is None)
+    commits = fetch.repositories(sources)
     return {
         "model": {"name": model.name} | files,
         "protocol": session.protocol.name,
@@ -340,6 +347,7 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
         "judges": _networks(session, job),
+        **({"repositories": commits} if commits else {}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},

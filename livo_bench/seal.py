@@ -40,6 +40,7 @@ import pyarrow.parquet as pq
 
 from livo_bench.cards import OURS
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.fields import parse_json
 from livo_bench.records import REJUDGED
 from livo_bench.store import sweep, write_atomically
 
@@ -81,23 +82,6 @@ class Folder:
     def records(self) -> dict[Path, Record]:
         """The record by its file, where there is one."""
         return {self.path / RECORD: self.record} if RECORD in self.files else {}
-
-    def images(self) -> pd.DataFrame:
-        """What judges said of each image, see `metrics.rows`.
-
-        Raises:
-            BadInput: The file is missing, or no such table.
-        """
-        path = self.path / IMAGES
-        try:
-            images = pd.read_parquet(io.BytesIO(self.files[IMAGES]))
-        except KeyError:
-            raise BadInput(f"There is no {path}. {_AGAIN}") from None
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            raise BadInput(f"Cannot read {path}: {error}. {_AGAIN}") from error
-        if lacking := {"subset", "prompt", "index", "unscored"} - {*images}:
-            raise BadInput(f"{path} lacks the columns {', '.join(sorted(lacking))}. {_AGAIN}")
-        return images
 
     def refuse_others(self, rows: pd.DataFrame) -> None:
         """See that numbers are those of the run that the record names.
@@ -273,15 +257,18 @@ def _read(path: Path) -> bytes | None:
 
 
 def _parse(data: bytes, path: Path) -> Record:
-    try:
-        record = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"Cannot read {path}: {error}. {_AGAIN}") from error
-    if not isinstance(record, dict):
-        raise BadInput(f"{path} holds a {type(record).__name__}; expected an object. {_AGAIN}")
+    record = parse_json(data, path, _AGAIN)
     for section in SECTIONS:
-        if not isinstance(record.get(section, {}), dict):
-            raise BadInput(f"{path} has no fields in {section!r}; expected an object. {_AGAIN}")
+        fields = record.get(section, {})
+        if not isinstance(fields, dict):
+            raise BadInput(
+                f"{path} has {fields!r:.100} for {section}; expected an object. {_AGAIN}"
+            )
+    images = record.get("settings", {}).get("images", 0)
+    if not isinstance(images, int) or isinstance(images, bool):
+        raise BadInput(
+            f"{path} has {images!r:.100} for settings images; expected a whole number. {_AGAIN}"
+        )
     return record
 
 

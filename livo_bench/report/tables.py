@@ -18,6 +18,8 @@ from livo_bench import seal
 from livo_bench.catalog import DATA, run_options
 from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import markdown, one_line
+from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -357,7 +359,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
     """
-    if not folder.is_dir():
+    if not place(folder).is_dir():
         raise Incomplete(
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
@@ -384,18 +386,11 @@ def _recorded(folder: seal.Folder) -> dict[str, str]:
     conditions = ABOUT | CONDITIONS | LAST_BITS
     if not folder.records:
         return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    try:
-        prompts = str(folder.record["prompts"].get("list", ""))
-    except KeyError as error:
-        raise BadInput(
-            f"Cannot read {folder.path / seal.RECORD}: {error!r}. Make it again with livo-bench "
-            "run."
-        ) from error
     found = {
         name: _text(folder.record.get(section, {}).get(field, UNKNOWN))
         for name, (section, field) in conditions.items()
     }
-    return {"prompts": prompts, **found}
+    return {"prompts": str(folder.record.get("prompts", {}).get("list", "")), **found}
 
 
 def _text(value: object) -> str:
@@ -419,9 +414,13 @@ def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
     path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
     rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
-        if rows[name].isna().any():
-            line = int(rows[name].isna().to_numpy().argmax()) + 2
-            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
+            raise BadInput(
+                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
+            )
     folder.refuse_others(rows)
     return rows
 
@@ -703,10 +702,11 @@ def _rich(table: Table) -> Wide:
 
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    title, told = one_line(row.title), one_line(row.told)
     if row.n == ABSENT:
-        return [row.title, row.told, *cells]
+        return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", row.told, *cells]
+    return [f"{title}\n{counts}", told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
@@ -722,10 +722,15 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     titles = [f"{column.group} {column.title}" for column in table.columns]
     heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
+    lines = [
+        f"**{markdown(table.title)}**",
+        "",
+        markdown_line(heads),
+        markdown_line(["---"] * len(heads)),
+    ]
     lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", markdown(table.note)]
     return "\n".join(lines)
 
 
@@ -755,7 +760,7 @@ def _latex(table: Table) -> str:
     parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {
