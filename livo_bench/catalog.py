@@ -34,7 +34,7 @@ from livo_bench.cards import (
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
 from livo_bench.protocols import Method, MethodContext, OwnGenerator, Pixels, WithFiles
 from livo_bench.records import Recipe, Request, wrong_field
-from livo_bench.weights import find_weights, not_fetched, repository_of
+from livo_bench.weights import digest_folder, find_weights, not_fetched, repository_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -262,7 +262,7 @@ def load_method(
         settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model, place, card.published))
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
-    digest = _digest_of_method(card.folder) if own or paints else ""
+    digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
     generator = _sha256(f"{digest}\n{settings_text}") if paints else None
     return LoadedMethod(name, title, card, method, generator, digest if own else None)
@@ -557,19 +557,6 @@ def _text_of(card: Path) -> str:
         return card.read_text("utf-8")
     except OSError as error:
         raise BadInput(f"Cannot read {card}: {error.strerror}.") from error
-
-
-def _digest_of_method(folder: Path) -> str:
-    """SHA-256 over the lines `<path> <SHA-256 of the file>`, without hidden and compiled files."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        if path.is_file() and not skipped:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{relative.as_posix()} {digest}")
-    return _sha256("\n".join(lines))
 
 
 def _sha256(text: str) -> str:

@@ -407,7 +407,7 @@ class _Shelf:
             return
         keys = table["key"].to_pylist()
         name = _name_of(keys)
-        write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression), _RUNS)
+        write_atomically(self.folder / name, to_sealed_parquet(table, self._compression), _RUNS)
         with self._lock:
             self._add(name, keys)
 
@@ -456,7 +456,7 @@ class _Shelf:
             return None
         except OSError as error:
             raise _cannot_read(self.folder / name, error) from error
-        if _seal_holds(data):
+        if seal_holds(data):
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
             if name == _name_of(table["key"].to_pylist()):
                 return table
@@ -509,7 +509,7 @@ class _Shelf:
             # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
             if isinstance(error, OSError) and error.errno is not None:
                 raise _cannot_read(path, error) from error
-            if _seal_holds(path.read_bytes()):
+            if seal_holds(path.read_bytes()):
                 raise  # the file is sound; this pyarrow lacks something, say a codec
             return name, None
         return name, keys if name == _name_of(keys) else None
@@ -580,7 +580,13 @@ def _is_block(name: str) -> bool:
     return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
-def _to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> bytes:
+def to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> bytes:
+    """A Parquet file with a seal between its columns and its footer.
+
+    Args:
+        table: What it holds.
+        compression: As pyarrow takes it.
+    """
     sink = io.BytesIO()
     pq.write_table(
         table,
@@ -596,7 +602,8 @@ def _to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> by
     return data[:end] + _digest(data[:end], data[end:]) + data[end:]
 
 
-def _seal_holds(data: bytes) -> bool:
+def seal_holds(data: bytes) -> bool:
+    """Whether bytes are a file that `to_sealed_parquet` made."""
     end = _end_of_columns(data)
     start = end - _SEAL_BYTES
     return start >= 0 and data[start:end] == _digest(memoryview(data)[:start], data[end:])

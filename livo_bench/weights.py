@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ HUB_ID = re.compile(
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
+CARD = "card.toml"
+DESCRIPTION = ("title", "told", "tasks", "summary", "paper", "differences", "tried")
+"""Fields of a method's card, and of its variants, that its images do not depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,20 +296,39 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
         ) from error
 
 
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest_folder(folder: Path) -> str:
     """SHA-256 over the lines `<relative path> <SHA-256 of the file>`, sorted by path.
 
-    Hidden files, `__pycache__` and Markdown do not count: they touch no pixel.
+    The one rule for folders of weights and of methods. Hidden files, `__pycache__`, Markdown, and
+    the fields of a method's card that only describe it do not count: they touch no pixel.
     """
     lines = []
     for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
         if path.is_file() and path.suffix != ".md" and not hidden:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+            content = _digest_card(path) if relative == Path(CARD) else digest_file(path)
             lines.append(f"{relative.as_posix()} {content}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _digest_card(path: Path) -> str:
+    """SHA-256 of what a method's card says, as JSON, without `DESCRIPTION`."""
+    try:
+        card = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except ValueError:
+        return digest_file(path)
+    variants = card.get("variants")
+    for table in (card, *(variants.values() if isinstance(variants, dict) else ())):
+        for field in DESCRIPTION if isinstance(table, dict) else ():
+            table.pop(field, None)
+    return hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

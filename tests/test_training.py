@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 import sweep
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from livo_bench import catalog, checkpoints, interrupt
+from livo_bench import catalog, interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
@@ -132,7 +133,7 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
     }
     assert list((out / "tensorboard").glob("events*"))
     record = json.loads((out / "training.json").read_text())
-    assert record["minutes"] >= 0
+    assert record["minutes"]["value_encoder"] >= 0
     assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
     found = value_encoder.find(out / "value_encoder", model_card(str(model)))
     method = catalog.load_method(str(small_world), model_card(str(model)), found.folder)
@@ -223,7 +224,8 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
         with pytest.raises(interrupt.Stopped) as caught:
             trained(small_world, model, tmp_path, out=out)
     assert caught.value.__notes__ == [f"3 of 4 steps are in {out / 'checkpoint.safetensors'}."]
-    assert checkpoints.progress_of(out / "checkpoint.safetensors")["done"] == "3"
+    with safe_open(out / "checkpoint.safetensors", framework="pt") as file:
+        assert file.metadata()["done"] == "3"
     trained(small_world, model, tmp_path, out=out)
     for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
         assert (whole / file).read_bytes() == (out / file).read_bytes()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+FOLDER = "value_encoder"
+"""What `save` calls it."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 
@@ -146,7 +148,7 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
         for name, tensor in encoder.state_dict().items()
         if not name.startswith(tuple(frozen))
     }
-    unfinished, finished = folder / ".value_encoder", folder / "value_encoder"
+    unfinished, finished = folder / f".{FOLDER}", folder / FOLDER
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
     encoder.save_pretrained(unfinished, state_dict=learnt)
