@@ -286,6 +286,10 @@ class Training:
         """Whether the record says that a part was finished."""
         return name in self._minutes
 
+    def named(self, name: str) -> bool:
+        """Whether the record names a file."""
+        return name in self._files
+
     def require_written(self, name: str, data: bytes) -> None:
         """See that a file which goes on from part to part is what this training wrote.
 

@@ -339,7 +339,9 @@ def _read_config(path: Path) -> Mapping[str, Any]:
             f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
             f"holds {path.name}."
         ) from None
-    except ValueError as error:
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Copy the model again.") from error
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
     if not isinstance(config, dict):
         raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")

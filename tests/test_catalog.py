@@ -12,6 +12,7 @@ import torch
 from livo_bench import catalog
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
 from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.weights import digest_folder
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),

@@ -349,7 +349,7 @@ def _read_edits(training: Training) -> dict[str, Edit]:
         edits = {name: edit for name, edit in found.items() if training.recorded(name)}
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise training.damaged(EDITS) from error
-    if edits:
+    if edits or training.named(EDITS):
         training.require_written(EDITS, _as_json(edits))
     return edits
 
@@ -365,10 +365,10 @@ def _write_rounds(training: Training, edit: str, rounds: pd.DataFrame) -> None:
     if path.exists():
         try:
             others = pd.read_csv(path, dtype=str)  # as they are written, to the last digit
-            others = others[others["edit"].map(training.recorded)]
+            others = others[others["edit"].map(training.recorded).astype(bool)]
         except (OSError, ValueError, KeyError) as error:
             raise training.damaged(ROUNDS) from error
-        if len(others):
+        if len(others) or training.named(ROUNDS):
             training.require_written(ROUNDS, others.to_csv(index=False).encode())
         rounds = pd.concat([others[others["edit"] != edit], rounds])
     write_atomically(path, rounds.to_csv(index=False).encode())
