@@ -42,7 +42,14 @@ from livo_bench.protocols import (
     WithSources,
 )
 from livo_bench.records import Recipe, Request, wrong_field
-from livo_bench.weights import find_weights, not_fetched, repository_of
+from livo_bench.weights import (
+    counted_files,
+    digest_file,
+    digest_folder,
+    find_weights,
+    not_fetched,
+    repository_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -170,7 +177,7 @@ class LoadedMethod:
                 found[name] = known[str(where)]
             else:
                 files = _files_below(Path(where), name)
-                found |= {file: _sha256_of(path) for file, path in files.items()}
+                found |= {file: digest_file(path) for file, path in files.items()}
         return dict(sorted(found.items()))
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
@@ -296,7 +303,7 @@ def load_method(
         settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model, own_name, card.published))
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
-    digest = _digest_of_method(card.folder) if own or paints else ""
+    digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
     generator = _sha256(f"{digest}\n{settings_text}") if paints else None
     return LoadedMethod(name, title, card, method, generator, digest if own else None)
@@ -593,38 +600,14 @@ def _text_of(card: Path) -> str:
         raise BadInput(f"Cannot read {card}: {error.strerror}.") from error
 
 
-def _digest_of_method(folder: Path) -> str:
-    """SHA-256 over the lines `<path> <SHA-256 of the file>`, without hidden and compiled files."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        if path.is_file() and not skipped:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{relative.as_posix()} {digest}")
-    return _sha256("\n".join(lines))
-
-
 def _files_below(place: Path, name: str) -> dict[str, Path]:
-    """A file, or all of a folder but hidden and compiled files and Markdown, by relative name."""
+    """A file, or all of a folder that count, by relative name."""
     if place.is_file():
         return {name: place}
-    files = {}
-    for path in sorted(place.rglob("*")) if place.is_dir() else ():
-        relative = path.relative_to(place)
-        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        if path.is_file() and path.suffix != ".md" and not skipped:
-            files[(PurePosixPath(name) / relative.as_posix()).as_posix()] = path
-    return files
-
-
-def _sha256_of(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+    return {
+        (PurePosixPath(name) / path.relative_to(place).as_posix()).as_posix(): path
+        for path in (counted_files(place) if place.is_dir() else ())
+    }
 
 
 def _sha256(text: str) -> str:

@@ -411,7 +411,7 @@ class _Shelf:
             return
         keys = table["key"].to_pylist()
         name = self._name_of(keys)
-        data = _to_sealed_parquet(table, self._compression, self._owner)
+        data = to_sealed_parquet(table, self._compression, self._owner)
         write_atomically(self.folder / name, data, _RUNS)
         with self._lock:
             self._add(name, keys)
@@ -461,7 +461,7 @@ class _Shelf:
             return None
         except OSError as error:
             raise _cannot_read(self.folder / name, error) from error
-        if _seal_holds(data, self._owner):
+        if seal_holds(data, self._owner):
             table = self._table_of(name, data, columns)
             if name == self._name_of(table["key"].to_pylist()):
                 return table
@@ -537,7 +537,7 @@ class _Shelf:
             # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
             if isinstance(error, OSError) and error.errno is not None:
                 raise _cannot_read(path, error) from error
-            if _seal_holds(path.read_bytes(), self._owner):
+            if seal_holds(path.read_bytes(), self._owner):
                 raise  # the file is sound; this pyarrow lacks something, say a codec
             return name, None
         return name, keys if name == self._name_of(keys) else None
@@ -606,9 +606,16 @@ def _list(folder: Path) -> list[str]:
         raise _cannot_read(folder, error) from error
 
 
-def _to_sealed_parquet(
+def to_sealed_parquet(
     table: pa.Table, compression: str | dict[str, str], owner: bytes = b""
 ) -> bytes:
+    """A Parquet file with a seal between its columns and its footer.
+
+    Args:
+        table: What it holds.
+        compression: As pyarrow takes it.
+        owner: Whose it is: the seal binds the file to it.
+    """
     sink = io.BytesIO()
     pq.write_table(
         table,
@@ -624,7 +631,8 @@ def _to_sealed_parquet(
     return data[:end] + _digest(owner, data[:end], data[end:]) + data[end:]
 
 
-def _seal_holds(data: bytes, owner: bytes = b"") -> bool:
+def seal_holds(data: bytes, owner: bytes = b"") -> bool:
+    """Whether bytes are a file that `to_sealed_parquet` made for an owner."""
     end = _end_of_columns(data)
     start = end - _SEAL_BYTES
     return start >= 0 and data[start:end] == _digest(owner, memoryview(data)[:start], data[end:])

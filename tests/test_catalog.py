@@ -12,6 +12,7 @@ import torch
 from livo_bench import catalog
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
 from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.weights import digest_folder
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),
@@ -416,16 +417,53 @@ def test_model_card_can_be_a_path(tmp_path):
     assert card.pipeline == str((tmp_path / "../mini/weights/sd").resolve())
 
 
-def test_digest_of_a_method_is_what_its_docstring_says(mini, polite):
+def test_digest_of_a_method_is_of_its_files_and_settings(mini, polite):
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
     (polite / "card.toml").write_text(CARD.split("[settings]")[0], encoding="utf-8")
-    lines = "\n".join(
-        f"{name} {hashlib.sha256((polite / name).read_bytes()).hexdigest()}"
-        for name in ("adapter.py", "card.toml")
-    )
-    files = hashlib.sha256(lines.encode()).hexdigest()
-    expected = hashlib.sha256(f"{files}\n{{}}".encode()).hexdigest()
+    expected = hashlib.sha256(f"{digest_folder(polite)}\n{{}}".encode()).hexdigest()
     assert catalog.load_method(str(polite), mini).generator == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "touches"),
+    [
+        ("README.md", False),
+        (".notes", False),
+        (".git/index", False),
+        ("__pycache__/adapter.pyc", False),
+        ("docs/how.md", False),
+        ("helper.py", True),
+        ("table.csv", True),
+        ("weights/mini/card.toml", True),
+    ],
+)
+def test_a_file_that_touches_no_pixel_remakes_no_image(mini, polite, file, touches):
+    (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
+    before = catalog.load_method(str(polite), mini)
+    for text in ("one", "other"):
+        (polite / file).parent.mkdir(parents=True, exist_ok=True)
+        (polite / file).write_text(text, encoding="utf-8")
+        after = catalog.load_method(str(polite), mini)
+        assert (after.generator != before.generator) is touches
+        assert (after.digest != before.digest) is touches
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "touches"),
+    [
+        ('title = "Polite"', 'title = "Kind"', False),
+        ("differences = []", 'differences = ["A word."]\ntried = ["Two words."]', False),
+        ('title = "Polite"', '# A comment.\ntitle   =   "Polite"', False),
+        ("version = 1", "version = 2", True),
+    ],
+)
+def test_what_a_card_says_of_its_method_remakes_no_image(mini, polite, old, new, touches):
+    (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
+    before = catalog.load_method(str(polite), mini).generator
+    card = (polite / "card.toml").read_text(encoding="utf-8")
+    assert old in card
+    (polite / "card.toml").write_text(card.replace(old, new, 1), encoding="utf-8")
+    assert (catalog.load_method(str(polite), mini).generator != before) is touches
 
 
 def test_overview_lists_methods_tasks_with_subsets_and_models():
