@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.fields import parse_json, read_json
 from livo_bench.livo import preference, value_encoder
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
@@ -35,6 +36,11 @@ log = logging.getLogger(__name__)
 
 RECORD = "training.json"
 _SEAL = "seal"
+MEND = (
+    "Copy it again; or delete it and train again with the same command, which makes what is "
+    "missing."
+)
+"""What to do about a damaged file of a training that has begun."""
 
 
 def sealed_json(record: Mapping[str, object]) -> bytes:
@@ -56,13 +62,9 @@ def read_sealed_json(path: Path, unsealed: str, again: str) -> dict[str, Any]:
     """
     try:
         data = path.read_bytes()
-        record = json.loads(data.decode("utf-8"))
     except OSError as error:
         raise BadInput(f"Cannot read {path}: {error.strerror}. {again}") from error
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is damaged: it is no JSON, {error}. {again}") from error
-    if not isinstance(record, dict):
-        raise BadInput(f"{path} is damaged: it holds a {type(record).__name__}. {again}")
+    record = parse_json(data, path, again)
     if _SEAL not in record:
         raise BadInput(
             f"{path} has no seal: an older version wrote it, or it is damaged. {unsealed}"
@@ -307,8 +309,7 @@ class Training:
         """The error for a file beside the record that is not what this training wrote."""
         return BadInput(
             f"{self.out / name} is damaged or was changed: it is not what {self.out / RECORD} "
-            "names. Copy it again; or delete it and train again with the same command, which makes "
-            "what is missing."
+            f"names. {MEND}"
         )
 
     def record(self, name: str, minutes: float, *files: str) -> None:
@@ -343,13 +344,8 @@ def seal(folder: Path) -> None:
         BadInput: The folder has no record.
     """
     path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record.pop(_SEAL, None)
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Expected the record of a training."
-        ) from error
+    record = read_json(path, "Expected the record of a training.")
+    record.pop(_SEAL, None)
     unfinished = {RECORD, "checkpoint.safetensors", "log.csv"}
     finished = [
         path

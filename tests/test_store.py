@@ -424,11 +424,11 @@ def test_a_bit_flipped_in_a_picture_leaves_the_index_but_not_the_rows(path):
 
 def test_every_bit_of_a_file_is_under_its_seal(path):
     data = bytearray(path.read_bytes())
-    assert store_module._seal_holds(data)
+    assert store_module.seal_holds(data)
     for position in range(len(data)):
         for bit in range(8):
             data[position] ^= 1 << bit
-            assert not store_module._seal_holds(data), (position, bit)
+            assert not store_module.seal_holds(data), (position, bit)
             data[position] ^= 1 << bit
 
 
@@ -676,7 +676,7 @@ def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(store, tmp_
 
     stored = store.sample_keys()
     for path in samples.glob("*.parquet"):
-        assert store_module._seal_holds(path.read_bytes())
+        assert store_module.seal_holds(path.read_bytes())
     assert not list(samples.glob("*.damaged"))
     assert stored == {key for path in samples.glob("*.parquet") for key in keys_in(path)}
     write(store, 0, 90)

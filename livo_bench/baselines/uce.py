@@ -43,6 +43,7 @@ from livo_bench.baselines.concept_edit import (
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.recipe import recipe_table
 from livo_bench.catalog import task_cards
+from livo_bench.fields import read_json
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.prompts import person, read_task_prompts, spread
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
@@ -51,7 +52,7 @@ from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
-from livo_bench.training_record import Training
+from livo_bench.training_record import MEND, Training
 
 JOINT = "joint"
 """Name of the edit of all categories together."""
@@ -344,11 +345,8 @@ def _read_edits(training: Training) -> dict[str, Edit]:
     path = training.out / EDITS
     if not path.exists():
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        edits = {name: edit for name, edit in found.items() if training.recorded(name)}
-    except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise training.damaged(EDITS) from error
+    found = read_json(path, MEND)
+    edits: dict[str, Edit] = {name: found[name] for name in found if training.recorded(name)}
     if edits or training.named(EDITS):
         training.require_written(EDITS, _as_json(edits))
     return edits

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.errors import BadInput
+from livo_bench.fields import read_json
 from livo_bench.livo import retriever, value_encoder
 from livo_bench.protocols import MethodContext
 from livo_bench.records import LAYOUTS, Principle, Recipe, Request
@@ -132,15 +133,9 @@ def read_shares(path: Path) -> dict[str, int]:
     Raises:
         BadInput: The file is not what it should be, or not the one that the record beside it names.
     """
-    try:
-        shares = json.loads(path.read_text(encoding="utf-8"))
-        digest = digest_of(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"Cannot read {path}: {error}. {_SHARES_AGAIN}") from error
-    require_named(path, digest)
-    if not isinstance(shares, dict) or not all(
-        type(share) is int and 0 <= share <= 100 for share in shares.values()
-    ):
+    shares = read_json(path, _SHARES_AGAIN)
+    require_named(path, digest_of(path))
+    if not all(type(share) is int and 0 <= share <= 100 for share in shares.values()):
         raise BadInput(
             f"{path} holds {json.dumps(shares)[:100]}; expected whole numbers from 0 to 100 by "
             f"subset. {_SHARES_AGAIN}"
