@@ -23,7 +23,7 @@ from rich.filesize import decimal
 from livo_bench.errors import BadInput
 
 if TYPE_CHECKING:
-    from _csv import _reader as CsvReader
+    from _csv import Reader
 
 MAX_TEXT = 256_000_000
 """Bytes of a list, some two million long lines."""
@@ -133,7 +133,7 @@ def read_rows(
     separator = _separator(text, required) if told is None else told[1]
     reader = _reader(text, separator)
     try:
-        header = next(reader, [])
+        header: list[str] = next(reader, [])
         _check_header(path, above + 1, header, required, known)
         line = reader.line_num + 1
         for row in reader:
@@ -146,7 +146,7 @@ def read_rows(
         raise BadInput(f"{path} line {above + reader.line_num} is not CSV: {error}.") from error
 
 
-def _reader(text: str, separator: str) -> CsvReader:
+def _reader(text: str, separator: str) -> Reader:
     return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
 
 
