@@ -9,6 +9,7 @@ pictures are refused, as nobody said which one is meant.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from io import BytesIO
 
 import numpy as np
@@ -57,7 +58,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         if "MAX_TEXT" in str(error):
             raise BadInput(
                 f"{name} carries a text or colour profile that is larger than is read ({error}). "
-                "Save it again without, e.g. with exiftool -all= FILE"
+                f"Save it again without: exiftool -all= {shlex.quote(name)}"
             ) from error
         raise _unreadable(name, str(error) or type(error).__name__) from error
 

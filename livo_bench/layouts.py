@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -210,19 +211,15 @@ def _prompts(
 
 
 def _inside(folder: Path, name: str, where: str) -> Path:
-    """The file that metadata names, which has to lie in its folder."""
+    """The file that metadata names, which has to lie in its folder, or be linked there."""
     given = PurePosixPath(name)
-    try:
-        real, root = os.path.realpath(folder / name), os.path.realpath(folder)
-        there = os.path.isfile(real)
-    except (ValueError, OSError) as error:  # a NUL, or half a character
-        raise BadInput(f"{where}: file_name {name!r} is no name of a file ({error}).") from error
-    if given.is_absolute() or ".." in given.parts or not Path(real).is_relative_to(root):
+    if given.is_absolute() or ".." in given.parts:
         raise BadInput(
             f"{where}: file_name {name!r} leads out of {folder}; expected a file in it. Copy it "
             "there."
         )
-    if not there:
+    # A Path's own is_file raises for a name that is too long.
+    if not os.path.isfile(folder / name):
         raise BadInput(
             f"{where}: there is no file {name!r} in {folder}. Add it, or remove the line."
         )
@@ -241,6 +238,10 @@ def _look(folder: Path, ids: Collection[str]) -> tuple[str, str]:
         return f"{_count(flat)} right in {folder}{others}", flat[0]
     for name in folders:
         inside = _names(folder / name)
+        if METADATA[0] in inside:
+            inner = folder / name
+            said = f"{METADATA[0]} in {inner}; to read it: --images-from {shlex.quote(str(inner))}"
+            return said, f"{name}/0.png"
         if "samples" in inside and (samples := _pictures(_names(folder / name / "samples"))):
             genes = "; this looks like GenEval's layout" if "metadata.jsonl" in inside else ""
             said = f"{len(folders):,} folders, the first with {_count(samples)}, in its samples/"
