@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 8192 * 8192
@@ -111,5 +112,6 @@ def _too_large(name: str, what: str) -> BadInput:
 
 
 def _unreadable(name: str, reason: str) -> BadInput:
-    said = " ".join(reason.split())[:200]
-    return BadInput(f"{name} is no picture that can be read ({said}). Make it or copy it again.")
+    return BadInput(
+        f"{name} is no picture that can be read ({excerpt(reason)}). Make it or copy it again."
+    )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import csv_text
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -121,7 +122,8 @@ def read_rows(
         known: Columns that it may have; None for any.
 
     Returns:
-        The rows by column, each with the physical line that it starts on.
+        The rows by column, as `escaping.csv_cell` was given them, each with the physical line that
+        it starts on.
 
     Raises:
         BadInput: The file cannot be read, lacks a column or has one twice, or a row does not fit.
@@ -140,7 +142,7 @@ def read_rows(
             if row:
                 if len(row) != len(header):
                     raise BadInput(_ragged(path, above + line, header, row, separator))
-                yield above + line, dict(zip(header, row, strict=True))
+                yield above + line, dict(zip(header, map(csv_text, row), strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
         raise BadInput(f"{path} line {above + reader.line_num} is not CSV: {error}.") from error
