@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
 
+from livo_bench import readable
 from livo_bench.acceleration import COMPILED, choose
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
 from livo_bench.catalog import (
@@ -171,6 +172,7 @@ def prepare(
     stand_in = None
     if scorer is not None:
         card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
+    _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
     device, dtype = find_device(device), dtype or card.dtype
     thrown = choose(switches)
     session = Session(card, seed, device, dtype, runs, files, conventions, stand_in, thrown)
@@ -226,6 +228,16 @@ def prepare(
     for note in skipped:
         log.warning(note)
     return session, jobs
+
+
+def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
+    """See that judges in folders of one's own can be read as they lie there."""
+    for role in sorted(roles):
+        folder = Path(card.judges[role].weights)
+        if folder.is_dir():
+            clip = (folder / "open_clip_config.json").is_file()
+            stems = readable.OPEN_CLIP if clip else readable.MODEL
+            readable.require_network(f"judge of {role}", folder, stems)
 
 
 def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> None:
