@@ -25,7 +25,7 @@ from torch.nn import Module
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench import overlay
+from livo_bench import overlay, readable
 from livo_bench.acceleration import COMPILED, accelerate
 from livo_bench.errors import BadInput
 from livo_bench.guidance import (
@@ -332,13 +332,9 @@ def load(
     Raises:
         BadInput: There is no such model, or it is of another kind, or it does not load.
     """
-    found = find_weights(pipeline, "model_index.json")
-    kind = found.config.get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        raise BadInput(
-            f"{pipeline} is a {kind}; expected a StableDiffusionPipeline, that is Stable "
-            "Diffusion 1.x or 2.x."
-        )
+    found = find_weights(pipeline, readable.INDEX)
+    readable.require_kind(str(pipeline), found.config)
+    readable.require_weights(Path(found.source))
     disable_progress_bar()
     logging.disable_progress_bar()
     source = found.source

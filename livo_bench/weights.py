@@ -21,6 +21,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from livo_bench import readable
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.fields import place, read_json
@@ -156,6 +157,8 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
     folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
+    elif folder.is_file():
+        raise readable.single_file(folder, marker)
     else:
         repository = repository_of(weights)
         if repository is None:
@@ -369,7 +372,7 @@ def _digest_card(path: Path) -> str:
 def _read_config(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise BadInput(
-            f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
-            f"holds {path.name}."
+            f"{path.parent} is not such a model: it has no {path.name}. "
+            f"{readable.instead_of_index(path.parent, path.name)}"
         )
     return read_json(path, "Copy the model again.")
