@@ -18,9 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safetensors import SafetensorError
-
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, LivoBenchError
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
@@ -29,6 +27,23 @@ HUB_ID = re.compile(
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
+
+FOREIGN = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code")
+"""Keys by which a configuration names code that lies beside it or elsewhere."""
+ELSEWHERE = {
+    **dict.fromkeys(FOREIGN, "names code of its own"),
+    "tokenizer_kwargs": "tells the library how to load its tokenizer, code included",
+    "kernel_config": "names compiled code",
+    "quantization_config": "is quantised, which changes its numbers",
+    "transformers_weights": "names other files of weights",
+    "fusion_config": "has its parts replaced",
+    "hf_model_name": "takes a part from another model",
+}
+"""Keys of a configuration that let in what the digest of a folder does not cover, and why."""
+ATTENTION = ("attn_implementation", "_attn_implementation")
+"""Keys that name attention: the library's own, or with a slash code from a repository."""
+VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
+"""JSON files whose keys are words, read as data by all libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +141,9 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         marker: Name of the JSON file that such a model has, e.g. `model_index.json`.
 
     Raises:
-        BadInput: There is no such folder, or it has no readable marker, or this is no name of a
-            repository. Whether a repository has been fetched is found out when its files are used.
+        BadInput: There is no such folder, or it has no readable marker, or it names code to be run,
+            or this is no name of a repository. Whether a repository has been fetched is found out
+            when its files are used.
     """
     folder = Path(weights)
     if folder.is_dir():
@@ -144,7 +160,42 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         found = Weights(str(weights), root, repository, marker)
     if found.folder is not None:
         _read_config(found.folder / marker)
+        refuse_code(found.folder)
     return found
+
+
+def refuse_code(folder: Path) -> None:
+    """See that a model's folder is data: that no configuration in it names code to be run.
+
+    What is asked of libraries, `trust_remote_code=False`, holds besides.
+
+    Raises:
+        BadInput: Names the file and the key.
+    """
+    for path in sorted(folder.rglob("*.json")):
+        if path.name not in VOCABULARIES and not path.name.endswith(".index.json"):
+            for key, value in _settings(_read_json(path)):
+                reason = ELSEWHERE.get(key)
+                if key in ATTENTION and "/" in json.dumps(value):
+                    reason = ELSEWHERE["kernel_config"]
+                if reason and value:
+                    raise BadInput(
+                        f"{path} has {key} = {json.dumps(value)[:80]}: the model {reason}. Expected"
+                        " data alone, for classes that the libraries have themselves. Take a model "
+                        f"without {key}, or take the key out where it changes nothing."
+                    )
+
+
+def _settings(held: Any) -> Iterator[tuple[str, Any]]:
+    """All keys of a JSON value with their values, at any depth."""
+    todo = [held]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
 
 
 def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
@@ -284,7 +335,9 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except LivoBenchError:
+        raise
+    except Exception as error:  # whatever a library makes of files that are not its own
         reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise BadInput(
             f"Cannot load the {what} of {weights}: {reason[:300]} Expected the files as they were "
@@ -309,15 +362,21 @@ def digest_folder(folder: Path) -> str:
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise BadInput(
             f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
             f"holds {path.name}."
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
+        )
+    config = _read_json(path)
     if not isinstance(config, dict):
         raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
     return config
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Copy the model again.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
