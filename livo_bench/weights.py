@@ -19,12 +19,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.escaping import excerpt
+from livo_bench.fields import place, read_json
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
     r"(@(?P<revision>[\w./-]+))?"
 )
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
+_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 
@@ -42,8 +45,8 @@ ELSEWHERE = {
 """Keys of a configuration that let in what the digest of a folder does not cover, and why."""
 ATTENTION = ("attn_implementation", "_attn_implementation")
 """Keys that name attention: the library's own, or with a slash code from a repository."""
-VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
-"""JSON files whose keys are words, read as data by all libraries."""
+CONFIGURATIONS = ("model_index.json", "*config*.json", "*/*config*.json")
+"""What libraries read settings from, in a model's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,16 @@ class Repository:
         pinned = self.revision is not None and COMMIT.fullmatch(self.revision)
         return self.revision if pinned else None
 
+    def commit(self, name: str) -> str | None:
+        """The commit that is named, or that a file of the (sub)folder in the local cache is of;
+        None if neither is known."""
+        if self.pinned is not None:
+            return self.pinned
+        path = self.file(name)
+        inside = PurePosixPath(self.subfolder) / name
+        # A snapshot's folder is named by its commit.
+        return None if path is None else path.parents[len(inside.parts) - 1].name
+
     def file(self, name: str) -> Path | None:
         """A file of the (sub)folder in the local cache; None if it is not there."""
         from huggingface_hub import try_to_load_from_cache
@@ -77,8 +90,18 @@ class Repository:
 
 def repository_of(weights: str | Path) -> Repository | None:
     """The repository that a name means; None if it is not the name of one."""
-    match = HUB_ID.fullmatch(str(weights))
-    if match is None or str(weights).startswith("."):
+    name = str(weights)
+    match = HUB_ID.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    # What the hub calls nothing, and what would lead out of a repository's folder.
+    parts = [
+        part
+        for field in match.group("id", "subfolder", "revision")
+        if field
+        for part in field.split("/")
+    ]
+    if any(not _PART.fullmatch(part) for part in parts) or ".." in name or "--" in match["id"]:
         return None
     return Repository(match["id"], match["subfolder"] or "", match["revision"])
 
@@ -124,10 +147,7 @@ class Weights:
         """
         if self.repository is None:
             return digest_folder(Path(self.source))
-        commit = self.repository.pinned
-        if commit is None and self.folder is not None:
-            depth = len(PurePosixPath(self.repository.subfolder).parts)
-            commit = [self.folder, *self.folder.parents][depth].name
+        commit = self.repository.commit(self.marker)
         place = str(Repository(self.repository.id, self.repository.subfolder, commit))
         return hashlib.sha256(place.encode()).hexdigest()
 
@@ -145,7 +165,7 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
             or this is no name of a repository. Whether a repository has been fetched is found out
             when its files are used.
     """
-    folder = Path(weights)
+    folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
     else:
@@ -172,18 +192,19 @@ def refuse_code(folder: Path) -> None:
     Raises:
         BadInput: Names the file and the key.
     """
-    for path in sorted(folder.rglob("*.json")):
-        if path.name not in VOCABULARIES and not path.name.endswith(".index.json"):
-            for key, value in _settings(_read_json(path)):
-                reason = ELSEWHERE.get(key)
-                if key in ATTENTION and "/" in json.dumps(value):
-                    reason = ELSEWHERE["kernel_config"]
-                if reason and value:
-                    raise BadInput(
-                        f"{path} has {key} = {json.dumps(value)[:80]}: the model {reason}. Expected"
-                        " data alone, for classes that the libraries have themselves. Take a model "
-                        f"without {key}, or take the key out where it changes nothing."
-                    )
+    # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
+    paths = sorted(path for depth in CONFIGURATIONS for path in folder.glob(depth))
+    for path in paths:
+        for key, value in _settings(_read_config(path)):
+            reason = ELSEWHERE.get(key)
+            if key in ATTENTION and "/" in json.dumps(value):
+                reason = ELSEWHERE["kernel_config"]
+            if reason and value:
+                raise BadInput(
+                    f"{path} has {key} = {excerpt(json.dumps(value), 80)}: the model {reason}. "
+                    "Expected data alone, for classes that the libraries have themselves. Take a "
+                    f"model without {key}, or take the key out where it changes nothing."
+                )
 
 
 def _settings(held: Any) -> Iterator[tuple[str, Any]]:
@@ -235,6 +256,11 @@ class Need:
                 stem = name.removesuffix(".safetensors")
                 names += [f"{name}.index.json", f"{stem}-?????-of-?????.safetensors"]
         return [str(PurePosixPath(self.repository.subfolder) / name) for name in names]
+
+    @property
+    def commit(self) -> str | None:
+        """See `Repository.commit`."""
+        return self.repository.commit(self.required[0])
 
     def missing(self) -> list[str]:
         """The required files that are not in the local cache."""
@@ -338,9 +364,9 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     except LivoBenchError:
         raise
     except Exception as error:  # whatever a library makes of files that are not its own
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        reason = excerpt(" ".join(str(error).splitlines()[:2]))
         raise BadInput(
-            f"Cannot load the {what} of {weights}: {reason[:300]} Expected the files as they were "
+            f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."
         ) from error
 
@@ -367,16 +393,4 @@ def _read_config(path: Path) -> Mapping[str, Any]:
             f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
             f"holds {path.name}."
         )
-    config = _read_json(path)
-    if not isinstance(config, dict):
-        raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
-    return config
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. Copy the model again.") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
+    return read_json(path, "Copy the model again.")

@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from livo_bench import networks
 from livo_bench.errors import BadInput
+from livo_bench.fields import place as existing
 from livo_bench.protocols import Pixels
 from livo_bench.scorers import Lazy, pixels_to_tensor
 from livo_bench.weights import (
@@ -142,7 +143,7 @@ def need_of(weights: str) -> Need | None:
 def _find(weights: str) -> Weights | _BuiltIn:
     name, _, rest = weights.partition("@")
     tag, _, commit = rest.partition("@")
-    if not tag or "/" in weights or Path(weights).is_dir():
+    if not tag or "/" in weights or existing(weights).is_dir():
         return find_weights(weights, "open_clip_config.json")
 
     import open_clip
