@@ -364,20 +364,20 @@ def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
             f"{single} is named as in a checkpoint of one file for all parts. Make it a folder: "
             f"python -c {shlex.quote(code)}"
         )
-    if prefix := _prefix(lacks, unknown):
+    if prefix := _prefix(lacks, unknown, files.spelling.plain):
         path = str(files.paths[0])
         code = (
-            "from safetensors.torch import load, save_file; "
-            f"old = load(open({path!r}, 'rb').read()); "
+            "from pathlib import Path; from safetensors.torch import load, save_file; "
+            f"old = load(Path({path!r}).read_bytes()); "
             f"save_file({{n.removeprefix({prefix!r}): t for n, t in old.items()}}, {path!r}, "
             "metadata={'format': 'pt'})"
         )
         why = PREFIXES.get(prefix, "which the network does not have")
         return (
-            f"Names begin with {prefix!r}, {why}. Take it off, in a copy that you keep: "
+            f"Names begin with {prefix!r}, {why}. Take it off, which writes the file anew: "
             f"python -c {shlex.quote(code)}"
         )
-    if prefix := _prefix(unknown, lacks):
+    if prefix := _prefix(unknown, lacks, files.spelling.plain):
         return f"Names lack {prefix!r} at their beginning. Save the model again as it was loaded."
     return (
         "Expected all tensors of the network and no others, by the names that its library saves. "
@@ -385,16 +385,16 @@ def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
     )
 
 
-def _prefix(names: Sequence[str], longer: Sequence[str]) -> str:
+def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], str]) -> str:
     """What stands before some names in most of the others, or nothing."""
-    ends = set(names)
+    ends = set(map(plain, names))
     found = [
         name[:cut]
         for name in longer
         for cut in (match.end() for match in re.finditer(r"\.", name))
-        if name[cut:] in ends
+        if plain(name[cut:]) in ends
     ]
-    common = max(set(found), key=found.count, default="")
+    common = max(sorted(set(found), key=len), key=found.count, default="")
     return common if 2 * found.count(common) > len(ends) else ""
 
 
