@@ -36,13 +36,9 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 FOLDER = "value_encoder"
-"""What `save` calls it."""
+"""What `save` calls the folder that it writes."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
-
-
-FOLDER = "value_encoder"
-"""What `save` calls the folder that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
