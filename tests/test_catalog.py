@@ -546,3 +546,14 @@ def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(mini, pol
 def test_a_repository_counts_as_one_file(mini):
     method = catalog.load_method("livo", mini, "hub:someone/encoder@" + "a" * 40)
     assert method.digests()["value_encoder"] == next(iter(method.files))
+
+
+def test_a_file_behind_a_method_that_cannot_be_read_is_named(mini, polite, monkeypatch):
+    method = catalog.load_method(str(polite), mini)
+
+    def unreadable(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(catalog, "digest_file", unreadable)
+    with pytest.raises(BadInput, match=rf"Cannot read {polite}/adapter.py: Permission denied"):
+        method.digests()

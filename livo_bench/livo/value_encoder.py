@@ -36,17 +36,13 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 FOLDER = "value_encoder"
-"""What `save` calls it."""
+"""What `save` calls the folder that it writes."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 FROZEN = "livo_frozen"
 """Field of the folder's `config.json`: beginnings of the tensors' names that are left out."""
 FROZEN_UNSAID = ("embeddings.",)
 """What is left out by folders of ours that were written before the field was."""
-
-
-FOLDER = "value_encoder"
-"""What `save` calls the folder that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
