@@ -93,10 +93,13 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     # Fitted before the job's own vectors are read: either are large.
     fitted = unaligned.features if job.pictures is None and steered.any() else None
     cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
+    neutral = _neutral(session, job, rows)
     judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
     asked = _asked(session, job)
     shown = fidelity.judge(vectors, asked, session.feature_network.classes or ())
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
+    if neutral is not None:
+        scorers[quality.CLIP_NEUTRAL] = session.clip_neutral.id
     reference = None if fitted is None else _reference(session, job, vectors, unaligned)
     intervals = _intervals(session)
     numbers = [
@@ -110,6 +113,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             reference,
             None if reference is None else steered,
             intervals,
+            neutral,
         ),
     ]
     if job.independent:
@@ -124,9 +128,12 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    against = {quality.CLIP: cosines}
+    if neutral is not None:
+        against[quality.CLIP_NEUTRAL] = neutral
     images = judged.assign(
         **{
-            quality.CLIP: cosines["cosine"].where(cosines["unscored"].isna()),
+            **{name: one["cosine"].where(one["unscored"].isna()) for name, one in against.items()},
             fidelity.CONTENT: shown[fidelity.CONTENT],
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
@@ -187,6 +194,17 @@ def _judge(
     if job.task.class_text is None:
         return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
+
+
+def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Scored frame against the prompt without its hazard, of the rows whose prompts name one; None
+    where the task is not about hazards."""
+    if job.task.judge != "hazards":
+        return None
+    named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
+    if named.empty:
+        return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
+    return _scored(session.store, session.clip_neutral.id, named)
 
 
 def _reference(
