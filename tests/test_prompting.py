@@ -91,7 +91,9 @@ def test_what_a_card_says_a_method_is_told_is_what_it_reads(spec: str) -> None:
         if not all(method.card.is_for(card, subset) for subset in subsets):
             continue
         # The same prompt and image under both values; only who is told the value can tell.
-        asked = [replace(requests(task, subsets[0])[0], principle=card.principle(s)) for s in subsets]
+        asked = [
+            replace(requests(task, subsets[0])[0], principle=card.principle(s)) for s in subsets
+        ]
         assert (len({method.resolve(request, BASE) for request in asked}) > 1) == knows
 
 
