@@ -85,7 +85,7 @@ def write_run(
     ]
     rows += [
         rows[0] | {"subset": "all", "metric": metric, "scorer": f"{metric}-1"}
-        for metric in ("clip", "content", "presence")
+        for metric in ("clip", "clip_neutral", "content", "presence")
         if metric in images
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
