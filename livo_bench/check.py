@@ -72,6 +72,7 @@ from livo_bench.paired import (
     Results,
 )
 from livo_bench.records import Run
+from livo_bench.seal import differing_files, say_unsealed
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
@@ -144,6 +145,10 @@ class Sample:
     hazards `clip_neutral`."""
     lacking_before: tuple[str, ...] = ()
     """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
+    files: tuple[str, ...] = ()
+    """The files behind the method that differ, see `seal.differing_files`."""
+    unsealed: tuple[str, ...] = ()
+    """Which sides nothing vouches for: `baseline`, `new results`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,8 @@ def check(
                 "or say with --method and --task what to compare."
             )
     both = [(side, new[run]) for run, side in wanted.items()]
+    say_unsealed(baseline, [side.sealed for side, _ in both])
+    say_unsealed(runs, [side.sealed for _, side in both])
     return hold(both, alpha, margin, prompt_margin)
 
 
@@ -365,6 +372,17 @@ def _hold(before: Results, now: Results) -> _Held:
         changed=_changed(before, now),
         lacking=_lacking(now, before),
         lacking_before=_lacking(before, now),
+        files=tuple(
+            f"{name} {digests}"
+            for name, digests in differing_files(
+                before.records.values(), now.records.values()
+            ).items()
+        ),
+        unsealed=tuple(
+            side
+            for side, results in (("baseline", before), ("new results", now))
+            if not results.sealed
+        ),
     )
     return _Held(sample, pairs, tallies)
 
@@ -438,6 +456,8 @@ def _conditions(side: Results) -> dict[str, str]:
         for section, fields in record.items()
         if isinstance(fields, Mapping)
         for field, value in fields.items()
+        if not isinstance(value, Mapping)
+        if section != "seal"
     }
 
 

@@ -14,10 +14,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
+from livo_bench import seal
 from livo_bench.cards import TOLD
 from livo_bench.catalog import DATA, run_options
-from livo_bench.csvs import read_csv
+from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import markdown, one_line
+from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -77,8 +80,9 @@ ABOUT = {
     "title": ("method", "title"),
     "told": ("method", "told"),
     "images": ("settings", "images"),
+    "files": ("method", "files"),
 }
-"""What else a run says of itself; `images` are those of a prompt."""
+"""What else a run says of itself; `images` are those of a prompt, `files` a record as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
@@ -367,7 +371,7 @@ class Table:
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
-    """Read every `aggregates.csv` under a folder, for one model.
+    """Read the numbers of every result folder under a folder, for one model.
 
     Args:
         folder: Of runs, or of committed results.
@@ -381,19 +385,18 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
     """
-    if not folder.is_dir():
+    if not place(folder).is_dir():
         raise Incomplete(
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
+    opened = seal.open_all(folder)
     frames = [
-        read_aggregates_file(path).assign(
-            **_recorded(path.with_name("run.json")), judge=_other_judge(folder)
-        )
-        for path in find_aggregates(folder)
+        aggregates_of(one).assign(**_recorded(one), judge=_other_judge(folder)) for one in opened
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
+    seal.say_unsealed(folder, [one.sealed for one in opened])
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
@@ -404,23 +407,20 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _recorded(path: Path) -> dict[str, str]:
+def _recorded(folder: seal.Folder) -> dict[str, str]:
     """What a run says of itself: under which conditions it was made, and what of."""
     conditions = ABOUT | CONDITIONS | LAST_BITS
-    if not path.is_file():
+    if not folder.records:
         return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    try:
-        record = json.loads(path.read_bytes())
-        prompts = str(record["prompts"].get("list", ""))
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
-        ) from error
     found = {
-        name: str(record.get(section, {}).get(field, UNKNOWN))
+        name: _text(folder.record.get(section, {}).get(field, UNKNOWN))
         for name, (section, field) in conditions.items()
     }
-    return {"prompts": prompts, **found}
+    return {"prompts": str(folder.record.get("prompts", {}).get("list", "")), **found}
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
 
 
 def _other_judge(folder: Path) -> str:
@@ -429,36 +429,25 @@ def _other_judge(folder: Path) -> str:
     return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
 
 
-def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
-
-    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
-    """
-
-    def superseded(path: Path) -> bool:
-        task, _, subset = path.parent.name.partition(".")
-        return bool(subset) and (path.parent.with_name(task) / path.name).exists()
-
-    def rejudged(path: Path) -> bool:
-        return REJUDGED in path.relative_to(folder).parts
-
-    paths = sorted(folder.rglob("aggregates.csv"))
-    return [path for path in paths if not superseded(path) and not rejudged(path)]
-
-
-def read_aggregates_file(path: Path) -> pd.DataFrame:
-    """Read one `aggregates.csv`.
+def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
+    """The numbers of a result folder, with `AGGREGATE_COLUMNS`.
 
     Raises:
-        BadInput: It cannot be read, is cut off, or has other columns than `AGGREGATE_COLUMNS` or
+        BadInput: They cannot be read, are cut off, are another run's, or have other columns or
             texts for numbers.
     """
     again = "Make it again with livo-bench run."
-    rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
+    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
-        if rows[name].isna().any():
-            line = int(rows[name].isna().to_numpy().argmax()) + 2
-            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
+            raise BadInput(
+                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
+            )
+    folder.refuse_others(rows)
     return rows
 
 
@@ -662,10 +651,24 @@ def _notes(rows: pd.DataFrame) -> list[str]:
                     f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
                     "IS and FID depend on how many"
                 )
+    if "files" in rows:
+        notes += _file_notes(rows[rows["files"] != UNKNOWN])
     for name in (name for name in LAST_BITS if name in rows):
         found = sorted(set(rows[name]) - {UNKNOWN})
         if len(found) > 1:
             notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
+    return notes
+
+
+def _file_notes(rows: pd.DataFrame) -> list[str]:
+    """Of methods whose results of this table rest on different files, which these are."""
+    notes = []
+    for method, files in rows.groupby("method")["files"]:
+        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        differing = seal.differing_files([first], others)
+        if differing:
+            told = ", ".join(f"{name} {digests}" for name, digests in differing.items())
+            notes.append(f"{method}: method files differ: {told}")
     return notes
 
 
@@ -753,10 +756,11 @@ def _rich(table: Table) -> Wide:
 
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    title, told = one_line(row.title), one_line(row.told)
     if row.n == ABSENT:
-        return [row.title, row.told, *cells]
+        return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", row.told, *cells]
+    return [f"{title}\n{counts}", told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
@@ -772,10 +776,15 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     titles = [f"{column.group} {column.title}" for column in table.columns]
     heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
+    lines = [
+        f"**{markdown(table.title)}**",
+        "",
+        markdown_line(heads),
+        markdown_line(["---"] * len(heads)),
+    ]
     lines += [markdown_line(_texts(row)) for row in table.rows]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", markdown(table.note)]
     return "\n".join(lines)
 
 
@@ -805,7 +814,7 @@ def _latex(table: Table) -> str:
     parts = [[latex_line(_texts(row)) for row in rows] for rows in table.groups]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {
