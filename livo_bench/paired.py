@@ -286,7 +286,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         path = folder.path / seal.AGGREGATES
         if aggregates.empty or seal.IMAGES not in folder.files:
             continue
-        images = _read_images(folder)
+        images = read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
         if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
             raise BadInput(
@@ -311,7 +311,12 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
     return found
 
 
-def _read_images(folder: seal.Folder) -> pd.DataFrame:
+def read_images(folder: seal.Folder) -> pd.DataFrame:
+    """What judges said of each image of a result folder.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
     path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
     numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
     named = ("label", CONCEPT, "key", "stratum", "method", "task")
