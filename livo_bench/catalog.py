@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from livo_bench import readable
 from livo_bench.cards import (
     OURS,
     MethodCard,
@@ -437,6 +439,8 @@ def model_card(spec: str) -> ModelCard:
             fetched.
     """
     known = model_cards()
+    if Path(spec).suffix in (readable.SUFFIX, *readable.PICKLES) and os.path.isfile(spec):
+        raise readable.single_file(Path(spec))
     if spec.endswith(".toml"):
         card = read_model_card(Path(spec))
         if card.name in known and card.path != known[card.name].path.resolve():
@@ -481,8 +485,10 @@ def _like_sd15(known: Mapping[str, ModelCard], name: str, spec: str, pipeline: s
 
 def _image_size(pipeline: str) -> int:
     """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
-    if find_weights(pipeline, "model_index.json").folder is None:
-        raise not_fetched(pipeline, "model_index.json", pipeline)
+    found = find_weights(pipeline, readable.INDEX)
+    if found.folder is None:
+        raise not_fetched(pipeline, readable.INDEX, pipeline)
+    readable.require_kind(pipeline, found.config)
     unet = find_weights(pipeline, "unet/config.json").config
     vae = find_weights(pipeline, "vae/config.json").config
     try:
@@ -498,9 +504,14 @@ def model_digest(card: ModelCard) -> str:
     """SHA-256 that names the model's files, for `Recipe.model`.
 
     Raises:
-        BadInput: There is no such folder or hub id.
+        BadInput: There is no such folder or hub id, or it cannot be read as it lies there.
     """
-    return find_weights(card.pipeline, "model_index.json").digest()
+    found = find_weights(card.pipeline, readable.INDEX)
+    if found.folder is not None:
+        readable.require_kind(card.pipeline, found.config)
+    if found.repository is None:
+        readable.require_weights(Path(found.source))
+    return found.digest()
 
 
 def overview(kind: str | None = None) -> list[dict[str, str]]:

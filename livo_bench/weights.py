@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safetensors import SafetensorError
-
-from livo_bench.errors import BadInput
+from livo_bench import readable
+from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.escaping import excerpt
 from livo_bench.fields import place, read_json
 
@@ -36,6 +35,23 @@ CLIP_WEIGHTS = "open_clip_model.safetensors"
 CARD = "card.toml"
 DESCRIPTION = ("title", "told", "tasks", "summary", "paper", "differences", "tried")
 """Fields of a method's card, and of its variants, that its images do not depend on."""
+
+FOREIGN = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code")
+"""Keys by which a configuration names code that lies beside it or elsewhere."""
+ELSEWHERE = {
+    **dict.fromkeys(FOREIGN, "names code of its own"),
+    "tokenizer_kwargs": "tells the library how to load its tokenizer, code included",
+    "kernel_config": "names compiled code",
+    "quantization_config": "is quantised, which changes its numbers",
+    "transformers_weights": "names other files of weights",
+    "fusion_config": "has its parts replaced",
+    "hf_model_name": "takes a part from another model",
+}
+"""Keys of a configuration that let in what the digest of a folder does not cover, and why."""
+ATTENTION = ("attn_implementation", "_attn_implementation")
+"""Keys that name attention: the library's own, or with a slash code from a repository."""
+CONFIGURATIONS = ("model_index.json", "*config*.json", "*/*config*.json")
+"""What libraries read settings from, in a model's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +166,15 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         marker: Name of the JSON file that such a model has, e.g. `model_index.json`.
 
     Raises:
-        BadInput: There is no such folder, or it has no readable marker, or this is no name of a
-            repository. Whether a repository has been fetched is found out when its files are used.
+        BadInput: There is no such folder, or it has no readable marker, or it names code to be run,
+            or this is no name of a repository. Whether a repository has been fetched is found out
+            when its files are used.
     """
     folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
+    elif folder.is_file():
+        raise readable.single_file(folder, marker)
     else:
         repository = repository_of(weights)
         if repository is None:
@@ -168,7 +187,43 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         found = Weights(str(weights), root, repository, marker)
     if found.folder is not None:
         _read_config(found.folder / marker)
+        refuse_code(found.folder)
     return found
+
+
+def refuse_code(folder: Path) -> None:
+    """See that a model's folder is data: that no configuration in it names code to be run.
+
+    What is asked of libraries, `trust_remote_code=False`, holds besides.
+
+    Raises:
+        BadInput: Names the file and the key.
+    """
+    # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
+    paths = sorted(path for depth in CONFIGURATIONS for path in folder.glob(depth))
+    for path in paths:
+        for key, value in _settings(_read_config(path)):
+            reason = ELSEWHERE.get(key)
+            if key in ATTENTION and "/" in json.dumps(value):
+                reason = ELSEWHERE["kernel_config"]
+            if reason and value:
+                raise BadInput(
+                    f"{path} has {key} = {excerpt(json.dumps(value), 80)}: the model {reason}. "
+                    "Expected data alone, for classes that the libraries have themselves. Take a "
+                    f"model without {key}, or take the key out where it changes nothing."
+                )
+
+
+def _settings(held: Any) -> Iterator[tuple[str, Any]]:
+    """All keys of a JSON value with their values, at any depth."""
+    todo = [held]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
 
 
 def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
@@ -313,7 +368,9 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except LivoBenchError:
+        raise
+    except Exception as error:  # whatever a library makes of files that are not its own
         reason = excerpt(" ".join(str(error).splitlines()[:2]))
         raise BadInput(
             f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
@@ -369,7 +426,7 @@ def _digest_card(path: Path) -> str:
 def _read_config(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise BadInput(
-            f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
-            f"holds {path.name}."
+            f"{path.parent} is not such a model: it has no {path.name}. "
+            f"{readable.instead_of_index(path.parent, path.name)}"
         )
     return read_json(path, "Copy the model again.")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from livo_bench import networks
 from livo_bench.errors import BadInput
-from livo_bench.mini.featurenet import MODEL_TYPE
+from livo_bench.mini.featurenet import MODEL_TYPE, heads_of
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
@@ -84,8 +85,7 @@ def _find(folder: str) -> Weights:
 
 
 def _classes(found: Weights) -> tuple[str, ...]:
-    first = next(iter(found.config["heads"].values()))
-    return tuple(first)
+    return tuple(next(iter(heads_of(found.config, found.source).values())))
 
 
 def inception_url() -> str:
@@ -115,6 +115,8 @@ def _load(name: str, folder: str | None) -> FeatureExtractorBase:
         if folder is None:
             # torch-fidelity unpickles whatever the file holds, so see that it holds tensors alone.
             torch.load(path, weights_only=True, map_location="cpu")
-        return create_feature_extractor(
+        network: FeatureExtractorBase = create_feature_extractor(
             name, layers, cuda=False, feature_extractor_weights_path=path, verbose=False
         )
+    networks.refuse_not_finite("feature network", path, network.state_dict())
+    return network
