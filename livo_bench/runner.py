@@ -90,7 +90,7 @@ def run(
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
-        `aggregates.csv`, `prompts.csv`. A part writes none.
+            `vectors.npz`, `aggregates.csv`, `prompts.csv`. A part writes none.
 
     Raises:
         NothingScored: The results are written, and a judge scored none of the images of one.
