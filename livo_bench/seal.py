@@ -3,6 +3,7 @@
     run.json          what a run says of itself, and the seal
     images.parquet    what judges said of each image
     prompts.csv       metrics of each prompt
+    vectors.npz       what the feature network made of the images, see `metrics.vectors`
     aggregates.csv    the numbers of tables
 
 The seal is a field of `run.json`: the SHA-256 of each neighbour, and of the record itself, as
@@ -47,7 +48,8 @@ from livo_bench.store import sweep, write_atomically
 log = logging.getLogger(__name__)
 
 RECORD = "run.json"
-IMAGES, PROMPTS, AGGREGATES = NEIGHBOURS = ("images.parquet", "prompts.csv", "aggregates.csv")
+NEIGHBOURS = ("images.parquet", "prompts.csv", "vectors.npz", "aggregates.csv")
+IMAGES, PROMPTS, VECTORS, AGGREGATES = NEIGHBOURS
 RESULT_FILES = (*NEIGHBOURS, RECORD)
 """What a result folder holds, in the order of writing."""
 

@@ -152,7 +152,7 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
     assert not (of_mini.parent / "images").exists()
     assert "a photo of the face of a nurse" in text
     _, laid_out = tables.table_2(tables.read_aggregates(MINI, "mini"))
-    for cell in (cell for table in laid_out for row in table.paper for cell in row.cells):
+    for cell in (cell for table in laid_out for row in table.rows for cell in row.cells):
         assert cell.value in text
         assert cell.interval in text
 

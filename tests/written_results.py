@@ -87,7 +87,7 @@ def write_run(
     ]
     rows += [
         rows[0] | {"subset": "all", "metric": metric, "scorer": f"{metric}-1"}
-        for metric in ("clip", "content", "presence")
+        for metric in ("clip", "clip_neutral", "content", "presence")
         if metric in images
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
@@ -106,5 +106,6 @@ def seal_again(folder: Path, record: dict | None = None) -> None:
     prompts = folder / "prompts.csv"
     if not prompts.exists():
         prompts.write_text("subset,prompt\n")
+    (folder / "vectors.npz").touch()
     neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
     seal.write(folder, record, neighbours)
