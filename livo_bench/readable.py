@@ -171,7 +171,9 @@ def _converted(path: Path) -> str:
 
 
 def _python(code: str) -> str:
-    return f"python -c {shlex.quote(f'from diffusers import {PIPELINE} as P; {code}')}"
+    code = f"from diffusers import {PIPELINE} as P; {code}"
+    plain = not re.search(r'["$`\\!]', code)  # then it reads better
+    return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
 
 def _other_precision(name: str) -> str:
