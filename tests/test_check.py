@@ -13,6 +13,7 @@ from written_results import (
     PROMPTS,
     TOXIC,
     bias_images,
+    seal_again,
     toxic_images,
     with_fidelity,
     write_run,
@@ -718,9 +719,12 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         write_run(tmp_path / "one" / f"bias.{subset}", images, seed=1)
     with pytest.raises(NotComparable, match=r"different settings seed: 1 in .*, 2 in "):
         check(tmp_path / "one", tmp_path / "mixed")
-    record = tmp_path / "mixed" / "bias.gender" / "run.json"
-    record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
-    [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
+    other = tmp_path / "mixed" / "bias.gender"
+    record = json.loads((other / "run.json").read_text())
+    del record["seal"]
+    record["settings"]["steps"] = 20
+    seal_again(other, record)
+    [sample] = check(tmp_path / "one" / "bias.gender", other).samples
     assert (sample.same_noise, sample.changed) == (True, ("settings steps: 15, now 20",))
 
 

@@ -71,7 +71,16 @@ def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest)
 
 @pytest.mark.parametrize(
     "record",
-    ["[]", "1", "{", "[" * 100_000, '{"method": 3}', '{"format": 3, "seal": {}}', "\ud800"],
+    [
+        "[]",
+        "1",
+        "{",
+        "[" * 100_000,
+        '{"method": 3}',
+        '{"format": 3, "seal": {}}',
+        '"\ud800"',
+        '{"protocol": "\\ud800"}',
+    ],
 )
 def test_a_record_that_is_none_is_refused(tmp_path, record):
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
