@@ -337,14 +337,9 @@ def _refuse_lora(what: str, place: Path, seen: str) -> NoReturn:
 def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
     """Why tensors may be missing or unknown, and what to do about it."""
     if single := next(filter(SINGLE_FILE.fullmatch, unknown), None):
-        path = str(files.paths[0])
-        code = (
-            "from diffusers import StableDiffusionPipeline as P; "
-            f"P.from_single_file({path!r}).save_pretrained('converted')"
-        )
         return (
             f"{single} is named as in a checkpoint of one file for all parts. Make it a folder: "
-            f"python -c {shlex.quote(code)}"
+            f"{readable.converting(files.paths[0])}"
         )
     if prefix := _prefix(lacks, unknown, files.spelling.plain):
         path = str(files.paths[0])
