@@ -594,7 +594,8 @@ def _print_check(check: Check, form: str) -> None:
     else:
         click.echo(forms.render(check, form))
     for sample in check.samples:
-        click.echo(forms.sample_line(sample), err=True)
+        for line in (forms.sample_line(sample), *forms.changed_lines(sample)):
+            click.echo(line, err=True)
     click.echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
@@ -628,7 +629,7 @@ def compare(
     """Hold methods against the first one, image by image."""
     from livo_bench import compare as comparing
 
-    metrics, per_prompt = comparing.compare(methods, task, model, runs)
+    metrics, per_prompt, said = comparing.compare(methods, task, model, runs)
     worst = [one for one in per_prompt if one.worsening > 0][:prompts]
     if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
@@ -637,6 +638,8 @@ def compare(
             _print_rows(comparing.prompt_rows(worst), form)
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)
+    for note in said:
+        click.echo(note, err=True)
     if grid:
         from livo_bench.report.grid import draw as draw_grid
 

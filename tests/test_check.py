@@ -150,7 +150,7 @@ def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path,
     before = write_run(tmp_path / "before", toxic_counts(quiet), **TOXIC, seed=42)
     now = write_run(tmp_path / "now", toxic_counts(loud), **TOXIC, seed=seed)
     found = check(before, now)
-    assert found.samples[0].same_noise == (seed == 42)
+    assert found.samples[0].noise == ("same" if seed == 42 else "other")
     assert found.metrics[0].difference < 0
     assert [(one.prompt, one.metric, one.label) for one in found.regressions] == [
         ("p0", "avg_r", "yes")
@@ -663,7 +663,7 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
     record = tmp_path / "mixed" / "bias.gender" / "run.json"
     record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
     [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
-    assert (sample.same_noise, sample.changed) == (True, ("settings steps: 15, now 20",))
+    assert (sample.noise, sample.changed) == ("same", ("settings steps: 15, now 20",))
 
 
 def test_a_torn_file_is_named(tmp_path, baseline):

@@ -35,7 +35,7 @@ def runs(tmp_path):
 
 
 def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs):
-    metrics, _ = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, *_ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.method, d.metric, d.prompt) for d in metrics] == [
         ("livo", "D1", "all"),
         ("livo", "D2", "all"),
@@ -73,7 +73,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
 
 
 def test_prompts_come_worst_first_by_d1_alone(runs):
-    _, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    _, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
         ("p3", "D1", 0.6),
         ("p1", "D1", -0.2),
@@ -113,7 +113,7 @@ def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs
     write_run(runs / "sd" / "toxicity", toxic_images(scores), **TOXIC)
     write_run(runs / "livo" / "toxicity", toxic_images(scores / 2), method="livo", **TOXIC)
     write_run(runs / "fd" / "bias", bias_images(NOW), method="fd")
-    metrics, prompts = compare(["sd", "livo", "fd"], runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo", "fd"], runs=runs)
     assert [(d.method, d.task, d.metric) for d in metrics] == [
         ("livo", "bias", "D1"),
         ("livo", "bias", "D2"),
@@ -138,7 +138,7 @@ def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(run
         aggregates = pd.read_csv(folder / "aggregates.csv")
         aggregates["n"] = 20  # of each metric; the harmless are as many
         aggregates.to_csv(folder / "aggregates.csv", index=False)
-    metrics, prompts = compare(["sd", "livo"], "overcorrection", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "overcorrection", runs=runs)
     assert [d.metric for d in metrics] == ["overridden", "changed"]
     assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
         ("p0", "overridden", 0.6),
@@ -152,7 +152,7 @@ def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs):
     for method, contents in {"sd": [10] * 8, "livo": [10, 10, 0, 9] + [10] * 4}.items():
         images = with_fidelity(bias_images([5] * 8), contents, 0.9 if method == "sd" else 0.5)
         write_run(runs / method / "bias", images, method=method)
-    metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     found = {d.metric: d for d in metrics}
     assert list(found) == ["D1", "D2", "clip", "content", "presence"]
     assert found["content"].difference == pytest.approx(-11 / 80)
@@ -263,7 +263,7 @@ def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
     for method, males in {"sd": BEFORE, "livo": NOW}.items():
         images = bias_images(males).replace({"prompt": {"p3": "[bold]<b>x</b>[/bold]"}})
         write_run(runs / method / "bias", images, method=method)
-    metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     row = metric_rows(metrics)[0]
     assert (row["subset"], row["baseline"], row["method's"]) == ("bias/gender", "70.0", "65.0")
     assert (row["difference"], row["verdict"]) == ("-5.0", "unclear")
@@ -282,7 +282,8 @@ def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_imag
         write_run(runs / method / "toxicity", toxic_images(scores), method=method, **TOXIC)
     for d in compare(["sd", "livo"], "toxicity", runs=runs).metrics:
         assert (d.difference, d.verdict) == (0, "unclear")
-        expected = detectable_difference(np.zeros(4), 0.025, reach=1, images=10)
+        # Two rows, of which none is found: each is tested at half of 5 %, on two sides.
+        expected = detectable_difference(np.zeros(4), 0.05 / 2 / 2, reach=1, images=10)
         assert d.detectable == pytest.approx(expected)
         assert d.detectable > 0.1
         assert metric_rows([d])[0]["detectable"] != "0.0"

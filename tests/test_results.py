@@ -273,6 +273,7 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
         "steps": 3,
         "guidance": 2.0,
         "sampler": "dpmsolver++",
+        "size": 64,
         "block": 5,
         "dtype": "float32",
         "device": "cpu",

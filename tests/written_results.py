@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from livo_bench.records import AGGREGATE_COLUMNS
+from livo_bench.seeds import seed_of
 
 PROMPTS = 8
 IMAGES = 10
@@ -63,6 +64,13 @@ def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9
     return images.assign(clip=cosine - images["index"] / 100, content=shown, presence=shown)
 
 
+def seeded(images: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Images that say of what noise and text they are, of a base seed."""
+    places = zip(images["prompt"], images["index"], strict=True)
+    seeds = [seed_of(seed, prompt, index) for prompt, index in places]
+    return images.assign(seed=pd.array(seeds, dtype="Int64"), text_digest=images["prompt"])
+
+
 def write_run(
     folder: Path,
     images: pd.DataFrame,
@@ -72,8 +80,11 @@ def write_run(
     scorers: dict[str, str] = SCORERS,
     seed: int | None = None,
 ) -> Path:
-    """With a seed, `run.json` is written besides."""
+    """With a seed, `run.json` is written besides, and of each image its seed and text, as which
+    the id of its prompt stands."""
     folder.mkdir(parents=True, exist_ok=True)
+    if seed is not None:
+        images = seeded(images, seed)
     images.to_parquet(folder / "images.parquet")
     rows = [
         dict.fromkeys(AGGREGATE_COLUMNS, 0)

@@ -14,7 +14,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
+from livo_bench import conditions
 from livo_bench.catalog import DATA, run_options
+from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
@@ -52,39 +54,16 @@ ALL = "all"
 """The subset over all subsets, and the category over all categories."""
 ABSENT = "-"
 
-CONDITIONS = {
-    "model digest": ("model", "digest"),
-    "task version": ("task", "version"),
-    "seed": ("settings", "seed"),
-    "steps": ("settings", "steps"),
-    "guidance": ("settings", "guidance"),
-    "sampler": ("settings", "sampler"),
-    "dtype": ("settings", "dtype"),
-}
-"""What all numbers of a column must have been made with: section and field of `run.json`."""
-LAST_BITS = {
-    "block": ("settings", "block"),
-    "device": ("settings", "device"),
-    "torch": ("versions", "torch"),
-    "diffusers": ("versions", "diffusers"),
-}
-"""What moves last bits of images alone; a table that mixes it says so."""
+OF_SUBSET = "prompts of the subset"
+"""The condition that a record has for each subset."""
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
-ABOUT = {
-    "title": ("method", "title"),
-    "told": ("method", "told"),
-    "images": ("settings", "images"),
-}
-"""What else a run says of itself; `images` are those of a prompt."""
+ABOUT = {"title": ("method", "title"), "told": ("method", "told")}
+"""What else a run says of itself, for headings: section and field of `run.json`."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
-UNKNOWN = ""
-"""Of conditions: `run.json` is missing or does not say."""
-
-
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -324,7 +303,7 @@ class Table:
     others: tuple[Row, ...]
     note: str = ""
     """What sets these numbers apart, if anything: a list of one's own, another judge, different
-    numbers of images, different `LAST_BITS`."""
+    numbers of images, and what else may differ, see `conditions`."""
 
     @property
     def caption(self) -> str:
@@ -349,7 +328,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
     Returns:
         A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; `JUDGE`; and `ABOUT`, `CONDITIONS` and `LAST_BITS` as texts.
+        empty for the task's; `JUDGE`; and, as texts, `ABOUT` and the `conditions` that a table
+        looks at.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -361,8 +341,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             "    livo-bench run --method sd --task bias"
         )
     frames = [
-        read_aggregates_file(path).assign(
-            **_recorded(path.with_name("run.json")), judge=_other_judge(folder)
+        _with_conditions(read_aggregates_file(path), path.with_name("run.json")).assign(
+            judge=_other_judge(folder)
         )
         for path in find_aggregates(folder)
     ]
@@ -378,23 +358,42 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _recorded(path: Path) -> dict[str, str]:
-    """What a run says of itself: under which conditions it was made, and what of."""
-    conditions = ABOUT | CONDITIONS | LAST_BITS
+def _with_conditions(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Aggregates with what their run says of itself: how they were made, and what of."""
+    record = _record(path)
+    told = {
+        name: str(record.get(section, {}).get(field, UNKNOWN))
+        for name, (section, field) in ABOUT.items()
+    }
+    found = {condition.name: condition.value(record) for condition in looked_at()}
+    rows = rows.assign(**found | told | {"prompts": str(_prompts(record).get("list", ""))})
+    # Only a run of all subsets has numbers over them, and asks for what another such run does.
+    if ALL not in set(rows["subset"]):
+        rows[PROMPTS.name] = UNKNOWN
+    of_subsets = _prompts(record).get("subsets", {})
+    return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
+
+
+def looked_at() -> list[Condition]:
+    """The conditions of numbers in one table."""
+    return [*conditions.of("table", AGREE), *conditions.of("table", SAID)]
+
+
+def _record(path: Path) -> conditions.Record:
     if not path.is_file():
-        return dict.fromkeys(("prompts", *conditions), UNKNOWN)
+        return {}
     try:
         record = json.loads(path.read_bytes())
-        prompts = str(record["prompts"].get("list", ""))
-    except (OSError, ValueError, KeyError) as error:
+        record["prompts"].get("list")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(
             f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
         ) from error
-    found = {
-        name: str(record.get(section, {}).get(field, UNKNOWN))
-        for name, (section, field) in conditions.items()
-    }
-    return {"prompts": prompts, **found}
+    return record
+
+
+def _prompts(record: conditions.Record) -> Mapping[str, Any]:
+    return record.get("prompts", {})
 
 
 def _other_judge(folder: Path) -> str:
@@ -449,8 +448,8 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
         numbers, too: in the rows under `paper`, NaN where it prints none.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, on different prompt lists or
-            under other `CONDITIONS`, or one appears twice.
+        NotComparable: Two methods were judged by different scorers, on different prompts or
+            under other `conditions`, or one appears twice.
     """
     return _lay_out([*TABLE_2, *_of_other_tasks(aggregates)], aggregates)
 
@@ -506,7 +505,8 @@ def _lay_out(
     own_prompts = (rows["prompts"] != "").any()
     published = {} if own_prompts else paper.published(set(rows["model"]))
     laid_out = [_table(layout, rows, named, published) for layout in layouts]
-    rows = rows.drop(columns=[*ABOUT, JUDGE, *CONDITIONS, *LAST_BITS], errors="ignore")
+    beside = {condition.name for condition in looked_at()} - {"prompts"}
+    rows = rows.drop(columns=[*ABOUT, JUDGE, *beside], errors="ignore")
     if published:
         titles = rows["method"].map(PAPER_METHODS)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
@@ -519,7 +519,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
 
     Args:
         rows: With the columns `task`, `subset`, `metric`, `method`, `scorer` and `prompts`, and
-            `CONDITIONS` where they are known.
+            `conditions` where they are known.
 
     Raises:
         NotComparable: Two methods were judged by different scorers, on different prompt lists or
@@ -548,7 +548,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     "Run both on the same prompts, or write results of a list of your own "
                     "elsewhere: --runs DIR"
                 )
-        for name in (name for name in CONDITIONS if name in column):
+        for name in (one.name for one in conditions.of("table", AGREE) if one.name in column):
             known = column[column[name] != UNKNOWN]
             if known[name].nunique() > 1:
                 (one, its), (another, other) = known.drop_duplicates(name)[
@@ -556,8 +556,9 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 ].to_numpy()[:2]
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
-                    f"for {another!r}. Run both alike, or write results of other settings "
-                    "elsewhere: --runs DIR"
+                    f"for {another!r}. Run both alike (livo-bench run --method {one} --method "
+                    f"{another} --task {task}), or write results of other conditions elsewhere: "
+                    "--runs DIR"
                 )
 
 
@@ -608,11 +609,26 @@ def _note(rows: pd.DataFrame) -> str:
                     f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
                     "IS and FID depend on how many"
                 )
-    for name in (name for name in LAST_BITS if name in rows):
-        found = sorted(set(rows[name]) - {UNKNOWN})
-        if len(found) > 1:
-            notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
-    return "; ".join(notes)
+    return "; ".join([*notes, *said(rows)])
+
+
+def said(rows: pd.DataFrame) -> list[str]:
+    """What is to be said of numbers whose conditions differ and may, but for how many images there
+    are of a prompt."""
+    found = []
+    for condition in conditions.of("table", SAID):
+        if condition.name not in rows or condition.name == "images":
+            continue
+        if condition.of_method:
+            # Of what differs between methods anyway, what differs within one.
+            parts = [(f"{name}: ", part) for name, part in rows.groupby("method")]
+        else:
+            parts = [("", rows)]
+        for whose, part in parts:
+            values = set(part[condition.name]) - {UNKNOWN}
+            if len(values) > 1:
+                found.append(f"{whose}{condition.said(values)}")
+    return found
 
 
 def _row(
