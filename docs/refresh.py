@@ -128,7 +128,7 @@ def quality() -> str:
 
 
 def terms(of: Mapping[str, glossary.Term]) -> str:
-    """What headings stand for."""
+    """What headings stand for, in Markdown of our own."""
     rows = [
         {
             "Heading": glossary.name_of(heading),
@@ -139,7 +139,8 @@ def terms(of: Mapping[str, glossary.Term]) -> str:
         for heading, term in of.items()
     ]
     filled = [name for name in rows[0] if any(row[name] for row in rows)]
-    return as_markdown([{name: row[name] for name in filled} for row in rows])
+    lines = [filled, ["---"] * len(filled), *([row[name] for name in filled] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {

@@ -32,6 +32,7 @@ from livo_bench.cards import (
     read_task_card,
 )
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
+from livo_bench.fields import place
 from livo_bench.protocols import Method, MethodContext, OwnGenerator, Pixels, WithFiles
 from livo_bench.records import Recipe, Request, wrong_field
 from livo_bench.weights import find_weights, not_fetched, repository_of
@@ -244,8 +245,8 @@ def load_method(
         BadInput: The folder, its card or its adapter is not what it should be, or the method takes
             no weights.
     """
-    place, _, variant = spec.partition(":")
-    card = method_card(place)
+    own_name, _, variant = spec.partition(":")
+    card = method_card(own_name)
     name, title, settings = card.name, card.title, dict(card.settings)
     if variant:
         chosen = _variant_of(card, variant)
@@ -260,7 +261,7 @@ def load_method(
                 "`weights`. Leave --weights out."
             )
         settings["weights"] = weights
-    method = _adapter(card, MethodContext(card.folder, settings, model, place, card.published))
+    method = _adapter(card, MethodContext(card.folder, settings, model, own_name, card.published))
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
     digest = _digest_of_method(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
@@ -522,9 +523,9 @@ def card_text(name: str) -> str:
     """
     if name.endswith(".toml"):
         return _text_of(read_model_card(Path(name)).path)
-    place, _, variant = name.partition(":")
+    method, _, variant = name.partition(":")
     if variant:
-        card = method_card(place)
+        card = method_card(method)
         chosen = _variant_of(card, variant)
         head = {"name": name, "title": chosen.title, "told": chosen.told}
         return f"{_as_toml(head)}\n[settings]\n{_as_toml({**card.settings, **chosen.settings})}"
@@ -581,10 +582,10 @@ def _is_folder(spec: str) -> bool:
 
 
 def _existing_folder(spec: str, option: str) -> Path:
-    folder = Path(spec).resolve()
+    folder = place(spec)
     if not folder.is_dir():
         raise BadInput(f"There is no folder {spec!r}, expected one for {option}.")
-    return folder
+    return folder.resolve()
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], hint: str = "") -> UnknownName:

@@ -242,6 +242,15 @@ CONDITIONS = (
         "subset alone.",
     ),
     Condition(
+        "repositories",
+        "repositories",
+        "",
+        FREE,
+        FREE,
+        SAID,
+        "The digest of the model and the scorers' ids say which files were used.",
+    ),
+    Condition(
         "livo-bench",
         "versions",
         "livo-bench",

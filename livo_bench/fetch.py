@@ -9,6 +9,7 @@ TORCH_HOME mean what they always do.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,8 @@ from rich.filesize import decimal
 from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+from livo_bench.fields import place as existing
 from livo_bench.scorers import clip_encoder, features
 from livo_bench.store import write_atomically
 from livo_bench.weights import (
@@ -35,6 +38,8 @@ from livo_bench.weights import (
     repository_of,
     value_encoder_need,
 )
+
+log = logging.getLogger(__name__)
 
 UNNAMED = "see the page of the repository"
 """Licence of what no card speaks of."""
@@ -104,6 +109,27 @@ def wanted(
     return found
 
 
+def repositories(listed: Iterable[Wanted]) -> dict[str, str | None]:
+    """The commit of each repository that files come from, None where nobody knows it."""
+    needs = [one.need for one in listed if isinstance(one.need, Need)]
+    return {str(need.repository): need.commit for need in needs}
+
+
+def warn_of_unpinned(listed: Iterable[Wanted]) -> None:
+    """Say of each repository that is named without a commit that it may change under its name."""
+    for one in listed:
+        if not isinstance(one.need, Need) or one.need.repository.pinned is not None:
+            continue
+        repository = one.need.repository
+        commit = one.need.commit
+        pinned = str(replace(repository, revision=commit or "COMMIT"))
+        log.warning(
+            f"{one.place} is not pinned: {repository.revision or 'main'} is what its owner makes "
+            f"of it, now {commit or 'unknown here'}. To mean these files for ever, name "
+            f"{'hub:' if repository.subfolder else ''}{pinned}"
+        )
+
+
 def _of_judge(name: str, judge: Judge) -> list[Wanted]:
     if name == "features":
         return [Wanted(Inception(), judge.licence)] if judge.weights == features.INCEPTION else []
@@ -111,12 +137,12 @@ def _of_judge(name: str, judge: Judge) -> list[Wanted]:
         repository = _remote(judge.weights)
         need = None if repository is None else llava_need(repository)
     else:
-        need = None if Path(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
+        need = None if existing(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
     return [] if need is None else [Wanted(need, judge.licence)]
 
 
 def _remote(place: str) -> Repository | None:
-    return None if Path(place).exists() else repository_of(place)
+    return None if existing(place).exists() else repository_of(place)
 
 
 def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:
@@ -177,6 +203,7 @@ def fetch(
     places += [weights] if weights else []
     listed = wanted(card, card.judges, annotator=True, weights=places)
     _get(listed, source)
+    warn_of_unpinned(listed)
     return [
         {
             "what": one.need.what,
@@ -330,8 +357,7 @@ def _reaching(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
-        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-        reason = " ".join(filter(None, lines))[:300].rstrip(".")
+        reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(
             f"Cannot get {place}: {reason}. Check the name and the network (HF_ENDPOINT names a "
             "mirror of the hub), or copy from what another machine fetched: --from DIR"

@@ -12,7 +12,6 @@ prompt and are left out.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,12 +27,14 @@ from numpy.typing import NDArray
 from livo_bench import conditions
 from livo_bench.catalog import run_options, unknown_name
 from livo_bench.conditions import UNKNOWN, Condition, Record
+from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.records import Run
-from livo_bench.report.tables import find_aggregates, read_aggregates_file
+from livo_bench.report.tables import find_aggregates, read_aggregates_file, read_record
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
@@ -62,6 +63,10 @@ rates and move by 1."""
 
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
+
+TEXTS = ("subset", "prompt", "category")
+"""Columns of texts that no row lacks."""
+AGAIN = "Make it again with livo-bench run."
 
 YES, NO = "yes", "no"
 SOMETHING_ELSE = "something else"
@@ -306,31 +311,22 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
 
 
 def _read_images(path: Path) -> pd.DataFrame:
+    numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
+    named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
     try:
-        images = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
-    if SEED not in images or images[SEED].isna().all():
-        images[SEED] = None
-    elif not pd.api.types.is_integer_dtype(images[SEED]):
-        raise BadInput(
-            f"{path} has seeds of type {images[SEED].dtype}, expected whole numbers: others have "
-            "no room for 63 bits. Make it again with livo-bench run."
-        )
-    return images.astype({SEED: "Int64"})
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error}. {AGAIN}") from error
+    images = parse_parquet(
+        data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
+    )
+    if SEED not in images:
+        images[SEED] = pd.array([None] * len(images), dtype="Int64")
+    return images
 
 
 def _read_records(path: Path) -> dict[Path, Record]:
-    if not path.is_file():
-        return {}
-    try:
-        return {path: json.loads(path.read_bytes())}
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
+    return {path: read_record(path)} if path.is_file() else {}
 
 
 def read_prompts(side: Results) -> pd.DataFrame:
@@ -345,12 +341,18 @@ def read_prompts(side: Results) -> pd.DataFrame:
     parts = []
     for path in (folder / "prompts.csv" for folder in side.folders):
         try:
-            rows = pd.read_csv(path, dtype={"prompt": str})
-            parts.append(_images_of(side.run, rows).set_index(IMAGE[:2]))
+            rows = _images_of(side.run, pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)))
+            found = rows.set_index(IMAGE[:2])[["category", "n"]]
         except (OSError, ValueError, KeyError) as error:
+            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {AGAIN}") from error
+        numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
+        lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
+        if lacking or "n" not in numbers or not found.index.is_unique:
             raise BadInput(
-                f"Cannot read {path}: {error}. Make it again with livo-bench run."
-            ) from error
+                f"{path} lacks the category or the images of a prompt, or has one twice; expected "
+                f"a row for each prompt of a subset. {AGAIN}"
+            )
+        parts.append(numbers.set_index(found.index).assign(category=found["category"]))
     return pd.concat(parts).sort_index()
 
 

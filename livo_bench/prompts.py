@@ -15,6 +15,8 @@ import numpy as np
 
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.errors import BadInput
+from livo_bench.escaping import csv_text
+from livo_bench.fields import place
 from livo_bench.records import Prompt
 
 COLUMNS = tuple(field.name for field in fields(Prompt))
@@ -259,7 +261,7 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
             if row:
                 if len(row) != len(header):
                     raise BadInput(_ragged(path, line, header, row))
-                yield line, dict(zip(header, row, strict=True))
+                yield line, dict(zip(header, map(csv_text, row), strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
         raise BadInput(f"{path} line {reader.line_num} is not CSV: {error}.") from error
@@ -267,7 +269,7 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return place(path).read_bytes()
     except OSError as error:
         raise BadInput(f"Cannot read the prompts {path}: {error.strerror}.") from error
 

@@ -13,6 +13,9 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, get_type_hints
 
+from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
@@ -248,14 +251,19 @@ def recipe_from_json(line: str) -> Recipe:
     """Read a recipe back from its canonical form.
 
     Raises:
-        TypeError: A field is missing or unknown.
+        BadInput: It is no such line, or a field is missing, unknown or mistyped.
     """
-    values = json.loads(line)
-    if "safety" in values:
-        values["safety"] = SafetyGuidance(**values["safety"])
-    if "edit" in values:
-        values["edit"] = SemanticGuidance(**values["edit"])
-    return Recipe(**values)
+    try:
+        values = json.loads(line)
+        for name, kind in (("safety", SafetyGuidance), ("edit", SemanticGuidance)):
+            if name in values:
+                values[name] = kind(**values[name])
+        recipe = Recipe(**values)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{line!r:.200} is no recipe of an image: {excerpt(str(error))}.") from error
+    if (wrong := wrong_field(recipe)) is not None:
+        raise BadInput(f"{line!r:.200} is no recipe of an image: it has {wrong}.")
+    return recipe
 
 
 @dataclass(frozen=True, slots=True)

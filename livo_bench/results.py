@@ -290,6 +290,8 @@ def replaced(session: Session, job: Job) -> str | None:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
+    from livo_bench import fetch  # which loads torch, and planning needs none
+
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
     method: dict[str, object] = {
@@ -312,6 +314,9 @@ def _record(session: Session, job: Job) -> dict[str, object]:
     if pictures is not None:  # of which nobody here knows the like
         files, sampling = {}, {}
         method = {"pictures": pictures.folder.name, "digest": pictures.digest}
+    judges = sorted({"attributes", "features", job.task.judge})
+    sources = fetch.wanted(model, judges, weights=session.files.values(), pipeline=pictures is None)
+    commits = fetch.repositories(sources)
     return {
         "model": {"name": model.name} | files,
         "protocol": session.protocol.name,
@@ -325,6 +330,7 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         }
         | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
+        **({"repositories": commits} if commits else {}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},

@@ -281,6 +281,7 @@ def _require_files(
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
     fetch.require(model, listed, f" --weights {weights}" if weights else "")
+    fetch.warn_of_unpinned(listed)
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:

@@ -46,6 +46,7 @@ from PIL import Image
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.plan import Block, id_of_keys
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
@@ -150,7 +151,7 @@ class Store:
         """
         keys = list(dict.fromkeys(keys))
         images = {
-            key: _from_png(png)
+            key: self._pixels(key, png)
             for table in self._samples.read(keys, ["key", "image"])
             for key, png in zip(
                 table["key"].to_pylist(),
@@ -159,6 +160,17 @@ class Store:
             )
         }
         return {key: images[key] for key in keys if key in images}
+
+    def _pixels(self, key: str, png: bytes | None) -> NDArray[np.uint8]:
+        """An image that lies in a file whose seal holds, whoever sealed it."""
+        try:
+            return _from_png(png or b"")
+        # Pillow raises almost anything over a damaged picture.
+        except Exception as error:
+            raise BadInput(
+                f"Image {key} in {self.folder} is no picture of this store: "
+                f"{excerpt(str(error))}. Delete the store's samples, and make them again."
+            ) from error
 
     def together(self, keys: Iterable[str]) -> list[list[str]]:
         """Group images by the files that they lie in: read group by group, each file is read once.
@@ -457,11 +469,34 @@ class _Shelf:
         except OSError as error:
             raise _cannot_read(self.folder / name, error) from error
         if _seal_holds(data):
-            table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+            table = self._table_of(name, data, columns)
             if name == _name_of(table["key"].to_pylist()):
                 return table
         self._set_aside(name)
         return None
+
+    def _table_of(self, name: str, data: bytes, columns: list[str] | None) -> pa.Table:
+        """The columns of a file whose seal holds, whoever sealed it."""
+        try:
+            table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+            table.validate(full=True)
+            fields = {field.name: field.type for field in table.schema}
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise self._foreign(name, excerpt(str(error))) from error
+        known = {field.name: field.type for field in SAMPLE_SCHEMA} | {"unscored": pa.string()}
+        for column in ("key", *(columns or ())):
+            if column not in fields:
+                raise self._foreign(name, f"it has no column {column}")
+        for column, kind in fields.items():
+            if kind != known.get(column, kind):
+                raise self._foreign(name, f"its column {column} is {kind}, not {known[column]}")
+        return table
+
+    def _foreign(self, name: str, why: str) -> BadInput:
+        return BadInput(
+            f"{self.folder / name} holds something else than a store does: {why}. Delete it, and "
+            "run again what it was made by."
+        )
 
     def _find_whole(self, blocks: Iterable[Block]) -> None:
         """Take in the files of whole blocks: their names say what they hold."""
@@ -620,7 +655,9 @@ def _to_png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _from_png(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        if image.mode != "RGB":
+            raise ValueError(f"its mode is {image.mode}, not RGB")
         return np.asarray(image)
 
 

@@ -10,7 +10,6 @@ repository with a pinned commit is known before its files are there.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,12 +20,15 @@ from typing import Any
 from safetensors import SafetensorError
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+from livo_bench.fields import place, read_json
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
     r"(@(?P<revision>[\w./-]+))?"
 )
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
+_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 
@@ -51,6 +53,16 @@ class Repository:
         pinned = self.revision is not None and COMMIT.fullmatch(self.revision)
         return self.revision if pinned else None
 
+    def commit(self, name: str) -> str | None:
+        """The commit that is named, or that a file of the (sub)folder in the local cache is of;
+        None if neither is known."""
+        if self.pinned is not None:
+            return self.pinned
+        path = self.file(name)
+        inside = PurePosixPath(self.subfolder) / name
+        # A snapshot's folder is named by its commit.
+        return None if path is None else path.parents[len(inside.parts) - 1].name
+
     def file(self, name: str) -> Path | None:
         """A file of the (sub)folder in the local cache; None if it is not there."""
         from huggingface_hub import try_to_load_from_cache
@@ -62,8 +74,18 @@ class Repository:
 
 def repository_of(weights: str | Path) -> Repository | None:
     """The repository that a name means; None if it is not the name of one."""
-    match = HUB_ID.fullmatch(str(weights))
-    if match is None or str(weights).startswith("."):
+    name = str(weights)
+    match = HUB_ID.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    # What the hub calls nothing, and what would lead out of a repository's folder.
+    parts = [
+        part
+        for field in match.group("id", "subfolder", "revision")
+        if field
+        for part in field.split("/")
+    ]
+    if any(not _PART.fullmatch(part) for part in parts) or ".." in name or "--" in match["id"]:
         return None
     return Repository(match["id"], match["subfolder"] or "", match["revision"])
 
@@ -109,10 +131,7 @@ class Weights:
         """
         if self.repository is None:
             return digest_folder(Path(self.source))
-        commit = self.repository.pinned
-        if commit is None and self.folder is not None:
-            depth = len(PurePosixPath(self.repository.subfolder).parts)
-            commit = [self.folder, *self.folder.parents][depth].name
+        commit = self.repository.commit(self.marker)
         place = str(Repository(self.repository.id, self.repository.subfolder, commit))
         return hashlib.sha256(place.encode()).hexdigest()
 
@@ -129,7 +148,7 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         BadInput: There is no such folder, or it has no readable marker, or this is no name of a
             repository. Whether a repository has been fetched is found out when its files are used.
     """
-    folder = Path(weights)
+    folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
     else:
@@ -184,6 +203,11 @@ class Need:
                 stem = name.removesuffix(".safetensors")
                 names += [f"{name}.index.json", f"{stem}-?????-of-?????.safetensors"]
         return [str(PurePosixPath(self.repository.subfolder) / name) for name in names]
+
+    @property
+    def commit(self) -> str | None:
+        """See `Repository.commit`."""
+        return self.repository.commit(self.required[0])
 
     def missing(self) -> list[str]:
         """The required files that are not in the local cache."""
@@ -285,9 +309,9 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        reason = excerpt(" ".join(str(error).splitlines()[:2]))
         raise BadInput(
-            f"Cannot load the {what} of {weights}: {reason[:300]} Expected the files as they were "
+            f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."
         ) from error
 
@@ -309,15 +333,9 @@ def digest_folder(folder: Path) -> str:
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise BadInput(
             f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
             f"holds {path.name}."
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
-    if not isinstance(config, dict):
-        raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
-    return config
+        )
+    return read_json(path, "Copy the model again.")

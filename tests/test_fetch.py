@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import torch
 from click.testing import CliRunner
 
 from livo_bench import fetch as fetching
-from livo_bench.catalog import model_card
+from livo_bench.catalog import method_cards, model_card, model_cards
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
-from livo_bench.fetch import fetch
+from livo_bench.fetch import Wanted, fetch, wanted
 from livo_bench.runner import run
 from livo_bench.scorers import features
+from livo_bench.weights import Need, pipeline_need, repository_of
 
 CONTENT = b"stands for Inception's weights"
 URL = f"https://example.org/weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -170,3 +172,49 @@ def test_the_command_prints_a_table_and_says_when_there_is_nothing_to_fetch(
     assert lines[1].startswith(f"pipeline,stand-in/sd@{tiny_models.COMMIT},")
     result = CliRunner().invoke(main, ["fetch"], catch_exceptions=False)
     assert "nothing to fetch" in result.stdout
+
+
+UNPINNED = {
+    "adstellaria/LiVO/value_encoder": "its page shows the first 7 digits of commits, no more",
+}
+"""Repositories that a card of this package may name without a commit, and why."""
+
+
+def test_cards_of_this_package_name_commits():
+    places = [place for card in method_cards().values() for place in card.published.values()]
+    listed = [
+        one
+        for card in model_cards().values()
+        for one in wanted(card, card.judges, annotator=True, weights=places)
+        if isinstance(one.need, Need)
+    ]
+    assert {one.place for one in listed if one.need.repository.pinned is None} == set(UNPINNED)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            "stand-in/sd",
+            f"stand-in/sd is not pinned: main .* name stand-in/sd@{tiny_models.COMMIT}",
+        ),
+        ("hub:a/b/c", "a/b/c is not pinned: main .* unknown here.* name hub:a/b/c@COMMIT"),
+        ("hub:a/b/c@v1", "a/b/c@v1 is not pinned: v1 .* name hub:a/b/c@COMMIT"),
+        (f"stand-in/sd@{tiny_models.COMMIT}", None),
+    ],
+)
+def test_a_repository_without_a_commit_is_said(
+    machine: Path,
+    mirror: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spec: str,
+    said: str | None,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(mirror / "hub"))
+    listed = [Wanted(pipeline_need(repository_of(spec)), "")]
+    fetching.warn_of_unpinned(listed)
+    assert bool(caplog.messages) == (said is not None)
+    assert said is None or re.search(said, caplog.messages[0])
+    known = fetching.repositories(listed)
+    assert known == {listed[0].place: tiny_models.COMMIT if "stand-in" in spec else None}

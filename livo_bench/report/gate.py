@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -15,6 +14,7 @@ from xml.etree import ElementTree
 
 from livo_bench.check import UNSCORED, Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.escaping import in_json, markdown, redacted, visible
 from livo_bench.paired import Noise, counted, worsening
 from livo_bench.report.rows import Row, as_csv, as_markdown, p_value, points, without_nan
 from livo_bench.store import write_atomically
@@ -192,13 +192,13 @@ def write(outcome: Check | LivoBenchError, path: Path) -> None:
 def _markdown(outcome: Check | LivoBenchError) -> str:
     if isinstance(outcome, LivoBenchError):
         fence = "```"
-        message = str(outcome).replace(fence, "'''")
+        message = visible(redacted(str(outcome))).replace(fence, "'''")
         return f"**{SUITE}: {verdict(outcome)}**\n\n{fence}text\n{message}\n{fence}"
     failed = [one for one in outcome.prompts if one.regression]
     parts = [f"**{SUITE}: {summary(outcome)}**", promise(outcome)]
-    parts.append(_table(metric_rows(outcome.metrics)))
+    parts.append(as_markdown(metric_rows(outcome.metrics)))
     if failed:
-        parts += ["Prompts that failed:", _table(prompt_rows(failed))]
+        parts += ["Prompts that failed:", as_markdown(prompt_rows(failed))]
     if changed := [line for sample in outcome.samples for line in changed_lines(sample)]:
         parts.append(_items(changed))
     parts += ["<details><summary>What was compared</summary>"]
@@ -206,7 +206,7 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
     worst = [one for one in outcome.prompts if one not in failed and one.metric != UNSCORED]
     worst = sorted(worst, key=lambda one: one.worsening, reverse=True)[:WORST]
     if worst:
-        parts += ["Other prompts, worst change first:", _table(prompt_rows(worst))]
+        parts += ["Other prompts, worst change first:", as_markdown(prompt_rows(worst))]
     parts += [
         "Values are per cent. `detectable` is the true difference that is found 4 times out of 5, "
         "`-` where the metric cannot get so much worse; `p` is corrected for all tests (Holm).",
@@ -216,27 +216,20 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
 
 
 def _items(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {html.escape(line, quote=False)}" for line in lines)
-
-
-def _table(rows: Sequence[Row]) -> str:
-    """Escaped: ids and names come from others, and a comment may hold HTML."""
-    return as_markdown(
-        [
-            {name: html.escape(str(value), quote=False) for name, value in row.items()}
-            for row in rows
-        ]
-    )
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _json(outcome: Check | LivoBenchError) -> str:
     if isinstance(outcome, LivoBenchError):
-        record: dict[str, Any] = {"verdict": verdict(outcome), "message": str(outcome)}
+        record: dict[str, Any] = {
+            "verdict": verdict(outcome),
+            "message": redacted(str(outcome)),
+        }
     else:
         record = {"verdict": verdict(outcome), **asdict(outcome)}
         for part in ("metrics", "prompts"):
             record[part] = [without_nan(row, None) for row in record[part]]
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return in_json(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _csv(outcome: Check | LivoBenchError) -> str:
@@ -249,7 +242,7 @@ def _junit(outcome: Check | LivoBenchError) -> str:
     suite = ElementTree.Element("testsuite", name=SUITE)
     if isinstance(outcome, LivoBenchError):
         case = _case(suite, SUITE, "comparison")
-        _tell(case, "error", verdict(outcome), str(outcome))
+        _tell(case, "error", verdict(outcome), redacted(str(outcome)))
     else:
         settings = ElementTree.SubElement(suite, "properties")
         for name in ("alpha", "margin", "prompt_margin"):
@@ -305,5 +298,5 @@ def _sentence(one: Comparison) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold, escaped or not."""
-    return _NOT_XML.sub("\ufffd", text)
+    """Without the characters that steer a terminal, or that XML cannot hold, escaped or not."""
+    return _NOT_XML.sub("\ufffd", visible(text))

@@ -37,6 +37,7 @@ from livo_bench.compare import (
     require_only_method_differs,
 )
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.escaping import visible
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
@@ -568,6 +569,8 @@ def _render(**values: object) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # What macros return is markup of ours; what their texts hold has come this way already.
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["points"] = lambda value: f"{100 * value:.1f}"
     environment.filters["change"] = lambda value: f"{100 * value:+.1f}"

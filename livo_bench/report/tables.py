@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,8 @@ from livo_bench.catalog import DATA, run_options
 from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import markdown, one_line
+from livo_bench.fields import place, read_json
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -64,6 +65,8 @@ ABOUT = {"title": ("method", "title"), "told": ("method", "told")}
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
+SECTIONS = ("model", "method", "task", "prompts", "settings", "versions", "hardware")
+"""Objects in `run.json`."""
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -335,7 +338,7 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
     """
-    if not folder.is_dir():
+    if not place(folder).is_dir():
         raise Incomplete(
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
@@ -382,18 +385,40 @@ def looked_at() -> list[Condition]:
 def _record(path: Path) -> conditions.Record:
     if not path.is_file():
         return {}
-    try:
-        record = json.loads(path.read_bytes())
-        record["prompts"].get("list")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
-        ) from error
-    return record
+    return read_record(path)
 
 
 def _prompts(record: conditions.Record) -> Mapping[str, Any]:
     return record.get("prompts", {})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what a run says of itself, `run.json`.
+
+    Raises:
+        BadInput: It cannot be read, or a section or field is none.
+    """
+    record = read_json(path, "Make it again with livo-bench run.")
+    check_record(record, path)
+    return record
+
+
+def check_record(record: Mapping[str, Any], path: Path) -> None:
+    """See that the sections of a run's record are objects, and that its images are counted.
+
+    Raises:
+        BadInput: One is something else.
+    """
+    again = "Make it again with livo-bench run."
+    for section in SECTIONS:
+        fields = record.get(section, {})
+        if not isinstance(fields, dict):
+            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object. {again}")
+    images = record.get("settings", {}).get("images", 0)
+    if not isinstance(images, int) or isinstance(images, bool):
+        raise BadInput(
+            f"{path} has {images!r:.100} for settings images; expected a whole number. {again}"
+        )
 
 
 def _other_judge(folder: Path) -> str:
@@ -415,7 +440,7 @@ def find_aggregates(folder: Path) -> list[Path]:
     def rejudged(path: Path) -> bool:
         return REJUDGED in path.relative_to(folder).parts
 
-    paths = sorted(folder.rglob("aggregates.csv"))
+    paths = sorted(place(folder).rglob("aggregates.csv"))
     return [path for path in paths if not superseded(path) and not rejudged(path)]
 
 
@@ -429,9 +454,13 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
     again = "Make it again with livo-bench run."
     rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
-        if rows[name].isna().any():
-            line = int(rows[name].isna().to_numpy().argmax()) + 2
-            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
+            raise BadInput(
+                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
+            )
     return rows
 
 
@@ -715,10 +744,11 @@ def _rich(table: Table) -> Wide:
 
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    title, told = one_line(row.title), one_line(row.told)
     if row.n == ABSENT:
-        return [row.title, row.told, *cells]
+        return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", row.told, *cells]
+    return [f"{title}\n{counts}", told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
@@ -734,10 +764,15 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     titles = [f"{column.group} {column.title}" for column in table.columns]
     heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
+    lines = [
+        f"**{markdown(table.title)}**",
+        "",
+        markdown_line(heads),
+        markdown_line(["---"] * len(heads)),
+    ]
     lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", markdown(table.note)]
     return "\n".join(lines)
 
 
@@ -767,7 +802,7 @@ def _latex(table: Table) -> str:
     parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {

@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from livo_bench.errors import BadInput
+from livo_bench.fields import place as existing
 from livo_bench.protocols import Pixels
 from livo_bench.scorers import Lazy, pixels_to_tensor
 from livo_bench.weights import (
@@ -139,7 +139,7 @@ def need_of(weights: str) -> Need | None:
 def _find(weights: str) -> Weights | _BuiltIn:
     name, _, rest = weights.partition("@")
     tag, _, commit = rest.partition("@")
-    if not tag or "/" in weights or Path(weights).is_dir():
+    if not tag or "/" in weights or existing(weights).is_dir():
         return find_weights(weights, "open_clip_config.json")
 
     import open_clip
