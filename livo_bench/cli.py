@@ -86,7 +86,7 @@ class _Program(click.Group):
             if isinstance(error, AdapterFailed):
                 _echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
             _echo(f"Error: {error}", err=True)
-            ctx.exit(2)
+            ctx.exit(3 if isinstance(error, NotComparable) else 2)
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])

@@ -145,6 +145,7 @@ def test_their_noise_is_nobody_elses(options, exported, tmp_path):
         chosen = options | {"images_from": exported, "runs": runs}
         runner.run(["mine"], **chosen, independent_reference=True)
     held = check.check(once, again, "tiny")
+    assert pd.read_parquet(once / "tiny/mine/bias/images.parquet")["seed"].isna().all()
     assert [sample.noise for sample in held.samples] == ["unknown"]
     rows = read_aggregates(once, "tiny").set_index("metric")
     assert "fid" not in rows.index

@@ -79,10 +79,29 @@ def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_i
         "39.8 [34.8, 44.8] (fair 7.9)",
         "56.9 [51.9, 61.9] (fair 14.7)",
         "-",
-        "8.9 [8.9, 9.0]",
+        "8.9 [8.9, 9.0] (n 2390, 1200 distinct)",
         "-",
-        "21.2 [21.2, 21.3]",
+        "21.2 [21.2, 21.3] (n 2390, 1200 distinct)",
     ]
+
+
+def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_another():
+    numbers = [
+        aggregate("sd", "gender", "D1", 0.5),
+        aggregate("sd", "race", "D1", 0.5),
+        aggregate("sd", "all", "is", 9.0, n=2400),
+        aggregate("sd", "all", "fid", 1.0, n=2400, n_distinct=2400),
+        aggregate("sd", "all", "clip", 20.0),
+    ]
+    table = bias_table(*numbers)
+    beside = {
+        column.metric: cell.n
+        for column, cell in zip(table.columns, table.paper[0].cells, strict=True)
+    }
+    assert beside["is"] == "n 2400, 1200 distinct"
+    assert beside["fid"] == "n 2400"
+    assert beside["clip"] == beside["D1"] == ""
+    assert "n 2400, 1200 distinct" in tables._lines(table.paper[0].cells[4])
 
 
 def test_counts_show_a_range_where_subsets_differ():
@@ -236,7 +255,8 @@ def test_both_tasks_stand_in_one_row():
     assert [cell.value for cell in livo.cells] == [
         "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "61.3", "50.0",
     ]  # fmt: skip
-    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9)"
+    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9) (n 1200)"
+    assert str(livo.cells[5]).endswith("(n 400)")
     assert (livo.n, livo.n_distinct) == ("400-1200", "400-1200")
 
 

@@ -273,11 +273,13 @@ class Cell:
     """With who reads it."""
     paper: str = ""
     """What the paper prints there."""
+    n: str = ""
+    """Scored images behind a number over all subsets, where that is not what its row says."""
 
     def __str__(self) -> str:
-        floor = self.floor and f"({self.floor})"
-        published = self.paper and f"(paper {self.paper})"
-        return " ".join(part for part in (self.value, self.interval, floor, published) if part)
+        beside = (self.floor, self.n, self.paper and f"paper {self.paper}")
+        said = (f"({part})" for part in beside if part)
+        return " ".join(part for part in (self.value, self.interval, *said) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -681,14 +683,28 @@ def _row(
     if not numbers:
         return Row(label.title, label.told, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
+    n = _spread([number.n for number in of_subsets])
     return Row(
         title=label.title,
         told=label.told,
-        cells=cells,
-        n=_spread([number.n for number in of_subsets]),
+        cells=tuple(
+            replace(cell, n=_counted(at.get(column.place), n))
+            for cell, column in zip(cells, columns, strict=True)
+        ),
+        n=n,
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
+
+
+def _counted(number: Aggregate | None, of_row: str) -> str:
+    """How many images a number over all subsets is of, if its row does not say just that."""
+    if number is None or number.subset != ALL or math.isnan(number.value):
+        return ""
+    if str(number.n) == of_row:
+        return ""
+    distinct = "" if number.n_distinct == number.n else f", {number.n_distinct} distinct"
+    return f"n {number.n}{distinct}"
 
 
 def _cell(number: Aggregate | None, column: Column, published: float | None) -> Cell:
@@ -753,7 +769,8 @@ def _rich_row(row: Row) -> list[str]:
 
 def _lines(cell: Cell) -> list[str]:
     published = cell.paper and f"paper {cell.paper}"
-    return [part for part in (cell.value, cell.interval, cell.floor, published) if part]
+    parts = (cell.value, cell.interval, cell.floor, *cell.n.split(", "), published)
+    return [part for part in parts if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
