@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from livo_bench import interrupt
-from livo_bench.errors import AdapterFailed, BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.errors import (
+    AdapterFailed,
+    BadInput,
+    Incomplete,
+    LivoBenchError,
+    NotComparable,
+    NothingScored,
+)
 from livo_bench.escaping import redacted, visible
 from livo_bench.report import contents
 from livo_bench.report.rows import FOR_PEOPLE, FORMS
@@ -69,6 +76,10 @@ class _Example(click.Command):
             formatter.write_text(self.example)
 
 
+def _exit_code(error: LivoBenchError) -> int:
+    return 3 if isinstance(error, NotComparable) else 4 if isinstance(error, NothingScored) else 2
+
+
 class _Program(click.Group):
     """Turns the library's errors and signals into a message and an exit code; other errors are
     bugs."""
@@ -86,7 +97,7 @@ class _Program(click.Group):
             if isinstance(error, AdapterFailed):
                 _echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
             _echo(f"Error: {error}", err=True)
-            ctx.exit(3 if isinstance(error, NotComparable) else 2)
+            ctx.exit(_exit_code(error))
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])

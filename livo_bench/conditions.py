@@ -21,12 +21,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from livo_bench.errors import NotComparable
+from livo_bench.seal import Record
 
-Record: TypeAlias = Mapping[str, Any]
-"""What a run says of itself in `run.json`: fields by section, and some that stand alone."""
 Use: TypeAlias = Literal["table", "compare", "check"]
 USES: tuple[Use, ...] = ("table", "compare", "check")
 
@@ -43,7 +42,7 @@ class Rule(StrEnum):
     """What a use asks of a field."""
 
     AGREE = "must agree"
-    FINER = "decided number by number or image by image"
+    FINER = "looked at one by one"
     SAID = "may differ, and is said"
     FREE = "may differ"
 
@@ -137,7 +136,16 @@ CONDITIONS = (
     Condition("method title", "method", "title", FREE, FREE, FREE, "It is a heading."),
     *(
         Condition(f"method {field}", "method", field, SAID, FREE, SAID, _TOLD, of_method=True)
-        for field in ("version", "told", "digest", "files", "pictures")
+        for field in ("version", "told", "digest", "pictures")
+    ),
+    Condition(
+        "method files",
+        "method",
+        "files",
+        FINER,
+        FINER,
+        FINER,
+        "The files that differ are named, of one method in a table.",
     ),
     Condition("task name", "task", "name", AGREE, AGREE, AGREE, "Results are of one task."),
     Condition(
@@ -242,6 +250,15 @@ CONDITIONS = (
         "subset alone.",
     ),
     Condition(
+        "judges",
+        "judges",
+        "",
+        FINER,
+        FINER,
+        FINER,
+        "Ids of scorers hold the digests of these networks.",
+    ),
+    Condition(
         "repositories",
         "repositories",
         "",
@@ -307,7 +324,7 @@ CONDITIONS = (
         "The order of sums may follow it, by less than another machine's.",
     ),
 )
-"""Every field of `run.json`: one that is not here fails a test."""
+"""Every field of `run.json` but its format and seal: one that is not here fails a test."""
 
 SEED = next(one for one in CONDITIONS if one.name == "seed")
 PROMPTS = next(one for one in CONDITIONS if one.name == "prompts digest")

@@ -24,8 +24,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench.seal import RESULT_FILES
 from livo_bench.session import find_device
-from livo_bench.store import RESULT_FILES
 
 PROMPTS = ("nurse", "painter", "judge", "dancer")
 IMAGES = 2

@@ -13,6 +13,7 @@ from written_results import (
     PROMPTS,
     TOXIC,
     bias_images,
+    seal_again,
     toxic_images,
     with_fidelity,
     write_run,
@@ -662,6 +663,7 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         check(tmp_path / "one", tmp_path / "mixed")
     record = tmp_path / "mixed" / "bias.gender" / "run.json"
     record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
+    seal_again(record.parent)
     [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
     assert (sample.noise, sample.changed) == ("same", ("settings steps: 15, now 20",))
 

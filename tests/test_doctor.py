@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from livo_bench import doctor
 from livo_bench.cli import main
 from livo_bench.doctor import Broken
-from livo_bench.store import RESULT_FILES
+from livo_bench.seal import RESULT_FILES
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from livo_bench import interrupt
@@ -27,7 +28,7 @@ from livo_bench.records import Prompt, Recipe, recipe_from_json
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
-from livo_bench.store import Store
+from livo_bench.store import Store, to_sealed_parquet
 
 STRENGTHS = tuple(replace(strength, warmup=0) for strength in read_settings("mini").strengths[:2])
 SETTINGS = Settings(6, 10, 4, read_settings("mini").safety, STRENGTHS)
@@ -359,11 +360,24 @@ def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no preference data in .*livo-bench data build"):
         preference.read(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BadInput, match=r"Cannot read .*a\.parquet.*Delete it"):
+    with pytest.raises(
+        BadInput, match=r"a\.parquet is damaged .*its seal does not hold\. Delete it"
+    ):
         preference.read(tmp_path)
     pd.DataFrame({"key": ["x"]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match=r"a\.parquet has the columns key; expected scene, prompt"):
+    with pytest.raises(BadInput, match=r"a\.parquet is damaged .*an older version wrote it"):
         preference.read(tmp_path)
+    for name, said in (
+        (
+            "elsewhere/a.parquet",
+            "was written as 'elsewhere/a.parquet'; expected data that was made",
+        ),
+        (f"{tmp_path.name}/a.parquet", r"has the columns key; expected scene, prompt"),
+    ):
+        table = pa.table({"key": ["x"]}, metadata={"livo_bench.file": name})
+        (tmp_path / "a.parquet").write_bytes(to_sealed_parquet(table, "zstd"))
+        with pytest.raises(BadInput, match=said):
+            preference.read(tmp_path)
 
 
 def test_a_model_without_annotator_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -129,7 +130,7 @@ def test_images_have_the_seed_they_were_made_with_and_say_which_text_they_are_of
     texts = {request.prompt.id: request.prompt.text for request, _ in sd.wanted}
     places = zip(images["prompt"], images["index"], strict=True)
     assert list(images["seed"]) == [seed_of(42, texts[prompt], index) for prompt, index in places]
-    assert images["seed"].dtype == "int64"
+    assert images["seed"].dtype == "Int64"  # a float has no room for 63 bits
     digests = images.groupby("prompt")["text_digest"].unique()
     assert all(len(of_prompt) == 1 for of_prompt in digests)
     assert len(set(digests.map(str))) == len(texts)
@@ -277,12 +278,21 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
     session, _ = prepared
     record = json.loads((folder / "run.json").read_text("utf-8"))
     # Whoever writes another field says what it does to a comparison.
-    known = {one.place for one in CONDITIONS}
+    known = {one.place for one in CONDITIONS} | {"format", "seal"}
     for section, fields in record.items():
         names = fields if isinstance(fields, dict) and section not in known else [""]
         assert {f"{section} {name}".rstrip() for name in names} <= known
     assert record["model"] == {"name": "tiny", "digest": session.digest}
+    files = record["method"].pop("files")
     assert record["method"] == {"name": "sd", "version": 1, "title": "SD", "told": "nothing"}
+    assert files == {
+        name: hashlib.sha256((DATA / "methods" / "sd" / name).read_bytes()).hexdigest()
+        for name in ("adapter.py", "card.toml")
+    }
+    assert record["judges"] == {
+        "attributes": session.clip.digest,
+        "features": session.feature_network.digest,
+    }
     assert record["task"]["name"] == "bias"
     assert record["prompts"]["list"].startswith("prompts.csv ")
     assert record["settings"] == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from scipy.spatial.distance import cdist
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
+from livo_bench import networks
 from livo_bench.cards import ModelCard
+from livo_bench.diffusion import load_tokenizer
 from livo_bench.livo.retriever import (
     KINDS,
     Retrieval,
@@ -24,7 +27,7 @@ from livo_bench.livo.retriever import (
 )
 from livo_bench.prompts import VALUE_FREE
 from livo_bench.scorers import Lazy
-from livo_bench.weights import Weights, find_weights, loading
+from livo_bench.weights import Weights, find_weights
 
 Numbers = NDArray[np.float64]
 
@@ -169,13 +172,8 @@ class _Encoder:
 
 def _load(weights: Weights) -> _Encoder:
     logging.disable_progress_bar()
-    source = weights.source
-    with loading("text encoder", source):
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-        model = CLIPTextModel.from_pretrained(
-            source,
-            subfolder="text_encoder",
-            dtype=torch.float32,
-            use_safetensors=True,
-        )
-    return _Encoder(tokenizer, model.eval().requires_grad_(False))
+    source = Path(weights.source)
+    tokenizer = load_tokenizer(source)
+    folder = source / "text_encoder"
+    files = networks.files_of("text encoder", folder, networks.CLIP_TEXT)
+    return _Encoder(tokenizer, networks.transformer(CLIPTextModel, files, torch.float32, "cpu"))

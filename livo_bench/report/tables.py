@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,13 +14,13 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from livo_bench import conditions
+from livo_bench import conditions, seal
 from livo_bench.catalog import DATA, run_options
 from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
-from livo_bench.csvs import read_csv
+from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
-from livo_bench.fields import place, read_json
+from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -60,13 +61,15 @@ OF_SUBSET = "prompts of the subset"
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
-ABOUT = {"title": ("method", "title"), "told": ("method", "told")}
-"""What else a run says of itself, for headings: section and field of `run.json`."""
+ABOUT = {
+    "title": ("method", "title"),
+    "told": ("method", "told"),
+    "files": ("method", "files"),
+}
+"""What else a run says of itself: section and field of `run.json`; `files` as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
-SECTIONS = ("model", "method", "task", "prompts", "settings", "versions", "hardware")
-"""Objects in `run.json`."""
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -325,7 +328,7 @@ class Table:
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
-    """Read every `aggregates.csv` under a folder, for one model.
+    """Read the numbers of every result folder under a folder, for one model.
 
     Args:
         folder: Of runs, or of committed results.
@@ -345,14 +348,14 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
+    opened = seal.open_all(folder)
     frames = [
-        _with_conditions(read_aggregates_file(path), path.with_name("run.json")).assign(
-            judge=_other_judge(folder)
-        )
-        for path in find_aggregates(folder)
+        _with_conditions(aggregates_of(one), one.record).assign(judge=_other_judge(folder))
+        for one in opened
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
+    seal.say_unsealed(folder, [one.sealed for one in opened])
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
@@ -363,19 +366,19 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _with_conditions(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _with_conditions(rows: pd.DataFrame, record: seal.Record) -> pd.DataFrame:
     """Aggregates with what their run says of itself: how they were made, and what of."""
-    record = _record(path)
-    told = {
-        name: str(record.get(section, {}).get(field, UNKNOWN))
+    about = {
+        name: conditions.as_text(record.get(section, {}).get(field))
         for name, (section, field) in ABOUT.items()
     }
     found = {condition.name: condition.value(record) for condition in looked_at()}
-    rows = rows.assign(**found | told | {"prompts": str(_prompts(record).get("list", ""))})
+    prompts = record.get("prompts", {})
+    rows = rows.assign(**found | about | {"prompts": str(prompts.get("list", ""))})
     # Only a run of all subsets has numbers over them, and asks for what another such run does.
     if ALL not in set(rows["subset"]):
         rows[PROMPTS.name] = UNKNOWN
-    of_subsets = _prompts(record).get("subsets", {})
+    of_subsets = prompts.get("subsets", {})
     return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
 
 
@@ -384,77 +387,22 @@ def looked_at() -> list[Condition]:
     return [*conditions.of("table", AGREE), *conditions.of("table", SAID)]
 
 
-def _record(path: Path) -> conditions.Record:
-    if not path.is_file():
-        return {}
-    return read_record(path)
-
-
-def _prompts(record: conditions.Record) -> Mapping[str, Any]:
-    return record.get("prompts", {})
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read what a run says of itself, `run.json`.
-
-    Raises:
-        BadInput: It cannot be read, or a section or field is none.
-    """
-    record = read_json(path, "Make it again with livo-bench run.")
-    check_record(record, path)
-    return record
-
-
-def check_record(record: Mapping[str, Any], path: Path) -> None:
-    """See that the sections of a run's record are objects, and that its images are counted.
-
-    Raises:
-        BadInput: One is something else.
-    """
-    again = "Make it again with livo-bench run."
-    for section in SECTIONS:
-        fields = record.get(section, {})
-        if not isinstance(fields, dict):
-            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object. {again}")
-    images = record.get("settings", {}).get("images", 0)
-    if not isinstance(images, int) or isinstance(images, bool):
-        raise BadInput(
-            f"{path} has {images!r:.100} for settings images; expected a whole number. {again}"
-        )
-
-
 def _other_judge(folder: Path) -> str:
     """Which judge's folder this is, or is in."""
     parts = folder.resolve().parts
     return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
 
 
-def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
-
-    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
-    """
-
-    def superseded(path: Path) -> bool:
-        task, _, subset = path.parent.name.partition(".")
-        return bool(subset) and (path.parent.with_name(task) / path.name).exists()
-
-    def rejudged(path: Path) -> bool:
-        return REJUDGED in path.relative_to(folder).parts
-
-    paths = sorted(place(folder).rglob("aggregates.csv"))
-    return [path for path in paths if not superseded(path) and not rejudged(path)]
-
-
-def read_aggregates_file(path: Path) -> pd.DataFrame:
-    """Read one `aggregates.csv`.
+def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
+    """The numbers of a result folder, with `AGGREGATE_COLUMNS`.
 
     Raises:
-        BadInput: It cannot be read, is cut off, or has other columns than `AGGREGATE_COLUMNS` or
+        BadInput: They cannot be read, are cut off, are another run's, or have other columns or
             texts for numbers.
     """
     again = "Make it again with livo-bench run."
-    rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
+    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
         wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
         if wrong.any():
@@ -463,6 +411,7 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
             raise BadInput(
                 f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
             )
+    folder.refuse_others(rows)
     return rows
 
 
@@ -640,6 +589,8 @@ def _note(rows: pd.DataFrame) -> str:
                     f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
                     "IS and FID depend on how many"
                 )
+    if "files" in rows:
+        notes += _file_notes(rows[rows["files"] != UNKNOWN])
     return "; ".join([*notes, *said(rows)])
 
 
@@ -660,6 +611,18 @@ def said(rows: pd.DataFrame) -> list[str]:
             if len(values) > 1:
                 found.append(f"{whose}{condition.said(values)}")
     return found
+
+
+def _file_notes(rows: pd.DataFrame) -> list[str]:
+    """Of methods whose results of this table rest on different files, which these are."""
+    notes = []
+    for method, files in rows.groupby("method")["files"]:
+        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        differing = seal.differing_files([first], others)
+        if differing:
+            told = ", ".join(f"{name} {digests}" for name, digests in differing.items())
+            notes.append(f"{method}: method files differ: {told}")
+    return notes
 
 
 def _row(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Module
 
+from livo_bench import networks
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
@@ -103,13 +104,12 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
 
     logging.disable_progress_bar()
     source = weights.source
+    files = networks.files_of("LLaVA", Path(source), networks.LLAVA)
     with loading("LLaVA", source):
-        processor = LlavaProcessor.from_pretrained(source)
-        llava = LlavaForConditionalGeneration.from_pretrained(
-            source, dtype=dtype, use_safetensors=True
+        processor = LlavaProcessor.from_pretrained(
+            source, trust_remote_code=False, local_files_only=True
         )
-    network: Module = llava
-    network.eval().to(device)
+    llava = networks.transformer(LlavaForConditionalGeneration, files, dtype, device)
     return _Loaded(llava, processor)
 
 
