@@ -459,6 +459,31 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
     assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
 
 
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noise):
+    """Margins are whole counts, so that the count that lies on the margin is tried, too."""
+    random = np.random.default_rng(seed)
+    n = int(random.integers(20, 120))
+    on_margin = int(random.integers(n // 4, n // 2))
+    margin, alpha = on_margin / n, 0.05
+
+    def fails(k: int) -> bool:
+        where = ("p0",), ("p0",), np.array([n]), np.array([0.0]), np.array([k / n])
+        pair = Pair(Run("mini", "sd", "toxicity"), "nudity", "avg_r", *where)
+        counts = np.array([0]), np.array([k]), np.array([k])
+        return (
+            judge_prompts([Tally(pair, same_noise, ("yes",), 1, *counts)], alpha, margin)[0].p
+            < alpha
+        )
+
+    assert not fails(on_margin)
+    least = next(k for k in range(n + 1) if fails(k))
+    assert least == on_margin + 1
+    share = detectable_share(n, alpha / 2, margin, same_noise)
+    assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
