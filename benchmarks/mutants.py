@@ -4,8 +4,8 @@
 
 A mutant is the package with one line changed: another comparison, operator, number or truth value,
 `and` for `or`, a `not` or a sign less, or two arguments swapped. 200 are drawn from all that these
-modules allow, texts of messages aside, and the tests of its module are run on each in turn until one
-fails. Prints how many were killed, and each survivor.
+modules allow, texts of messages aside, and the tests of its module are run on each until one fails.
+Prints how many were killed, and each survivor.
 
 What has been tried stands in --results, so a command that was stopped, or ran out of --minutes,
 goes on where it was. Exit code 1: less than 95 % were killed; 4: some are yet to be tried.
@@ -168,13 +168,13 @@ def _changed(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def sample(package: Path, count: int, seed: int) -> list[Mutant]:
-    """Draw mutants from those of all modules, the same ones for the same text and seed."""
+    """Draw mutants from those of all modules, in the order drawn; the same for a text and seed."""
     all_of_them = [
         mutant
         for module in TESTS
         for mutant in mutants_of(module, (package / module).read_text("utf-8"))
     ]
-    return sorted(random.Random(seed).sample(all_of_them, count))
+    return random.Random(seed).sample(all_of_them, count)
 
 
 # Trying ------------------------------------------------------------------------------------------
