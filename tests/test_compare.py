@@ -11,7 +11,15 @@ from scipy import stats
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
 
 from livo_bench.catalog import DATA
-from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
+from livo_bench.compare import (
+    ALPHA,
+    Difference,
+    compare,
+    differences,
+    levels,
+    metric_rows,
+    prompt_rows,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.metrics.statistics import (
     bootstrap_over_prompts,
@@ -287,6 +295,31 @@ def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_imag
         assert d.detectable == pytest.approx(expected)
         assert d.detectable > 0.1
         assert metric_rows([d])[0]["detectable"] != "0.0"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_level_of_a_row_is_where_its_correction_begins_to_find_it(seed):
+    random = np.random.default_rng(seed)
+    p = random.beta(0.3, 1, size=random.integers(1, 12)).round(3)
+    for place, level in enumerate(levels(p, ALPHA)):
+        for own, found in ((level * (1 - 1e-9), True), (level * (1 + 1e-9), False)):
+            others = np.insert(np.delete(p, place), place, own)
+            corrected = stats.false_discovery_control(others)[place]
+            assert (corrected < ALPHA) == found
+
+
+def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
+    """One row of two is found for certain, so that the other is tested at the whole level."""
+    clear, unclear = np.full(24, 0.5), np.linspace(-0.1, 0.12, 24)
+    zero = np.zeros(24)
+    alone = told(zero, unclear).detectable
+    assert alone == pytest.approx(detectable_difference(unclear, 0.025, 0.0, 1.0, IMAGES))
+    found = differences([pair(zero, clear, "avg_r"), pair(zero, unclear, "avg_r")])
+    assert found[1].detectable == pytest.approx(alone)
+    both = differences([pair(zero, unclear, "avg_r")] * 2)
+    expected = detectable_difference(unclear, 0.0125, 0.0, 1.0, IMAGES)
+    assert both[0].detectable == pytest.approx(expected)
+    assert expected > alone
 
 
 # Simulated benchmarks -----------------------------------------------------------------------------
