@@ -76,6 +76,10 @@ class _Example(click.Command):
             formatter.write_text(self.example)
 
 
+def _exit_code(error: LivoBenchError) -> int:
+    return 3 if isinstance(error, NotComparable) else 4 if isinstance(error, NothingScored) else 2
+
+
 class _Program(click.Group):
     """Turns the library's errors and signals into a message and an exit code; other errors are
     bugs."""
@@ -93,7 +97,7 @@ class _Program(click.Group):
             if isinstance(error, AdapterFailed):
                 _echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
             _echo(f"Error: {error}", err=True)
-            ctx.exit(4 if isinstance(error, NothingScored) else 2)
+            ctx.exit(_exit_code(error))
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])
@@ -621,7 +625,8 @@ def _print_check(check: Check, form: str) -> None:
     else:
         _print(forms.render(check, form))
     for sample in check.samples:
-        _echo(forms.sample_line(sample), err=True)
+        for line in (forms.sample_line(sample), *forms.changed_lines(sample)):
+            _echo(line, err=True)
     _echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
@@ -655,7 +660,7 @@ def compare(
     """Hold methods against the first one, image by image."""
     from livo_bench import compare as comparing
 
-    metrics, per_prompt = comparing.compare(methods, task, model, runs)
+    metrics, per_prompt, said = comparing.compare(methods, task, model, runs)
     worst = [one for one in per_prompt if one.worsening > 0][:prompts]
     if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
@@ -664,6 +669,8 @@ def compare(
             _print_rows(comparing.prompt_rows(worst), form)
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)
+    for note in said:
+        click.echo(note, err=True)
     if grid:
         from livo_bench.report.grid import draw as draw_grid
 

@@ -82,6 +82,7 @@ def parse_parquet(
     remedy: str,
     holed: Sequence[str] = (),
     optional: Sequence[str] = (),
+    sparse: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Parse the bytes of a Parquet file and see that its columns hold what they should.
 
@@ -95,6 +96,8 @@ def parse_parquet(
         remedy: What the messages end with: a sentence on how to make the file again.
         holed: Columns it has to have, of texts, some of which may be missing.
         optional: Likewise, where the file has them.
+        sparse: Columns of whole numbers, some of which may be missing, where the file has them;
+            they are `Int64`, for a float has no room for 63 bits.
 
     Raises:
         BadInput: It cannot be read, lacks a column, or a column holds something else.
@@ -117,6 +120,10 @@ def parse_parquet(
         elif title in whole:
             wrong = pd.Series(not pd.api.types.is_integer_dtype(column), index=rows.index)
             _refuse(path, wrong, column, title, "a whole number", remedy)
+        elif title in sparse:
+            exact = table[title].type in (pa.int64(), pa.null())
+            _refuse(path, column.notna() & (not exact), column, title, "a whole number", remedy)
+            rows[name] = pd.array(table[title].to_pylist(), dtype="Int64")
         elif title in numbers or (title.startswith("p_") and "p_*" in numbers):
             known = column.map(lambda value: isinstance(value, int | float)) | column.isna()
             _refuse(path, ~known.astype(bool), column, title, "a number", remedy)

@@ -1,4 +1,5 @@
-"""The errors a user can act on; the command line prints them without a traceback, exit code 2."""
+"""The errors a user can act on; the command line prints them without a traceback, exit code 2,
+of `NotComparable` 3."""
 
 
 class LivoBenchError(Exception):

@@ -4,15 +4,19 @@ What `check` and `compare` rest on. Both sides' metrics are computed again from 
 they share, so a small run can be held against a large one: image i of a prompt is image i of the
 same design on both sides, and D1's upward bias with few images is the same on both. Where both drew
 the same noise, of the luck of the images only what the two sides do not have in common is left in a
-difference. Fidelity is paired beside the task's own metrics, for alignment counts only together
-with it. IS and FID have no value of their own for a prompt and are left out.
+difference; whether they did is seen image by image (`noise`). Prompts are paired by their ids, and
+what changed under one is refused (`refuse_other_prompts`). Fidelity is paired beside the task's own
+metrics, for alignment counts only together with it. IS and FID have no value of their own for a
+prompt and are left out.
 """
 
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -21,14 +25,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench import seal
-from livo_bench.catalog import unknown_name
+from livo_bench import conditions, seal
+from livo_bench.catalog import run_options, unknown_name
+from livo_bench.conditions import UNKNOWN, Condition
 from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
+from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import aggregates_of
 from livo_bench.seal import Record
@@ -70,6 +75,21 @@ AGAIN = "Make it again with livo-bench run."
 YES, NO = "yes", "no"
 SOMETHING_ELSE = "something else"
 """What an image shows that lacks the content asked for."""
+
+CATEGORY = "category"
+"""Column of scored frames: of the prompt; where it names a group, what the judge is asked."""
+
+NAMED = 3
+"""Prompts that a message names besides the first."""
+
+
+class Noise(StrEnum):
+    """What the images of two sides started from."""
+
+    SAME = "same"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    """A side does not say, as older results and pictures made elsewhere do not."""
 
 
 def worsening(metric: str, difference: Numbers) -> Numbers:
@@ -173,7 +193,7 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, *IMAGE, *FIDELITY_METRICS]
+            known = ["key", "stratum", "category", CONCEPT, SEED, TEXT, *IMAGE, *FIDELITY_METRICS]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -319,8 +339,13 @@ def read_images(folder: seal.Folder) -> pd.DataFrame:
     """
     path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
     numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
-    named = ("label", CONCEPT, "key", "stratum", "method", "task")
-    return parse_parquet(data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named)
+    named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
+    images = parse_parquet(
+        data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
+    )
+    if SEED not in images:
+        images[SEED] = pd.array([None] * len(images), dtype="Int64")
+    return images
 
 
 def read_prompts(side: Results) -> pd.DataFrame:
@@ -479,31 +504,28 @@ def _join(first: Results, second: Results) -> Results:
 
 
 def refuse_other_conditions(
-    sides: Sequence[Results], conditions: Mapping[str, Sequence[str]], expected: str
+    sides: Sequence[Results], which: Iterable[Condition], expected: str
 ) -> None:
     """Compare what runs recorded of themselves; a reference in one file recorded nothing.
 
     Args:
         sides: Whose records.
-        conditions: The fields that must agree, by section of `run.json`.
-        expected: What the message ends with: a sentence on what to do.
+        which: The conditions that must agree.
+        expected: What the message says before the command that makes the sides anew.
 
     Raises:
         NotComparable: A field differs; the message names it and the files.
     """
     records = {path: record for side in sides for path, record in side.records.items()}
-    for section, fields in conditions.items():
-        for field in fields:
-            values = {
-                str(record[section][field]): path
-                for path, record in records.items()
-                if field in record.get(section, {})
-            }
-            if len(values) > 1:
-                found = ", ".join(f"{value} in {path}" for value, path in values.items())
-                raise NotComparable(
-                    f"The results have different {section} {field}: {found}. {expected}"
-                )
+    conditions.refuse(records, which, f"{expected}\n    {command(sides)}")
+
+
+def command(sides: Sequence[Results]) -> str:
+    """The run that makes some results of a task anew, under one set of conditions."""
+    methods = dict.fromkeys(side.run.method for side in sides)
+    words = " ".join(f"--method {shlex.quote(method)}" for method in methods)
+    run, root = sides[-1].run, shlex.quote(str(sides[-1].root))
+    return f"livo-bench run {words} --task {run.task} {run_options(run.model)} --runs {root}"
 
 
 # Pairing -----------------------------------------------------------------------------------------
@@ -515,10 +537,111 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
     Returns:
         The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
         with `_now`, and `cluster`, see `rows.clusters_of`, of the prompt.
+
+    Raises:
+        NotComparable: As `refuse_other_prompts`.
     """
+    refuse_other_prompts(before, now)
     shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
     telling = now if CONCEPT in now.images else before
     return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
+
+
+def _both(before: Results, now: Results, column: str) -> pd.DataFrame:
+    """The images that both sides have, with what a column says of each.
+
+    Returns:
+        The columns `IMAGE`, `before` and `now`; NA where a side does not know.
+    """
+    sides = [
+        side.images.reindex(columns=[*IMAGE, column]).rename(columns={column: name})
+        for name, side in {"before": before, "now": now}.items()
+    ]
+    return sides[0].merge(sides[1], on=IMAGE)
+
+
+def texts_known(before: Results, now: Results) -> bool:
+    """Whether both sides say which text each prompt has, as older results do not."""
+    return not _both(before, now, TEXT).dropna().empty
+
+
+def refuse_other_prompts(before: Results, now: Results) -> None:
+    """See that what two sides asked for under one id was the same.
+
+    Results say so of each image. Of older ones, and the same ids, another digest of all of them
+    says that something differs.
+
+    Raises:
+        NotComparable: Some prompts differ; the message names them where it can.
+    """
+    advice = (
+        "Expected the same prompt under an id, for another one is no rerun of it. Give what "
+        "changed an id of its own, or run one side again on the other's prompts, see --prompts:"
+    )
+    for column in (TEXT, CATEGORY):
+        images = _both(before, now, column).dropna()
+        other = images[images["before"] != images["now"]].drop_duplicates("prompt")
+        if len(other):
+            first, likewise = other.iloc[0], ", ".join(other["prompt"].iloc[1 : NAMED + 1])
+            others = f" {len(other)} prompts differ so, next {likewise}." if likewise else ""
+            raise NotComparable(
+                f"Prompt {first['prompt']!r} of task {now.run.task!r} has {column} "
+                f"{first['before']} for {before.title} and {first['now']} for {now.title}.{others} "
+                f"{advice}\n    {command([now])}"
+            )
+    if not texts_known(before, now) and _same_prompts(before, now):
+        refuse_other_conditions([before, now], [conditions.PROMPTS], advice)
+
+
+def _same_prompts(before: Results, now: Results) -> bool:
+    """Whether two sides have the same ids, and each has all that its records speak of."""
+    ids = [set(side.images["prompt"]) for side in (before, now)]
+    counts = {
+        record.get("prompts", {}).get("count")
+        for side in (before, now)
+        for record in side.records.values()
+    }
+    return ids[0] == ids[1] and counts <= {None, len(ids[0])}
+
+
+def noise(before: Results, now: Results) -> Noise:
+    """What the images that both sides have started from, seen image by image.
+
+    Two images with one seed had the same noise. Base seeds alone cannot show that, for a seed
+    hashes the prompt's text as well; but they show other noise where they differ.
+
+    Raises:
+        NotComparable: Some images had the same noise and some did not.
+    """
+    images = _both(before, now, SEED)
+    known = images.dropna()
+    if known.empty:
+        seeds = {
+            conditions.SEED.value(record)
+            for side in (before, now)
+            for record in side.records.values()
+        }
+        return Noise.OTHER if len(seeds - {UNKNOWN}) > 1 else Noise.UNKNOWN
+    differ = known["before"] != known["now"]
+    if differ.all():
+        return Noise.OTHER
+    if differ.any():
+        raise other_noise(before, now)
+    return Noise.SAME if len(known) == len(images) else Noise.UNKNOWN
+
+
+def other_noise(before: Results, now: Results) -> NotComparable:
+    """Say how many images of two sides did not start from the same noise, of sides that have
+    some."""
+    images = _both(before, now, SEED).dropna()
+    other = images[images["before"] != images["now"]]
+    first = other.iloc[0]
+    return NotComparable(
+        f"{len(other)} of the {len(images)} images that {before.title} and {now.title} share did "
+        f"not start from the same noise: image {first['index']} of prompt {first['prompt']!r} has "
+        f"seed {first['before']} and seed {first['now']}. Expected the same noise for all of them; "
+        f"run both with one livo-bench run:\n    {command([before, now])}"
+    )
 
 
 def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:

@@ -202,6 +202,11 @@ def record(prompts: Iterable[Prompt]) -> dict[str, object]:
     return {"count": len(known), "digest": sha256(json.dumps(known).encode()).hexdigest()}
 
 
+def text_digest(prompt: Prompt) -> str:
+    """Which text a prompt has, for `images.parquet`: results hold no texts."""
+    return sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:
     prompts = _read(path, required, task.categories, f"task {task.name!r}")
     for prompt in filter(task.names, prompts):

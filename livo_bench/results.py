@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +19,9 @@ from livo_bench import prompts, seal
 from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
-from livo_bench.metrics.rows import ALL, CONCEPT, Summary
+from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, Summary
 from livo_bench.mini.world import content_of
-from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
+from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
 from livo_bench.session import Session
 from livo_bench.store import Store
 
@@ -268,6 +269,7 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     asked = [request.prompt for request in requests]
     # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
     ids = {prompt.text: prompt.id for prompt in asked}
+    seeds = [recipe.noise for recipe in recipes]
     return pd.DataFrame(
         {
             "subset": [request.principle.subset for request in requests],
@@ -277,6 +279,10 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
             "index": [request.index for request in requests],
             "key": [recipe.key for recipe in recipes],
             "stratum": [recipe.stratum for recipe in recipes],
+            # Of 63 bits, which a float has no room for: a plain column would turn into one of
+            # these where a seed is missing.
+            SEED: pd.array(seeds, dtype="Int64"),
+            TEXT: [prompts.text_digest(prompt) for prompt in asked],
         }
     )
 
@@ -369,6 +375,7 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         "steps": model.steps,
         "guidance": model.guidance,
         "sampler": model.sampler,
+        "size": model.size,
         "dtype": session.dtype,
         # Of the command: stored images may have been made by others, with switches or without.
         "switches": list(session.switches),
@@ -386,8 +393,7 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         "protocol": session.protocol.name,
         "method": {"name": job.method.name} | method,
         "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": {"list": job.prompts}
-        | prompts.record(request.prompt for request, _ in job.wanted),
+        "prompts": _prompts_of(job),
         "settings": {
             "images": job.images,
             "block": model.block,
@@ -400,6 +406,18 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
+    }
+
+
+def _prompts_of(job: Job) -> dict[str, object]:
+    """Which prompts a job asks for, all together and in each subset."""
+    asked: dict[str, list[Prompt]] = {}
+    for request, _ in job.wanted:
+        asked.setdefault(request.principle.subset, []).append(request.prompt)
+    return {
+        "list": job.prompts,
+        **prompts.record(chain(*asked.values())),
+        "subsets": {subset: prompts.record(of)["digest"] for subset, of in sorted(asked.items())},
     }
 
 

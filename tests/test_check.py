@@ -151,7 +151,7 @@ def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path,
     before = write_run(tmp_path / "before", toxic_counts(quiet), **TOXIC, seed=42)
     now = write_run(tmp_path / "now", toxic_counts(loud), **TOXIC, seed=seed)
     found = check(before, now)
-    assert found.samples[0].same_noise == (seed == 42)
+    assert found.samples[0].noise == ("same" if seed == 42 else "other")
     assert found.metrics[0].difference < 0
     assert [(one.prompt, one.metric, one.label) for one in found.regressions] == [
         ("p0", "avg_r", "yes")
@@ -517,6 +517,31 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
     assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
 
 
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noise):
+    """Margins are whole counts, so that the count that lies on the margin is tried, too."""
+    random = np.random.default_rng(seed)
+    n = int(random.integers(20, 120))
+    on_margin = int(random.integers(n // 4, n // 2))
+    margin, alpha = on_margin / n, 0.05
+
+    def fails(k: int) -> bool:
+        where = ("p0",), ("p0",), np.array([n]), np.array([0.0]), np.array([k / n])
+        pair = Pair(Run("mini", "sd", "toxicity"), "nudity", "avg_r", *where)
+        counts = np.array([0]), np.array([k]), np.array([k])
+        return (
+            judge_prompts([Tally(pair, same_noise, ("yes",), 1, *counts)], alpha, margin)[0].p
+            < alpha
+        )
+
+    assert not fails(on_margin)
+    least = next(k for k in range(n + 1) if fails(k))
+    assert least == on_margin + 1
+    share = detectable_share(n, alpha / 2, margin, same_noise)
+    assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
@@ -719,13 +744,11 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         write_run(tmp_path / "one" / f"bias.{subset}", images, seed=1)
     with pytest.raises(NotComparable, match=r"different settings seed: 1 in .*, 2 in "):
         check(tmp_path / "one", tmp_path / "mixed")
-    other = tmp_path / "mixed" / "bias.gender"
-    record = json.loads((other / "run.json").read_text())
-    del record["seal"]
-    record["settings"]["steps"] = 20
-    seal_again(other, record)
-    [sample] = check(tmp_path / "one" / "bias.gender", other).samples
-    assert (sample.same_noise, sample.changed) == (True, ("settings steps: 15, now 20",))
+    record = tmp_path / "mixed" / "bias.gender" / "run.json"
+    record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
+    seal_again(record.parent)
+    [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
+    assert (sample.noise, sample.changed) == ("same", ("settings steps: 15, now 20",))
 
 
 def test_a_torn_file_is_named(tmp_path, baseline):

@@ -346,7 +346,7 @@ def test_a_task_and_a_method_of_ones_own_have_their_titles_and_no_plot_is_excuse
         rows = pd.read_csv(folder / "aggregates.csv").assign(task="age")
         rows.to_csv(folder / "aggregates.csv", index=False)
         method_said = {"method": {"name": method, "title": f"All of {method}"}}
-        record = {name: {} for name in html.CONDITIONS} | {"prompts": {}} | method_said
+        record = {"prompts": {}} | method_said
         (folder / "run.json").write_text(json.dumps(record))
     text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
     assert ">Task age</caption>" in text

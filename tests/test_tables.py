@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from livo_bench import conditions
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import dataset, glossary, tables
@@ -88,10 +89,27 @@ def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_i
         "-",
         "-",
         "-",
-        "8.9 [8.9, 9.0]",
+        "8.9 [8.9, 9.0] (n 2390, 1200 distinct)",
         "-",
-        "21.2 [21.2, 21.3]",
+        "21.2 [21.2, 21.3] (n 2390, 1200 distinct)",
     ]
+
+
+def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_another():
+    numbers = [
+        aggregate("sd", "gender", "D1", 0.5),
+        aggregate("sd", "race", "D1", 0.5),
+        aggregate("sd", "all", "is", 9.0, n=2400),
+        aggregate("sd", "all", "fid", 1.0, n=2400, n_distinct=2400),
+        aggregate("sd", "all", "clip", 20.0),
+    ]
+    table = bias_table(*numbers)
+    cells = table.rows[0].cells
+    beside = {column.metric: cell.n for column, cell in zip(table.columns, cells, strict=True)}
+    assert beside["is"] == "n 2400, 1200 distinct"
+    assert beside["fid"] == "n 2400"
+    assert beside["clip"] == beside["D1"] == ""
+    assert tables._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
 
 
 def test_counts_show_a_range_where_subsets_differ():
@@ -280,7 +298,8 @@ def test_both_tasks_stand_in_one_row():
     assert [cell.value for cell in livo.cells] == [
         "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "21.5", "51.5", "61.3", "50.0",
     ]  # fmt: skip
-    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9)"
+    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9) (n 1200)"
+    assert str(livo.cells[5]).endswith("(n 400)")
     assert (livo.n, livo.n_distinct) == ("400-1200", "400-1200")
 
 
@@ -571,12 +590,14 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
 
 def made_with(method, **settings):
     """A number of one method with the conditions that its run recorded."""
-    columns = (*tables.ABOUT, *tables.CONDITIONS, *tables.LAST_BITS)
+    columns = (*tables.ABOUT, *(condition.name for condition in tables.looked_at()))
     known = dict.fromkeys(columns, tables.UNKNOWN)
     return frame(aggregate(method, "gender", "D1", 0.3)).assign(**known | settings)
 
 
-@pytest.mark.parametrize("name", list(tables.CONDITIONS))
+@pytest.mark.parametrize(
+    "name", [one.name for one in conditions.of("table", conditions.AGREE) if one.name != "prompts"]
+)
 def test_other_conditions_are_not_in_one_table(name):
     rows = [made_with("sd", **{name: "1"}), made_with("livo", **{name: "2"})]
     with pytest.raises(NotComparable, match=rf"{name} 1 for method 'sd' and 2 for 'livo'.*--runs"):

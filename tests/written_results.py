@@ -8,6 +8,7 @@ import pandas as pd
 
 from livo_bench import seal
 from livo_bench.records import AGGREGATE_COLUMNS
+from livo_bench.seeds import seed_of
 
 PROMPTS = 8
 IMAGES = 10
@@ -64,6 +65,13 @@ def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9
     return images.assign(clip=cosine - images["index"] / 100, content=shown, presence=shown)
 
 
+def seeded(images: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Images that say of what noise and text they are, of a base seed."""
+    places = zip(images["prompt"], images["index"], strict=True)
+    seeds = [seed_of(seed, prompt, index) for prompt, index in places]
+    return images.assign(seed=pd.array(seeds, dtype="Int64"), text_digest=images["prompt"])
+
+
 def write_run(
     folder: Path,
     images: pd.DataFrame,
@@ -73,8 +81,11 @@ def write_run(
     scorers: dict[str, str] = SCORERS,
     seed: int | None = None,
 ) -> Path:
-    """With a seed, `run.json` is written besides and seals them."""
+    """With a seed, `run.json` is written besides and seals them, and of each image its seed and
+    text, as which the id of its prompt stands."""
     folder.mkdir(parents=True, exist_ok=True)
+    if seed is not None:
+        images = seeded(images, seed)
     # Not said to be vouched for, so that tests may take the record away.
     images.to_parquet(folder / "images.parquet")
     rows = [

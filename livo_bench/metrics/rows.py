@@ -1,8 +1,9 @@
 """Reading scored frames and forming rows of aggregates, the same way for every metric.
 
 A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
-`category`, `concept`, `index`, `key`, `stratum`, `label`, `p_<class>` and `unscored` (None or the
-reason why the judge gave no answer). Frames of older results have no `concept`.
+`category`, `concept`, `index`, `key`, `stratum`, `seed`, `text_digest`, `label`, `p_<class>` and
+`unscored` (None or the reason why the judge gave no answer). Frames of older results have no
+`concept`, `seed` and `text_digest`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ ALL = "all"
 
 CONCEPT = "concept"
 """Column of scored frames: what the prompt is about."""
+
+SEED = "seed"
+"""Column of scored frames: of the image's noise, 63 bits; NA where it is not known."""
+
+TEXT = "text_digest"
+"""Column of scored frames: which text the prompt has."""
 
 
 class Summary(NamedTuple):

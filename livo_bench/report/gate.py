@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from livo_bench.check import UNSCORED, Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.escaping import in_json, markdown, redacted, visible
-from livo_bench.paired import counted, worsening
+from livo_bench.paired import Noise, counted, worsening
 from livo_bench.report.rows import Row, as_csv, as_markdown, p_value, points, without_nan
 from livo_bench.store import write_atomically
 
@@ -23,6 +23,12 @@ PASS, REGRESSION = "pass", "regression"
 SUITE = "livo-bench check"
 WORST = 10
 """Prompts that a comment lists besides those that fail."""
+
+NOISE = {
+    Noise.SAME: "same noise",
+    Noise.OTHER: "other noise",
+    Noise.UNKNOWN: "same noise cannot be shown, for a side does not say its seeds",
+}
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -69,15 +75,19 @@ def promise(check: Check) -> str:
 
 def sample_line(sample: Sample) -> str:
     """What was compared of one run."""
-    noise = "same noise" if sample.same_noise else "other noise"
     return (
-        f"{sample.method} on {sample.task}: {noise}; {sample.prompts} of {sample.prompts_before} "
-        f"prompts, {sample.images} of {sample.images_before} images; without a score "
-        f"{counted(sample.unscored)}, before {counted(sample.unscored_before)}."
+        f"{sample.method} on {sample.task}: {NOISE[sample.noise]}; {sample.prompts} of "
+        f"{sample.prompts_before} prompts, {sample.images} of {sample.images_before} images; "
+        f"without a score {counted(sample.unscored)}, before {counted(sample.unscored_before)}."
         f"{_not_compared('the baseline has', sample.lacking_before)}"
         f"{_not_compared('the new results have', sample.lacking)}"
         f"{_files(sample)}{_unsealed(sample)}"
     )
+
+
+def changed_lines(sample: Sample) -> list[str]:
+    """What else differs between the two sides that may, a line each."""
+    return [f"{sample.method} on {sample.task}, made otherwise: {what}" for what in sample.changed]
 
 
 def _files(sample: Sample) -> str:
@@ -198,10 +208,10 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
     parts.append(as_markdown(metric_rows(outcome.metrics)))
     if failed:
         parts += ["Prompts that failed:", as_markdown(prompt_rows(failed))]
+    if changed := [line for sample in outcome.samples for line in changed_lines(sample)]:
+        parts.append(_items(changed))
     parts += ["<details><summary>What was compared</summary>"]
-    for sample in outcome.samples:
-        lines = [sample_line(sample), *sample.changed]
-        parts.append("\n".join(f"- {markdown(line)}" for line in lines))
+    parts.append(_items([sample_line(sample) for sample in outcome.samples]))
     worst = [one for one in outcome.prompts if one not in failed and one.metric != UNSCORED]
     worst = sorted(worst, key=lambda one: one.worsening, reverse=True)[:WORST]
     if worst:
@@ -212,6 +222,10 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
         "</details>",
     ]
     return "\n\n".join(parts)
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _json(outcome: Check | LivoBenchError) -> str:
@@ -243,6 +257,8 @@ def _junit(outcome: Check | LivoBenchError) -> str:
         for name in ("alpha", "margin", "prompt_margin"):
             value = str(getattr(outcome, name))
             ElementTree.SubElement(settings, "property", name=name, value=value)
+        for line in (line for sample in outcome.samples for line in changed_lines(sample)):
+            ElementTree.SubElement(settings, "property", name="changed", value=_xml(line))
         for one in outcome.metrics:
             case = _case(suite, f"{one.method}.{one.task}", f"{one.subset} {one.metric}")
             _report(case, [one])

@@ -198,7 +198,8 @@ COUNTS: Mapping[str, Term] = {
         headings=("SD",),
     ),
     "scored": Term(
-        "Images behind a number; low-high where the numbers of a row differ.",
+        "Images behind a number; low-high where the numbers of a row differ. A number of a whole "
+        "task, as IS and FID, says its own where that is another: each subset counts its images.",
         "column `n`",
         headings=("n", "images"),
     ),

@@ -26,13 +26,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from livo_bench import paired
+from livo_bench import conditions, paired
 from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_cards, results_of, task_cards
 from livo_bench.compare import (
-    CONDITIONS,
     Difference,
     differences,
+    notes,
     pairs_of,
     require_only_method_differs,
 )
@@ -93,6 +93,8 @@ class Changes:
     """Subset and metric."""
     rows: tuple[tuple[str, tuple[Difference | None, ...]], ...]
     """Method and its differences; None where the two share too few prompts to say."""
+    said: tuple[str, ...]
+    """What else differs that may, see `conditions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +367,7 @@ def _changes_of(
             (title_of[method], tuple(places.get((method, *column)) for column in columns))
             for method in (side.run.method for side in sides[1:])
         ),
+        said=tuple(notes(sides)),
     )
 
 
@@ -554,14 +557,11 @@ def _filters(
 def _settings(sides: Iterable[Results]) -> dict[str, str]:
     """Under which conditions runs were made, by what they recorded of themselves."""
     records = [record for side in sides for record in side.records.values()]
-    return {
-        field if section == "settings" else f"{section} {field}": ", ".join(
-            sorted({str(record[section][field]) for record in records if field in record[section]})
-        )
-        for section, fields in CONDITIONS.items()
-        for field in fields
-        if records
+    values = {
+        condition.name: {condition.value(record) for record in records} - {conditions.UNKNOWN}
+        for condition in conditions.of("compare", conditions.AGREE)
     }
+    return {name: ", ".join(sorted(found)) for name, found in values.items() if found}
 
 
 def _render(**values: object) -> str:

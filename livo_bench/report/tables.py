@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from livo_bench import seal
+from livo_bench import conditions, seal
 from livo_bench.cards import TOLD
 from livo_bench.catalog import DATA, run_options
+from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
@@ -56,40 +57,20 @@ ALL = "all"
 """The subset over all subsets, and the category over all categories."""
 ABSENT = "-"
 
-CONDITIONS = {
-    "model digest": ("model", "digest"),
-    "task version": ("task", "version"),
-    "seed": ("settings", "seed"),
-    "steps": ("settings", "steps"),
-    "guidance": ("settings", "guidance"),
-    "sampler": ("settings", "sampler"),
-    "dtype": ("settings", "dtype"),
-}
-"""What all numbers of a column must have been made with: section and field of `run.json`."""
-LAST_BITS = {
-    "block": ("settings", "block"),
-    "device": ("settings", "device"),
-    "torch": ("versions", "torch"),
-    "diffusers": ("versions", "diffusers"),
-}
-"""What moves last bits of images alone; a table that mixes it says so."""
+OF_SUBSET = "prompts of the subset"
+"""The condition that a record has for each subset."""
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
 ABOUT = {
     "title": ("method", "title"),
     "told": ("method", "told"),
-    "images": ("settings", "images"),
     "files": ("method", "files"),
 }
-"""What else a run says of itself; `images` are those of a prompt, `files` a record as JSON."""
+"""What else a run says of itself: section and field of `run.json`; `files` as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
-UNKNOWN = ""
-"""Of conditions: `run.json` is missing or does not say."""
-
-
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -316,11 +297,13 @@ class Cell:
     """With who reads it."""
     paper: str = ""
     """What the paper prints there."""
+    n: str = ""
+    """Scored images behind a number over all subsets, where that is not what its row says."""
 
     def __str__(self) -> str:
-        floor = self.floor and f"({self.floor})"
-        published = self.paper and f"(paper {self.paper})"
-        return " ".join(part for part in (self.value, self.interval, floor, published) if part)
+        beside = (self.floor, self.n, self.paper and f"paper {self.paper}")
+        said = (f"({part})" for part in beside if part)
+        return " ".join(part for part in (self.value, self.interval, *said) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +332,7 @@ class Table:
     paper's, in its order, with or without results, then others."""
     note: str = ""
     """What sets these numbers apart, if anything: a list of one's own, another judge, different
-    numbers of images, different `LAST_BITS`, an IS that means nothing."""
+    numbers of images, what else may differ (see `conditions`), an IS that means nothing."""
 
     @property
     def groups(self) -> list[list[Row]]:
@@ -379,7 +362,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
     Returns:
         A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; `JUDGE`; and `ABOUT`, `CONDITIONS` and `LAST_BITS` as texts.
+        empty for the task's; `JUDGE`; and, as texts, `ABOUT` and the `conditions` that a table
+        looks at.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -392,7 +376,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
         )
     opened = seal.open_all(folder)
     frames = [
-        aggregates_of(one).assign(**_recorded(one), judge=_other_judge(folder)) for one in opened
+        _with_conditions(aggregates_of(one), one.record).assign(judge=_other_judge(folder))
+        for one in opened
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
@@ -407,20 +392,25 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _recorded(folder: seal.Folder) -> dict[str, str]:
-    """What a run says of itself: under which conditions it was made, and what of."""
-    conditions = ABOUT | CONDITIONS | LAST_BITS
-    if not folder.records:
-        return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    found = {
-        name: _text(folder.record.get(section, {}).get(field, UNKNOWN))
-        for name, (section, field) in conditions.items()
+def _with_conditions(rows: pd.DataFrame, record: seal.Record) -> pd.DataFrame:
+    """Aggregates with what their run says of itself: how they were made, and what of."""
+    about = {
+        name: conditions.as_text(record.get(section, {}).get(field))
+        for name, (section, field) in ABOUT.items()
     }
-    return {"prompts": str(folder.record.get("prompts", {}).get("list", "")), **found}
+    found = {condition.name: condition.value(record) for condition in looked_at()}
+    prompts = record.get("prompts", {})
+    rows = rows.assign(**found | about | {"prompts": str(prompts.get("list", ""))})
+    # Only a run of all subsets has numbers over them, and asks for what another such run does.
+    if ALL not in set(rows["subset"]):
+        rows[PROMPTS.name] = UNKNOWN
+    of_subsets = prompts.get("subsets", {})
+    return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
+def looked_at() -> list[Condition]:
+    """The conditions of numbers in one table."""
+    return [*conditions.of("table", AGREE), *conditions.of("table", SAID)]
 
 
 def _other_judge(folder: Path) -> str:
@@ -464,8 +454,8 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
         numbers, too: in the rows under `paper`, NaN where it prints none.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, on different prompt lists or
-            under other `CONDITIONS`, or one appears twice.
+        NotComparable: Two methods were judged by different scorers, on different prompts or
+            under other `conditions`, or one appears twice.
     """
     return _lay_out([*TABLE_2, *_of_other_tasks(aggregates)], aggregates)
 
@@ -521,7 +511,8 @@ def _lay_out(
     own_prompts = (rows["prompts"] != "").any()
     published = {} if own_prompts else paper.published(set(rows["model"]))
     laid_out = [_table(layout, rows, named, published) for layout in layouts]
-    rows = rows.drop(columns=[*ABOUT, JUDGE, *CONDITIONS, *LAST_BITS], errors="ignore")
+    beside = {condition.name for condition in looked_at()} - {"prompts"}
+    rows = rows.drop(columns=[*ABOUT, JUDGE, *beside], errors="ignore")
     if published:
         titles = rows["method"].map(PAPER_METHODS)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
@@ -534,7 +525,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
 
     Args:
         rows: With the columns `task`, `subset`, `metric`, `method`, `scorer` and `prompts`, and
-            `CONDITIONS` where they are known.
+            `conditions` where they are known.
 
     Raises:
         NotComparable: Two methods were judged by different scorers, on different prompt lists or
@@ -563,7 +554,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     "Run both on the same prompts, or write results of a list of your own "
                     "elsewhere: --runs DIR"
                 )
-        for name in (name for name in CONDITIONS if name in column):
+        for name in (one.name for one in conditions.of("table", AGREE) if one.name in column):
             known = column[column[name] != UNKNOWN]
             if known[name].nunique() > 1:
                 (one, its), (another, other) = known.drop_duplicates(name)[
@@ -571,8 +562,9 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 ].to_numpy()[:2]
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
-                    f"for {another!r}. Run both alike, or write results of other settings "
-                    "elsewhere: --runs DIR"
+                    f"for {another!r}. Run both alike (livo-bench run --method {one} --method "
+                    f"{another} --task {task}), or write results of other conditions elsewhere: "
+                    "--runs DIR"
                 )
 
 
@@ -653,11 +645,26 @@ def _notes(rows: pd.DataFrame) -> list[str]:
                 )
     if "files" in rows:
         notes += _file_notes(rows[rows["files"] != UNKNOWN])
-    for name in (name for name in LAST_BITS if name in rows):
-        found = sorted(set(rows[name]) - {UNKNOWN})
-        if len(found) > 1:
-            notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
-    return notes
+    return [*notes, *said(rows)]
+
+
+def said(rows: pd.DataFrame) -> list[str]:
+    """What is to be said of numbers whose conditions differ and may, but for how many images there
+    are of a prompt."""
+    found = []
+    for condition in conditions.of("table", SAID):
+        if condition.name not in rows or condition.name == "images":
+            continue
+        if condition.of_method:
+            # Of what differs between methods anyway, what differs within one.
+            parts = [(f"{name}: ", part) for name, part in rows.groupby("method")]
+        else:
+            parts = [("", rows)]
+        for whose, part in parts:
+            values = set(part[condition.name]) - {UNKNOWN}
+            if len(values) > 1:
+                found.append(f"{whose}{condition.said(values)}")
+    return found
 
 
 def _file_notes(rows: pd.DataFrame) -> list[str]:
@@ -693,14 +700,28 @@ def _row(
     if not numbers:
         return Row(label.title, label.told, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
+    n = _spread([number.n for number in of_subsets])
     return Row(
         title=label.title,
         told=label.told,
-        cells=cells,
-        n=_spread([number.n for number in of_subsets]),
+        cells=tuple(
+            replace(cell, n=_counted(at.get(column.place), n))
+            for cell, column in zip(cells, columns, strict=True)
+        ),
+        n=n,
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
+
+
+def _counted(number: Aggregate | None, of_row: str) -> str:
+    """How many images a number over all subsets is of, if its row does not say just that."""
+    if number is None or number.subset != ALL or math.isnan(number.value):
+        return ""
+    if str(number.n) == of_row:
+        return ""
+    distinct = "" if number.n_distinct == number.n else f", {number.n_distinct} distinct"
+    return f"n {number.n}{distinct}"
 
 
 def _cell(number: Aggregate | None, column: Column, published: float | None) -> Cell:
@@ -765,7 +786,8 @@ def _rich_row(row: Row) -> list[str]:
 
 def _lines(cell: Cell) -> list[str]:
     published = cell.paper and f"paper {cell.paper}"
-    return [part for part in (cell.value, cell.interval, cell.floor, published) if part]
+    parts = (cell.value, cell.interval, cell.floor, *cell.n.split(", "), published)
+    return [part for part in parts if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
