@@ -117,6 +117,7 @@ def seal_again(folder: Path, record: dict | None = None) -> None:
     prompts = folder / "prompts.csv"
     if not prompts.exists():
         prompts.write_text("subset,prompt\n")
-    (folder / "vectors.npz").touch()
+    if not (folder / seal.VECTORS).exists():
+        (folder / seal.VECTORS).write_bytes(str(folder).encode())
     neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
     seal.write(folder, record, neighbours)
