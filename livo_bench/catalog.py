@@ -179,7 +179,7 @@ class LoadedMethod:
                 found[name] = known[str(where)]
             else:
                 files = _files_below(Path(where), name)
-                found |= {file: digest_file(path) for file, path in files.items()}
+                found |= {file: _digest_readable(path) for file, path in files.items()}
         return dict(sorted(found.items()))
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
@@ -619,6 +619,13 @@ def _files_below(place: Path, name: str) -> dict[str, Path]:
         (PurePosixPath(name) / path.relative_to(place).as_posix()).as_posix(): path
         for path in (counted_files(place) if place.is_dir() else ())
     }
+
+
+def _digest_readable(path: Path) -> str:
+    try:
+        return digest_file(path)
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
 
 
 def _sha256(text: str) -> str:

@@ -345,56 +345,61 @@ def load(
     logging.disable_progress_bar()
     source = Path(found.source)
     scheduler_config = _scheduler_config(source / "scheduler")
-    tokenizer = load_tokenizer(source)
     number = getattr(torch, dtype)
-    text = networks.files_of("text encoder", source / "text_encoder", networks.CLIP_TEXT)
+    tokenizer, text_encoder = load_text(source, number, device)
     noise = networks.files_of("UNet", source / "unet", networks.DIFFUSERS)
     pixels = networks.files_of("VAE", source / "vae", networks.DIFFUSERS)
-    text_encoder = networks.transformer(CLIPTextModel, text, number, device)
     unet = networks.diffuser(UNet2DConditionModel, noise, number, device)
     vae = networks.diffuser(AutoencoderKL, pixels, number, device)
-    _refuse_strangers(pipeline, tokenizer, text_encoder, unet, vae)
+    _refuse_strangers(pipeline, text_encoder.config.hidden_size, unet, vae)
     return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config, files, switches)
 
 
-def load_tokenizer(pipeline: Path) -> CLIPTokenizer:
-    """Load the tokenizer of a diffusers folder.
+def load_text(
+    pipeline: Path, dtype: torch.dtype, device: torch.device | str
+) -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """Load the tokenizer and the text encoder of a diffusers folder.
 
     Raises:
-        BadInput: It does not load.
+        BadInput: One does not load, or they do not belong together.
     """
+    files = networks.files_of("text encoder", pipeline / "text_encoder", networks.CLIP_TEXT)
+    text_encoder = networks.transformer(CLIPTextModel, files, dtype, device)
     folder = pipeline / "tokenizer"
     with loading("tokenizer", folder):
         if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
             raise ValueError("It has neither vocab.json nor tokenizer.json.")
-        return CLIPTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    config = text_encoder.config
+    for what, said, most in (
+        ("words", len(tokenizer), config.vocab_size),
+        ("tokens of a text", tokenizer.model_max_length, config.max_position_embeddings),
+    ):
+        if said > most:
+            raise BadInput(
+                f"The tokenizer of {pipeline} has {said} {what}, and its text encoder takes {most}."
+                " Expected parts that were saved together; copy the model again."
+            )
+    return tokenizer, text_encoder
 
 
 def _refuse_strangers(
-    pipeline: str | Path,
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
-    unet: UNet2DConditionModel,
-    vae: AutoencoderKL,
+    pipeline: str | Path, width: int, unet: UNet2DConditionModel, vae: AutoencoderKL
 ) -> None:
-    """See that the parts belong together: each hands on what the next one takes."""
-    text, noise, pixels = text_encoder.config, unet.config, vae.config
-    channels = (noise.in_channels, noise.out_channels)
-    for what, one, other in (
-        ("channels of the UNet's input and output", channels, (pixels.latent_channels,) * 2),
-        ("width of the UNet's context", noise.cross_attention_dim, text.hidden_size),
-        ("words of the tokenizer", min(len(tokenizer), text.vocab_size), len(tokenizer)),
-        (
-            "tokens of a text",
-            min(tokenizer.model_max_length, text.max_position_embeddings),
-            tokenizer.model_max_length,
-        ),
+    """See that the parts belong together: each takes what another hands on."""
+    noise, latents = unet.config, vae.config.latent_channels
+    for what, takes, given in (
+        ("context", noise.cross_attention_dim, width),
+        ("input", noise.in_channels, latents),
+        ("output", noise.out_channels, latents),
     ):
-        if one != other:
+        if takes != given:
             raise BadInput(
-                f"The parts of {pipeline} are of several models: {what} are {other} for one and "
-                f"{one} for the other. Expected parts that were saved together; copy the model "
-                "again."
+                f"The parts of {pipeline} are of several models: the UNet's {what} is {takes} wide,"
+                f" and that of the others {given}. Expected parts that were saved together; copy "
+                "the model again."
             )
 
 

@@ -240,9 +240,10 @@ def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
     """See that judges in folders of one's own can be read as they lie there."""
     for role in sorted(roles):
         folder = Path(card.judges[role].weights)
-        if folder.is_dir():
-            clip = (folder / "open_clip_config.json").is_file()
-            stems = readable.OPEN_CLIP if clip else readable.MODEL
+        clip = role == "attributes"
+        marker = "open_clip_config.json" if clip else "config.json"
+        stems = readable.OPEN_CLIP if clip else readable.MODEL
+        if (folder / marker).is_file():
             readable.require_network(f"judge of {role}", folder, stems)
 
 

@@ -25,7 +25,7 @@ from torch.nn import Module
 
 from livo_bench import readable
 from livo_bench.errors import BadInput
-from livo_bench.weights import loading
+from livo_bench.weights import loading, settings
 
 Network = TypeVar("Network", bound=Module)
 
@@ -393,6 +393,22 @@ def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
     return tensors
 
 
+def refuse_endless(files: Files, config: Mapping[str, Any]) -> None:
+    """See that a network will be built in time: it has at most as many layers as tensors.
+
+    Raises:
+        BadInput: Names the setting that asks for more.
+    """
+    held = len(headers(files.what, files.paths))
+    for key, value in settings(config):
+        if "layers" in str(key) and isinstance(value, int) and value > held:
+            raise BadInput(
+                f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20},"
+                f" and its files hold {held} tensors. Expected a layer to have some; copy the model"
+                " again."
+            )
+
+
 def transformer(
     kind: type[Network],
     files: Files,
@@ -419,6 +435,7 @@ def transformer(
         config = library.config_class.from_pretrained(
             files.place, trust_remote_code=False, local_files_only=True
         )
+        refuse_endless(files, config.to_dict())
         with init_empty_weights():
             empty = library(config)
     tied = getattr(empty, "all_tied_weights_keys", {})
@@ -457,6 +474,7 @@ def diffuser(
                 f"The {files.what} of {files.place} is a {config['_class_name']}; expected a "
                 f"{kind.__name__}. Pass a Stable Diffusion 1.x or 2.x model."
             )
+        refuse_endless(files, config)
         with init_empty_weights():
             network: Network = library.from_config(config)
     tensors = read(files, network.state_dict())

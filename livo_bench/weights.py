@@ -202,7 +202,7 @@ def refuse_code(folder: Path) -> None:
     # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
     paths = sorted(path for depth in CONFIGURATIONS for path in folder.glob(depth))
     for path in paths:
-        for key, value in _settings(_read_config(path)):
+        for key, value in settings(_read_config(path)):
             reason = ELSEWHERE.get(key)
             if key in ATTENTION and "/" in json.dumps(value):
                 reason = ELSEWHERE["kernel_config"]
@@ -214,7 +214,7 @@ def refuse_code(folder: Path) -> None:
                 )
 
 
-def _settings(held: Any) -> Iterator[tuple[str, Any]]:
+def settings(held: Any) -> Iterator[tuple[str, Any]]:
     """All keys of a JSON value with their values, at any depth."""
     todo = [held]
     while todo:

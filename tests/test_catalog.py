@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import tomllib
 import traceback
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from livo_bench import catalog
+from livo_bench import catalog, readable
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
 from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.weights import digest_folder
@@ -370,13 +371,21 @@ def test_noise_draws_uniform_pixels_from_each_latent_alone(mini):
 
 def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
     folder = tmp_path / "sd-x"
+    parts = {
+        name: ["diffusers" if name in {"unet", "vae"} else "transformers", kind]
+        for name, kind in readable.PARTS.items()
+    }
+    index = {"_class_name": "StableDiffusionPipeline", **parts}
     for part, config in {
-        ".": ("model_index.json", '{"_class_name": "StableDiffusionPipeline"}'),
+        ".": ("model_index.json", json.dumps(index)),
+        "text_encoder": ("model.safetensors", ""),
         "unet": ("config.json", '{"sample_size": 64}'),
         "vae": ("config.json", '{"block_out_channels": [1, 2, 4, 4]}'),
     }.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
         (folder / part / config[0]).write_text(config[1], encoding="utf-8")
+    for part in ("unet", "vae"):
+        (folder / part / "diffusion_pytorch_model.safetensors").touch()
     card = catalog.model_card(str(folder))
     assert (card.name, card.scale, card.pipeline) == ("sd-x", "sd", str(folder))
     assert (card.size, card.steps, card.guidance) == (512, 25, 7.5)
@@ -546,3 +555,14 @@ def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(mini, pol
 def test_a_repository_counts_as_one_file(mini):
     method = catalog.load_method("livo", mini, "hub:someone/encoder@" + "a" * 40)
     assert method.digests()["value_encoder"] == next(iter(method.files))
+
+
+def test_a_file_behind_a_method_that_cannot_be_read_is_named(mini, polite, monkeypatch):
+    method = catalog.load_method(str(polite), mini)
+
+    def unreadable(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(catalog, "digest_file", unreadable)
+    with pytest.raises(BadInput, match=rf"Cannot read {polite}/adapter.py: Permission denied"):
+        method.digests()

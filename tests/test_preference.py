@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from livo_bench import interrupt
+from livo_bench import interrupt, training_record
 from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.catalog import DATA, model_card, task_cards
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
@@ -32,6 +32,30 @@ from livo_bench.store import Store, to_sealed_parquet
 
 STRENGTHS = tuple(replace(strength, warmup=0) for strength in read_settings("mini").strengths[:2])
 SETTINGS = Settings(6, 10, 4, read_settings("mini").safety, STRENGTHS)
+
+
+@pytest.mark.parametrize("dropped", ["", "edit", "split"])
+def test_the_data_of_the_weights_that_ship_is_named_as_it_was(
+    dropped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = model_card("mini")
+    judge = annotator.require_annotator(card.annotator, card.name)
+    records = [
+        record
+        for path in DATA.glob("methods/*/weights/mini/**/training.json")
+        if "data" in (record := training_record.read(path.parent) or {})
+    ]
+    assert len(records) == 5
+    kept = {
+        kind: tuple(field for field in fields if field != dropped)
+        for kind, fields in preference.IDENTITY.items()
+    }
+    monkeypatch.setattr(preference, "IDENTITY", kept)
+    for record in records:
+        session = Session(card, record["data_seed"], "cpu", card.dtype, tmp_path)
+        looking = annotator.load(judge, session.device)
+        folder = Builder(session, looking, read_settings(card.scale)).folder
+        assert (folder.name == record["data"]) == (not dropped)
 
 
 class Recorder:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import threading
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from written_results import bias_images, seal_again, write_run
 
 from livo_bench import baseline, check, compare, paired, seal
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, NotComparable
 from livo_bench.report import gate, tables
 
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
@@ -235,3 +236,12 @@ def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path):
     rows, [table] = tables.table_2(tables.read_aggregates(tmp_path, "mini"))
     assert "livo: method files differ: shares.json 11111111 -> 22222222" in table.note
     assert "files" not in rows
+
+
+def test_a_copied_folder_is_one_run_twice(tmp_path):
+    sealed(tmp_path / "sd" / "bias")
+    shutil.copytree(tmp_path / "sd" / "bias", tmp_path / "livo" / "bias")
+    with pytest.raises(NotComparable, match="twice"):
+        paired.read_results(tmp_path, "mini")
+    with pytest.raises(NotComparable):
+        tables.table_2(tables.read_aggregates(tmp_path, "mini"))

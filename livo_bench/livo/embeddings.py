@@ -15,9 +15,8 @@ from scipy.spatial.distance import cdist
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench import networks
 from livo_bench.cards import ModelCard
-from livo_bench.diffusion import load_tokenizer
+from livo_bench.diffusion import load_text
 from livo_bench.livo.retriever import (
     KINDS,
     Retrieval,
@@ -172,8 +171,4 @@ class _Encoder:
 
 def _load(weights: Weights) -> _Encoder:
     logging.disable_progress_bar()
-    source = Path(weights.source)
-    tokenizer = load_tokenizer(source)
-    folder = source / "text_encoder"
-    files = networks.files_of("text encoder", folder, networks.CLIP_TEXT)
-    return _Encoder(tokenizer, networks.transformer(CLIPTextModel, files, torch.float32, "cpu"))
+    return _Encoder(*load_text(Path(weights.source), torch.float32, "cpu"))

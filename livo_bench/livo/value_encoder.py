@@ -36,17 +36,13 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 FOLDER = "value_encoder"
-"""What `save` calls it."""
+"""What `save` calls the folder that it writes."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 FROZEN = "livo_frozen"
 """Field of the folder's `config.json`: beginnings of the tensors' names that are left out."""
 FROZEN_UNSAID = ("embeddings.",)
 """What is left out by folders of ours that were written before the field was."""
-
-
-FOLDER = "value_encoder"
-"""What `save` calls the folder that it writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +75,11 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     if found.folder is None or pipeline.folder is None:
         return Found(str(weights), found.digest())
     text = pipeline.config
-    for name in ("hidden_size", "vocab_size"):
-        if found.config.get(name) != text[name]:
+    for name in ("hidden_size", "vocab_size", "max_position_embeddings"):
+        if found.config.get(name) != text.get(name):
             raise BadInput(
                 f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
-                f"encoder of model {model.name!r} has {text[name]}; expected them equal. Train "
+                f"encoder of model {model.name!r} has {text.get(name)}; expected them equal. Train "
                 f"one for this model: livo-bench train --method livo --model {model.spec}"
             )
     base = found.config.get(BASE)

@@ -20,7 +20,7 @@ from livo_bench import networks
 from livo_bench.errors import BadInput
 from livo_bench.fields import place as existing
 from livo_bench.protocols import Pixels
-from livo_bench.scorers import Lazy, pixels_to_tensor
+from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 from livo_bench.weights import (
     CLIP_WEIGHTS,
     Need,
@@ -60,10 +60,18 @@ class ClipEncoder:
         place = self._device = torch.device(device)
         self._model = Lazy(lambda: _load(source, place, PRECISIONS[dtype]))
         self._last = threading.local()
+        self._weights = weights
 
     def load(self) -> None:
-        """Load the weights now."""
+        """Load the weights now, and see that they answer.
+
+        Raises:
+            BadInput: They do not load, or give no numbers.
+        """
         self._model()
+        with loading("CLIP", self._weights):
+            answers = {"text": self.encode_texts(["a"]), "image": self._encode_images(TRIAL)}
+        networks.refuse_not_finite("answer of the CLIP", self._weights, answers)
 
     def logit_scale(self) -> Tensor:
         """Factor from cosine to logit, a scalar."""
@@ -179,6 +187,7 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
     else:
         name, folder = f"local-dir:{source.source}", Path(source.source)
         files = networks.files_of("CLIP", folder, networks.OPEN_CLIP)
+        networks.refuse_endless(files, source.config)
     with loading("CLIP", name), _unsaid():
         built = open_clip.create_model(
             name,
@@ -188,17 +197,13 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
             device=device,
             **wanted,
         )
-        text = open_clip.get_model_config(name)["text_cfg"]
         # The tokenizers of open_clip itself take no such word.
+        text = open_clip.get_model_config(name)["text_cfg"]
         trust = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
         tokenize = open_clip.get_tokenizer(name, **trust)
+        preprocess = _preprocessing(open_clip.get_model_preprocess_cfg(built))
     clip = networks.fill(built, files, device)
-    return _Clip(
-        clip,
-        tokenize,
-        _preprocessing(open_clip.get_model_preprocess_cfg(clip)),
-        open_clip.get_input_dtype(precision) or torch.float32,
-    )
+    return _Clip(clip, tokenize, preprocess, open_clip.get_input_dtype(precision) or torch.float32)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from livo_bench import networks
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
-from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
+from livo_bench.scorers import TRIAL, Lazy, judge_id, pixels_to_tensor
 from livo_bench.weights import Weights, find_weights, loading
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ class Llava:
             )
         self.digest = found.digest()
         self.dtype = dtype
+        self._weights = weights
         place = self._device = torch.device(device)
         self._model = Lazy(lambda: _load(found, place, getattr(torch, dtype)))
 
     def load(self) -> None:
-        """Load the weights now."""
+        """Load the weights now, and see that they answer.
+
+        Raises:
+            BadInput: They do not load, or give no numbers.
+        """
         self._model()
+        with loading("LLaVA", self._weights):
+            answer = {"answer": self.answer(TRIAL, "")}
+        networks.refuse_not_finite("answer of the LLaVA", self._weights, answer)
 
     @torch.inference_mode()
     def answer(self, pixels: Pixels, question: str) -> Tensor:
