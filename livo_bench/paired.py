@@ -25,7 +25,8 @@ from livo_bench.catalog import unknown_name
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
+from livo_bench.metrics.intervals import Ends
+from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import find_aggregates, read_aggregates_file
 
@@ -156,7 +157,7 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, *IMAGE, *FIDELITY_METRICS]
+            known = ["key", "stratum", "category", CONCEPT, CLUSTER, *IMAGE, *FIDELITY_METRICS]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -240,6 +241,13 @@ class Pair:
     def reach(self) -> float:
         """How far a prompt's metric moves when all of its images do."""
         return REACH.get(self.metric, 1.0)
+
+    @property
+    def ends(self) -> Ends | None:
+        """Between which the difference of any prompt lies for a method that may do anything to what
+        the other side does on average; None for cosines, which never come near theirs."""
+        before = float(self.before.mean())
+        return None if self.metric == quality.CLIP else Ends(-before, 1 - before)
 
     @property
     def images_of_one(self) -> float:
@@ -482,7 +490,8 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
         with `_now`, and `cluster`, see `rows.clusters_of`, of the prompt.
     """
     shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
-    telling = now if CONCEPT in now.images else before
+    # The side that says most of its prompts: older results name no clusters, or no concepts either.
+    telling = max((now, before), key=lambda side: len({CLUSTER, CONCEPT} & {*side.images}))
     return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
 
 

@@ -168,11 +168,7 @@ class Builder:
             self.annotator.id,
             asdict(self.settings),
             [asdict(subset) for task in tasks for subset in task.subsets.values()],
-            [
-                asdict(prompt)
-                for task in tasks
-                for prompt in read_task_prompts(task, scale, "train")
-            ],
+            [prompt.asked for task in tasks for prompt in read_task_prompts(task, scale, "train")],
         ]
         digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         return folder_of(self.session.runs, self.session.model.name) / digest
