@@ -39,8 +39,8 @@ from livo_bench.records import Run
 
 FILE = Path(__file__).parent.parent / "docs" / "metrics" / "coverage.csv"
 
-SETS = 4000
-"""Benchmarks drawn of each design; three standard errors of a coverage of 95 % are 1.0 points."""
+SETS = 3000
+"""Benchmarks drawn of each design; three standard errors of a coverage of 95 % are 1.2 points."""
 LOOKED_AT = 400
 """Of them, those of which it is also asked whether their interval is that of `bound`."""
 TRUTH = 400_000

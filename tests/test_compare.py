@@ -13,8 +13,8 @@ from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fide
 from livo_bench.catalog import DATA
 from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.metrics.intervals import Ends, interval_of_difference
 from livo_bench.metrics.statistics import (
-    bootstrap_over_prompts,
     detectable_difference,
     p_different,
 )
@@ -45,7 +45,9 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert (d1.prompts, d1.images) == (4, 40)
     assert (d1.before, d1.now) == pytest.approx((0.7, 0.65))
     assert d1.difference == pytest.approx(-0.05)
-    assert (d1.low, d1.high) == pytest.approx(bootstrap_over_prompts(differences))
+    assert (d1.low, d1.high) == pytest.approx(
+        interval_of_difference(differences, None, Ends(-0.7, 0.3))
+    )
     # A D1 of 0.7 can fall by 0.7 at the most; four prompts promise no such change.
     assert detectable_difference(differences, 0.025) > 0.7
     assert np.isnan(d1.detectable)
@@ -66,7 +68,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
     differences, clusters = np.array([-0.4, -0.2, -0.2, 0.6]), list("nnpc")
     assert (d1.prompts, d1.difference) == (4, pytest.approx(-0.05))
     assert (d1.low, d1.high) == pytest.approx(
-        bootstrap_over_prompts(differences, clusters=clusters)
+        interval_of_difference(differences, clusters, Ends(-0.7, 0.3))
     )
     assert np.isnan(d1.detectable)
     assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri, stdtrit
 
 from livo_bench.metrics.discrepancy import discrepancies, farthest
@@ -205,15 +206,37 @@ def bound(
     sample = _Sample.of(values, clusters)
     if sample is None:
         return NO_INTERVAL
-    drawn, undrawn = _weights(sample.sizes.size)
-    average = sample.sizes.sum() / sample.clusters
-    total, size = drawn @ sample.totals, drawn @ sample.sizes + undrawn * average
-    moved = 0.0 if shifts is None else np.resize(shifts, RESAMPLES)
-    low, high = (
-        float(np.quantile((total + undrawn * average * end) / size + moved, tail))
-        for end, tail in zip(_widened(ends, values), (TAIL, 1 - TAIL), strict=True)
-    )
-    return Interval(low, high)
+    lowest, highest = _widened(ends, values)
+    drawn = _weights(sample.sizes.size)
+    total, size = drawn @ sample.totals, drawn @ sample.sizes
+    average = float(sample.sizes.sum()) / sample.clusters
+    moved = np.zeros(1) if shifts is None else np.resize(shifts, RESAMPLES)
+    high = _upper_end(total, size, average, highest, moved)
+    return Interval(-_upper_end(-total, size, average, -lowest, -moved), high)
+
+
+def _upper_end(
+    total: NDArray[np.float64],
+    size: NDArray[np.float64],
+    average: float,
+    highest: float,
+    moved: NDArray[np.float64],
+) -> float:
+    """The mean that 2.5 % of the weighted means, each moved by so much, are above.
+
+    With w the weight of the cluster that was not drawn, a mean is `(total + w average highest) /
+    (size + w average)`, and above m where `w > (m size - total) / (average (highest - m))`; the
+    chance of that is known, so that w need not be drawn.
+    """
+
+    def too_many(mean: float) -> float:
+        m = mean - moved
+        least = np.maximum(m * size - total, 0) / (average * np.maximum(highest - m, ROUNDING))
+        return float(np.where(m < highest, np.exp(-least), 0.0).mean()) - TAIL
+
+    bottom, top = float((total / size + moved).min()), highest + float(moved.max())
+    mean = brentq(too_many, bottom - ROUNDING, top + ROUNDING, xtol=1e-7)
+    return float(np.clip(mean, bottom, top))
 
 
 def _widened(ends: Ends, values: ArrayLike) -> Ends:
@@ -222,11 +245,9 @@ def _widened(ends: Ends, values: ArrayLike) -> Ends:
 
 
 @lru_cache(maxsize=8)
-def _weights(clusters: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Those of clusters, shape `(RESAMPLES, clusters)`, and of one more, `(RESAMPLES,)`."""
-    random = np.random.default_rng(0)
-    undrawn = random.standard_exponential(RESAMPLES)
-    return random.standard_exponential((RESAMPLES, clusters)), undrawn
+def _weights(clusters: int) -> NDArray[np.float64]:
+    """Those of clusters, shape `(RESAMPLES, clusters)`."""
+    return np.random.default_rng(0).standard_exponential((RESAMPLES, clusters))
 
 
 def _t_interval(sample: _Sample, shifts: NDArray[np.float64] | None = None) -> Interval:

@@ -133,10 +133,11 @@ def clusters_of(images: pd.DataFrame) -> pd.Series:
     Returns:
         A label for each prompt, indexed by prompt in alphabetical order.
     """
-    columns = images.reindex(columns=["prompt", "category", CONCEPT, CLUSTER])
+    columns = images.reindex(columns=["prompt", "category", CONCEPT, CLUSTER]).astype(object)
     told = columns.groupby("prompt", sort=True).first()
     concepts = told[CONCEPT].fillna(told.index.to_series())
-    return told[CLUSTER].replace("", None).fillna(default_cluster(told["category"], concepts))
+    alike = default_cluster(told["category"], concepts)
+    return told[CLUSTER].where(told[CLUSTER].fillna("") != "", alike)
 
 
 def default_cluster(category: Label, concept: Label) -> Label:
