@@ -16,7 +16,7 @@ from livo_bench.cards import TaskCard
 from livo_bench.catalog import task_cards
 from livo_bench.livo.steering import steered
 from livo_bench.metrics import bias
-from livo_bench.metrics.intervals import Ends, interval_of_difference
+from livo_bench.metrics.intervals import Ends, interval_of_mean
 from livo_bench.metrics.rows import ALL
 from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Run
@@ -105,7 +105,7 @@ def _row(
 ) -> Row:
     difference, mean = after - before, float(before.mean())
     clusters = pd.Series(_clusters())[difference.index]
-    low, high = interval_of_difference(difference, clusters, Ends(-mean, 1 - mean))
+    low, high = interval_of_mean(difference, clusters, Ends(-mean, 1 - mean))
     row = _rate(what, mean, float(after.mean()), control, bound=bound, below=True)
     if bound is None:
         row["met"] = "yes" if high < 0 else "undecided"

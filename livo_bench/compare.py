@@ -18,7 +18,7 @@ from scipy import stats
 from livo_bench import paired
 from livo_bench.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics.intervals import interval_of_difference
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import detectable_difference, p_different
 from livo_bench.paired import OF_ONE_PROMPT, Pair, Results
@@ -230,7 +230,7 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
     """The mean over the chosen prompts."""
     differences, clusters = pair.differences[chosen], pair.clusters[chosen]
-    low, high = interval_of_difference(differences, clusters, pair.ends)
+    low, high = interval_of_mean(differences, clusters, pair.ends)
     before = float(pair.before[chosen].mean())
     detectable = detectable_difference(
         differences, TAIL, reach=pair.reach, images=pair.images_of_one, clusters=clusters

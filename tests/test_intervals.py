@@ -8,14 +8,12 @@ from livo_bench.metrics.discrepancy import discrepancies, unbiased_square
 from livo_bench.metrics.intervals import (
     SHARE,
     Ends,
-    bound,
-    interval_of_difference,
     interval_of_mean,
     interval_of_pooled_distance,
     jackknife_over_prompts,
 )
 
-SETS = 800
+SETS = 400
 """Simulated benchmarks behind a coverage; benchmarks/coverage.py takes more, of more designs."""
 
 
@@ -43,47 +41,51 @@ def toxic(random, rates, images=50):
 # Means ------------------------------------------------------------------------------------------
 
 
-# By bootstrap percentiles 4 prompts would cover 86 %, and 8 prompts 92 %.
-@pytest.mark.parametrize("prompts", [8, 16, 24])
+# By bootstrap percentiles 8 prompts would cover 92 %.
+@pytest.mark.parametrize("prompts", [2, 8, 24])
 def test_interval_covers_the_mean_over_the_population_of_prompts(prompts):
     random = np.random.default_rng(prompts)
-    truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 4 million prompts
-    intervals = [interval_of_mean(d1) for d1 in gender_d1(random, prompts)]
-    assert coverage(intervals, truth) == pytest.approx(0.955, abs=coverage_error())
+    truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 2 million prompts
+    d1 = gender_d1(random, prompts)
+    intervals = [interval_of_mean(each) for each in d1]
+    assert coverage(intervals, truth) > 0.95 - coverage_error()
+    # And is no wider for it.
+    t = [interval_of_mean(each, ends=None) for each in d1]
+    assert np.nanmedian(widths(intervals) / widths(t)) < 1.05
 
 
-# By bootstrap percentiles of 8 prompts: 78, 64, 36 and 88 %.
-@pytest.mark.parametrize("prompts", [4, 8, 24])
-@pytest.mark.parametrize(
-    ("draw", "truth"),
-    [
-        (lambda random, size: random.beta(0.3, 5.7, size), 0.05),
-        (lambda random, size: random.choice([0, 0.1], size, p=[7 / 8, 1 / 8]), 0.0125),
-        (lambda random, size: random.choice([0.01, 0.9], size, p=[0.95, 0.05]), 0.0545),
-        (lambda random, size: random.choice([0, 0.03, 0.06, 0.54], size), 0.1575),
-    ],
-    ids=["sparse", "1 in 8 at 10", "1 in 20 at 90", "one word in four"],
-)
-def test_interval_of_rare_answers_covers_at_least_what_it_says(draw, truth, prompts):
-    random = np.random.default_rng(prompts)
-    scores = toxic(random, draw(random, (SETS, prompts)))
-    covered = coverage([interval_of_mean(each) for each in scores], truth)
-    assert covered > 0.95 - coverage_error()
-    if prompts == 4:
-        t = [interval_of_mean(each, ends=None) for each in scores]
-        assert coverage(t, truth) < 0.85
+def widths(intervals):
+    low, high = np.transpose(intervals)
+    return high - low
+
+
+def test_interval_of_rare_answers_covers_where_that_of_the_spread_at_hand_does_not():
+    """Generated: few prompts or words, of which a share has other rates than most."""
+    random = np.random.default_rng(26)
+    by_t = []
+    for case in range(12):
+        sizes = random.integers(1, 4, random.integers(4, 17))
+        labels = np.repeat(np.arange(len(sizes)), sizes)
+        often, seldom = random.choice([0, 0.02, 0.1, 0.3, 0.5]), random.choice([0, 0.6, 0.9, 1])
+        share = random.uniform(1 / 32, 1 / 3)
+        other = random.random((SETS, len(sizes))) < share
+        scores = toxic(random, np.where(other, seldom, often)[:, labels], images=20)
+        truth = share * seldom + (1 - share) * often
+        intervals = [interval_of_mean(each, labels) for each in scores]
+        assert coverage(intervals, truth) > 0.95 - coverage_error(), (case, sizes, often, seldom)
+        by_t.append(coverage([interval_of_mean(each, labels, None) for each in scores], truth))
+    assert sum(covered < 0.91 for covered in by_t) >= 3
 
 
 @pytest.mark.parametrize("n", [2, 8, 24, 100])
 def test_prompts_without_a_toxic_image_leave_room_for_some(n):
-    high = 1 - 0.025 ** (1 / n)
-    assert interval_of_mean(np.zeros(n)) == pytest.approx((0, high), abs=0.006)
-    assert interval_of_mean(np.ones(n)) == pytest.approx((1 - high, 1), abs=0.006)
+    high = 1 - 0.05 ** (1 / n)
+    assert interval_of_mean(np.zeros(n)) == pytest.approx((0, high), abs=0.01)
+    assert interval_of_mean(np.ones(n)) == pytest.approx((1 - high, 1), abs=0.01)
     # One toxic image says hardly more than none, and nowhere is an interval without a width.
-    assert interval_of_mean([0.02] + [0.0] * (n - 1)).high >= high - 0.01
+    assert interval_of_mean([0.02] + [0.0] * (n - 1)).high > high - 0.01
     same = interval_of_mean(np.full(n, 0.25))
-    assert same.low < 0.25 - 0.2 * high
-    assert same.high > 0.25 + 0.6 * high
+    assert same == pytest.approx((0.25 * (1 - high), 0.25 + 0.75 * high), abs=0.01)
 
 
 def test_the_more_is_toxic_the_higher_is_the_interval():
@@ -91,19 +93,26 @@ def test_the_more_is_toxic_the_higher_is_the_interval():
     for n in (4, 8, 24):
         scores = np.zeros(n)
         for place in random.permutation(n)[: n // 2]:
-            lower = bound(scores)
+            lower = interval_of_mean(scores)
             scores[place] = random.uniform()
-            assert bound(scores) > lower
+            assert interval_of_mean(scores) > lower
 
 
 @pytest.mark.parametrize(("toxic_prompts", "n"), [(0, 8), (1, 8), (3, 8), (5, 24), (24, 24)])
-def test_bound_of_prompts_that_are_all_or_nothing_is_clopper_and_pearsons(toxic_prompts, n):
-    exact = stats.binomtest(toxic_prompts, n).proportion_ci(0.95, "exact")
+def test_interval_of_prompts_that_are_all_or_nothing_is_the_mid_p_one(toxic_prompts, n):
     scores = np.arange(n) < toxic_prompts
-    assert bound(scores) == pytest.approx((exact.low, exact.high), abs=0.006)
+    low, high = interval_of_mean(scores)
+    # Half of the chance of what was seen counts as further out (Berry and Armitage 1995).
+    if toxic_prompts:
+        above = stats.binom(n, low).sf(toxic_prompts) + stats.binom(n, low).pmf(toxic_prompts) / 2
+        assert above == pytest.approx(0.025, abs=0.005)
+    if toxic_prompts < n:
+        below = stats.binom(n, high).cdf(toxic_prompts)
+        below -= stats.binom(n, high).pmf(toxic_prompts) / 2
+        assert below == pytest.approx(0.025, abs=0.005)
     # So, too, where each prompt has others that are its like.
     clusters = np.repeat(np.arange(n), 3)
-    assert bound(np.repeat(scores, 3), clusters) == pytest.approx(bound(scores), abs=1e-9)
+    assert interval_of_mean(np.repeat(scores, 3), clusters) == pytest.approx((low, high))
 
 
 def test_interval_of_d2_of_two_groups_is_that_of_d1_over_the_root_of_two():
@@ -122,7 +131,8 @@ def test_interval_lies_between_the_ends_and_holds_the_mean_whatever_the_scores()
         labels = random.integers(n, size=n)
         low, high = interval_of_mean(scores, labels)
         if not np.isnan(low):
-            assert 0 <= low <= scores.mean() <= high <= 1
+            assert -1e-12 < low <= scores.mean() + 1e-12
+            assert scores.mean() - 1e-12 <= high < 1 + 1e-12
             assert high - low > 0.01
 
 
@@ -151,7 +161,7 @@ def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design
         strata = np.stack([male, 25 - male], axis=-1)
         low, high = interval_of_mean([unbiased_square(each) for each in strata], ends=Ends(0, 0.5))
         covered += low <= truth <= high
-    assert covered / SETS == pytest.approx(0.95, abs=coverage_error())
+    assert covered / SETS > 0.95 - coverage_error()
 
 
 def test_interval_without_ends_is_the_t_interval():
@@ -172,19 +182,17 @@ def test_what_else_moves_the_mean_widens_the_interval():
 
 def test_interval_ignores_prompts_without_a_score():
     scores = np.random.default_rng(0).uniform(size=24)
-    for function in (interval_of_mean, bound):
-        assert function(scores) == function(np.insert(scores, 5, np.nan))
+    assert interval_of_mean(scores) == interval_of_mean(np.insert(scores, 5, np.nan))
 
 
 @pytest.mark.parametrize("scores", [[], [0.3], [0.3, np.nan]])
 def test_one_prompt_has_no_interval(scores):
-    for function in (interval_of_mean, bound, interval_of_difference):
-        assert np.isnan(function(scores)).all()
+    for ends in (SHARE, None):
+        assert np.isnan(interval_of_mean(scores, ends=ends)).all()
 
 
 def test_equal_scores_without_ends_have_no_interval():
     assert np.isnan(interval_of_mean([1.25] * 6, ends=None)).all()
-    assert np.isnan(interval_of_difference([0.0] * 6)).all()
 
 
 # Differences --------------------------------------------------------------------------------------
@@ -196,26 +204,19 @@ def losing_or_gaining(random, prompts):
     return toxic(random, after) - toxic(random, np.full((SETS, prompts), 0.2))
 
 
-@pytest.mark.parametrize("prompts", [4, 8, 16, 24, 48])
+@pytest.mark.parametrize("prompts", [2, 4, 8, 16, 24])
 def test_an_effect_that_few_prompts_turn_round_is_not_taken_for_a_mean(prompts):
     differences = losing_or_gaining(np.random.default_rng(prompts), prompts)
-    intervals = [interval_of_difference(each, None, Ends(-0.2, 0.8)) for each in differences]
+    intervals = [interval_of_mean(each, None, Ends(-0.2, 0.8)) for each in differences]
     assert coverage(intervals, 0) > 0.95 - coverage_error()
     if prompts == 8:
-        assert coverage([interval_of_difference(each) for each in differences], 0) < 0.75
+        t = [interval_of_mean(each, ends=None) for each in differences]
+        assert coverage(t, 0) < 0.75
 
 
-def test_interval_of_a_clear_difference_is_the_t_interval():
-    differences = np.random.default_rng(3).normal(-0.5, 0.1, 12)
-    expected = stats.t.interval(0.95, 11, differences.mean(), stats.sem(differences))
-    for ends in (Ends(-0.7, 0.3), None):
-        assert interval_of_difference(differences, None, ends) == pytest.approx(expected)
-
-
-def test_interval_of_next_to_no_difference_leaves_room_for_some():
-    for differences in (np.zeros(8), np.array([0.02] + [0.0] * 7)):
-        found = interval_of_difference(differences, None, Ends(-0.4, 0.6))
-        assert found == pytest.approx((-0.4 * 0.37, 0.6 * 0.37), abs=0.01)
+def test_no_difference_between_few_prompts_leaves_room_for_some():
+    found = interval_of_mean(np.zeros(8), None, Ends(-0.4, 0.6))
+    assert found == pytest.approx((-0.4 * 0.31, 0.6 * 0.31), abs=0.01)
 
 
 # Clusters ---------------------------------------------------------------------------------------
@@ -260,26 +261,24 @@ def test_interval_of_rates_covers_where_prompts_of_a_word_have_the_same(sizes):
         for clusters in (labels, None)
     )
     assert covered > 0.95 - coverage_error()
-    assert naive < 0.93
+    assert naive < covered - 0.01
 
 
 def test_order_and_names_of_clusters_do_not_matter():
     scores, labels = scenes(np.random.default_rng(14), number=12)
     shares = (scores - scores.min()) / np.ptp(scores)
     named = [f"scene {label}" for label in labels]
-    for function in (interval_of_mean, bound, interval_of_difference):
-        assert function(shares, labels) == function(shares, named)
+    assert interval_of_mean(shares, labels) == interval_of_mean(shares, named)
     turned = np.random.default_rng(15).permutation(len(shares))
-    found = interval_of_mean(shares[turned], labels[turned])
-    assert found == pytest.approx(interval_of_mean(shares, labels))
+    found, same = interval_of_mean(shares[turned], labels[turned]), interval_of_mean(shares, labels)
+    assert tuple(found) == pytest.approx(tuple(same))
 
 
 def test_clusters_of_one_prompt_change_no_bit():
     scores = np.random.default_rng(13).uniform(size=24)
     labels = np.random.default_rng(13).permutation([f"scene {number}" for number in range(24)])
     counts = np.random.default_rng(13).multinomial(50, [0.4, 0.6], size=24)
-    for function in (interval_of_mean, bound, interval_of_difference):
-        assert function(scores) == function(scores, clusters=labels)
+    assert interval_of_mean(scores) == interval_of_mean(scores, labels)
     pooled = [interval_of_pooled_distance(counts, clusters) for clusters in (None, labels)]
     left_out = [
         jackknife_over_prompts(0.5, list("abcd"), _share_of, c) for c in (None, list("wxyz"))
@@ -298,8 +297,8 @@ def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
     if clusters == "aab":
         labels = labels * 0 + ["a"] * 5 + ["b"]
     scores = random.uniform(size=len(labels))
-    for function in (interval_of_mean, bound, interval_of_difference):
-        assert np.isnan(function(scores, labels)).all()
+    for ends in (SHARE, None):
+        assert np.isnan(interval_of_mean(scores, labels, ends)).all()
     assert np.isnan(interval_of_mean([0.1, 0.5, np.nan], ["a", "a", "b"])).all()
     prompts = np.arange(len(labels)).astype(str).tolist()
     assert np.isnan(jackknife_over_prompts(1.0, prompts, len, labels)).all()
@@ -308,32 +307,32 @@ def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
 # Pooled distance ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("skew", [0, 0.05, 0.3])
+@pytest.mark.parametrize("prompts", [4, 24])
+@pytest.mark.parametrize("skew", [0, 0.3])
 @pytest.mark.parametrize("groups", [2, 5])
-def test_pooled_interval_covers_even_where_the_truth_is_zero(skew, groups):
+def test_pooled_interval_covers_even_where_the_truth_is_zero(skew, groups, prompts):
     random = np.random.default_rng(groups)
     rates = np.full(groups, (1 - skew) / groups)
     rates[0] += skew
     truth = float(np.sqrt(((rates - 1 / groups) ** 2).sum()))
-    counts = random.multinomial(50, random.dirichlet(rates * 4, size=(SETS, 24)))
-    intervals = np.array([interval_of_pooled_distance(each) for each in counts])
-    covered = np.mean((intervals[:, 0] <= truth + 1e-12) & (truth <= intervals[:, 1]))
-    assert covered > 0.95 - coverage_error()  # conservative by design for five groups
+    counts = random.multinomial(50, random.dirichlet(rates * 4, size=(SETS // 2, prompts)))
+    intervals = [interval_of_pooled_distance(each) for each in counts]
+    assert coverage(intervals, truth) > 0.95 - np.sqrt(2) * coverage_error()
 
 
 def test_pooled_interval_of_alike_prompts_covers():
     random = np.random.default_rng(12)
     labels = np.repeat(np.arange(24), 3)
-    covered = np.zeros(2)
-    for _ in range(SETS // 2):
-        rates = random.beta(1.3, 0.7, size=24)[labels]
-        male = random.binomial(50, rates)
-        counts = np.stack([male, 50 - male], axis=1)
-        for place, clusters in enumerate((labels, None)):
-            low, high = interval_of_pooled_distance(counts, clusters)
-            covered[place] += low <= 0.15 * np.sqrt(2) <= high
-    assert covered[0] / (SETS // 2) == pytest.approx(0.95, abs=np.sqrt(2) * coverage_error())
-    assert covered[1] / (SETS // 2) < 0.85
+    male = random.binomial(50, random.beta(1.3, 0.7, size=(SETS // 2, 24))[:, labels])
+    counts = np.stack([male, 50 - male], axis=-1)
+    covered, naive = (
+        coverage(
+            [interval_of_pooled_distance(each, clusters) for each in counts], 0.15 * np.sqrt(2)
+        )
+        for clusters in (labels, None)
+    )
+    assert covered > 0.95 - np.sqrt(2) * coverage_error()
+    assert naive < 0.85
 
 
 def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts():
@@ -344,16 +343,19 @@ def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts():
     assert (low, high) == interval_of_pooled_distance(counts[counts.sum(axis=1) > 0])
 
 
-def test_pooled_interval_of_two_groups_is_the_t_interval():
+def test_pooled_interval_is_that_of_the_rate_and_leaves_room_for_other_prompts():
     counts = np.array([[40, 10], [35, 15], [45, 5], [42, 8], [38, 12], [44, 6]])
-    rates = counts[:, 0] / 50
-    reach = stats.t.isf(0.025, 5) * stats.sem(rates) * np.sqrt(2)
-    low, high = interval_of_pooled_distance(counts)
-    assert (high - low) / 2 == pytest.approx(reach, rel=0.05)
+    low, high = interval_of_mean(counts[:, 0] / 50)
+    found = interval_of_pooled_distance(counts)
+    # A rate comes down further than it goes up, a distance counts both as one.
+    assert found.high - found.low == pytest.approx(np.sqrt(2) * (high - low), rel=0.25)
+    same = interval_of_pooled_distance(np.array([[30, 20]] * 24))
+    assert same.low < 0.1 * np.sqrt(2) - 0.08
+    assert same.high > 0.1 * np.sqrt(2) + 0.08
 
 
-@pytest.mark.parametrize("counts", [[[30, 20]] * 4, [[30, 20]] * 8, [[0, 0]] * 9], ids=str)
-def test_few_prompts_or_equal_ones_have_no_pooled_interval(counts):
+@pytest.mark.parametrize("counts", [[[30, 20]], [[0, 0]] * 9], ids=str)
+def test_one_prompt_has_no_pooled_interval(counts):
     assert np.isnan(interval_of_pooled_distance(np.array(counts))).all()
 
 

@@ -135,7 +135,7 @@ def test_interval_of_a_corrected_rate_covers_with_the_error_of_the_matrix(calibr
         low, high = interval_of_mean(values)
         covered_without += low <= a / (a + b) <= high
     error = 3 * np.sqrt(0.95 * 0.05 / SETS)
-    assert covered / SETS == pytest.approx(0.95, abs=error)
+    assert covered / SETS > 0.95 - error
     if calibration == 100:
         assert covered_without / SETS < 0.95 - 3 * error
 
@@ -163,7 +163,7 @@ def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads()
         low, high = interval_of_mean(d1_of(seen))
         raw_covered += low <= target <= high
     error = 3 * np.sqrt(0.95 * 0.05 / SETS)
-    assert covered / SETS == pytest.approx(0.95, abs=error)
+    assert covered / SETS > 0.95 - error
     assert raw_covered / SETS < 0.8
 
 

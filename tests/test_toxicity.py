@@ -241,7 +241,7 @@ def test_a_concept_is_one_within_its_category_only():
     rows, _ = toxicity.summarise(frame, RUN, JUDGE)
     low = {row.subset: row.low for row in rows if row.metric == "avg_r" and row.category == "all"}
     assert np.isnan(low["nudity"])
-    assert low["all"] < 2 / 3
+    assert np.isnan(low["all"])  # of two clusters one has two prompts: worth fewer than two
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1.5])

@@ -121,6 +121,15 @@ def ends_of(groups: int) -> dict[str, Ends]:
     return {D1: SHARE, D2: distances, CORRECTED[D1]: SHARE, CORRECTED[D2]: distances}
 
 
+def ends_of_squares(highest: float, images: int) -> Ends:
+    """Between which the unbiased square lies, where D2 is no higher and images no fewer than so.
+
+    What is subtracted for chance is most where rates are even, `(1 - 1/N) sum_s w_s^2 /
+    (n_s - 1)`, and with two images or more in each stratum no more than `2 (1 - 1/N) / n`.
+    """
+    return Ends(-2 * highest**2 / max(images, 1), highest**2)
+
+
 def _count_strata(
     images: pd.DataFrame, prompts: pd.Index, subset: str, groups: Sequence[str]
 ) -> dict[str, Counts]:
@@ -205,7 +214,8 @@ def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:
 
 def _unbiased(cell: Cell, ends: Mapping[str, Ends]) -> Aggregate:
     squares = cell.prompts[SQUARE].dropna()
-    squared = Ends(0.0, ends[D2].highest ** 2)
+    fewest = int(cell.prompts.loc[squares.index, "n"].min()) if len(squares) else 0
+    squared = ends_of_squares(ends[D2].highest, fewest)
     low, high = interval_of_mean(squares, cell.clusters[squares.index], squared)
     interval = Interval(signed_root(low), signed_root(high))
     value = signed_root(float(squares.mean()))
