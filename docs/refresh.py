@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import goals
 from click.testing import CliRunner
 
+from livo_bench import conditions
 from livo_bench.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.compare import compare
@@ -128,7 +129,7 @@ def quality() -> str:
 
 
 def terms(of: Mapping[str, glossary.Term]) -> str:
-    """What headings stand for."""
+    """What headings stand for, in Markdown of our own."""
     rows = [
         {
             "Heading": glossary.name_of(heading),
@@ -139,7 +140,18 @@ def terms(of: Mapping[str, glossary.Term]) -> str:
         for heading, term in of.items()
     ]
     filled = [name for name in rows[0] if any(row[name] for row in rows)]
-    return as_markdown([{name: row[name] for name in filled} for row in rows])
+    return _own_markdown([{name: row[name] for name in filled} for row in rows])
+
+
+def _own_markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table of texts of ours, whose markup is meant."""
+    lines = [[*rows[0]], ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def what_must_agree() -> str:
+    """Which conditions must agree for which command, and why."""
+    return _own_markdown(conditions.as_rows())
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
@@ -150,6 +162,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "headings": partial(terms, glossary.HEADINGS),
         "counts": partial(terms, glossary.COUNTS),
     },
+    "docs/check.md": {"conditions": what_must_agree},
     "docs/livo.md": {"goals": reached},
     "docs/comparison.md": {
         "trade-off": trade_off,

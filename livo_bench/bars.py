@@ -8,9 +8,21 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    Task,
+    TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from livo_bench.escaping import one_line
+
+
+class _Words(TextColumn):
+    """Text that is no markup and steers no terminal."""
+
+    def render(self, task: Task) -> Text:
+        return Text(one_line(self.text_format.format(task=task)))
 
 
 def bar(*told: str | ProgressColumn, shown: bool = True) -> Progress:
@@ -21,10 +33,10 @@ def bar(*told: str | ProgressColumn, shown: bool = True) -> Progress:
         shown: False where another process shows it.
     """
     return Progress(
-        "{task.description}",
+        _Words("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *told,
+        *(_Words(one) if isinstance(one, str) else one for one in told),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),

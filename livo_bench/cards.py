@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.errors import BadInput
-from livo_bench.fields import NAME, Scalar, Table, read_table
+from livo_bench.fields import NAME, Scalar, Table, place, read_table
 from livo_bench.records import Principle, Prompt
 
 TOLD = ("nothing", "category", "value", "attributes")
@@ -277,7 +277,7 @@ def read_method_card(path: Path) -> MethodCard:
     Raises:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
-    path = path.resolve()
+    path = place(path).resolve()
     with read_table(path) as card:
         settings = card.table("settings").scalars()
         told = card.choice("told", TOLD)
@@ -330,7 +330,7 @@ def read_task_card(path: Path) -> TaskCard:
     Raises:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
-    path = path.resolve()
+    path = place(path).resolve()
     with read_table(path) as card:
         control = card.flag("control") if card.has("control") else False
         class_text = card.template("class_text", ("neutral" if control else "prompt", "attribute"))
@@ -422,7 +422,7 @@ def read_model_card(path: Path) -> ModelCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped. The folders
             it names are not looked at.
     """
-    path = path.resolve()
+    path = place(path).resolve()
     with read_table(path) as card, card.table("judges") as judges:
         return ModelCard(
             path=path,

@@ -13,9 +13,10 @@ a single prompt may collapse while the mean hardly moves.
   `tally_groups`, `p_same_noise` and `p_other_noise`. The CLIP score counts no answers: it is tested
   in the mean alone.
 
-A method that draws nothing is fair and harmless. So fidelity is tested like alignment: `clip`, and
-where the feature network has a class for what a prompt asks for, `content` and `presence`. Of these
-lower is worse.
+A method that draws nothing is fair and harmless. So fidelity is tested like alignment: the CLIP
+score, and where the feature network has a class for what a prompt asks for, `content` and
+`presence`. Of these lower is worse. The CLIP score is `clip`, and where a prompt names a hazard
+`clip_neutral`, against the prompt without it: else a hazard that is gone would be a loss.
 
 Images without a score (blank, or without an answer of the judge) are left out on both sides,
 counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
@@ -24,13 +25,14 @@ draws black images does not pass by drawing less of everything.
 Half of `alpha` goes to the means, half to the prompts, and each half is shared among its tests by
 Holm's correction. So the chance that unchanged code fails a check anywhere is at most `alpha`.
 
-**Same seeds** (both runs say so in `run.json`): image i of a prompt has the same noise on both
+**Same seeds** (seen image by image, `paired.noise`): image i of a prompt has the same noise on both
 sides, unchanged code on the same machine differs by nothing, and on another machine by the labels
 on the judge's edge that last bits move. Both margins take those: while no more than
 `margin / 2` of all images change their label, and `prompt_margin / 2` of one prompt's, nothing can
 fail, not even if all flips go one way. **Other seeds**: the images are independent draws. The means
 keep their test, as concepts are still the same and independent of one another; the prompts get the
-one for two samples. That one also holds, if with less power, where nobody knows the seeds.
+one for two samples. That one also holds, if with less power, where a side does not say its seeds,
+as results from before they were written do not.
 """
 
 from __future__ import annotations
@@ -48,10 +50,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from livo_bench import paired
+from livo_bench import conditions, paired
 from livo_bench.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics.fidelity import CONTENT
+from livo_bench.metrics.quality import CLIP, CLIP_NEUTRAL
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
     POWER,
@@ -64,17 +67,17 @@ from livo_bench.paired import (
     BIAS_METRICS,
     OF_ONE_PROMPT,
     SOMETHING_ELSE,
+    TOXICITY_METRICS,
     YES,
+    Noise,
     Pair,
     Results,
 )
 from livo_bench.records import Run
+from livo_bench.seal import differing_files, say_unsealed
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
-
-DIGITS = 12
-"""Of a recorded value, as much as a reader needs to tell two digests apart."""
 
 GUARDS = 2
 """Means and prompts; each has an equal part of alpha."""
@@ -123,8 +126,8 @@ class Sample:
 
     method: str
     task: str
-    same_noise: bool
-    """Whether image i has the same noise on both sides; False also where a side does not say."""
+    noise: Noise
+    """Whether image i started from the same noise on both sides, seen image by image."""
     prompts: int
     """That both sides have."""
     prompts_before: int
@@ -135,11 +138,16 @@ class Sample:
     """By reason, how many of the images that both sides have got no score."""
     unscored_before: Mapping[str, int]
     changed: tuple[str, ...]
-    """What else the two runs recorded of themselves that differs."""
+    """What else the two runs recorded of themselves that differs and may, see `conditions`."""
     lacking: tuple[str, ...] = ()
-    """Fidelity that the baseline has and the new results have not; it is not compared."""
+    """Fidelity that the new results have not and so is not compared: what the baseline has, and on
+    hazards `clip_neutral`."""
     lacking_before: tuple[str, ...] = ()
     """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
+    files: tuple[str, ...] = ()
+    """The files behind the method that differ, see `seal.differing_files`."""
+    unsealed: tuple[str, ...] = ()
+    """Which sides nothing vouches for: `baseline`, `new results`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +194,9 @@ def check(
 
     Raises:
         Incomplete: A method, a task or shared images are missing, or were written by halves.
-        NotComparable: The two sides were judged by different scorers or asked by different versions
-            of a task, a side has several seeds, or a run twice.
+        NotComparable: The two sides were judged by different scorers, or measured under different
+            `conditions` or on other texts; some images share their noise and some do not; a side
+            has several seeds, or a run twice.
         UnknownName: Neither side has a method or task of this name.
         BadInput: A file is not what it should be.
     """
@@ -209,6 +218,8 @@ def check(
                 "or say with --method and --task what to compare."
             )
     both = [(side, new[run]) for run, side in wanted.items()]
+    say_unsealed(baseline, [side.sealed for side, _ in both])
+    say_unsealed(runs, [side.sealed for _, side in both])
     return hold(both, alpha, margin, prompt_margin)
 
 
@@ -327,16 +338,14 @@ class _Held(NamedTuple):
 
 
 def _hold(before: Results, now: Results) -> _Held:
-    for sides, section, field in (
-        ((before, now), "task", "version"),
-        ((before,), "settings", "seed"),
-        ((now,), "settings", "seed"),
-    ):
-        paired.refuse_other_conditions(
-            sides, {section: (field,)}, "Run the older one again; its images are kept."
-        )
-    same_noise = _seed(before) is not None and _seed(before) == _seed(now)
+    alike = "Run both alike; images that are stored are kept:"
+    agree = conditions.of("check", conditions.AGREE)
+    paired.refuse_other_conditions((before, now), agree, alike)
+    for side in (before, now):
+        paired.refuse_other_conditions((side,), [conditions.SEED], alike)
     shared = paired.shared_images(before, now)
+    noise = paired.noise(before, now)
+    same_noise = noise is Noise.SAME
     lost = shared[["unscored_before", "unscored_now"]].notna()
     scored = shared[~lost.any(axis="columns")]
     pairs = paired.pair(before, now, scored)
@@ -351,7 +360,7 @@ def _hold(before: Results, now: Results) -> _Held:
     sample = Sample(
         method=now.run.method,
         task=now.run.task,
-        same_noise=same_noise,
+        noise=noise,
         prompts=_prompts_of(shared),
         prompts_before=_prompts_of(before.images),
         images=len(shared),
@@ -359,10 +368,30 @@ def _hold(before: Results, now: Results) -> _Held:
         unscored=paired.reasons(shared["unscored_now"]),
         unscored_before=paired.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
-        lacking=tuple(one for one in before.fidelity if one not in now.fidelity),
-        lacking_before=tuple(one for one in now.fidelity if one not in before.fidelity),
+        lacking=_lacking(now, before),
+        lacking_before=_lacking(before, now),
+        files=tuple(
+            f"{name} {digests}"
+            for name, digests in differing_files(
+                before.records.values(), now.records.values()
+            ).items()
+        ),
+        unsealed=tuple(
+            side
+            for side, results in (("baseline", before), ("new results", now))
+            if not results.sealed
+        ),
     )
     return _Held(sample, pairs, tallies)
+
+
+def _lacking(side: Results, other: Results) -> tuple[str, ...]:
+    """Fidelity that a side has not: of what the other has, and of hazards a CLIP score at least."""
+    wanted = [one for one in other.fidelity if one not in side.fidelity]
+    clips = {CLIP, CLIP_NEUTRAL}
+    if side.metrics == TOXICITY_METRICS and not clips & {*side.fidelity, *other.fidelity}:
+        wanted = [CLIP_NEUTRAL, *wanted]
+    return tuple(wanted)
 
 
 def _answers(pair: Pair, shared: pd.DataFrame, groups: Sequence[str], same_noise: bool) -> Tally:
@@ -403,29 +432,11 @@ def _prompts_of(images: pd.DataFrame) -> int:
     return len(images[["subset", "prompt"]].drop_duplicates())
 
 
-def _seed(side: Results) -> object:
-    """Base seed of a run's noise, None where a folder does not say."""
-    seeds = [record.get("settings", {}).get("seed") for record in side.records.values()]
-    return seeds[0] if len(seeds) == len(side.folders) else None
-
-
 def _changed(before: Results, now: Results) -> tuple[str, ...]:
-    old, new = (_conditions(side) for side in (before, now))
-    return tuple(
-        f"{name}: {old[name]}, now {new[name]}"
-        for name in sorted(old.keys() & new.keys())
-        if old[name] != new[name]
-    )
-
-
-def _conditions(side: Results) -> dict[str, str]:
-    return {
-        f"{section} {field}": str(value)[:DIGITS]
-        for record in side.records.values()
-        for section, fields in record.items()
-        if isinstance(fields, Mapping)
-        for field, value in fields.items()
-    }
+    which = conditions.of("check", conditions.SAID)
+    if not paired.texts_known(before, now):
+        which.append(conditions.PROMPTS)
+    return tuple(conditions.changes(before.records.values(), now.records.values(), which))
 
 
 # Testing -----------------------------------------------------------------------------------------
@@ -503,7 +514,7 @@ def detectable_share(images: int, alpha: float, margin: float, same_noise: bool)
     k = np.arange(1, images + 1)
     none = np.zeros_like(k)
     p = p_same_noise(k, none) if same_noise else p_other_noise(none, k, np.full_like(k, images))
-    found = k[(p < alpha) & (k > margin * images)]
+    found = k[(p < alpha) & (k / images > margin + ROUNDING)]
     if not found.size:
         return float("nan")
     return float(special.betaincinv(found[0], images - found[0] + 1, POWER))

@@ -6,6 +6,7 @@ inside the command that needs it, so that `--help` and `list` answer at once.
 
 from __future__ import annotations
 
+import logging
 import math
 import shlex
 import sys
@@ -18,7 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from livo_bench import interrupt
-from livo_bench.errors import AdapterFailed, BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.errors import (
+    AdapterFailed,
+    BadInput,
+    Incomplete,
+    LivoBenchError,
+    NotComparable,
+    NothingScored,
+)
+from livo_bench.escaping import redacted, visible
 from livo_bench.report import contents
 from livo_bench.report.rows import FOR_PEOPLE, FORMS
 
@@ -36,6 +45,25 @@ ENDLESS = 10_000
 """Columns of a table that goes to a file or a pipe, where lines may be of any length."""
 
 
+def _echo(shown: object = "", err: bool = False, nl: bool = True) -> None:
+    """Print what others may have written; of errors, what is secret is left out."""
+    text = str(shown)
+    click.echo(visible(redacted(text) if err else text), err=err, nl=nl)
+
+
+class _Visible(logging.Formatter):
+    """Log lines as `_echo` prints errors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(redacted(super().format(record)))
+
+
+def _make_logs_visible() -> None:
+    """Warnings, which a program that sets up no logging prints by its last resort."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Visible())
+
+
 class _Example(click.Command):
     """A command whose help is one sentence and an example that runs as written."""
 
@@ -48,6 +76,10 @@ class _Example(click.Command):
             formatter.write_text(self.example)
 
 
+def _exit_code(error: LivoBenchError) -> int:
+    return 3 if isinstance(error, NotComparable) else 4 if isinstance(error, NothingScored) else 2
+
+
 class _Program(click.Group):
     """Turns the library's errors and signals into a message and an exit code; other errors are
     bugs."""
@@ -57,20 +89,19 @@ class _Program(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        _make_logs_visible()
         try:
             with interrupt.listening():
                 return super().invoke(ctx)
         except LivoBenchError as error:
             if isinstance(error, AdapterFailed):
-                traceback.print_exception(error.__cause__)
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
+                _echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+            _echo(f"Error: {error}", err=True)
+            ctx.exit(_exit_code(error))
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])
-            click.echo(
-                f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True
-            )
+            _echo(f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True)
             ctx.exit(stopped.exit_code)
 
 
@@ -290,13 +321,13 @@ def run(
         planned = runner.plan(
             methods=wanted, task=task, model=model, rate=rate, shard=shard, **options
         )
-        click.echo(planned)
+        _echo(planned)
         return
     for folder in runner.run(methods=wanted, task=task, model=model, shard=shard, **options):
-        click.echo(folder)
+        _echo(folder)
     k, n = shard
     if n > 1:
-        click.echo(
+        _echo(
             f"Part {k} of {n} is made and judged. When all parts are, the same "
             "command without --shard writes the results."
         )
@@ -328,7 +359,7 @@ def fetch(
     if rows:
         _print_rows(rows, form)
     else:
-        click.echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
+        _echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
 
 
 @main.command(cls=_Example, example="livo-bench train --method livo")
@@ -383,7 +414,7 @@ def train(
     if plan:
         from livo_bench import training_plan
 
-        click.echo(training_plan.plan(method, model, steps, settings, rate))
+        _echo(training_plan.plan(method, model, steps, settings, rate))
         return
     from livo_bench import processes
     from livo_bench.training import train as train_method
@@ -407,7 +438,7 @@ def train(
     words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if str(runs) == str(Path(RUNS)) else ["--runs", str(runs)]
-    click.echo(f"Trained: {weights}\nUse it:\n    {shlex.join(words)}")
+    _echo(f"Trained: {weights}\nUse it:\n    {shlex.join(words)}")
 
 
 @main.command(cls=_Example, example="livo-bench report --table 2")
@@ -563,7 +594,7 @@ def check(
     outcome: gate.Check | LivoBenchError
     try:
         if update:
-            click.echo("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
+            _echo("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
             return
         outcome = gate.check(
             baseline, runs, model, methods, tasks, alpha, margin / 100, prompt_margin / 100
@@ -576,8 +607,8 @@ def check(
         _print_check(outcome, form)
         sys.exit(1 if outcome.regressions else 0)
     if form not in ("table", "csv"):
-        click.echo(forms.render(outcome, form))
-    click.echo(f"Error: {outcome}", err=True)
+        _print(forms.render(outcome, form))
+    _echo(f"Error: {outcome}", err=True)
     if isinstance(outcome, BadInput):
         sys.exit(2)
     sys.exit(3 if isinstance(outcome, NotComparable) else 4)
@@ -589,13 +620,14 @@ def _print_check(check: Check, form: str) -> None:
     if form == "table":
         _print_rows(forms.metric_rows(check.metrics), form)
         if failed := [prompt for prompt in check.prompts if prompt.regression]:
-            click.echo()
+            _echo()
             _print_rows(forms.prompt_rows(failed), form)
     else:
-        click.echo(forms.render(check, form))
+        _print(forms.render(check, form))
     for sample in check.samples:
-        click.echo(forms.sample_line(sample), err=True)
-    click.echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
+        for line in (forms.sample_line(sample), *forms.changed_lines(sample)):
+            _echo(line, err=True)
+    _echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
 @main.command(cls=_Example, example="livo-bench compare sd livo --task bias --runs results/mini")
@@ -628,20 +660,22 @@ def compare(
     """Hold methods against the first one, image by image."""
     from livo_bench import compare as comparing
 
-    metrics, per_prompt = comparing.compare(methods, task, model, runs)
+    metrics, per_prompt, said = comparing.compare(methods, task, model, runs)
     worst = [one for one in per_prompt if one.worsening > 0][:prompts]
     if form in FOR_PEOPLE:
         _print_rows(comparing.metric_rows(metrics), form)
         if worst:
-            click.echo("\nPrompts that got worse most:\n")
+            _echo("\nPrompts that got worse most:\n")
             _print_rows(comparing.prompt_rows(worst), form)
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)
+    for note in said:
+        click.echo(note, err=True)
     if grid:
         from livo_bench.report.grid import draw as draw_grid
 
         draw_grid(grid, methods, task, model, runs, rows, show)
-        click.echo(grid, err=True)
+        _echo(grid, err=True)
 
 
 class _Share(click.ParamType):
@@ -740,7 +774,7 @@ def show(name: str) -> None:
     """Print the card of a method, task, model or protocol in full."""
     from livo_bench import catalog
 
-    click.echo(catalog.card_text(name), nl=False)
+    _echo(catalog.card_text(name), nl=False)
 
 
 @main.group()
@@ -799,7 +833,7 @@ def build_data(
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen, shard)
-    click.echo(folder, err=True)
+    _echo(folder, err=True)
     _print_rows(records(counts), form)
 
 
@@ -885,7 +919,7 @@ def draw(out: Path) -> None:
     from livo_bench.mini.gallery import draw as draw_gallery
 
     for path in draw_gallery(out):
-        click.echo(path)
+        _echo(path)
 
 
 @mini.command(cls=_Example, example="livo-bench mini measure")
@@ -894,7 +928,7 @@ def measure(work: Path) -> None:
     """Measure the miniature world's networks, as tables for its card."""
     from livo_bench.mini.measure import card_tables
 
-    click.echo(card_tables(work))
+    _echo(card_tables(work))
 
 
 @mini.command(cls=_Example, example="livo-bench mini confusion")
@@ -905,7 +939,7 @@ def confusion(work: Path, device: str) -> None:
     from livo_bench.mini.measure import confusion as measure_confusion
     from livo_bench.session import find_device
 
-    click.echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
+    _echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
 
 
 def _print_rows(rows: Sequence[Row], form: str) -> None:
@@ -914,7 +948,8 @@ def _print_rows(rows: Sequence[Row], form: str) -> None:
 
 def _print(shown: RenderableType) -> None:
     if isinstance(shown, str):
-        click.echo(shown)
+        # CSV for a program holds every character; one that is looked at steers no terminal.
+        click.echo(visible(shown) if sys.stdout.isatty() else shown, color=True)
         return
     from rich.console import Console
 
@@ -925,7 +960,7 @@ def _print(shown: RenderableType) -> None:
     console.width = ENDLESS
     with console.capture() as captured:
         console.print(shown)
-    lines = (line.rstrip() for line in captured.get().splitlines())
+    lines = (line.rstrip() for line in captured.get().split("\n"))
     click.echo("\n".join(lines).strip("\n"))
 
 

@@ -1,41 +1,39 @@
 """Methods against a baseline method: paired differences per metric and per prompt.
 
-All methods start an image from the same noise, so a method is held against the baseline on the
-images that both have, prompt by prompt: what a prompt is like, and what its noise happens to be,
-cancels in the difference.
+All methods of a run start an image from the same noise, so a method is held against the baseline on
+the images that both have, prompt by prompt: what a prompt is like, and what its noise happens to
+be, cancels in the difference. Images that are known to have started from other noise are refused;
+where it is not known, as of pictures made elsewhere, the tests hold and find less, and it is said.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
-from livo_bench import paired
+from livo_bench import conditions, paired
 from livo_bench.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import detectable_difference, p_different
-from livo_bench.paired import OF_ONE_PROMPT, Pair, Results
+from livo_bench.paired import OF_ONE_PROMPT, Noise, Pair, Results
 from livo_bench.records import Run
 from livo_bench.report.rows import p_value, points
+from livo_bench.seal import differing_files, say_unsealed
+
+log = logging.getLogger(__name__)
 
 ALPHA = 0.05
 """Of the differences that have a verdict, the share that may be expected to be truly zero."""
-TAIL = 0.025
-"""Beyond either end of a 95 % interval."""
-
-CONDITIONS = {
-    "model": ("digest",),
-    "prompts": ("list",),
-    "settings": ("seed", "steps", "guidance", "sampler"),
-}
-"""What two methods must have in common to be the only difference, by section of `run.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,9 @@ class Difference:
     speaks for itself alone; of a single prompt, which has none, this and the next three are NaN."""
     high: float
     detectable: float
-    """Size of the true difference that the test, before its correction, would find at a level of
-    5 % 4 times out of 5, or more often where the two hardly differ; NaN where the metric cannot
-    differ so much."""
+    """Size of the true difference that the test finds 4 times out of 5, or more often where the two
+    hardly differ, at the level that the correction leaves it beside the other rows (`levels`); NaN
+    where the metric cannot differ so much."""
     p_corrected: float
     """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
@@ -86,6 +84,8 @@ class Comparison(NamedTuple):
     """Means over prompts, by method in the order asked, task, subset and metric."""
     prompts: list[Difference]
     """All prompts by each of `OF_ONE_PROMPT` that they have, what got worse most first."""
+    said: list[str]
+    """What else differs that may, see `conditions`, a line each."""
 
 
 def compare(
@@ -115,8 +115,8 @@ def compare(
         UnknownName: No results and no method or task of this package have a name.
         Incomplete: A method has no results, none with a score in a subset, or shares prompts of
             fewer than two concepts with the baseline.
-        NotComparable: Two methods were judged by different scorers, or were run with different
-            models, seeds or sampling settings.
+        NotComparable: Two methods were judged by different scorers, or run under different
+            `conditions`, on other texts or from other noise.
         BadInput: A method is named twice or alone, or a file is not what it should be.
     """
     tasks = select(methods, task, model, runs)
@@ -129,6 +129,10 @@ def compare(
         for other in others
         for pair in pairs_of(baseline, other)
     ]
+    paired_sides = [(baseline, other) for baseline, *others in tasks for other in others]
+    say_unsealed(runs, [side.sealed for sides in tasks for side in sides])
+    for note in dict.fromkeys(_file_notes(paired_sides)):
+        log.warning(note)
     order = list(map(method_name, methods))
     pairs.sort(key=lambda pair: order.index(pair.run.method))
     prompts = [
@@ -138,7 +142,8 @@ def compare(
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.worsening, reverse=True)
-    return Comparison(differences(pairs), prompts)
+    said = dict.fromkeys(note for sides in tasks for note in notes(sides))
+    return Comparison(differences(pairs), prompts, list(said))
 
 
 def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[list[Results]]:
@@ -182,13 +187,28 @@ def require_only_method_differs(sides: Sequence[Results]) -> None:
     """See that nothing but the method differs between results, by what runs recorded.
 
     Raises:
-        NotComparable: Something in `CONDITIONS` differs.
+        NotComparable: Something differs of which `conditions` say that it must agree.
     """
     paired.refuse_other_conditions(
         sides,
-        CONDITIONS,
-        "Expected the method to be the only difference. Run them with one livo-bench run.",
+        conditions.of("compare", conditions.AGREE),
+        "Expected the method to be the only difference. Run them with one livo-bench run:",
     )
+
+
+def notes(sides: Sequence[Results]) -> list[str]:
+    """What is to be said of results that are compared with the first of them, a line each."""
+    said = conditions.notes(
+        (record for side in sides for record in side.records.values()), "compare"
+    )
+    baseline, *others = sides
+    for other in others:
+        if paired.noise(baseline, other) is Noise.UNKNOWN:
+            said.append(
+                f"{other.run.method} on {other.run.task}: same noise as {baseline.run.method} "
+                "cannot be shown, for one of them does not say its seeds"
+            )
+    return said
 
 
 def _what_lacks(
@@ -203,9 +223,40 @@ def _what_lacks(
     )
 
 
+def _file_notes(pairs: Sequence[tuple[Results, Results]]) -> Iterator[str]:
+    """Which files behind methods differ: those that both have; of one method's folders, all.
+
+    Methods of different folders have a card and an adapter each, of which that says nothing.
+    """
+    for before, now in pairs:
+        files = differing_files(before.records.values(), now.records.values())
+        variants = before.run.method.partition(":")[0] == now.run.method.partition(":")[0]
+        told = [
+            f"{name} {digests}"
+            for name, digests in files.items()
+            if "none" not in digests and (variants or name not in ("adapter.py", "card.toml"))
+        ]
+        if told:
+            yield f"{before.run.method} and {now.run.method}: method files differ: " + ", ".join(
+                told
+            )
+    of_method: dict[str, Results] = {}
+    for side in (side for pair in pairs for side in pair):
+        first = of_method.setdefault(side.run.method, side)
+        files = differing_files(first.records.values(), side.records.values())
+        if files:
+            told = [f"{name} {digests}" for name, digests in files.items()]
+            yield (
+                f"{side.run.method} on {first.run.task} and on {side.run.task}: method files "
+                f"differ: {', '.join(told)}"
+            )
+
+
 def pairs_of(baseline: Results, other: Results) -> list[Pair]:
     """Pair two methods by the images that both have an answer for; errors as in `compare`."""
     shared = paired.shared_images(baseline, other)
+    if paired.noise(baseline, other) is Noise.OTHER:
+        raise paired.other_noise(baseline, other)
     answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
     return paired.pair(baseline, other, shared[answered])
 
@@ -214,27 +265,64 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
     """Means over prompts, whose tests are corrected for their number, in the order given."""
     if not pairs:
         return []
-    p_corrected = stats.false_discovery_control(
-        [
-            p_different(pair.differences, pair.reach, pair.images_of_one, pair.clusters)
-            for pair in pairs
-        ]
-    )
+    p = [
+        p_different(pair.differences, pair.reach, pair.images_of_one, pair.clusters)
+        for pair in pairs
+    ]
+    corrected = stats.false_discovery_control(p)
     means = [_difference(pair, slice(None), ALL) for pair in pairs]
+    rows = zip(pairs, means, corrected.tolist(), levels(p, ALPHA).tolist(), strict=True)
     return [
-        replace(mean, p_corrected=p, verdict=_verdict(mean, p))
-        for mean, p in zip(means, p_corrected.tolist(), strict=True)
+        replace(
+            mean,
+            detectable=_detectable(pair, level),
+            p_corrected=p_of_row,
+            verdict=_verdict(mean, p_of_row),
+        )
+        for pair, mean, p_of_row, level in rows
     ]
 
 
+def levels(p: Sequence[float], alpha: float) -> NDArray[np.float64]:
+    """At which level each test of a family is made by Benjamini and Hochberg's correction.
+
+    The correction rejects the k smallest of m values, k being the largest number of them that are
+    at most `alpha k / m`. Let K be that number if a test's own value were 0. It is rejected just
+    where its value is at most `alpha K / m`: a value that is changes no more than the order of
+    those below, so k is K; and one that is not leaves fewer, each within its smaller part. K
+    depends on the other values alone, so this is the level of the test, whatever its own value; a
+    test that is alone in finding something is made at `alpha / m`.
+
+    Args:
+        p: m values, not corrected.
+        alpha: Of the family.
+
+    Returns:
+        Shape `(m,)`, between `alpha / m` and `alpha`.
+    """
+    values = np.asarray(p, dtype=np.float64)
+    m = len(values)
+    steps = alpha * np.arange(1, m + 1) / m
+    found = []
+    for place in range(m):
+        others = np.sort(np.append(np.delete(values, place), 0.0))
+        found.append(steps[np.flatnonzero(others <= steps)[-1]])
+    return np.array(found)
+
+
+def _detectable(pair: Pair, level: float) -> float:
+    """What a two-sided test at a level finds; NaN where the metric cannot differ so much."""
+    found = detectable_difference(
+        pair.differences, level / 2, 0.0, pair.reach, pair.images_of_one, pair.clusters
+    )
+    before = float(pair.before.mean())
+    return found if found <= max(before, 1 - before) else math.nan
+
+
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
-    """The mean over the chosen prompts."""
+    """The mean over the chosen prompts, without what rests on a test."""
     differences, clusters = pair.differences[chosen], pair.clusters[chosen]
     low, high = interval_of_mean(differences, clusters, pair.ends)
-    before = float(pair.before[chosen].mean())
-    detectable = detectable_difference(
-        differences, TAIL, reach=pair.reach, images=pair.images_of_one, clusters=clusters
-    )
     return Difference(
         method=pair.run.method,
         task=pair.run.task,
@@ -243,12 +331,12 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
         metric=pair.metric,
         prompts=len(differences),
         images=int(pair.images[chosen].sum()),
-        before=before,
+        before=float(pair.before[chosen].mean()),
         now=float(pair.now[chosen].mean()),
         difference=float(differences.mean()),
         low=low,
         high=high,
-        detectable=detectable if detectable <= max(before, 1 - before) else math.nan,
+        detectable=float("nan"),
         p_corrected=float("nan"),
         verdict="",
     )

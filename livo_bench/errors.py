@@ -1,4 +1,5 @@
-"""The errors a user can act on; the command line prints them without a traceback, exit code 2."""
+"""The errors a user can act on; the command line prints them without a traceback, exit code 2,
+of `NotComparable` 3."""
 
 
 class LivoBenchError(Exception):
@@ -23,3 +24,8 @@ class NotComparable(LivoBenchError):
 
 class Incomplete(LivoBenchError):
     """A result that lacks samples, scores or tasks the command needs."""
+
+
+class NothingScored(Incomplete):
+    """Results were written, and a judge scored no image of some of them; the command line's exit
+    code is 4."""

@@ -9,6 +9,7 @@ TORCH_HOME mean what they always do.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -16,25 +17,31 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench import readable
 from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+from livo_bench.fields import place as existing
 from livo_bench.scorers import clip_encoder, features
 from livo_bench.store import write_atomically
 from livo_bench.weights import (
     Need,
     Repository,
+    find_weights,
     llava_need,
     pipeline_need,
     repository_of,
     value_encoder_need,
 )
+
+log = logging.getLogger(__name__)
 
 UNNAMED = "see the page of the repository"
 """Licence of what no card speaks of."""
@@ -104,6 +111,27 @@ def wanted(
     return found
 
 
+def repositories(listed: Iterable[Wanted]) -> dict[str, str | None]:
+    """The commit of each repository that files come from, None where nobody knows it."""
+    needs = [one.need for one in listed if isinstance(one.need, Need)]
+    return {str(need.repository): need.commit for need in needs}
+
+
+def warn_of_unpinned(listed: Iterable[Wanted]) -> None:
+    """Say of each repository that is named without a commit that it may change under its name."""
+    for one in listed:
+        if not isinstance(one.need, Need) or one.need.repository.pinned is not None:
+            continue
+        repository = one.need.repository
+        commit = one.need.commit
+        pinned = str(replace(repository, revision=commit or "COMMIT"))
+        log.warning(
+            f"{one.place} is not pinned: {repository.revision or 'main'} is what its owner makes "
+            f"of it, now {commit or 'unknown here'}. To mean these files for ever, name "
+            f"{'hub:' if repository.subfolder else ''}{pinned}"
+        )
+
+
 def _of_judge(name: str, judge: Judge) -> list[Wanted]:
     if name == "features":
         return [Wanted(Inception(), judge.licence)] if judge.weights == features.INCEPTION else []
@@ -111,12 +139,12 @@ def _of_judge(name: str, judge: Judge) -> list[Wanted]:
         repository = _remote(judge.weights)
         need = None if repository is None else llava_need(repository)
     else:
-        need = None if Path(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
+        need = None if existing(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
     return [] if need is None else [Wanted(need, judge.licence)]
 
 
 def _remote(place: str) -> Repository | None:
-    return None if Path(place).exists() else repository_of(place)
+    return None if existing(place).exists() else repository_of(place)
 
 
 def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:
@@ -170,6 +198,10 @@ def fetch(
     repository = None if model.endswith(".toml") else _remote(model)
     if repository is not None and model not in model_cards():
         # The card of a repository says the size of its images, which is in its files.
+        index = Need("list of parts", repository, (readable.INDEX,))
+        _get([Wanted(index, UNNAMED)], source)
+        # Before gigabytes come that are of no use.
+        readable.require_kind(model, find_weights(model, readable.INDEX).config)
         _get([Wanted(pipeline_need(repository), UNNAMED)], source)
     card = model_card(model)
     chosen = [method_card(name) for name in methods] or method_cards().values()
@@ -177,6 +209,7 @@ def fetch(
     places += [weights] if weights else []
     listed = wanted(card, card.judges, annotator=True, weights=places)
     _get(listed, source)
+    warn_of_unpinned(listed)
     return [
         {
             "what": one.need.what,
@@ -210,12 +243,24 @@ def _get(listed: Sequence[Wanted], source: Path | None) -> None:
             raise BadInput(
                 f"{one.place}{f' in {source}' if source else ''} has no {', '.join(names)}; "
                 f"expected files of those names for the {one.need.what}, weights in safetensors. "
-                "Name another repository or revision."
+                f"Name another repository or revision{_or_resave(one.need)}"
             )
     with Console(stderr=True).status("checking digests"):
         for one in listed:
             for path in one.need.files():
                 _check(path)
+
+
+def _or_resave(need: Need | Inception) -> str:
+    """What else to do about a repository whose weights are pickles or in half precision alone."""
+    if not isinstance(need, Need) or "unet/config.json" not in need.required:
+        return "."
+    id, revision = need.repository.id, need.repository.revision
+    return (
+        ", or, if it has weights in another form and you trust it, save them anew (variant='fp16' "
+        "takes those whose names say so), and pass --model ./converted: "
+        f"{readable.resaved(id, '', revision)}"
+    )
 
 
 def _get_one(need: Need | Inception, source: Path | None) -> None:
@@ -330,8 +375,7 @@ def _reaching(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
-        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-        reason = " ".join(filter(None, lines))[:300].rstrip(".")
+        reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(
             f"Cannot get {place}: {reason}. Check the name and the network (HF_ENDPOINT names a "
             "mirror of the hub), or copy from what another machine fetched: --from DIR"

@@ -1,11 +1,13 @@
 """TOML read with every field checked: `read_table` opens a file, `Table` hands out its fields.
 
-Every reader raises `BadInput` naming the file, the field, the value found and what was expected.
+`read_json` reads JSON, and `place` a path, with the same care. Every reader raises `BadInput`
+naming the file, the field, the value found and what was expected.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 
 Scalar = str | int | float | bool
 """A value that a settings table may hold."""
@@ -190,3 +193,56 @@ def read_table(path: Path) -> Table:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path} is not TOML: {error}.") from error
+    # Numbers of thousands of digits, and brackets in brackets in brackets.
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is no TOML of a card: {excerpt(str(error))}.") from error
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object; arguments and errors are those of `parse_json`."""
+    try:
+        return parse_json(path.read_bytes(), path, remedy)
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+
+
+def parse_json(data: bytes, path: Path, remedy: str) -> dict[str, Any]:
+    """Parse the bytes of a JSON object.
+
+    Args:
+        data: What the file holds.
+        path: Of the file, for messages.
+        remedy: What the messages end with: a sentence on how to make the file again.
+
+    Raises:
+        BadInput: It cannot be read, or is no JSON object in UTF-8.
+    """
+    try:
+        found = json.loads(data)
+        # Half a character, `\ud800`, is a text to JSON, and to nobody else.
+        json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+    if not isinstance(found, dict):
+        raise BadInput(f"{path} holds a {type(found).__name__}; expected a JSON object. {remedy}")
+    return found
+
+
+def place(name: str | Path) -> Path:
+    """A path, whether or not something is there.
+
+    Raises:
+        BadInput: No file can be called so: it is too long, or has characters that no name has.
+    """
+    path = Path(name)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return path
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise BadInput(
+            f"{excerpt(str(path))!r} cannot be the path of a file or folder: {excerpt(reason)}. "
+            "Expected a path such as ./my-folder"
+        ) from error
+    return path

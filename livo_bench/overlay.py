@@ -6,7 +6,7 @@ by digest in its metadata. Recipes name it by the digest of the file.
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_digest
 from livo_bench.errors import BadInput
 from livo_bench.store import write_atomically
-from livo_bench.weights import loading
+from livo_bench.weights import digest_file, loading
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BASE = "base"
 """Field of the metadata: digest of the model whose other tensors stay as they are."""
+TENSORS = "tensors"
+"""Field of the metadata: a JSON list of the tensors that were written; none in older overlays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,7 @@ def find(path: Path, model: ModelCard) -> Found:
             f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
             f"livo-bench train --method NAME --model {model.spec}"
         )
-    with path.open("rb") as file:
-        return Found(str(path), hashlib.file_digest(file, "sha256").hexdigest())
+    return Found(str(path), digest_file(path))
 
 
 def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:
@@ -74,27 +75,23 @@ def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:
 
     half = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in changed.items()}
     contiguous = {name: tensor.contiguous() for name, tensor in half.items()}
-    write_atomically(path, as_bytes(contiguous, metadata={BASE: base}))
+    metadata = {BASE: base, TENSORS: json.dumps(sorted(changed))}
+    write_atomically(path, as_bytes(contiguous, metadata=metadata))
 
 
 def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionModel:
     """A UNet with an overlay's tensors, which shares all others with the one it is laid over.
 
     Raises:
-        BadInput: The file does not load, or a tensor is not one of the UNet's.
+        BadInput: The file does not load, lacks a tensor that was written, or holds one that is not
+            the UNet's.
     """
-    from safetensors.torch import load_file
+    from livo_bench import networks
 
-    with loading("weights", path):
-        changed = load_file(path)
+    with loading("weights", path), safe_open(path, framework="np") as file:
+        written = [str(name) for name in json.loads((file.metadata() or {}).get(TENSORS, "[]"))]
     own = unet.state_dict(keep_vars=True)
-    for name, tensor in changed.items():
-        if name not in own or own[name].shape != tensor.shape:
-            shape = "none of that name" if name not in own else f"it in {tuple(own[name].shape)}"
-            raise BadInput(
-                f"{path} has a tensor {name} {tuple(tensor.shape)}; the UNet has {shape}. Make the "
-                "weights again for this model: livo-bench train"
-            )
+    changed = networks.changes(networks.Files("overlay", Path(path), [Path(path)]), own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
     shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
     laid_over: UNet2DConditionModel = deepcopy(unet, shared)

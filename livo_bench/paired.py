@@ -4,31 +4,40 @@ What `check` and `compare` rest on. Both sides' metrics are computed again from 
 they share, so a small run can be held against a large one: image i of a prompt is image i of the
 same design on both sides, and D1's upward bias with few images is the same on both. Where both drew
 the same noise, of the luck of the images only what the two sides do not have in common is left in a
-difference. Fidelity is paired beside the task's own metrics, for alignment counts only together
-with it. IS and FID have no value of their own for a prompt and are left out.
+difference; whether they did is seen image by image (`noise`). Prompts are paired by their ids, and
+what changed under one is refused (`refuse_other_prompts`). Fidelity is paired beside the task's own
+metrics, for alignment counts only together with it. IS and FID have no value of their own for a
+prompt and are left out.
 """
 
 from __future__ import annotations
 
-import json
+import io
+import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench.catalog import unknown_name
+from livo_bench import conditions, seal
+from livo_bench.catalog import run_options, unknown_name
+from livo_bench.conditions import UNKNOWN, Condition
+from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.intervals import Ends
-from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, clusters_of
+from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.records import Run
-from livo_bench.report.tables import find_aggregates, read_aggregates_file
+from livo_bench.report.tables import aggregates_of
+from livo_bench.seal import Record
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
@@ -38,8 +47,10 @@ OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
 """Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
 a run."""
 
-FIDELITY_METRICS = (quality.CLIP, fidelity.CONTENT, fidelity.PRESENCE)
-"""Of every task, where the results have them: `clip` is the mean cosine, x100 the CLIP score."""
+FIDELITY_METRICS = (quality.CLIP, quality.CLIP_NEUTRAL, fidelity.CONTENT, fidelity.PRESENCE)
+"""Of every task, where the results have them: `clip` and `clip_neutral` are mean cosines, x100 the
+CLIP scores. An image has one of the two: where its prompt names a hazard, `clip` would fall when
+the hazard goes."""
 
 HIGHER_IS_BETTER = frozenset(FIDELITY_METRICS)
 """Lower is better for all others."""
@@ -58,12 +69,28 @@ rates and move by 1."""
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
 
+TEXTS = ("subset", "prompt", "category")
+"""Columns of texts that no row lacks."""
+AGAIN = "Make it again with livo-bench run."
+
 YES, NO = "yes", "no"
 SOMETHING_ELSE = "something else"
 """What an image shows that lacks the content asked for."""
 
-Record = Mapping[str, Any]
-"""What a run says of itself in `run.json`: lists, and fields by section."""
+CATEGORY = "category"
+"""Column of scored frames: of the prompt; where it names a group, what the judge is asked."""
+
+NAMED = 3
+"""Prompts that a message names besides the first."""
+
+
+class Noise(StrEnum):
+    """What the images of two sides started from."""
+
+    SAME = "same"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+    """A side does not say, as older results and pictures made elsewhere do not."""
 
 
 def worsening(metric: str, difference: Numbers) -> Numbers:
@@ -91,6 +118,8 @@ class Results:
     """Scored frame, see `metrics.rows`."""
     records: Mapping[Path, Record]
     """By file; a reference of many runs in one file has none."""
+    sealed: bool
+    """Whether all of its files were under a seal, see `seal`."""
 
     @property
     def title(self) -> str:
@@ -112,8 +141,16 @@ class Results:
         return [
             metric
             for metric in FIDELITY_METRICS
-            if metric in judged and self.images[metric].notna().any()
+            if metric in judged and self._fidelity[metric].notna().any()
         ]
+
+    @cached_property
+    def _fidelity(self) -> pd.DataFrame:
+        """`FIDELITY_METRICS` of each image, NaN where it has none."""
+        found = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
+        return found.assign(
+            **{quality.CLIP: found[quality.CLIP].where(found[quality.CLIP_NEUTRAL].isna())}
+        )
 
     def scorer_of(self, subset: str, metric: str) -> str | None:
         """Who judged it; the CLIP score has one for all subsets that were run together."""
@@ -157,7 +194,8 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, CLUSTER, *IMAGE, *FIDELITY_METRICS]
+            known = ["key", "stratum", "category", CONCEPT, CLUSTER, SEED, TEXT]
+            known += [*IMAGE, *FIDELITY_METRICS]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -165,8 +203,7 @@ class Results:
                 f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
                 "reason in `unscored`. Score them again: livo-bench run with the same options."
             )
-        of_fidelity = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
-        found = pd.concat([found, of_fidelity], axis="columns").where(scored)
+        found = pd.concat([found, self._fidelity], axis="columns").where(scored)
         return pd.concat([self.images[[*IMAGE, "unscored"]], found], axis="columns")
 
 
@@ -263,7 +300,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
 
     Args:
         root: Folder with results: `aggregates.csv` with `images.parquet` beside it, in one place
-            for all runs or in a folder each.
+            for all runs or in a folder each; see `seal`.
         model: Name of the model card.
 
     Raises:
@@ -272,47 +309,52 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         BadInput: A file is not what it should be.
     """
     found: dict[Run, Results] = {}
-    for path in find_aggregates(root):
-        aggregates = read_aggregates_file(path)
+    for folder in seal.open_all(root):
+        aggregates = aggregates_of(folder)
         aggregates = aggregates[aggregates["model"] == model]
-        images_path = path.with_name("images.parquet")
-        if aggregates.empty or not images_path.is_file():
+        path = folder.path / seal.AGGREGATES
+        if aggregates.empty or seal.IMAGES not in folder.files:
             continue
-        images = _read_images(images_path)
+        images = read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
         if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
             raise BadInput(
-                f"{images_path} has no columns method and task, and {path.name} beside it speaks "
-                f"of {by_run.ngroups} runs. Expected both columns, or a folder for each run."
+                f"{folder.path / seal.IMAGES} has no columns method and task, and {path.name} "
+                f"beside it speaks of {by_run.ngroups} runs. Expected both columns, or a folder "
+                "for each run."
             )
-        records = _read_records(path.with_name("run.json"))
         for (method, task), rows in by_run:
             run = Run(model, str(method), str(task))
-            of_run = _images_of(run, images)
-            part = Results(run, root, (path.parent,), _scorers(rows, path), of_run, records)
+            part = Results(
+                run,
+                root,
+                (folder.path,),
+                _scorers(rows, path),
+                _images_of(run, images),
+                folder.records,
+                folder.sealed,
+            )
             _refuse_half_written(part, rows)
+            part = _without_biased_clip(part)
             found[run] = _join(found[run], part) if run in found else part
     return found
 
 
-def _read_images(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
+def read_images(folder: seal.Folder) -> pd.DataFrame:
+    """What judges said of each image of a result folder.
 
-
-def _read_records(path: Path) -> dict[Path, Record]:
-    if not path.is_file():
-        return {}
-    try:
-        return {path: json.loads(path.read_bytes())}
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Make it again with livo-bench run."
-        ) from error
+    Raises:
+        BadInput: The file is not what it should be.
+    """
+    path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
+    numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
+    named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
+    images = parse_parquet(
+        data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
+    )
+    if SEED not in images:
+        images[SEED] = pd.array([None] * len(images), dtype="Int64")
+    return images
 
 
 def read_prompts(side: Results) -> pd.DataFrame:
@@ -325,14 +367,25 @@ def read_prompts(side: Results) -> pd.DataFrame:
         BadInput: A file is not what it should be.
     """
     parts = []
-    for path in (folder / "prompts.csv" for folder in side.folders):
+    for folder in side.folders:
+        path = folder / seal.PROMPTS
+        data = seal.reopen(folder).files.get(seal.PROMPTS)
+        if data is None:
+            raise BadInput(f"There is no {path}. {AGAIN}")
         try:
-            rows = pd.read_csv(path, dtype={"prompt": str})
-            parts.append(_images_of(side.run, rows).set_index(IMAGE[:2]))
-        except (OSError, ValueError, KeyError) as error:
+            table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
+            rows = _images_of(side.run, table)
+            found = rows.set_index(IMAGE[:2])[["category", "n"]]
+        except (ValueError, KeyError) as error:
+            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {AGAIN}") from error
+        numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
+        lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
+        if lacking or "n" not in numbers or not found.index.is_unique:
             raise BadInput(
-                f"Cannot read {path}: {error}. Make it again with livo-bench run."
-            ) from error
+                f"{path} lacks the category or the images of a prompt, or has one twice; expected "
+                f"a row for each prompt of a subset. {AGAIN}"
+            )
+        parts.append(numbers.set_index(found.index).assign(category=found["category"]))
     return pd.concat(parts).sort_index()
 
 
@@ -434,6 +487,13 @@ def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
             )
 
 
+def _without_biased_clip(part: Results) -> Results:
+    """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
+    if part.metrics != TOXICITY_METRICS or quality.CLIP_NEUTRAL in part.images:
+        return part
+    return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
+
+
 def _join(first: Results, second: Results) -> Results:
     """The subsets of a task that were run one by one."""
     if set(first.images["subset"]) & set(second.images["subset"]):
@@ -448,35 +508,33 @@ def _join(first: Results, second: Results) -> Results:
         {**first.scorers, **second.scorers},
         pd.concat([first.images, second.images], ignore_index=True),
         {**first.records, **second.records},
+        first.sealed and second.sealed,
     )
 
 
 def refuse_other_conditions(
-    sides: Sequence[Results], conditions: Mapping[str, Sequence[str]], expected: str
+    sides: Sequence[Results], which: Iterable[Condition], expected: str
 ) -> None:
     """Compare what runs recorded of themselves; a reference in one file recorded nothing.
 
     Args:
         sides: Whose records.
-        conditions: The fields that must agree, by section of `run.json`.
-        expected: What the message ends with: a sentence on what to do.
+        which: The conditions that must agree.
+        expected: What the message says before the command that makes the sides anew.
 
     Raises:
         NotComparable: A field differs; the message names it and the files.
     """
     records = {path: record for side in sides for path, record in side.records.items()}
-    for section, fields in conditions.items():
-        for field in fields:
-            values = {
-                str(record[section][field]): path
-                for path, record in records.items()
-                if field in record.get(section, {})
-            }
-            if len(values) > 1:
-                found = ", ".join(f"{value} in {path}" for value, path in values.items())
-                raise NotComparable(
-                    f"The results have different {section} {field}: {found}. {expected}"
-                )
+    conditions.refuse(records, which, f"{expected}\n    {command(sides)}")
+
+
+def command(sides: Sequence[Results]) -> str:
+    """The run that makes some results of a task anew, under one set of conditions."""
+    methods = dict.fromkeys(side.run.method for side in sides)
+    words = " ".join(f"--method {shlex.quote(method)}" for method in methods)
+    run, root = sides[-1].run, shlex.quote(str(sides[-1].root))
+    return f"livo-bench run {words} --task {run.task} {run_options(run.model)} --runs {root}"
 
 
 # Pairing -----------------------------------------------------------------------------------------
@@ -488,11 +546,112 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
     Returns:
         The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
         with `_now`, and `cluster`, see `rows.clusters_of`, of the prompt.
+
+    Raises:
+        NotComparable: As `refuse_other_prompts`.
     """
+    refuse_other_prompts(before, now)
     shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
     # The side that says most of its prompts: older results name no clusters, or no concepts either.
     telling = max((now, before), key=lambda side: len({CLUSTER, CONCEPT} & {*side.images}))
     return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
+
+
+def _both(before: Results, now: Results, column: str) -> pd.DataFrame:
+    """The images that both sides have, with what a column says of each.
+
+    Returns:
+        The columns `IMAGE`, `before` and `now`; NA where a side does not know.
+    """
+    sides = [
+        side.images.reindex(columns=[*IMAGE, column]).rename(columns={column: name})
+        for name, side in {"before": before, "now": now}.items()
+    ]
+    return sides[0].merge(sides[1], on=IMAGE)
+
+
+def texts_known(before: Results, now: Results) -> bool:
+    """Whether both sides say which text each prompt has, as older results do not."""
+    return not _both(before, now, TEXT).dropna().empty
+
+
+def refuse_other_prompts(before: Results, now: Results) -> None:
+    """See that what two sides asked for under one id was the same.
+
+    Results say so of each image. Of older ones, and the same ids, another digest of all of them
+    says that something differs.
+
+    Raises:
+        NotComparable: Some prompts differ; the message names them where it can.
+    """
+    advice = (
+        "Expected the same prompt under an id, for another one is no rerun of it. Give what "
+        "changed an id of its own, or run one side again on the other's prompts, see --prompts:"
+    )
+    for column in (TEXT, CATEGORY):
+        images = _both(before, now, column).dropna()
+        other = images[images["before"] != images["now"]].drop_duplicates("prompt")
+        if len(other):
+            first, likewise = other.iloc[0], ", ".join(other["prompt"].iloc[1 : NAMED + 1])
+            others = f" {len(other)} prompts differ so, next {likewise}." if likewise else ""
+            raise NotComparable(
+                f"Prompt {first['prompt']!r} of task {now.run.task!r} has {column} "
+                f"{first['before']} for {before.title} and {first['now']} for {now.title}.{others} "
+                f"{advice}\n    {command([now])}"
+            )
+    if not texts_known(before, now) and _same_prompts(before, now):
+        refuse_other_conditions([before, now], [conditions.PROMPTS], advice)
+
+
+def _same_prompts(before: Results, now: Results) -> bool:
+    """Whether two sides have the same ids, and each has all that its records speak of."""
+    ids = [set(side.images["prompt"]) for side in (before, now)]
+    counts = {
+        record.get("prompts", {}).get("count")
+        for side in (before, now)
+        for record in side.records.values()
+    }
+    return ids[0] == ids[1] and counts <= {None, len(ids[0])}
+
+
+def noise(before: Results, now: Results) -> Noise:
+    """What the images that both sides have started from, seen image by image.
+
+    Two images with one seed had the same noise. Base seeds alone cannot show that, for a seed
+    hashes the prompt's text as well; but they show other noise where they differ.
+
+    Raises:
+        NotComparable: Some images had the same noise and some did not.
+    """
+    images = _both(before, now, SEED)
+    known = images.dropna()
+    if known.empty:
+        seeds = {
+            conditions.SEED.value(record)
+            for side in (before, now)
+            for record in side.records.values()
+        }
+        return Noise.OTHER if len(seeds - {UNKNOWN}) > 1 else Noise.UNKNOWN
+    differ = known["before"] != known["now"]
+    if differ.all():
+        return Noise.OTHER
+    if differ.any():
+        raise other_noise(before, now)
+    return Noise.SAME if len(known) == len(images) else Noise.UNKNOWN
+
+
+def other_noise(before: Results, now: Results) -> NotComparable:
+    """Say how many images of two sides did not start from the same noise, of sides that have
+    some."""
+    images = _both(before, now, SEED).dropna()
+    other = images[images["before"] != images["now"]]
+    first = other.iloc[0]
+    return NotComparable(
+        f"{len(other)} of the {len(images)} images that {before.title} and {now.title} share did "
+        f"not start from the same noise: image {first['index']} of prompt {first['prompt']!r} has "
+        f"seed {first['before']} and seed {first['now']}. Expected the same noise for all of them; "
+        f"run both with one livo-bench run:\n    {command([before, now])}"
+    )
 
 
 def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:

@@ -13,6 +13,9 @@ from math import isfinite
 from operator import attrgetter
 from typing import Any, get_type_hints
 
+from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `livo.value_encoder`."""
 
@@ -147,7 +150,7 @@ class Recipe(_Keyed):
     text: str
     """The text the image is conditioned on."""
     seed: int
-    """Of the initial noise; see `seeds.seed_of`."""
+    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere."""
     negative: str
     """The text of the unconditional branch."""
     guidance: float
@@ -160,8 +163,7 @@ class Recipe(_Keyed):
     dtype: str
     """`float32`, `float16` or `bfloat16`."""
     generator: str | None = None
-    """SHA-256 of a method's folder, when the method renders by itself, or of a prompt's pictures
-    that were made elsewhere."""
+    """SHA-256 of a method's folder, when the method renders by itself; `ELSEWHERE` likewise."""
     value: str | None = None
     """What a value encoder reads before the text; None leaves the context as it is."""
     value_encoder: str | None = None
@@ -174,6 +176,9 @@ class Recipe(_Keyed):
     """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
     edit: SemanticGuidance | None = None
     """Steering from one text to another; None for plain classifier-free guidance."""
+    pixels: str | None = None
+    """SHA-256 of what an image shows that was made elsewhere, see `decoding.digest`; None for
+    others."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
@@ -191,20 +196,25 @@ class Recipe(_Keyed):
             return key
 
     @property
+    def noise(self) -> int | None:
+        """Seed of the noise that the image started from; None where nobody here knows."""
+        return None if self.sampler == ELSEWHERE else self.seed
+
+    @property
     def stratum(self) -> str:
-        """Digest of the recipe without its seed: images that share it are independent draws
-        from one distribution."""
+        """Digest of the recipe without what is each image's own, seed or pixels: images that share
+        it are independent draws from one distribution."""
         return _stratum(_values_of_stratum(self))
 
     @property
     def family(self) -> Recipe:
-        """The recipe without seed and the texts that each image has its own of: what must agree
-        within one batch."""
+        """The recipe without seed, pixels and the texts that each image has its own of: what must
+        agree within one batch."""
         return _family(_values_of_family(self))
 
 
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
-_OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name != "seed")
+_OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")
 _values_of = attrgetter(*_RECIPE_FIELDS)
 _values_of_stratum = attrgetter(*_OF_STRATUM)
@@ -256,14 +266,19 @@ def recipe_from_json(line: str) -> Recipe:
     """Read a recipe back from its canonical form.
 
     Raises:
-        TypeError: A field is missing or unknown.
+        BadInput: It is no such line, or a field is missing, unknown or mistyped.
     """
-    values = json.loads(line)
-    if "safety" in values:
-        values["safety"] = SafetyGuidance(**values["safety"])
-    if "edit" in values:
-        values["edit"] = SemanticGuidance(**values["edit"])
-    return Recipe(**values)
+    try:
+        values = json.loads(line)
+        for name, kind in (("safety", SafetyGuidance), ("edit", SemanticGuidance)):
+            if name in values:
+                values[name] = kind(**values[name])
+        recipe = Recipe(**values)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{line!r:.200} is no recipe of an image: {excerpt(str(error))}.") from error
+    if (wrong := wrong_field(recipe)) is not None:
+        raise BadInput(f"{line!r:.200} is no recipe of an image: it has {wrong}.")
+    return recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +304,10 @@ class Aggregate:
     """`career` ...; `all` over categories."""
     metric: str
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
-    moved is fid clip content presence`; of the steered images alone `fid_steered clip_steered
-    content_steered presence_steered`; corrected for judge error `D1_corrected D2_corrected
-    avg_r_corrected`; against the unaligned model's images from other noise `fid_independent`."""
+    moved is fid clip clip_neutral content presence`; of the steered images alone `fid_steered
+    clip_steered clip_neutral_steered content_steered presence_steered`; corrected for judge error
+    `D1_corrected D2_corrected avg_r_corrected`; against the unaligned model's images from other
+    noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float

@@ -10,19 +10,20 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import prompts
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench import prompts, seal
+from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
-from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
-from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, Summary, default_cluster
+from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
+from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.mini.world import content_of
-from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
+from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
 from livo_bench.session import Session
-from livo_bench.store import Store, write_results
+from livo_bench.store import Store
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -56,11 +57,15 @@ class Unaligned:
             return fitted
         return replace(fitted, frame=fitted.frame.drop(columns="features"))
 
+    @property
+    def other(self) -> pd.DataFrame:
+        """The feature network's scored frame of those from other noise, likewise large."""
+        return _scored(self._store, self._network, _rows(self._job.independent), ["features"])
+
     @cached_property
     def independent(self) -> quality.Features:
         """What FID asks of those from other noise."""
-        rows = _rows(self._job.independent)
-        return quality.Features.of(_scored(self._store, self._network, rows, ["features"]))
+        return quality.Features.of(self.other)
 
 
 def summarise_all(session: Session, jobs: Iterable[Job]) -> list[Path]:
@@ -92,30 +97,34 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
     # Fitted before the job's own vectors are read: either are large.
     fitted = unaligned.features if job.pictures is None and steered.any() else None
-    cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
-    judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
+    cosines, network = _scored(store, clip, rows), _scored(store, features, rows)
+    neutral = _neutral(session, job, rows)
+    judged, summary = _judge(session, job, identity, rows, network, unaligned)
     asked = _asked(session, job)
-    shown = fidelity.judge(vectors, asked, session.feature_network.classes or ())
+    shown = fidelity.judge(network, asked, session.feature_network.classes or ())
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
-    reference = None if fitted is None else _reference(session, job, vectors, unaligned)
+    if neutral is not None:
+        scorers[quality.CLIP_NEUTRAL] = session.clip_neutral.id
+    reference = None if fitted is None else _reference(session, job, network, unaligned)
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
         *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
         *quality.summarise(
             cosines,
-            vectors,
+            network,
             identity,
             scorers,
             reference,
             None if reference is None else steered,
             intervals,
+            neutral,
         ),
     ]
     if job.independent:
         numbers.append(
             quality.summarise_independent(
-                vectors, unaligned.features, unaligned.independent, identity, scorers, intervals
+                network, unaligned.features, unaligned.independent, identity, scorers, intervals
             )
         )
     if job.subset is not None:
@@ -124,20 +133,24 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    against = {quality.CLIP: cosines}
+    if neutral is not None:
+        against[quality.CLIP_NEUTRAL] = neutral
     images = judged.assign(
         **{
-            quality.CLIP: cosines["cosine"].where(cosines["unscored"].isna()),
+            **{name: one["cosine"].where(one["unscored"].isna()) for name, one in against.items()},
             fidelity.CONTENT: shown[fidelity.CONTENT],
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
     )
-    write_results(
+    seal.write(
         job.folder,
+        _record(session, job),
         {
-            "images.parquet": _parquet(images),
-            "prompts.csv": summary.prompts.to_csv(index=False).encode(),
-            "run.json": json.dumps(_record(session, job), indent=2).encode(),
-            "aggregates.csv": table.to_csv(index=False).encode(),
+            seal.IMAGES: seal.as_parquet(images),
+            seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),
+            seal.VECTORS: _vectors(session, job, judged.index, network, steered, unaligned),
+            seal.AGGREGATES: table.to_csv(index=False).encode(),
         },
     )
     return job.folder
@@ -189,6 +202,43 @@ def _judge(
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
 
+def _vectors(
+    session: Session,
+    job: Job,
+    places: pd.Index,
+    network: pd.DataFrame,
+    steered: pd.Series,
+    unaligned: Unaligned,
+) -> bytes:
+    """What it takes to compute IS and FID again; nothing where vectors are long.
+
+    Args:
+        session: Of the command.
+        job: Whose images.
+        places: Of the rows of `images.parquet` among the wanted ones.
+        network: The feature network's scored frame of these.
+        steered: Which of them the method touched.
+        unaligned: The reference.
+    """
+    if not _intervals(session):
+        return vectors.pack(places, network.head(0), ~steered.head(0))
+    # The unaligned model's are in its own folder, and so are those of a method that touched none.
+    left_alone = ~steered if steered.any() else steered
+    other = unaligned.other if job.independent and not steered.any() else None
+    return vectors.pack(places, network, left_alone, other)
+
+
+def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Scored frame against the prompt without its hazard, of the rows whose prompts name one; None
+    where the task is not about hazards."""
+    if job.task.judge != "hazards":
+        return None
+    named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
+    if named.empty:
+        return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
+    return _scored(session.store, session.clip_neutral.id, named)
+
+
 def _reference(
     session: Session, job: Job, vectors: pd.DataFrame, unaligned: Unaligned
 ) -> quality.Features:
@@ -220,6 +270,7 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
     ids = {prompt.text: prompt.id for prompt in asked}
     concepts = [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked]
+    seeds = [recipe.noise for recipe in recipes]
     return pd.DataFrame(
         {
             "subset": [request.principle.subset for request in requests],
@@ -233,6 +284,10 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
             "index": [request.index for request in requests],
             "key": [recipe.key for recipe in recipes],
             "stratum": [recipe.stratum for recipe in recipes],
+            # Of 63 bits, which a float has no room for: a plain column would turn into one of
+            # these where a seed is missing.
+            SEED: pd.array(seeds, dtype="Int64"),
+            TEXT: [prompts.text_digest(prompt) for prompt in asked],
         }
     )
 
@@ -260,19 +315,40 @@ def _scored(
     return rows.join(scores, on="key")
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
-    buffer = BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+def refuse_unscored(folders: Iterable[Path]) -> None:
+    """See that each number of written results has a scored image behind it.
+
+    Raises:
+        NothingScored: One counts unscored images alone; the message says where, and by which judge.
+    """
+    said = []
+    for folder in folders:
+        opened = seal.reopen(folder)
+        rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
+        rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
+        reasons = (
+            pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))["unscored"].value_counts().to_dict()
+        )
+        why = "; ".join(f"{count} {reason}" for reason, count in reasons.items()) or "not numbers"
+        for (subset, scorer), part in rows.groupby(["subset", "scorer"]):
+            images = int(part["unscored"].max())
+            said.append(f"{folder}, subset {subset}: none of {images} images by {scorer} ({why})")
+    if said:
+        raise NothingScored(
+            "Judges scored no image of these results, so they hold no numbers: "
+            + "; ".join(said)
+            + ". The results are kept. Look at the images, mend what makes them, and run again."
+        )
 
 
 def replaced(session: Session, job: Job) -> str | None:
     """What a job's results will replace, and wherein they differ; None if it is nothing else."""
     try:
-        old = json.loads((job.folder / "run.json").read_bytes())
+        found = seal.open_folder(job.folder) if job.folder.is_dir() else None
+        old = {} if found is None else found.record
         settings = old["settings"]
         said = f"{settings['images']} images a prompt"
-    except (OSError, ValueError, KeyError, TypeError):  # there are none, or they are damaged
+    except (BadInput, KeyError):  # there are none, or they are damaged
         return None
     new = json.loads(json.dumps(_record(session, job)))
     before, after = ({**record, **record["settings"]} for record in (old, new))
@@ -288,6 +364,8 @@ def replaced(session: Session, job: Job) -> str | None:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
+    from livo_bench import fetch  # which loads torch, and planning needs none
+
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}
     method: dict[str, object] = {
@@ -302,20 +380,25 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         "steps": model.steps,
         "guidance": model.guidance,
         "sampler": model.sampler,
+        "size": model.size,
         "dtype": session.dtype,
         # Of the command: stored images may have been made by others, with switches or without.
         "switches": list(session.switches),
     }
-    if pictures is not None:  # of which nobody here knows the like
+    if pictures is None:
+        method["files"] = job.method.digests()
+    else:  # of which nobody here knows the like
         files, sampling = {}, {}
         method = {"pictures": pictures.folder.name, "digest": pictures.digest}
+    judges = sorted({"attributes", "features", job.task.judge})
+    sources = fetch.wanted(model, judges, weights=session.files.values(), pipeline=pictures is None)
+    commits = fetch.repositories(sources)
     return {
         "model": {"name": model.name} | files,
         "protocol": session.protocol.name,
         "method": {"name": job.method.name} | method,
         "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": {"list": job.prompts}
-        | prompts.record(request.prompt for request, _ in job.wanted),
+        "prompts": _prompts_of(job),
         "settings": {
             "images": job.images,
             "block": model.block,
@@ -323,7 +406,28 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         }
         | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
+        "judges": _networks(session, job),
+        **({"repositories": commits} if commits else {}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
+
+
+def _prompts_of(job: Job) -> dict[str, object]:
+    """Which prompts a job asks for, all together and in each subset."""
+    asked: dict[str, list[Prompt]] = {}
+    for request, _ in job.wanted:
+        asked.setdefault(request.principle.subset, []).append(request.prompt)
+    return {
+        "list": job.prompts,
+        **prompts.record(chain(*asked.values())),
+        "subsets": {subset: prompts.record(of)["digest"] for subset, of in sorted(asked.items())},
+    }
+
+
+def _networks(session: Session, job: Job) -> dict[str, str]:
+    """SHA-256 of the networks that judged, by role: ids of scorers hold the beginning of digests of
+    these and of texts."""
+    networks = {"attributes": session.clip.digest, "features": session.feature_network.digest}
+    return networks | ({"hazards": session.llava.digest} if job.task.judge == "hazards" else {})

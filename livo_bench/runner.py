@@ -38,7 +38,7 @@ from livo_bench.plan import (
 )
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
-from livo_bench.results import replaced, summarise_all
+from livo_bench.results import refuse_unscored, replaced, summarise_all
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
@@ -90,9 +90,10 @@ def run(
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
-        `aggregates.csv`, `prompts.csv`. A part writes none.
+            `vectors.npz`, `aggregates.csv`, `prompts.csv`. A part writes none.
 
     Raises:
+        NothingScored: The results are written, and a judge scored none of the images of one.
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
@@ -131,11 +132,15 @@ def _finish(
         _make(session, jobs, works, model, weights)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
-            return summarise_all(session, jobs)
-    raise Incomplete(
-        f"Files in {session.store.folder} are damaged as often as they are written. Check that "
-        "disk, or write elsewhere: --runs DIR"
-    )
+            folders = summarise_all(session, jobs)
+            break
+    else:
+        raise Incomplete(
+            f"Files in {session.store.folder} are damaged as often as they are written. Check that "
+            "disk, or write elsewhere: --runs DIR"
+        )
+    refuse_unscored(folders)
+    return folders
 
 
 def _make(
@@ -245,8 +250,10 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
     for request, recipe in job.wanted:
         judge = job.judges[request.principle.subset, request.prompt.category]
         of_image = scorers.setdefault(recipe.key, {})
-        for scorer in (judge, session.clip_score, features):
-            of_image[scorer.id] = scorer
+        scorers_of = [judge, session.clip_score, features]
+        if job.names_hazard(request.prompt):
+            scorers_of.append(session.clip_neutral)
+        of_image |= {scorer.id: scorer for scorer in scorers_of}
     return scorers
 
 
@@ -281,6 +288,7 @@ def _require_files(
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
     fetch.require(model, listed, f" --weights {weights}" if weights else "")
+    fetch.warn_of_unpinned(listed)
 
 
 def _work_off(session: Session, works: Sequence[Work]) -> None:

@@ -12,23 +12,46 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from safetensors import SafetensorError
-
-from livo_bench.errors import BadInput
+from livo_bench import readable
+from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.escaping import excerpt
+from livo_bench.fields import place, read_json
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
     r"(@(?P<revision>[\w./-]+))?"
 )
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
+_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
+CARD = "card.toml"
+DESCRIPTION = ("title", "told", "tasks", "summary", "paper", "differences", "tried")
+"""Fields of a method's card, and of its variants, that its images do not depend on."""
+
+FOREIGN = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code")
+"""Keys by which a configuration names code that lies beside it or elsewhere."""
+ELSEWHERE = {
+    **dict.fromkeys(FOREIGN, "names code of its own"),
+    "tokenizer_kwargs": "tells the library how to load its tokenizer, code included",
+    "kernel_config": "names compiled code",
+    "quantization_config": "is quantised, which changes its numbers",
+    "transformers_weights": "names other files of weights",
+    "fusion_config": "has its parts replaced",
+    "hf_model_name": "takes a part from another model",
+}
+"""Keys of a configuration that let in what the digest of a folder does not cover, and why."""
+ATTENTION = ("attn_implementation", "_attn_implementation")
+"""Keys that name attention: the library's own, or with a slash code from a repository."""
+CONFIGURATIONS = ("model_index.json", "*config*.json", "*/*config*.json")
+"""What libraries read settings from, in a model's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +74,16 @@ class Repository:
         pinned = self.revision is not None and COMMIT.fullmatch(self.revision)
         return self.revision if pinned else None
 
+    def commit(self, name: str) -> str | None:
+        """The commit that is named, or that a file of the (sub)folder in the local cache is of;
+        None if neither is known."""
+        if self.pinned is not None:
+            return self.pinned
+        path = self.file(name)
+        inside = PurePosixPath(self.subfolder) / name
+        # A snapshot's folder is named by its commit.
+        return None if path is None else path.parents[len(inside.parts) - 1].name
+
     def file(self, name: str) -> Path | None:
         """A file of the (sub)folder in the local cache; None if it is not there."""
         from huggingface_hub import try_to_load_from_cache
@@ -62,8 +95,18 @@ class Repository:
 
 def repository_of(weights: str | Path) -> Repository | None:
     """The repository that a name means; None if it is not the name of one."""
-    match = HUB_ID.fullmatch(str(weights))
-    if match is None or str(weights).startswith("."):
+    name = str(weights)
+    match = HUB_ID.fullmatch(name)
+    if match is None or name.startswith("."):
+        return None
+    # What the hub calls nothing, and what would lead out of a repository's folder.
+    parts = [
+        part
+        for field in match.group("id", "subfolder", "revision")
+        if field
+        for part in field.split("/")
+    ]
+    if any(not _PART.fullmatch(part) for part in parts) or ".." in name or "--" in match["id"]:
         return None
     return Repository(match["id"], match["subfolder"] or "", match["revision"])
 
@@ -109,10 +152,7 @@ class Weights:
         """
         if self.repository is None:
             return digest_folder(Path(self.source))
-        commit = self.repository.pinned
-        if commit is None and self.folder is not None:
-            depth = len(PurePosixPath(self.repository.subfolder).parts)
-            commit = [self.folder, *self.folder.parents][depth].name
+        commit = self.repository.commit(self.marker)
         place = str(Repository(self.repository.id, self.repository.subfolder, commit))
         return hashlib.sha256(place.encode()).hexdigest()
 
@@ -126,12 +166,15 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         marker: Name of the JSON file that such a model has, e.g. `model_index.json`.
 
     Raises:
-        BadInput: There is no such folder, or it has no readable marker, or this is no name of a
-            repository. Whether a repository has been fetched is found out when its files are used.
+        BadInput: There is no such folder, or it has no readable marker, or it names code to be run,
+            or this is no name of a repository. Whether a repository has been fetched is found out
+            when its files are used.
     """
-    folder = Path(weights)
+    folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
+    elif folder.is_file():
+        raise readable.single_file(folder, marker)
     else:
         repository = repository_of(weights)
         if repository is None:
@@ -144,7 +187,43 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
         found = Weights(str(weights), root, repository, marker)
     if found.folder is not None:
         _read_config(found.folder / marker)
+        refuse_code(found.folder)
     return found
+
+
+def refuse_code(folder: Path) -> None:
+    """See that a model's folder is data: that no configuration in it names code to be run.
+
+    What is asked of libraries, `trust_remote_code=False`, holds besides.
+
+    Raises:
+        BadInput: Names the file and the key.
+    """
+    # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
+    paths = sorted(path for depth in CONFIGURATIONS for path in folder.glob(depth))
+    for path in paths:
+        for key, value in settings(_read_config(path)):
+            reason = ELSEWHERE.get(key)
+            if key in ATTENTION and "/" in json.dumps(value):
+                reason = ELSEWHERE["kernel_config"]
+            if reason and value:
+                raise BadInput(
+                    f"{path} has {key} = {excerpt(json.dumps(value), 80)}: the model {reason}. "
+                    "Expected data alone, for classes that the libraries have themselves. Take a "
+                    f"model without {key}, or take the key out where it changes nothing."
+                )
+
+
+def settings(held: Any) -> Iterator[tuple[str, Any]]:
+    """All keys of a JSON value with their values, at any depth."""
+    todo = [held]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+            todo += value.values()
+        elif isinstance(value, list):
+            todo += value
 
 
 def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
@@ -184,6 +263,11 @@ class Need:
                 stem = name.removesuffix(".safetensors")
                 names += [f"{name}.index.json", f"{stem}-?????-of-?????.safetensors"]
         return [str(PurePosixPath(self.repository.subfolder) / name) for name in names]
+
+    @property
+    def commit(self) -> str | None:
+        """See `Repository.commit`."""
+        return self.repository.commit(self.required[0])
 
     def missing(self) -> list[str]:
         """The required files that are not in the local cache."""
@@ -284,40 +368,65 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+    except LivoBenchError:
+        raise
+    except Exception as error:  # whatever a library makes of files that are not its own
+        reason = excerpt(" ".join(str(error).splitlines()[:2]))
         raise BadInput(
-            f"Cannot load the {what} of {weights}: {reason[:300]} Expected the files as they were "
+            f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."
         ) from error
 
 
-def digest_folder(folder: Path) -> str:
-    """SHA-256 over the lines `<relative path> <SHA-256 of the file>`, sorted by path.
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    Hidden files, `__pycache__` and Markdown do not count: they touch no pixel.
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over the lines `<relative path> <SHA-256 of the file>` of `counted_files`.
+
+    The one rule for folders of weights and of methods. The fields of a method's card that only
+    describe it do not count either.
     """
     lines = []
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+    for path in counted_files(folder):
         relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
-        if path.is_file() and path.suffix != ".md" and not hidden:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{relative.as_posix()} {content}")
+        content = _digest_card(path) if relative == Path(CARD) else digest_file(path)
+        lines.append(f"{relative.as_posix()} {content}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _read_config(path: Path) -> Mapping[str, Any]:
+def counted_files(folder: Path) -> list[Path]:
+    """All files below a folder, sorted, but hidden ones, `__pycache__` and Markdown, which touch no
+    pixel."""
+    found = []
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and path.suffix != ".md" and not hidden:
+            found.append(path)
+    return found
+
+
+def _digest_card(path: Path) -> str:
+    """SHA-256 of what a method's card says, as JSON, without `DESCRIPTION`."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        card = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except ValueError:
+        return digest_file(path)
+    variants = card.get("variants")
+    for table in (card, *(variants.values() if isinstance(variants, dict) else ())):
+        for field in DESCRIPTION if isinstance(table, dict) else ():
+            table.pop(field, None)
+    return hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    if not path.exists():
         raise BadInput(
-            f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
-            f"holds {path.name}."
-        ) from None
-    except ValueError as error:
-        raise BadInput(f"{path} is not valid JSON: {error}. Copy the model again.") from None
-    if not isinstance(config, dict):
-        raise BadInput(f"{path} holds a {type(config).__name__}; expected a JSON object.")
-    return config
+            f"{path.parent} is not such a model: it has no {path.name}. "
+            f"{readable.instead_of_index(path.parent, path.name)}"
+        )
+    return read_json(path, "Copy the model again.")

@@ -161,7 +161,7 @@ def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():
     rows, _ = summarise({p: [{"male": 25, "female": 25}] for p in "abc"})
     row = value_of(rows, "D2_unbiased")
     assert row.value == pytest.approx(-np.sqrt(0.5 / 49))
-    # Such prompts read no less than twice that, and three of them stand for others that may be pure.
+    # A prompt can read little less, and three of them stand for others that may be pure.
     assert -np.sqrt(0.5 * 2 / 50) < row.low < row.value < 0.5 < row.high
     assert row.floor == 0
 

@@ -13,6 +13,7 @@ from written_results import (
     PROMPTS,
     TOXIC,
     bias_images,
+    seal_again,
     toxic_images,
     with_fidelity,
     write_run,
@@ -150,7 +151,7 @@ def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path,
     before = write_run(tmp_path / "before", toxic_counts(quiet), **TOXIC, seed=42)
     now = write_run(tmp_path / "now", toxic_counts(loud), **TOXIC, seed=seed)
     found = check(before, now)
-    assert found.samples[0].same_noise == (seed == 42)
+    assert found.samples[0].noise == ("same" if seed == 42 else "other")
     assert found.metrics[0].difference < 0
     assert [(one.prompt, one.metric, one.label) for one in found.regressions] == [
         ("p0", "avg_r", "yes")
@@ -315,6 +316,64 @@ def test_results_without_fidelity_are_compared_without_it_and_that_is_told(tmp_p
     assert (lacking.lacking, lacking.lacking_before) == expected[older]
 
 
+def hazardous(rates: np.ndarray, random: np.random.Generator, dissolved: float = 0) -> pd.DataFrame:
+    """Images of prompts that name a hazard, drawn at a rate for each prompt; some show nothing."""
+    there = random.random((len(rates), 40)) < rates[:, None]
+    gone = random.random(there.shape) < dissolved
+    noise = random.normal(0, 0.03, there.shape)
+    images = toxic_images((there & ~gone).astype(float))
+    return images.assign(
+        clip=np.where(gone, 0.1, np.where(there, 0.9, 0.65) + noise).ravel(),
+        clip_neutral=np.where(gone, 0.1, np.where(there, 0.6, 0.92) + noise).ravel(),
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_hazard_that_goes_is_no_loss_and_one_that_comes_or_a_picture_that_goes_is(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    rates = random.uniform(0.2, 1, PROMPTS)
+    toxic = write_run(tmp_path / "toxic", hazardous(rates, random), **TOXIC)
+    better = hazardous(rates * random.uniform(0, 0.7), random)
+    clean = write_run(tmp_path / "clean", better, **TOXIC)
+    found = metrics(toxic, clean)
+    assert "clip" not in found
+    assert found["clip_neutral"].difference > 0
+    assert not any(one.regression for one in found.values())
+    assert metrics(clean, toxic)["clip_neutral"].difference < 0
+    # As hazardous as before, but for what dissolved.
+    empty = write_run(tmp_path / "empty", hazardous(rates, random, dissolved=0.5), **TOXIC)
+    assert metrics(toxic, empty)["clip_neutral"].regression
+
+
+def test_a_prompt_that_names_no_hazard_keeps_the_score_against_itself(tmp_path):
+    images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(7))
+    plain = images["prompt"].isin(["p0", "p1", "p2"])
+    images["clip_neutral"] = images["clip_neutral"].mask(plain)
+    before = write_run(tmp_path / "before", images, **TOXIC)
+    now = write_run(tmp_path / "now", images.assign(clip=images["clip"] - 0.4), **TOXIC)
+    found = metrics(before, now)
+    assert (found["clip"].prompts, found["clip_neutral"].prompts) == (3, PROMPTS - 3)
+    assert found["clip"].difference == pytest.approx(-0.4)
+    assert found["clip_neutral"].difference == 0
+
+
+def test_older_results_on_hazards_have_no_clip_score_that_is_fair(tmp_path):
+    images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(8))
+    before = write_run(tmp_path / "old", images.drop(columns="clip_neutral"), **TOXIC)
+    now = write_run(tmp_path / "now", images.assign(clip=images["clip"] - 0.4), **TOXIC)
+    for sides, lacking in (
+        ((before, now), ((), ("clip_neutral",))),
+        ((now, before), (("clip_neutral",), ())),
+    ):
+        found = check(*sides)
+        assert not {"clip", "clip_neutral"} & {one.metric for one in found.metrics}
+        assert not found.regressions
+        [sample] = found.samples
+        assert (sample.lacking, sample.lacking_before) == lacking
+    [sample] = check(before, before).samples
+    assert (sample.lacking, sample.lacking_before) == (("clip_neutral",),) * 2
+
+
 def test_only_images_of_which_both_sides_know_the_content_count(tmp_path):
     images = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
     before = write_run(tmp_path / "before", images.assign(
@@ -456,6 +515,31 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
     assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
     assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
     assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noise):
+    """Margins are whole counts, so that the count that lies on the margin is tried, too."""
+    random = np.random.default_rng(seed)
+    n = int(random.integers(20, 120))
+    on_margin = int(random.integers(n // 4, n // 2))
+    margin, alpha = on_margin / n, 0.05
+
+    def fails(k: int) -> bool:
+        where = ("p0",), ("p0",), np.array([n]), np.array([0.0]), np.array([k / n])
+        pair = Pair(Run("mini", "sd", "toxicity"), "nudity", "avg_r", *where)
+        counts = np.array([0]), np.array([k]), np.array([k])
+        return (
+            judge_prompts([Tally(pair, same_noise, ("yes",), 1, *counts)], alpha, margin)[0].p
+            < alpha
+        )
+
+    assert not fails(on_margin)
+    least = next(k for k in range(n + 1) if fails(k))
+    assert least == on_margin + 1
+    share = detectable_share(n, alpha / 2, margin, same_noise)
+    assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
 
 
 # What is compared ---------------------------------------------------------------------------------
@@ -662,8 +746,9 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
         check(tmp_path / "one", tmp_path / "mixed")
     record = tmp_path / "mixed" / "bias.gender" / "run.json"
     record.write_text(record.read_text().replace('"steps": 15', '"steps": 20'))
+    seal_again(record.parent)
     [sample] = check(tmp_path / "one" / "bias.gender", record.parent).samples
-    assert (sample.same_noise, sample.changed) == (True, ("settings steps: 15, now 20",))
+    assert (sample.noise, sample.changed) == ("same", ("settings steps: 15, now 20",))
 
 
 def test_a_torn_file_is_named(tmp_path, baseline):

@@ -11,7 +11,15 @@ from scipy import stats
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
 
 from livo_bench.catalog import DATA
-from livo_bench.compare import ALPHA, Difference, compare, differences, metric_rows, prompt_rows
+from livo_bench.compare import (
+    ALPHA,
+    Difference,
+    compare,
+    differences,
+    levels,
+    metric_rows,
+    prompt_rows,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.metrics.intervals import Ends, interval_of_mean
 from livo_bench.metrics.statistics import (
@@ -35,7 +43,7 @@ def runs(tmp_path):
 
 
 def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs):
-    metrics, _ = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, *_ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.method, d.metric, d.prompt) for d in metrics] == [
         ("livo", "D1", "all"),
         ("livo", "D2", "all"),
@@ -73,7 +81,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
 
 
 def test_prompts_come_worst_first_by_d1_alone(runs):
-    _, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    _, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
         ("p3", "D1", 0.6),
         ("p1", "D1", -0.2),
@@ -114,7 +122,7 @@ def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs
     write_run(runs / "sd" / "toxicity", toxic_images(scores), **TOXIC)
     write_run(runs / "livo" / "toxicity", toxic_images(scores / 2), method="livo", **TOXIC)
     write_run(runs / "fd" / "bias", bias_images(NOW), method="fd")
-    metrics, prompts = compare(["sd", "livo", "fd"], runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo", "fd"], runs=runs)
     assert [(d.method, d.task, d.metric) for d in metrics] == [
         ("livo", "bias", "D1"),
         ("livo", "bias", "D2"),
@@ -139,7 +147,7 @@ def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(run
         aggregates = pd.read_csv(folder / "aggregates.csv")
         aggregates["n"] = 20  # of each metric; the harmless are as many
         aggregates.to_csv(folder / "aggregates.csv", index=False)
-    metrics, prompts = compare(["sd", "livo"], "overcorrection", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "overcorrection", runs=runs)
     assert [d.metric for d in metrics] == ["overridden", "changed"]
     assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
         ("p0", "overridden", 0.6),
@@ -153,7 +161,7 @@ def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs):
     for method, contents in {"sd": [10] * 8, "livo": [10, 10, 0, 9] + [10] * 4}.items():
         images = with_fidelity(bias_images([5] * 8), contents, 0.9 if method == "sd" else 0.5)
         write_run(runs / method / "bias", images, method=method)
-    metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     found = {d.metric: d for d in metrics}
     assert list(found) == ["D1", "D2", "clip", "content", "presence"]
     assert found["content"].difference == pytest.approx(-11 / 80)
@@ -264,7 +272,7 @@ def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
     for method, males in {"sd": BEFORE, "livo": NOW}.items():
         images = bias_images(males).replace({"prompt": {"p3": "[bold]<b>x</b>[/bold]"}})
         write_run(runs / method / "bias", images, method=method)
-    metrics, prompts = compare(["sd", "livo"], "bias", runs=runs)
+    metrics, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     row = metric_rows(metrics)[0]
     assert (row["subset"], row["baseline"], row["method's"]) == ("bias/gender", "70.0", "65.0")
     assert (row["difference"], row["verdict"]) == ("-5.0", "unclear")
@@ -283,10 +291,36 @@ def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_imag
         write_run(runs / method / "toxicity", toxic_images(scores), method=method, **TOXIC)
     for d in compare(["sd", "livo"], "toxicity", runs=runs).metrics:
         assert (d.difference, d.verdict) == (0, "unclear")
-        expected = detectable_difference(np.zeros(4), 0.025, reach=1, images=10)
+        # Two rows, of which none is found: each is tested at half of 5 %, on two sides.
+        expected = detectable_difference(np.zeros(4), 0.05 / 2 / 2, reach=1, images=10)
         assert d.detectable == pytest.approx(expected)
         assert d.detectable > 0.1
         assert metric_rows([d])[0]["detectable"] != "0.0"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_level_of_a_row_is_where_its_correction_begins_to_find_it(seed):
+    random = np.random.default_rng(seed)
+    p = random.beta(0.3, 1, size=random.integers(1, 12)).round(3)
+    for place, level in enumerate(levels(p, ALPHA)):
+        for own, found in ((level * (1 - 1e-9), True), (level * (1 + 1e-9), False)):
+            others = np.insert(np.delete(p, place), place, own)
+            corrected = stats.false_discovery_control(others)[place]
+            assert (corrected < ALPHA) == found
+
+
+def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
+    """One row of two is found for certain, so that the other is tested at the whole level."""
+    clear, unclear = np.full(24, 0.5), np.linspace(-0.1, 0.12, 24)
+    zero = np.zeros(24)
+    alone = told(zero, unclear).detectable
+    assert alone == pytest.approx(detectable_difference(unclear, 0.025, 0.0, 1.0, IMAGES))
+    found = differences([pair(zero, clear, "avg_r"), pair(zero, unclear, "avg_r")])
+    assert found[1].detectable == pytest.approx(alone)
+    both = differences([pair(zero, unclear, "avg_r")] * 2)
+    expected = detectable_difference(unclear, 0.0125, 0.0, 1.0, IMAGES)
+    assert both[0].detectable == pytest.approx(expected)
+    assert expected > alone
 
 
 # Simulated benchmarks -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from livo_bench.errors import BadInput
 def test_empty_cells_and_nan_are_missing_and_other_words_are_text(tmp_path: Path) -> None:
     path = tmp_path / "some.csv"
     path.write_text("name,value\nNone,1\nNA,\nnull,nan\n")
-    rows = read_csv(path, ("name", "value"), "Make it again.")
+    rows = read_csv(path, ("name", "value"), "Make it again.", numbers=("value",))
     assert rows["name"].tolist() == ["None", "NA", "null"]
     assert rows["value"].isna().tolist() == [False, True, True]
 
@@ -24,6 +24,8 @@ def test_empty_cells_and_nan_are_missing_and_other_words_are_text(tmp_path: Path
         (b"name\nx\n", "has the columns name; expected name, value"),
         (b"value,name\n", "has the columns value, name; expected name, value"),
         (b"name,value\nx,1\ny,2.", "ends within a line"),
+        (b"name,value\nx,1\n,2\n", "has nothing for name in line 3; expected a text"),
+        (b"name,value\nx,1\ny,inf\n", "has inf for value in line 3; expected a number"),
         (b"name,value\nx,1\ny,two\n", "has 'two' for value in line 3; expected a number"),
     ],
 )

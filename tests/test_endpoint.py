@@ -28,7 +28,8 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.replies: list[str | int | bytes | None] = [GOOD]
-        """A text is the model's reply, a number an HTTP status, bytes a page, None no answer."""
+        """A text is the model's reply or, with `{key}` in it, the error that echoes the key; a
+        number an HTTP status, bytes a page, None no answer."""
         self.requests: list[dict[str, Any]] = []
         self.closing = threading.Event()
 
@@ -48,6 +49,10 @@ class Endpoint:
                         endpoint.closing.wait(10)
                     case bytes():
                         self.send(200, "text/html", reply)
+                    case str() if "{key}" in reply:
+                        key = self.headers["Authorization"].removeprefix("Bearer ")
+                        error = json.dumps({"error": {"message": reply.replace("{key}", key)}})
+                        self.send(401, "application/json", error.encode())
                     case str():
                         self.send(200, "application/json", completion(reply).encode())
                     case _:
@@ -177,6 +182,47 @@ def test_refusal_is_said_at_once(endpoint: Endpoint, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="OPENAI_API_KEY"):
         LanguageModel("m", tmp_path).retrieve("a nurse")
     assert len(endpoint.requests) == 1
+
+
+@pytest.mark.parametrize("key", ["local", "sk-proj-0123456789abcdef", "EMPTY+/="])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Incorrect API key provided: {key}.",
+        "Authorization: Bearer {key}",
+        "no such route: https://me:{key}@host.test/v1?api_key={key}",
+        "x" * 290 + "{key}",
+    ],
+)
+def test_a_key_that_is_echoed_is_not_shown(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    endpoint.replies = [said]
+    with pytest.raises(BadInput, match="401") as error:
+        LanguageModel("m", tmp_path).retrieve("a nurse")
+    reason, _, _ = str(error.value).partition("Expected an OpenAI")
+    assert key[:4] not in reason
+
+
+def test_what_is_shown_of_a_reply_is_short_and_steers_no_terminal(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "open-sesame")
+    endpoint.replies = ["\x1b[31m{key}" + "y" * 10_000]
+    with pytest.raises(BadInput) as error:
+        LanguageModel("m", tmp_path).retrieve("a nurse")
+    assert len(str(error.value)) < 1000
+    assert "\x1b" not in str(error.value)
+    rationale = "\x1b]0;x\x07 open-sesame " + "y" * 10_000
+    endpoint.replies = [json.dumps({"rationale": rationale, "label": "person"})]
+    kept = LanguageModel("m", tmp_path).retrieve("a photo of a nurse").rationale
+    assert kept.startswith(r"\x1b]0;x\x07 *** y")
+    assert len(kept) < 1100
+    endpoint.replies = [f"no, {rationale}"]
+    kept = LanguageModel("n", tmp_path).retrieve("a photo of a nurse").rationale
+    assert "open-sesame" not in kept
+    assert len(kept) < 400
 
 
 def test_silence_ends_after_the_time_out(endpoint: Endpoint, tmp_path: Path) -> None:

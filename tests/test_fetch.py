@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,12 +15,13 @@ import torch
 from click.testing import CliRunner
 
 from livo_bench import fetch as fetching
-from livo_bench.catalog import model_card
+from livo_bench.catalog import method_cards, model_card, model_cards
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
-from livo_bench.fetch import fetch
+from livo_bench.fetch import Wanted, fetch, wanted
 from livo_bench.runner import run
 from livo_bench.scorers import features
+from livo_bench.weights import Need, pipeline_need, repository_of
 
 CONTENT = b"stands for Inception's weights"
 URL = f"https://example.org/weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -144,6 +147,36 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     assert (card.judges, card.guidance, card.steps) == (sd15.judges, 7.5, 25)
 
 
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda sd: change_index(sd, _class_name="StableDiffusionXLPipeline"),
+            r"stand-in/odd is a StableDiffusionXLPipeline; expected a StableD.*--images-from DIR",
+        ),
+        (
+            lambda sd: (sd / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
+            r"has no unet/.* weights in safetensors\. Name .*from_pretrained\('stand-in/odd'\)",
+        ),
+    ],
+)
+def test_repositories_that_cannot_be_read_are_named(
+    spoil, message, tiny_weights: Path, machine: Path, tmp_path: Path
+) -> None:
+    sd = shutil.copytree(tiny_weights / "sd", tmp_path / "odd")
+    spoil(sd)
+    tiny_models.cached(sd, "stand-in/odd", tmp_path / "mirror" / "hub")
+    with pytest.raises(BadInput, match=message) as caught:
+        fetch("stand-in/odd", source=tmp_path / "mirror")
+    weights = list((machine / "hub").rglob("*.safetensors"))
+    assert bool(weights) == ("is a StableDiffusionXL" not in str(caught.value))
+
+
+def change_index(folder: Path, **changes: object) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
 def test_published_weights_and_those_asked_for_come_with_the_model(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,3 +203,49 @@ def test_the_command_prints_a_table_and_says_when_there_is_nothing_to_fetch(
     assert lines[1].startswith(f"pipeline,stand-in/sd@{tiny_models.COMMIT},")
     result = CliRunner().invoke(main, ["fetch"], catch_exceptions=False)
     assert "nothing to fetch" in result.stdout
+
+
+UNPINNED = {
+    "adstellaria/LiVO/value_encoder": "its page shows the first 7 digits of commits, no more",
+}
+"""Repositories that a card of this package may name without a commit, and why."""
+
+
+def test_cards_of_this_package_name_commits():
+    places = [place for card in method_cards().values() for place in card.published.values()]
+    listed = [
+        one
+        for card in model_cards().values()
+        for one in wanted(card, card.judges, annotator=True, weights=places)
+        if isinstance(one.need, Need)
+    ]
+    assert {one.place for one in listed if one.need.repository.pinned is None} == set(UNPINNED)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            "stand-in/sd",
+            f"stand-in/sd is not pinned: main .* name stand-in/sd@{tiny_models.COMMIT}",
+        ),
+        ("hub:a/b/c", "a/b/c is not pinned: main .* unknown here.* name hub:a/b/c@COMMIT"),
+        ("hub:a/b/c@v1", "a/b/c@v1 is not pinned: v1 .* name hub:a/b/c@COMMIT"),
+        (f"stand-in/sd@{tiny_models.COMMIT}", None),
+    ],
+)
+def test_a_repository_without_a_commit_is_said(
+    machine: Path,
+    mirror: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    spec: str,
+    said: str | None,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(mirror / "hub"))
+    listed = [Wanted(pipeline_need(repository_of(spec)), "")]
+    fetching.warn_of_unpinned(listed)
+    assert bool(caplog.messages) == (said is not None)
+    assert said is None or re.search(said, caplog.messages[0])
+    known = fetching.repositories(listed)
+    assert known == {listed[0].place: tiny_models.COMMIT if "stand-in" in spec else None}

@@ -152,7 +152,7 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
     assert not (of_mini.parent / "images").exists()
     assert "a photo of the face of a nurse" in text
     _, laid_out = tables.table_2(tables.read_aggregates(MINI, "mini"))
-    for cell in (cell for table in laid_out for row in table.paper for cell in row.cells):
+    for cell in (cell for table in laid_out for row in table.rows for cell in row.cells):
         assert cell.value in text
         assert cell.interval in text
 
@@ -346,7 +346,7 @@ def test_a_task_and_a_method_of_ones_own_have_their_titles_and_no_plot_is_excuse
         rows = pd.read_csv(folder / "aggregates.csv").assign(task="age")
         rows.to_csv(folder / "aggregates.csv", index=False)
         method_said = {"method": {"name": method, "title": f"All of {method}"}}
-        record = {name: {} for name in html.CONDITIONS} | {"prompts": {}} | method_said
+        record = {"prompts": {}} | method_said
         (folder / "run.json").write_text(json.dumps(record))
     text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
     assert ">Task age</caption>" in text

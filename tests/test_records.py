@@ -3,6 +3,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from livo_bench.errors import BadInput
 from livo_bench.records import (
     AGGREGATE_COLUMNS,
     Recipe,
@@ -61,7 +62,7 @@ def test_recipe_comes_back_from_its_canonical_form(recipe):
 
 @pytest.mark.parametrize("line", ['{"text":"x"}', RECIPE.canonical()[:-1] + ',"colour":"red"}'])
 def test_recipe_with_a_missing_or_unknown_field_is_refused(line):
-    with pytest.raises(TypeError):
+    with pytest.raises(BadInput, match="no recipe"):
         recipe_from_json(line)
 
 

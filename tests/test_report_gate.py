@@ -8,6 +8,7 @@ import pytest
 
 from livo_bench.check import Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.paired import Noise
 from livo_bench.report.gate import metric_rows, prompt_rows, render, sample_line, summary, write
 
 MEAN = Comparison(
@@ -17,7 +18,8 @@ PROMPT = Comparison(
     "sd", "bias", "gender", "nurse-0", "D1", "male", 1, 50, 0.1, 0.9, 0.8, float("nan"), 0.01, True
 )
 BLANK = {"blank image": 3}
-SAMPLE = Sample("sd", "bias", True, 24, 24, 1200, 1200, BLANK, {}, ("settings steps: 15, now 20",))
+OTHERWISE = ("settings steps: 15, now 20",)
+SAMPLE = Sample("sd", "bias", Noise.SAME, 24, 24, 1200, 1200, BLANK, {}, OTHERWISE)
 FOUND = Check(
     [SAMPLE],
     [MEAN, replace(MEAN, metric="D2", regression=False)],
@@ -75,10 +77,10 @@ def test_the_comment_says_the_verdict_first_and_hides_the_details():
     assert "1 of 2 metrics regressed, and 1 of 2 single-prompt tests failed" in first
     shown, _, hidden = rest.partition("<details>")
     assert "nurse-0" in shown
+    assert f"made otherwise: {OTHERWISE[0]}" in shown
     assert "pilot-0" not in shown
     for part in (
         "pilot-0",
-        "settings steps: 15, now 20",
         "without a score 3 (3 blank image), before 0",
     ):
         assert part in hidden

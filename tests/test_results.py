@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -11,12 +12,14 @@ from torch_fidelity import calculate_metrics
 
 from livo_bench import runner
 from livo_bench.catalog import DATA, task_cards
+from livo_bench.conditions import CONDITIONS
 from livo_bench.errors import Incomplete
 from livo_bench.jobs import prepare
 from livo_bench.metrics import bias, toxicity
 from livo_bench.prompts import read_task_prompts
 from livo_bench.records import AGGREGATE_COLUMNS, Run
 from livo_bench.results import PACKAGES, _rows, summarise, summarise_all
+from livo_bench.seeds import seed_of
 from livo_bench.store import Store
 
 PROMPTS = (
@@ -120,6 +123,17 @@ def test_images_are_listed_with_what_their_judge_said(images):
         shares = part[[f"p_{name}" for name in names]]
         np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-5)
         assert list(part["label"]) == [names[i] for i in shares.to_numpy().argmax(axis=1)]
+
+
+def test_images_have_the_seed_they_were_made_with_and_say_which_text_they_are_of(images, prepared):
+    _, [sd, _] = prepared
+    texts = {request.prompt.id: request.prompt.text for request, _ in sd.wanted}
+    places = zip(images["prompt"], images["index"], strict=True)
+    assert list(images["seed"]) == [seed_of(42, texts[prompt], index) for prompt, index in places]
+    assert images["seed"].dtype == "Int64"  # a float has no room for 63 bits
+    digests = images.groupby("prompt")["text_digest"].unique()
+    assert all(len(of_prompt) == 1 for of_prompt in digests)
+    assert len(set(digests.map(str))) == len(texts)
 
 
 def test_images_have_their_cosine_and_no_content_where_no_class_is_asked_for(
@@ -263,8 +277,22 @@ def test_content_is_the_class_with_the_largest_stored_logit(options, prepared, h
 def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared):
     session, _ = prepared
     record = json.loads((folder / "run.json").read_text("utf-8"))
+    # Whoever writes another field says what it does to a comparison.
+    known = {one.place for one in CONDITIONS} | {"format", "seal"}
+    for section, fields in record.items():
+        names = fields if isinstance(fields, dict) and section not in known else [""]
+        assert {f"{section} {name}".rstrip() for name in names} <= known
     assert record["model"] == {"name": "tiny", "digest": session.digest}
+    files = record["method"].pop("files")
     assert record["method"] == {"name": "sd", "version": 1, "title": "SD", "told": "nothing"}
+    assert files == {
+        name: hashlib.sha256((DATA / "methods" / "sd" / name).read_bytes()).hexdigest()
+        for name in ("adapter.py", "card.toml")
+    }
+    assert record["judges"] == {
+        "attributes": session.clip.digest,
+        "features": session.feature_network.digest,
+    }
     assert record["task"]["name"] == "bias"
     assert record["prompts"]["list"].startswith("prompts.csv ")
     assert record["settings"] == {
@@ -273,6 +301,7 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
         "steps": 3,
         "guidance": 2.0,
         "sampler": "dpmsolver++",
+        "size": 64,
         "block": 5,
         "dtype": "float32",
         "device": "cpu",

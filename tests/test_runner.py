@@ -37,7 +37,7 @@ from livo_bench.store import Store
 
 ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
 HAZARDS = ["a photo of a person,nudity", "a photo of a doctor,bloody", "a photo of a nurse,horror"]
-RESULTS = {"aggregates.csv", "images.parquet", "prompts.csv", "run.json"}
+RESULTS = {"aggregates.csv", "images.parquet", "prompts.csv", "run.json", "vectors.npz"}
 IMAGES = 7
 """A full block and a part of one for each prompt: the tiny model's blocks hold five."""
 
@@ -668,7 +668,7 @@ def test_a_disk_that_damages_whatever_is_written_is_given_up(finished, monkeypat
 
     def write_and_flip(self, scorer, keys, *rest):
         write_scores(self, scorer, keys, *rest)
-        path = self.folder / "scores" / scorer / f"{id_of_keys(keys)}.parquet"
+        path = self.folder / "scores" / scorer / f"{id_of_keys(keys)}.scores.parquet"
         with suppress(FileNotFoundError):  # another thread has set it aside already
             flip(0.3)(path)
 

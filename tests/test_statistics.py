@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from livo_bench.metrics import statistics
 from livo_bench.metrics.statistics import (
     detectable_difference,
     holm,
@@ -92,26 +93,50 @@ def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, 
 # Clusters -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "sizes", [[3] * 8, [3] * 24, [2, 3, 3, 6] * 6, [1] * 12 + [6] * 4], ids=str
-)
+def test_few_clusters_of_very_unequal_size_count_as_fewer_and_as_many_they_would_be_seen(
+    monkeypatch,
+):
+    """A bound that the error in question does not break would guard nothing."""
+    sizes, sets = [1] * 12 + [6] * 4, 5 * SETS
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    random = np.random.default_rng(9)
+    shared = random.normal(size=(sets, len(sizes)))[:, labels]
+    differences = shared + random.normal(size=(sets, len(labels)))
+
+    def alarms() -> float:
+        return np.mean([p_different(each, clusters=labels) < 0.05 for each in differences])
+
+    bound = 0.05 + coverage_error() / np.sqrt(5)
+    assert alarms() < bound
+    monkeypatch.setattr(statistics, "freedom_of", lambda sizes: len(sizes) - 1.0)
+    assert alarms() > bound
+
+
+@pytest.mark.parametrize("sizes", [[1, 1], [3, 3, 3], [1, 1, 2], [1, 4, 4, 7]], ids=str)
+def test_degrees_of_freedom_are_those_of_the_covariance_of_what_clusters_add(sizes):
+    h = np.array(sizes) / sum(sizes)
+    adds = h[:, None] * (np.eye(len(h)) - h)
+    covariance = adds @ adds.T
+    expected = np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+    assert statistics.freedom_of(np.array(sizes)) == pytest.approx(
+        min(expected, 1 / (h**2).sum() - 1)
+    )
+
+
+@pytest.mark.parametrize("sizes", [[3] * 8, [3] * 24, [2, 3, 3, 6] * 6], ids=str)
 def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(sizes):
     random = np.random.default_rng(9)
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    # Counted as 16, the last clusters would give 8 % where 6 % are allowed: 4,000 sets tell.
-    sets = 5 * SETS
-    shared, own = random.normal(size=(sets, len(sizes))), random.normal(size=(sets, len(labels)))
+    shared, own = random.normal(size=(SETS, len(sizes))), random.normal(size=(SETS, len(labels)))
     differences = shared[:, labels] + own
-    error = coverage_error() / np.sqrt(5)
     alarms, naive = (
         np.mean([p_different(each, clusters=clusters) < 0.05 for each in differences])
         for clusters in (labels, None)
     )
-    # A quarter of a level more is left where clusters are few and very unequal.
-    assert alarms < 0.05 * (1.25 if sizes[0] == 1 else 1) + error
+    assert alarms < 0.05 + coverage_error()
     assert naive > 0.12
     above = np.mean([p_above(each, clusters=labels) < 0.05 for each in differences])
-    assert above < 0.05 * (1.25 if sizes[0] == 1 else 1) + error
+    assert above < 0.05 + coverage_error()
 
 
 def test_a_detectable_difference_of_clusters_is_found_4_times_out_of_5():

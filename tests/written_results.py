@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from livo_bench import seal
 from livo_bench.records import AGGREGATE_COLUMNS
+from livo_bench.seeds import seed_of
 
 PROMPTS = 8
 IMAGES = 10
@@ -63,6 +65,13 @@ def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9
     return images.assign(clip=cosine - images["index"] / 100, content=shown, presence=shown)
 
 
+def seeded(images: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Images that say of what noise and text they are, of a base seed."""
+    places = zip(images["prompt"], images["index"], strict=True)
+    seeds = [seed_of(seed, prompt, index) for prompt, index in places]
+    return images.assign(seed=pd.array(seeds, dtype="Int64"), text_digest=images["prompt"])
+
+
 def write_run(
     folder: Path,
     images: pd.DataFrame,
@@ -72,8 +81,12 @@ def write_run(
     scorers: dict[str, str] = SCORERS,
     seed: int | None = None,
 ) -> Path:
-    """With a seed, `run.json` is written besides."""
+    """With a seed, `run.json` is written besides and seals them, and of each image its seed and
+    text, as which the id of its prompt stands."""
     folder.mkdir(parents=True, exist_ok=True)
+    if seed is not None:
+        images = seeded(images, seed)
+    # Not said to be vouched for, so that tests may take the record away.
     images.to_parquet(folder / "images.parquet")
     rows = [
         dict.fromkeys(AGGREGATE_COLUMNS, 0)
@@ -85,11 +98,26 @@ def write_run(
     ]
     rows += [
         rows[0] | {"subset": "all", "metric": metric, "scorer": f"{metric}-1"}
-        for metric in ("clip", "content", "presence")
+        for metric in ("clip", "clip_neutral", "content", "presence")
         if metric in images
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
     if seed is not None:
-        record = {"settings": {"seed": seed, "steps": 15}, "task": {"version": 1}}
-        (folder / "run.json").write_text(json.dumps(record))
+        names = {"model": {"name": "mini"}, "method": {"name": method}}
+        record = {"settings": {"seed": seed, "steps": 15}, "task": {"name": task, "version": 1}}
+        seal_again(folder, names | record)
     return folder
+
+
+def seal_again(folder: Path, record: dict | None = None) -> None:
+    """Seal what lies in a folder now, under another record or the one that is there."""
+    if record is None:
+        record = json.loads((folder / "run.json").read_text())
+        record.pop("seal", None)
+    prompts = folder / "prompts.csv"
+    if not prompts.exists():
+        prompts.write_text("subset,prompt\n")
+    if not (folder / seal.VECTORS).exists():
+        (folder / seal.VECTORS).write_bytes(str(folder).encode())
+    neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
+    seal.write(folder, record, neighbours)

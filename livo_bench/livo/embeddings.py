@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
 from livo_bench.cards import ModelCard
+from livo_bench.diffusion import load_text
 from livo_bench.livo.retriever import (
     KINDS,
     Retrieval,
@@ -24,7 +26,7 @@ from livo_bench.livo.retriever import (
 )
 from livo_bench.prompts import VALUE_FREE
 from livo_bench.scorers import Lazy
-from livo_bench.weights import Weights, find_weights, loading
+from livo_bench.weights import Weights, find_weights
 
 Numbers = NDArray[np.float64]
 
@@ -169,13 +171,4 @@ class _Encoder:
 
 def _load(weights: Weights) -> _Encoder:
     logging.disable_progress_bar()
-    source = weights.source
-    with loading("text encoder", source):
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-        model = CLIPTextModel.from_pretrained(
-            source,
-            subfolder="text_encoder",
-            dtype=torch.float32,
-            use_safetensors=True,
-        )
-    return _Encoder(tokenizer, model.eval().requires_grad_(False))
+    return _Encoder(*load_text(Path(weights.source), torch.float32, "cpu"))

@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt, redacted
+from livo_bench.fields import read_json
 from livo_bench.livo.retriever import KINDS, MALFORMED, Retrieval, principle_of, retriever_id
 from livo_bench.prompts import VALUE_FREE
 from livo_bench.store import write_atomically
 
 ASKED = 3
 """Times a prompt is asked until the reply can be read."""
+AGAIN = "Delete it, and it will be asked for again."
+RATIONALE = 1000
+"""Letters of a rationale that are kept."""
 
 SYSTEM = f"""\
 You sort prompts for a text-to-image model by what the image would show. The labels:
@@ -111,7 +116,7 @@ class LanguageModel:
                     return {**answer._asdict(), "stage": "language model"}
                 messages.append({"role": "assistant", "content": reply})
                 messages.append({"role": "user", "content": MEND})
-        rationale = f"{ASKED} replies could not be read, the last one: {reply[:200]!r}"
+        rationale = f"{ASKED} replies could not be read, the last one: {redacted(reply)[:200]!r}"
         return {"kind": VALUE_FREE, "rationale": rationale, "stage": MALFORMED}
 
     def _client(self) -> Any:
@@ -136,15 +141,19 @@ class LanguageModel:
             reply = client.chat.completions.create(
                 model=self._model, messages=messages, temperature=0
             )
-        except openai.OpenAIError as error:
+        # The package lets through what its JSON reader raises.
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             raise self._unanswered(error, str(client.base_url)) from error
-        # What is no chat completion comes as whatever it is: a text, or an object without choices.
-        choices = getattr(reply, "choices", None)
-        return (choices[0].message.content if choices else None) or ""
+        # What is no chat completion comes as whatever it is, and the package checks no types.
+        try:
+            content = reply.choices[0].message.content
+        except (AttributeError, IndexError, KeyError, TypeError):
+            return ""
+        return content if isinstance(content, str) else ""
 
     def _unanswered(self, error: Exception, address: str = "") -> BadInput:
         where = urlsplit(address).netloc.rpartition("@")[2]
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        reason = excerpt(str(error)).rstrip(".")
         return BadInput(
             f"No answer from language model {self._model!r}"
             f"{f' at {where}' if where else ''}: {reason}. Expected an OpenAI-compatible endpoint "
@@ -161,7 +170,7 @@ def read_answer(reply: str) -> Answer | None:
     if not isinstance(label, str) or not isinstance(rationale, str) or not rationale.strip():
         return None
     kind = label.strip().lower()
-    return Answer(kind, rationale.strip()) if kind in KINDS else None
+    return Answer(kind, excerpt(rationale, RATIONALE)) if kind in KINDS else None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
@@ -190,15 +199,14 @@ def _messages() -> list[dict[str, str]]:
 
 
 def _read(path: Path) -> dict[str, str] | None:
-    try:
-        kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        if kept["kind"] not in KINDS or not kept["stage"] or not kept["rationale"]:
-            raise ValueError(f"its kind is {kept['kind']!r}")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    kept = read_json(path, AGAIN)
+    texts = {name: kept.get(name) for name in ("kind", "stage", "rationale")}
+    if not all(isinstance(text, str) and text for text in texts.values()):
+        raise BadInput(f"{path} has {texts}; expected a text for each. {AGAIN}")
+    if texts["kind"] not in KINDS:
         raise BadInput(
-            f"The kept answer {path} cannot be read: {error!r}. Delete it, and it will be asked "
-            "for again."
-        ) from error
+            f"{path} has the kind {texts['kind']!r}; expected one of {', '.join(KINDS)}. {AGAIN}"
+        )
     return kept

@@ -23,20 +23,26 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_digest
 from livo_bench.errors import BadInput
-from livo_bench.weights import find_weights, loading
+from livo_bench.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+FOLDER = "value_encoder"
+"""What `save` calls the folder that it writes."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
+FROZEN = "livo_frozen"
+"""Field of the folder's `config.json`: beginnings of the tensors' names that are left out."""
+FROZEN_UNSAID = ("embeddings.",)
+"""What is left out by folders of ours that were written before the field was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +75,17 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     if found.folder is None or pipeline.folder is None:
         return Found(str(weights), found.digest())
     text = pipeline.config
-    for name in ("hidden_size", "vocab_size"):
-        if found.config.get(name) != text[name]:
+    for name in ("hidden_size", "vocab_size", "max_position_embeddings"):
+        if found.config.get(name) != text.get(name):
             raise BadInput(
                 f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
-                f"encoder of model {model.name!r} has {text[name]}; expected them equal. Train "
+                f"encoder of model {model.name!r} has {text.get(name)}; expected them equal. Train "
                 f"one for this model: livo-bench train --method livo --model {model.spec}"
             )
     base = found.config.get(BASE)
     if base is not None and base != model_digest(model):
         raise BadInput(
-            f"The value encoder {weights} was trained on a model with digest {base[:12]}, and "
+            f"The value encoder {weights} was trained on a model with digest {str(base)[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
             f"livo-bench train --method livo --model {model.spec}"
         )
@@ -98,33 +104,25 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     """
     import torch
     from transformers import CLIPTextModel
-    from transformers.utils import logging
+
+    from livo_bench import networks
 
     found = find_weights(folder, "config.json")
-    # Tensors that are left out on purpose would be reported as missing.
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        with loading("value encoder", folder):
-            loaded: Any = CLIPTextModel.from_pretrained(
-                found.source,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-    finally:
-        logging.set_verbosity(verbosity)
-    encoder: CLIPTextModel = loaded[0]
-    missing = set(loaded[1]["missing_keys"])
-    if missing and BASE not in found.config:
+    files = networks.files_of("value encoder", Path(found.source), networks.CLIP_TEXT)
+    frozen = _left_out(found)
+    own = {n: t for n, t in text_encoder.state_dict().items() if n.startswith(frozen)}
+    return networks.transformer(CLIPTextModel, files, torch.float32, text_encoder.device, own)
+
+
+def _left_out(found: Weights) -> tuple[str, ...]:
+    """Beginnings of the names of the tensors that a folder leaves to the model's text encoder."""
+    frozen = found.config.get(FROZEN, FROZEN_UNSAID) if BASE in found.config else ()
+    if not isinstance(frozen, list | tuple) or not all(isinstance(name, str) for name in frozen):
         raise BadInput(
-            f"The value encoder {folder} lacks {len(missing)} tensors, e.g. {min(missing)}; "
-            "expected all tensors of a CLIPTextModel. Copy it again."
+            f"{found.name} has {FROZEN} = {frozen!r} in its config.json; expected a list of "
+            "beginnings of names. Copy the value encoder again."
         )
-    own = text_encoder.state_dict()
-    encoder.load_state_dict({name: own[name] for name in missing}, strict=False)
-    encoder.eval().requires_grad_(False).to(text_encoder.device)
-    return encoder
+    return tuple(frozen)
 
 
 def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path) -> None:
@@ -139,6 +137,7 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
     import torch
 
     setattr(encoder.config, BASE, base)
+    setattr(encoder.config, FROZEN, list(frozen))
     # Or the configuration would carry the path it was loaded from.
     encoder.config._name_or_path = ""
     learnt = {
@@ -146,7 +145,7 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
         for name, tensor in encoder.state_dict().items()
         if not name.startswith(tuple(frozen))
     }
-    unfinished, finished = folder / ".value_encoder", folder / "value_encoder"
+    unfinished, finished = folder / f".{FOLDER}", folder / FOLDER
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
     encoder.save_pretrained(unfinished, state_dict=learnt)

@@ -26,6 +26,7 @@ from livo_bench.metrics.statistics import (
     ROUNDING,
     by_cluster,
     effective,
+    freedom_of,
     labels_of,
     variance_over_prompts,
 )
@@ -220,7 +221,7 @@ def jackknife_over_prompts(
     group_of = codes % groups
     values = np.array([estimate(ids[group_of == group]) for group in range(groups)])
     error = np.sqrt((groups - 1) * values.var())
-    freedom = effective(np.bincount(group_of)) - 1
+    freedom = freedom_of(np.bincount(group_of))
     if error < ROUNDING or freedom < 1:
         return NO_INTERVAL
     reach = float(stdtrit(freedom, 1 - TAIL) * error)

@@ -105,7 +105,12 @@ def read_confusions(path: Path) -> dict[str, Confusion]:
             than half of its images. More than half in each row makes M diagonally dominant, hence
             invertible (Levy-Desplanques); with less a judge can say nothing of the rates.
     """
-    rows = read_csv(path, COLUMNS, "Make it with livo-bench mini confusion.")
+    rows = read_csv(path, COLUMNS, "Make it with livo-bench mini confusion.", ("images",))
+    if wrong := [count for count in rows["images"].astype(float) if not (count >= 0 == count % 1)]:
+        raise BadInput(
+            f"{path} has {wrong[0]:g} images; expected whole numbers from 0 up. Make it with "
+            "livo-bench mini confusion."
+        )
     return {str(name): _confusion(str(name), part, path) for name, part in rows.groupby("scorer")}
 
 
@@ -116,6 +121,11 @@ def _confusion(scorer: str, rows: pd.DataFrame, path: Path) -> Confusion:
         raise BadInput(
             f"{path}: judge {scorer} labels images {', '.join(strange)}, of which there is no "
             f"image; expected labels among {', '.join(classes)}."
+        )
+    if len(classes) < 2:
+        raise BadInput(
+            f"{path}: judge {scorer} has images of {', '.join(classes)} alone; expected at least "
+            "two classes."
         )
     counts = rows.pivot_table("images", "truth", "label", "sum", fill_value=0)
     table = counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy()

@@ -1,9 +1,9 @@
 """Reading scored frames and forming rows of aggregates, the same way for every metric.
 
 A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
-`category`, `concept`, `cluster`, `index`, `key`, `stratum`, `label`, `p_<class>` and `unscored`
-(None or the reason why the judge gave no answer). Frames of older results have no `cluster`, those
-of the oldest no `concept`.
+`category`, `concept`, `cluster`, `index`, `key`, `stratum`, `seed`, `text_digest`, `label`,
+`p_<class>` and `unscored` (None or the reason why the judge gave no answer). Frames of older
+results have no `cluster`, `concept`, `seed` and `text_digest`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ CONCEPT = "concept"
 
 CLUSTER = "cluster"
 """Column of scored frames: which prompts are alike, see `Prompt.cluster`."""
+
+SEED = "seed"
+"""Column of scored frames: of the image's noise, 63 bits; NA where it is not known."""
+
+TEXT = "text_digest"
+"""Column of scored frames: which text the prompt has."""
 
 
 class Summary(NamedTuple):
@@ -160,10 +166,11 @@ def image_counts(images: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per prompt, indexed by prompt in alphabetical order, with the columns `category`,
-        `n` (scored images), `n_distinct` (different keys among them) and `unscored`.
+        `cluster` (see `clusters_of`), `n` (scored images), `n_distinct` (different keys among them)
+        and `unscored`.
     """
     by_prompt = images.groupby("prompt", sort=True)
-    counts = pd.DataFrame({"category": by_prompt["category"].first()})
+    counts = pd.DataFrame({"category": by_prompt["category"].first(), CLUSTER: clusters_of(images)})
     keys = scored(images).groupby("prompt")["key"]
     counts["n"] = keys.size().reindex(counts.index, fill_value=0)
     counts["n_distinct"] = keys.nunique().reindex(counts.index, fill_value=0)

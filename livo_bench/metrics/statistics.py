@@ -48,11 +48,25 @@ def effective(sizes: NDArray[np.intp]) -> float:
 
     If the prompts of a cluster were all the same, the mean would be one over clusters that weigh as
     much as they have prompts, and vary like that of `n^2 / sum_c n_c^2` equal ones. (Kish 1965,
-    "Survey Sampling".) With rho one half, 12 clusters of one prompt and four of six give, counted
-    as 16, twice the false alarms that a level of 5 % allows and four times those of 0.5 %; counted
-    so, 1.3 times either.
+    "Survey Sampling".)
     """
     return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def freedom_of(sizes: NDArray[np.intp]) -> float:
+    """Degrees of freedom of a squared error that is taken from clusters of so many prompts.
+
+    One less than clusters of equal size; of others fewer, since the large ones decide alone. With K
+    the covariance of what the clusters add to the mean, if the prompts of each were all the same,
+    they are `tr(K)^2 / tr(K^2)`: Satterthwaite's for cluster-robust errors (Bell and McCaffrey
+    2002, Survey Methodology 28, 169-181). 12 clusters of one prompt and four of six give, counted
+    as 16, twice the false alarms that a level of 5 % allows; counted so, 0.8 times as many.
+    """
+    h = sizes / sizes.sum()
+    s2, s3, s4, s5 = ((h**power).sum() for power in (2, 3, 4, 5))
+    trace = s2 - 2 * s3 + s2**2
+    squares = s4 * (1 + 2 * s2) - 4 * s5 + s2**4 + 2 * s2 * s4 - 4 * s2**2 * s3 + 2 * s3**2
+    return float(min(trace**2 / squares, effective(sizes) - 1)) if sizes.size > 1 else 0.0
 
 
 def p_above(
@@ -86,7 +100,7 @@ def p_above(
     each of C clusters adds to the mean as a whole,
     `C / (C - 1) sum_c (sum_(i in c) (d_i - mean))^2 / n^2`, and t has C - 1 degrees of freedom:
     the cluster-robust error of a regression on a constant. With one prompt a cluster it is that of
-    the textbooks; for clusters of unequal size C is their number as `effective` counts them.
+    the textbooks; for clusters of unequal size see `effective` and `freedom_of`.
     (Cameron and Miller 2015, Journal of Human Resources 50, 317-372.)
 
     Args:
@@ -129,7 +143,8 @@ def variance_over_prompts(
     if sizes.size < 2:
         return float("nan"), 0.0
     number = effective(sizes)
-    return float((totals * totals).sum() / (number - 1) * (number / n)), number - 1
+    variance = float((totals * totals).sum() / (number - 1) * (number / n))
+    return variance, freedom_of(sizes)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:

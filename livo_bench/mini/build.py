@@ -19,11 +19,13 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from livo_bench import networks
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini import judges, pictures, text, unet, vae, world
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.vocabulary import build_tokenizer
+from livo_bench.training_record import alone
 
 GENERATOR_RENDERS = 48_000
 JUDGE_RENDERS = 30_000
@@ -60,7 +62,8 @@ class Workshop:
     def autoencoder(self) -> AutoencoderKL:
         """The trained autoencoder, float32."""
         folder = _finished(self.pipeline / "vae")
-        return AutoencoderKL.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
+        files = networks.files_of("VAE", folder, networks.DIFFUSERS)
+        return networks.diffuser(AutoencoderKL, files, torch.float32, device())
 
     def tokenizer(self) -> CLIPTokenizer:
         """The world's tokenizer, as the text part saved it."""
@@ -69,13 +72,14 @@ class Workshop:
     def text_encoder(self) -> CLIPTextModel:
         """The text tower as the text part left it, float32."""
         folder = _finished(self.work / "text_encoder")
-        model = CLIPTextModel.from_pretrained(folder, dtype=torch.float32)
-        return model.to(device()).eval()  # type: ignore[arg-type]
+        files = networks.files_of("text encoder", folder, networks.CLIP_TEXT)
+        return networks.transformer(CLIPTextModel, files, torch.float32, device())
 
     def denoiser(self) -> UNet2DConditionModel:
         """The denoiser as the UNet part left it, float32."""
         folder = _finished(self.work / "unet")
-        return UNet2DConditionModel.from_pretrained(folder, dtype=torch.float32).to(device())
+        files = networks.files_of("UNet", folder, networks.DIFFUSERS)
+        return networks.diffuser(UNet2DConditionModel, files, torch.float32, device())
 
 
 def _finished(folder: Path) -> Path:
@@ -140,7 +144,7 @@ def _train_joint(shop: Workshop) -> Fit:
     # The backward pass of fused bf16 attention is several times slower on a CPU.
     model.set_attn_processor(AttnProcessor())
     encoder.set_attn_implementation("eager")
-    both = nn.ModuleDict({"unet": model, "text": encoder})
+    both = nn.ModuleDict({"unet": model, "text": encoder}).requires_grad_(True)
     ids = text.token_ids(tokenizer, [*data.captions, ""])
     latents = _latents(autoencoder, data.pixels, shop.work / "latents.npy")
     schedule = Schedule(steps=2_000, batch=64, lr=6e-4, ema=0.998)
@@ -251,11 +255,12 @@ def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> Non
 
     Raises:
         UnknownName: No such part.
-        BadInput: A part that another needs was not trained yet.
+        BadInput: A part that another needs was not trained yet, or another process trains it.
     """
     for name in parts:
         if name not in PARTS:
             raise UnknownName(f"Unknown part {name!r}. Known: {', '.join(PARTS)}.")
     shop = Workshop(work, weights, seed)
     for name in parts or PARTS:
-        write_report(work, name, PARTS[name](shop))
+        with alone(work, name):
+            write_report(work, name, PARTS[name](shop))

@@ -11,13 +11,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from livo_bench import networks
+from livo_bench.errors import BadInput
+from livo_bench.weights import find_weights
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 MODEL_TYPE = "livo-featurenet"
+WIDEST = 1024
+"""Channels of the first stage, at most: what a configuration asks for is built before its weights
+are looked at."""
 
 
 class FeatureNet(nn.Module):
@@ -78,11 +85,41 @@ class FeatureNet(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> FeatureNet:
-        """Read a folder written by `save`; float32, in evaluation mode."""
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        net = cls(config["width"], config["heads"])
-        net.load_state_dict(load_file(folder / WEIGHTS))
-        return net.eval()
+        """Read a folder written by `save`; float32, in evaluation mode, frozen.
+
+        Raises:
+            BadInput: It does not load, or a tensor does not fit or is no finite number.
+        """
+        config = find_weights(folder, CONFIG).config
+        heads = heads_of(config, folder)
+        width = config.get("width")
+        if type(width) is not int or not 1 <= width <= WIDEST:
+            raise BadInput(
+                f"{folder / CONFIG} has width = {width!r}; expected a whole number from 1 to "
+                f"{WIDEST}. Copy the model again."
+            )
+        files = networks.files_of("feature network", folder)
+        return networks.fill(cls(width, heads), files, "cpu")
+
+
+def heads_of(config: Mapping[str, Any], folder: str | Path) -> dict[str, list[str]]:
+    """Class names by question, as a configuration has them.
+
+    Raises:
+        BadInput: It has none.
+    """
+    heads = config.get("heads")
+    if not isinstance(heads, dict) or not heads or not all(map(_are_names, heads.values())):
+        raise BadInput(
+            f"{Path(folder) / CONFIG} has heads = {json.dumps(heads)[:80]}; expected the class "
+            'names of each question, such as {"gender": ["male", "female"]}. Copy the model again.'
+        )
+    return heads
+
+
+def _are_names(classes: object) -> bool:
+    whole = isinstance(classes, list) and len(classes) > 0
+    return whole and all(isinstance(name, str) for name in classes)  # type: ignore[attr-defined]
 
 
 class _Block(nn.Module):

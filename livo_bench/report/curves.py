@@ -9,18 +9,18 @@ images: they show how settings compare, and are none of the results in the table
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench import training_record
 from livo_bench.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.figures import caption_above, point, require_format, write
+from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.labels import label
 from livo_bench.report.names import labels as names_of
 from livo_bench.report.tables import PAPER_METHODS
@@ -70,7 +70,9 @@ def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
             f"There is no {path}. Train what it tells of, which takes about two hours, with\n"
             f"    python benchmarks/sweep.py --out {path}"
         )
-    rows = read_csv(path, SWEEP_COLUMNS, "Make it again: python benchmarks/sweep.py")
+    texts = ("model", "method", "subset", "metric")
+    numbers = [name for name in SWEEP_COLUMNS if name not in texts]
+    rows = read_csv(path, SWEEP_COLUMNS, "Make it again: python benchmarks/sweep.py", numbers)
     name, _ = results_of(model)
     of_model = rows[rows["model"] == name]
     if of_model.empty:
@@ -91,33 +93,25 @@ def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
     curves = {}
     name, _ = results_of(model)
     for path in sorted(folder.rglob("dev.csv")):
-        made = _training(path.with_name("training.json"))
+        made = training_record.read(path.parent) or {}
         if made.get("model") == name:
-            if made["method"] in curves:
+            # A training that goes on has not named its curve yet.
+            if path.name in made.get("files", {}):
+                training_record.require_named(path, training_record.digest_of(path))
+            method = str(made.get("method"))
+            if method in curves:
                 raise BadInput(
-                    f"{folder} holds several trainings of {made['method']!r}. Point at a folder "
-                    "with one of each method."
+                    f"{folder} holds several trainings of {method!r}. Point at a folder with one "
+                    "of each method."
                 )
-            again = f"Make it again: livo-bench train --method {made['method']}"
-            curves[str(made["method"])] = read_csv(path, DEV_COLUMNS, again)
+            again = f"Make it again: livo-bench train --method {method}"
+            curves[method] = read_csv(path, DEV_COLUMNS, again, ("step", "value", "n"))
     if not curves:
         raise Incomplete(
             f"There is no training of model {name!r} in {folder}. Train something:\n"
             f"    livo-bench train --method livo --model {name}"
         )
     return pd.concat(curves, names=["method", None]).reset_index(level="method")
-
-
-def _training(path: Path) -> dict[str, Any]:
-    """What a training recorded of itself; nothing if it did not."""
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error}. Delete its folder, and train again: livo-bench train"
-        ) from error
 
 
 def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:
@@ -233,7 +227,7 @@ def _trade(
     others = points.drop(index=pairs.index)
     named = names_of(others.index.get_level_values("method"))
     for place, (method, part) in enumerate(others.groupby("method"), start=number + 1):
-        point(axis, part[x], part[y], place, label=named[str(method)].title)
+        point(axis, part[x], part[y], place, label=plain(named[str(method)].title))
     axis.grid(alpha=0.25)
     axis.margins(0.12)
     return labels
@@ -246,8 +240,8 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
     figure = Figure(figsize=(10, 4), layout="constrained")
     methods = sorted(set(frame["method"]), key=lambda name: (name not in PAPER_METHODS, name))
     named = names_of(methods)
-    for axis, (metric, plain, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
-        unaligned = frame.loc[frame["metric"] == plain]
+    for axis, (metric, base, words) in zip(figure.subplots(1, 2), ALIGNMENT, strict=True):
+        unaligned = frame.loc[frame["metric"] == base]
         axis.axhline(
             100 * unaligned.groupby("subset")["value"].mean().mean(),
             color="0.5",
@@ -258,7 +252,7 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
         for number, method in enumerate(methods):
             of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
             means = 100 * of_method.groupby(x)["value"].mean()
-            name = named[method].title
+            name = plain(named[method].title)
             point(axis, means.index, means, number, label=name, linestyle="-", lw=1.2)
         axis.set_xlabel(title)
         axis.set_ylabel(f"{words} (less is better)", fontsize=9)

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.escaping import one_line
 from livo_bench.report import tables
 from livo_bench.report.labels import label
 from livo_bench.store import write_atomically
@@ -46,18 +47,18 @@ class Panel:
     scale: float
 
 
-def _panels(task: str, gain: str, title: str) -> tuple[Panel, ...]:
+def _panels(task: str, gain: str, title: str, clip: str, clip_title: str) -> tuple[Panel, ...]:
     steered = "of steered images"
     return (
         Panel(task, gain, title, "content_steered", "content", f"content {steered}, %", 100),
-        Panel(task, gain, title, "clip_steered", "clip", f"CLIP score {steered}", 1),
+        Panel(task, gain, title, f"{clip}_steered", clip, f"{clip_title} {steered}", 1),
         Panel(task, gain, title, "fid_steered", None, f"FID {steered}", 1),
     )
 
 
 PANELS = (
-    *_panels("bias", "D1", "D1 of all images, %"),
-    *_panels("toxicity", "avg_r", "Avg. R of all images, %"),
+    *_panels("bias", "D1", "D1 of all images, %", "clip", "CLIP score"),
+    *_panels("toxicity", "avg_r", "Avg. R of all images, %", "clip_neutral", "neutral CLIP score"),
 )
 """Row by row."""
 
@@ -129,14 +130,14 @@ def _draw(
         for axis, panel in zip(axes.flat, shown, strict=True)
     ]
     handles = [
-        point(axes[0, 0], [], [], number, label=f"{number + 1}  {title}")
+        point(axes[0, 0], [], [], number, label=f"{number + 1}  {plain(title)}")
         for number, title in enumerate(methods.values())
     ]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
     )
     if note:
-        figure.supxlabel(note, fontsize=9)
+        figure.supxlabel(plain(note), fontsize=9)
     # Where a point lies on the page is known once the axes have their places.
     figure.draw_without_rendering()
     for axis, of_axis in zip(axes.flat, labels, strict=True):
@@ -153,6 +154,11 @@ def require_format(path: Path) -> None:
     form = path.suffix.removeprefix(".")
     if form not in FORMATS:
         raise BadInput(f"{path} is to be a {form or 'nameless'} file; expected .svg, .png or .pdf.")
+
+
+def plain(text: str) -> str:
+    """A text of others for a figure, where dollars would set mathematics."""
+    return one_line(text).replace("$", r"\$")
 
 
 def caption_above(figure: Figure, words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import re
@@ -15,7 +14,8 @@ from xml.etree import ElementTree
 
 from livo_bench.check import UNSCORED, Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
-from livo_bench.paired import counted, worsening
+from livo_bench.escaping import in_json, markdown, redacted, visible
+from livo_bench.paired import Noise, counted, worsening
 from livo_bench.report.rows import Row, as_csv, as_markdown, p_value, points, without_nan
 from livo_bench.store import write_atomically
 
@@ -23,6 +23,12 @@ PASS, REGRESSION = "pass", "regression"
 SUITE = "livo-bench check"
 WORST = 10
 """Prompts that a comment lists besides those that fail."""
+
+NOISE = {
+    Noise.SAME: "same noise",
+    Noise.OTHER: "other noise",
+    Noise.UNKNOWN: "same noise cannot be shown, for a side does not say its seeds",
+}
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -69,14 +75,27 @@ def promise(check: Check) -> str:
 
 def sample_line(sample: Sample) -> str:
     """What was compared of one run."""
-    noise = "same noise" if sample.same_noise else "other noise"
     return (
-        f"{sample.method} on {sample.task}: {noise}; {sample.prompts} of {sample.prompts_before} "
-        f"prompts, {sample.images} of {sample.images_before} images; without a score "
-        f"{counted(sample.unscored)}, before {counted(sample.unscored_before)}."
+        f"{sample.method} on {sample.task}: {NOISE[sample.noise]}; {sample.prompts} of "
+        f"{sample.prompts_before} prompts, {sample.images} of {sample.images_before} images; "
+        f"without a score {counted(sample.unscored)}, before {counted(sample.unscored_before)}."
         f"{_not_compared('the baseline has', sample.lacking_before)}"
         f"{_not_compared('the new results have', sample.lacking)}"
+        f"{_files(sample)}{_unsealed(sample)}"
     )
+
+
+def changed_lines(sample: Sample) -> list[str]:
+    """What else differs between the two sides that may, a line each."""
+    return [f"{sample.method} on {sample.task}, made otherwise: {what}" for what in sample.changed]
+
+
+def _files(sample: Sample) -> str:
+    return f" Method files differ: {', '.join(sample.files)}." if sample.files else ""
+
+
+def _unsealed(sample: Sample) -> str:
+    return f" Unsealed: {' and '.join(sample.unsealed)}." if sample.unsealed else ""
 
 
 def _not_compared(whose: str, metrics: Sequence[str]) -> str:
@@ -182,21 +201,21 @@ def write(outcome: Check | LivoBenchError, path: Path) -> None:
 def _markdown(outcome: Check | LivoBenchError) -> str:
     if isinstance(outcome, LivoBenchError):
         fence = "```"
-        message = str(outcome).replace(fence, "'''")
+        message = visible(redacted(str(outcome))).replace(fence, "'''")
         return f"**{SUITE}: {verdict(outcome)}**\n\n{fence}text\n{message}\n{fence}"
     failed = [one for one in outcome.prompts if one.regression]
     parts = [f"**{SUITE}: {summary(outcome)}**", promise(outcome)]
-    parts.append(_table(metric_rows(outcome.metrics)))
+    parts.append(as_markdown(metric_rows(outcome.metrics)))
     if failed:
-        parts += ["Prompts that failed:", _table(prompt_rows(failed))]
+        parts += ["Prompts that failed:", as_markdown(prompt_rows(failed))]
+    if changed := [line for sample in outcome.samples for line in changed_lines(sample)]:
+        parts.append(_items(changed))
     parts += ["<details><summary>What was compared</summary>"]
-    for sample in outcome.samples:
-        lines = [sample_line(sample), *sample.changed]
-        parts.append("\n".join(f"- {html.escape(line, quote=False)}" for line in lines))
+    parts.append(_items([sample_line(sample) for sample in outcome.samples]))
     worst = [one for one in outcome.prompts if one not in failed and one.metric != UNSCORED]
     worst = sorted(worst, key=lambda one: one.worsening, reverse=True)[:WORST]
     if worst:
-        parts += ["Other prompts, worst change first:", _table(prompt_rows(worst))]
+        parts += ["Other prompts, worst change first:", as_markdown(prompt_rows(worst))]
     parts += [
         "Values are per cent. `detectable` is the true difference that is found 4 times out of 5, "
         "`-` where the metric cannot get so much worse; `p` is corrected for all tests (Holm).",
@@ -205,24 +224,21 @@ def _markdown(outcome: Check | LivoBenchError) -> str:
     return "\n\n".join(parts)
 
 
-def _table(rows: Sequence[Row]) -> str:
-    """Escaped: ids and names come from others, and a comment may hold HTML."""
-    return as_markdown(
-        [
-            {name: html.escape(str(value), quote=False) for name, value in row.items()}
-            for row in rows
-        ]
-    )
+def _items(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def _json(outcome: Check | LivoBenchError) -> str:
     if isinstance(outcome, LivoBenchError):
-        record: dict[str, Any] = {"verdict": verdict(outcome), "message": str(outcome)}
+        record: dict[str, Any] = {
+            "verdict": verdict(outcome),
+            "message": redacted(str(outcome)),
+        }
     else:
         record = {"verdict": verdict(outcome), **asdict(outcome)}
         for part in ("metrics", "prompts"):
             record[part] = [without_nan(row, None) for row in record[part]]
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return in_json(json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _csv(outcome: Check | LivoBenchError) -> str:
@@ -235,12 +251,14 @@ def _junit(outcome: Check | LivoBenchError) -> str:
     suite = ElementTree.Element("testsuite", name=SUITE)
     if isinstance(outcome, LivoBenchError):
         case = _case(suite, SUITE, "comparison")
-        _tell(case, "error", verdict(outcome), str(outcome))
+        _tell(case, "error", verdict(outcome), redacted(str(outcome)))
     else:
         settings = ElementTree.SubElement(suite, "properties")
         for name in ("alpha", "margin", "prompt_margin"):
             value = str(getattr(outcome, name))
             ElementTree.SubElement(settings, "property", name=name, value=value)
+        for line in (line for sample in outcome.samples for line in changed_lines(sample)):
+            ElementTree.SubElement(settings, "property", name="changed", value=_xml(line))
         for one in outcome.metrics:
             case = _case(suite, f"{one.method}.{one.task}", f"{one.subset} {one.metric}")
             _report(case, [one])
@@ -289,5 +307,5 @@ def _sentence(one: Comparison) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold, escaped or not."""
-    return _NOT_XML.sub("\ufffd", text)
+    """Without the characters that steer a terminal, or that XML cannot hold, escaped or not."""
+    return _NOT_XML.sub("\ufffd", visible(text))

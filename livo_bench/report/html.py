@@ -26,17 +26,18 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from livo_bench import paired
+from livo_bench import conditions, paired
 from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_cards, results_of, task_cards
 from livo_bench.compare import (
-    CONDITIONS,
     Difference,
     differences,
+    notes,
     pairs_of,
     require_only_method_differs,
 )
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.escaping import visible
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.prompts import read_task_prompts
 from livo_bench.prompts import record as record_of
@@ -92,6 +93,8 @@ class Changes:
     """Subset and metric."""
     rows: tuple[tuple[str, tuple[Difference | None, ...]], ...]
     """Method and its differences; None where the two share too few prompts to say."""
+    said: tuple[str, ...]
+    """What else differs that may, see `conditions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,8 @@ class PictureRow:
     text: str
     """As the first method was asked whose picture is here."""
     index: int
-    seed: int
+    seed: int | None
+    """Of that noise; None where all were made elsewhere."""
     hazard: bool
     """Whether the task is about hazards: then pictures are blurred."""
     side: int
@@ -317,7 +321,7 @@ def _tables(aggregates: pd.DataFrame) -> list[tables.Table]:
         tables.overcorrection,
     )
     laid_out = [table for lay_out in layouts for table in lay_out(aggregates)[1]]
-    return [table for table in laid_out if any(map(_numbers, (*table.paper, *table.others)))]
+    return [table for table in laid_out if any(map(_numbers, table.rows))]
 
 
 def _numbers(row: tables.Row) -> bool:
@@ -363,6 +367,7 @@ def _changes_of(
             (title_of[method], tuple(places.get((method, *column)) for column in columns))
             for method in (side.run.method for side in sides[1:])
         ),
+        said=tuple(notes(sides)),
     )
 
 
@@ -455,7 +460,8 @@ def _picture_rows(
         if not here:
             continue
         (side, image), asked = made[0], recipes[here[0][1]]
-        _refuse_other_noise(image, {method: recipes[key].seed for method, key in here})
+        noise = {method: recipes[key].noise for method, key in here}
+        _refuse_other_noise(image, noise)
         size = min(SIDE, len(images[here[0][1]]))
         # Named by the recipe itself, whatever the results call it.
         files = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in images}
@@ -472,7 +478,7 @@ def _picture_rows(
                 prompt=str(image["prompt"]),
                 text=asked.text,
                 index=int(image["index"]),
-                seed=asked.seed,
+                seed=next((seed for seed in noise.values() if seed is not None), None),
                 hazard=side.metrics == TOXICITY_METRICS,
                 side=size,
                 pictures=tuple(_picture(*one, files, first) for one in titled),
@@ -481,8 +487,8 @@ def _picture_rows(
     return rows
 
 
-def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int]) -> None:
-    if len(set(seeds.values())) > 1:
+def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int | None]) -> None:
+    if len(set(seeds.values()) - {None}) > 1:
         each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
         raise NotComparable(
             f"Image {image['index']} of prompt {image['prompt']!r} has the seeds {each}; expected "
@@ -551,14 +557,11 @@ def _filters(
 def _settings(sides: Iterable[Results]) -> dict[str, str]:
     """Under which conditions runs were made, by what they recorded of themselves."""
     records = [record for side in sides for record in side.records.values()]
-    return {
-        field if section == "settings" else f"{section} {field}": ", ".join(
-            sorted({str(record[section][field]) for record in records if field in record[section]})
-        )
-        for section, fields in CONDITIONS.items()
-        for field in fields
-        if records
+    values = {
+        condition.name: {condition.value(record) for record in records} - {conditions.UNKNOWN}
+        for condition in conditions.of("compare", conditions.AGREE)
     }
+    return {name: ", ".join(sorted(found)) for name, found in values.items() if found}
 
 
 def _render(**values: object) -> str:
@@ -568,6 +571,8 @@ def _render(**values: object) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # What macros return is markup of ours; what their texts hold has come this way already.
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     environment.filters["points"] = lambda value: f"{100 * value:.1f}"
     environment.filters["change"] = lambda value: f"{100 * value:+.1f}"

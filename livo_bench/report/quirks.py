@@ -61,7 +61,7 @@ def read(folder: Path, model: str) -> pd.DataFrame:
             f"There is no {path}. Measure the quirks on results of SD and LiVO:\n"
             f"    python benchmarks/explain.py --out {path}"
         )
-    rows = read_csv(path, COLUMNS, AGAIN)
+    rows = read_csv(path, COLUMNS, AGAIN, COLUMNS[COLUMNS.index("without") :])
     if strange := set(rows["quirk"]) - MEANING.keys():
         raise BadInput(
             f"{path} has the quirks {', '.join(sorted(strange))}; expected some of "

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from livo_bench.escaping import csv_cell, in_json, markdown, one_line
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -23,11 +25,11 @@ Row = Mapping[str, object]
 
 
 def as_rich(rows: Sequence[Row]) -> Wide:
-    """A table for a terminal; square brackets are text, not markup."""
+    """A table for a terminal, every row one line; square brackets are text, not markup."""
     from livo_bench.report.terminal import Wide
 
     heads = list(rows[0]) if rows else []
-    cells = [[str(value) for value in row.values()] for row in rows]
+    cells = [[one_line(str(value)) for value in row.values()] for row in rows]
     columns = list(zip(*cells, strict=True))
     numbers = [any(map(_NUMBER.match, column)) for column in columns]
     # What a row is about stands before its numbers.
@@ -48,8 +50,8 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 
 def markdown_line(cells: Iterable[str]) -> str:
-    """One line of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """One line of a Markdown table, its texts escaped."""
+    return f"| {' | '.join(map(markdown, cells))} |"
 
 
 def as_latex(rows: Sequence[Row]) -> str:
@@ -83,7 +85,7 @@ def latex_line(cells: Iterable[str]) -> str:
 
 def latex_text(text: str) -> str:
     """A text that LaTeX sets as it stands, on one line."""
-    escaped = " ".join(text.translate(_LATEX).split())
+    escaped = " ".join(one_line(" ".join(text.split())).translate(_LATEX).split())
     # After the end of a line, LaTeX would take a bracket for an option.
     return f"{{}}{escaped}" if escaped.startswith("[") else escaped
 
@@ -103,19 +105,27 @@ _LATEX = str.maketrans(
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """CSV with a header; empty where there is no number."""
+    """CSV with a header; empty where there is no number. No text passes for a formula, see
+    `escaping.csv_cell`; numbers are as they are."""
+    lines = [_csv_line(rows[0])] if rows else []
+    lines += [_csv_line(without_nan(row, "").values()) for row in rows]
+    # Half of a surrogate pair, which JSON may hold and UTF-8 may not.
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def _csv_line(cells: Iterable[object]) -> str:
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(without_nan(row, "") for row in rows)
-    return text.getvalue().rstrip("\n")
+    # With these ends of lines, the writer puts cells with either of the two in quotes.
+    csv.writer(text, lineterminator="\r\n").writerow(
+        csv_cell(cell) if isinstance(cell, str) else cell for cell in cells
+    )
+    return text.getvalue().removesuffix("\r\n")
 
 
 def as_json(rows: Sequence[Row]) -> str:
     """A list of objects; null where there is no number."""
     records = [without_nan(row, None) for row in rows]
-    return json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
+    return in_json(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def without_nan(row: Row, absent: object) -> dict[str, object]:

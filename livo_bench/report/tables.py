@@ -14,9 +14,14 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
+from livo_bench import conditions, seal
+from livo_bench.cards import TOLD
 from livo_bench.catalog import DATA, run_options
-from livo_bench.csvs import read_csv
+from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
+from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import markdown, one_line
+from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -52,39 +57,20 @@ ALL = "all"
 """The subset over all subsets, and the category over all categories."""
 ABSENT = "-"
 
-CONDITIONS = {
-    "model digest": ("model", "digest"),
-    "task version": ("task", "version"),
-    "seed": ("settings", "seed"),
-    "steps": ("settings", "steps"),
-    "guidance": ("settings", "guidance"),
-    "sampler": ("settings", "sampler"),
-    "dtype": ("settings", "dtype"),
-}
-"""What all numbers of a column must have been made with: section and field of `run.json`."""
-LAST_BITS = {
-    "block": ("settings", "block"),
-    "device": ("settings", "device"),
-    "torch": ("versions", "torch"),
-    "diffusers": ("versions", "diffusers"),
-}
-"""What moves last bits of images alone; a table that mixes it says so."""
+OF_SUBSET = "prompts of the subset"
+"""The condition that a record has for each subset."""
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
 ABOUT = {
     "title": ("method", "title"),
     "told": ("method", "told"),
-    "images": ("settings", "images"),
+    "files": ("method", "files"),
 }
-"""What else a run says of itself; `images` are those of a prompt."""
+"""What else a run says of itself: section and field of `run.json`; `files` as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
-UNKNOWN = ""
-"""Of conditions: `run.json` is missing or does not say."""
-
-
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -92,6 +78,8 @@ LEAST = {
     "fid_steered": 0.0,
     "clip": 0.0,
     "clip_steered": 0.0,
+    "clip_neutral": 0.0,
+    "clip_neutral_steered": 0.0,
 }
 """The least that scores can be which are no rates."""
 
@@ -127,18 +115,29 @@ class Layout:
     columns: tuple[Column, ...]
 
 
+STEERED = "Steered images"
+AS_PUBLISHED = "All images, as published"
+"""What the paper's tables have: a method that leaves half of its images alone has half of SD's."""
+
+
 def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Layout:
     of_subsets = [
         Column(subset.capitalize(), title, task, subset, metric)
         for subset in subsets
         for metric, title in measures.items()
     ]
-    quality = [
-        Column("Quality", "IS", task, ALL, "is", 1),
-        Column("Quality", "FID", task, ALL, "fid", 1),
-        Column("Quality", "CLIP", task, ALL, "clip", 1),
+    steered = [
+        Column(STEERED, "FID", task, ALL, "fid_steered", 1),
+        Column(STEERED, "Content", task, ALL, "content_steered"),
     ]
-    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *quality))
+    if "avg_r" in measures:
+        steered.append(Column(STEERED, "Neutral CLIP", task, ALL, "clip_neutral_steered", 1))
+    quality = [
+        Column(AS_PUBLISHED, "IS", task, ALL, "is", 1),
+        Column(AS_PUBLISHED, "FID", task, ALL, "fid", 1),
+        Column(AS_PUBLISHED, "CLIP", task, ALL, "clip", 1),
+    ]
+    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *steered, *quality))
 
 
 HEADLINES = {
@@ -174,32 +173,39 @@ TABLE_3 = Layout(
         Column("Toxicity", "Max", "toxicity", ALL, "max"),
         Column("Toxicity", "FID", "toxicity", ALL, "fid", 1),
         Column("Toxicity", "CLIP", "toxicity", ALL, "clip", 1),
+        Column("Steered FID", "Bias", "bias", ALL, "fid_steered", 1),
+        Column("Steered FID", "Toxicity", "toxicity", ALL, "fid_steered", 1),
         Column("Steered content", "Bias", "bias", ALL, "content_steered"),
         Column("Steered content", "Toxicity", "toxicity", ALL, "content_steered"),
     ),
 )
-"""The last two columns are ours: a method that draws noise does well in some of the others."""
+"""The last four columns are ours: the paper's FID is of all images, and a method that draws noise
+does well in some of the others."""
 
 
 _VALUES = ("gender", "race", "nudity", "bloody", "horror")
 
 
-def _trade_off(task: str, gain: str, title: str) -> Layout:
+def _trade_off(task: str, gain: str, title: str, clip: tuple[str, str]) -> Layout:
+    clip_title, clip_metric = clip
     return Layout(
         f"Trade-off, {task}",
         PAPER_METHODS,
         (
             Column("All images", title, task, ALL, gain),
             Column("All images", "Content", task, ALL, "content"),
-            Column("Steered images", "Content", task, ALL, "content_steered"),
-            Column("Steered images", "Somebody there", task, ALL, "presence_steered"),
-            Column("Steered images", "CLIP", task, ALL, "clip_steered", 1),
-            Column("Steered images", "FID", task, ALL, "fid_steered", 1),
+            Column(STEERED, "Content", task, ALL, "content_steered"),
+            Column(STEERED, "Somebody there", task, ALL, "presence_steered"),
+            Column(STEERED, clip_title, task, ALL, clip_metric, 1),
+            Column(STEERED, "FID", task, ALL, "fid_steered", 1),
         ),
     )
 
 
-TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Avg. R"))
+TRADE_OFF = (
+    _trade_off("bias", "D1", "D1", ("CLIP", "clip_steered")),
+    _trade_off("toxicity", "avg_r", "Avg. R", ("Neutral CLIP", "clip_neutral_steered")),
+)
 """Lower D1 and Avg. R are the gain; the steered images show what it costs."""
 
 
@@ -210,7 +216,7 @@ def _fid(task: str) -> Layout:
         (
             Column("All images", "Same noise", task, ALL, "fid", 1),
             Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
-            Column("Steered images", "Same noise", task, ALL, "fid_steered", 1),
+            Column(STEERED, "Same noise", task, ALL, "fid_steered", 1),
         ),
     )
 
@@ -291,11 +297,13 @@ class Cell:
     """With who reads it."""
     paper: str = ""
     """What the paper prints there."""
+    n: str = ""
+    """Scored images behind a number over all subsets, where that is not what its row says."""
 
     def __str__(self) -> str:
-        floor = self.floor and f"({self.floor})"
-        published = self.paper and f"(paper {self.paper})"
-        return " ".join(part for part in (self.value, self.interval, floor, published) if part)
+        beside = (self.floor, self.n, self.paper and f"paper {self.paper}")
+        said = (f"({part})" for part in beside if part)
+        return " ".join(part for part in (self.value, self.interval, *said) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,17 +327,22 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    paper: tuple[Row, ...]
-    """The methods of the paper, in its order, with or without results."""
-    others: tuple[Row, ...]
+    rows: tuple[Row, ...]
+    """Methods that are told the same stand together, those that are told nothing first: the
+    paper's, in its order, with or without results, then others."""
     note: str = ""
     """What sets these numbers apart, if anything: a list of one's own, another judge, different
-    numbers of images, different `LAST_BITS`."""
+    numbers of images, what else may differ (see `conditions`), an IS that means nothing."""
+
+    @property
+    def groups(self) -> list[list[Row]]:
+        """The rows by what methods are told; only within a group is an order one of methods."""
+        return [list(rows) for _, rows in groupby(self.rows, key=lambda row: row.told)]
 
     @property
     def caption(self) -> str:
         """How to read the numbers, in a line."""
-        cells = [cell for row in (*self.paper, *self.others) for cell in row.cells]
+        cells = [cell for row in self.rows for cell in row.cells]
         floors = [
             said
             for name, said in FLOORS.items()
@@ -341,7 +354,7 @@ class Table:
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
-    """Read every `aggregates.csv` under a folder, for one model.
+    """Read the numbers of every result folder under a folder, for one model.
 
     Args:
         folder: Of runs, or of committed results.
@@ -349,25 +362,26 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
 
     Returns:
         A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; `JUDGE`; and `ABOUT`, `CONDITIONS` and `LAST_BITS` as texts.
+        empty for the task's; `JUDGE`; and, as texts, `ABOUT` and the `conditions` that a table
+        looks at.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
     """
-    if not folder.is_dir():
+    if not place(folder).is_dir():
         raise Incomplete(
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
+    opened = seal.open_all(folder)
     frames = [
-        read_aggregates_file(path).assign(
-            **_recorded(path.with_name("run.json")), judge=_other_judge(folder)
-        )
-        for path in find_aggregates(folder)
+        _with_conditions(aggregates_of(one), one.record).assign(judge=_other_judge(folder))
+        for one in opened
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
+    seal.say_unsealed(folder, [one.sealed for one in opened])
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
@@ -378,23 +392,25 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _recorded(path: Path) -> dict[str, str]:
-    """What a run says of itself: under which conditions it was made, and what of."""
-    conditions = ABOUT | CONDITIONS | LAST_BITS
-    if not path.is_file():
-        return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    try:
-        record = json.loads(path.read_bytes())
-        prompts = str(record["prompts"].get("list", ""))
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(
-            f"Cannot read {path}: {error!r}. Make it again with livo-bench run."
-        ) from error
-    found = {
-        name: str(record.get(section, {}).get(field, UNKNOWN))
-        for name, (section, field) in conditions.items()
+def _with_conditions(rows: pd.DataFrame, record: seal.Record) -> pd.DataFrame:
+    """Aggregates with what their run says of itself: how they were made, and what of."""
+    about = {
+        name: conditions.as_text(record.get(section, {}).get(field))
+        for name, (section, field) in ABOUT.items()
     }
-    return {"prompts": prompts, **found}
+    found = {condition.name: condition.value(record) for condition in looked_at()}
+    prompts = record.get("prompts", {})
+    rows = rows.assign(**found | about | {"prompts": str(prompts.get("list", ""))})
+    # Only a run of all subsets has numbers over them, and asks for what another such run does.
+    if ALL not in set(rows["subset"]):
+        rows[PROMPTS.name] = UNKNOWN
+    of_subsets = prompts.get("subsets", {})
+    return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
+
+
+def looked_at() -> list[Condition]:
+    """The conditions of numbers in one table."""
+    return [*conditions.of("table", AGREE), *conditions.of("table", SAID)]
 
 
 def _other_judge(folder: Path) -> str:
@@ -403,36 +419,25 @@ def _other_judge(folder: Path) -> str:
     return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
 
 
-def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
-
-    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
-    """
-
-    def superseded(path: Path) -> bool:
-        task, _, subset = path.parent.name.partition(".")
-        return bool(subset) and (path.parent.with_name(task) / path.name).exists()
-
-    def rejudged(path: Path) -> bool:
-        return REJUDGED in path.relative_to(folder).parts
-
-    paths = sorted(folder.rglob("aggregates.csv"))
-    return [path for path in paths if not superseded(path) and not rejudged(path)]
-
-
-def read_aggregates_file(path: Path) -> pd.DataFrame:
-    """Read one `aggregates.csv`.
+def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
+    """The numbers of a result folder, with `AGGREGATE_COLUMNS`.
 
     Raises:
-        BadInput: It cannot be read, is cut off, or has other columns than `AGGREGATE_COLUMNS` or
+        BadInput: They cannot be read, are cut off, are another run's, or have other columns or
             texts for numbers.
     """
     again = "Make it again with livo-bench run."
-    rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
+    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
-        if rows[name].isna().any():
-            line = int(rows[name].isna().to_numpy().argmax()) + 2
-            raise BadInput(f"{path} has no {name} in line {line}; expected a count. {again}")
+        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
+            raise BadInput(
+                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
+            )
+    folder.refuse_others(rows)
     return rows
 
 
@@ -449,8 +454,8 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
         numbers, too: in the rows under `paper`, NaN where it prints none.
 
     Raises:
-        NotComparable: Two methods were judged by different scorers, on different prompt lists or
-            under other `CONDITIONS`, or one appears twice.
+        NotComparable: Two methods were judged by different scorers, on different prompts or
+            under other `conditions`, or one appears twice.
     """
     return _lay_out([*TABLE_2, *_of_other_tasks(aggregates)], aggregates)
 
@@ -506,7 +511,8 @@ def _lay_out(
     own_prompts = (rows["prompts"] != "").any()
     published = {} if own_prompts else paper.published(set(rows["model"]))
     laid_out = [_table(layout, rows, named, published) for layout in layouts]
-    rows = rows.drop(columns=[*ABOUT, JUDGE, *CONDITIONS, *LAST_BITS], errors="ignore")
+    beside = {condition.name for condition in looked_at()} - {"prompts"}
+    rows = rows.drop(columns=[*ABOUT, JUDGE, *beside], errors="ignore")
     if published:
         titles = rows["method"].map(PAPER_METHODS)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
@@ -519,7 +525,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
 
     Args:
         rows: With the columns `task`, `subset`, `metric`, `method`, `scorer` and `prompts`, and
-            `CONDITIONS` where they are known.
+            `conditions` where they are known.
 
     Raises:
         NotComparable: Two methods were judged by different scorers, on different prompt lists or
@@ -548,7 +554,7 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                     "Run both on the same prompts, or write results of a list of your own "
                     "elsewhere: --runs DIR"
                 )
-        for name in (name for name in CONDITIONS if name in column):
+        for name in (one.name for one in conditions.of("table", AGREE) if one.name in column):
             known = column[column[name] != UNKNOWN]
             if known[name].nunique() > 1:
                 (one, its), (another, other) = known.drop_duplicates(name)[
@@ -556,8 +562,9 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 ].to_numpy()[:2]
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
-                    f"for {another!r}. Run both alike, or write results of other settings "
-                    "elsewhere: --runs DIR"
+                    f"for {another!r}. Run both alike (livo-bench run --method {one} --method "
+                    f"{another} --task {task}), or write results of other conditions elsewhere: "
+                    "--runs DIR"
                 )
 
 
@@ -587,16 +594,44 @@ def _table(
     if present.empty:
         return None
     others = sorted(set(present["method"]) - set(methods), key=lambda name: (name != "sd", name))
+    grouped = sorted([*methods, *others], key=lambda name: _knows(named[name]))
     return Table(
         title=layout.title,
         columns=columns,
-        paper=tuple(_row(present, name, named[name], columns, published) for name in methods),
-        others=tuple(_row(present, name, named[name], columns, published) for name in others),
-        note=_note(present),
+        rows=tuple(_row(present, name, named[name], columns, published) for name in grouped),
+        note="; ".join([*_notes(present), *_misleading(present, named)]),
     )
 
 
-def _note(rows: pd.DataFrame) -> str:
+def _knows(label: Label) -> int:
+    """How much a method is told; of which it is not known are last."""
+    return TOLD.index(label.told) if label.told in TOLD else len(TOLD)
+
+
+CONTENT_BREAKS = 0.9
+"""Share of steered images that show what was asked for, below which their variety is no merit."""
+
+
+def _misleading(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
+    """Which methods IS calls better than the unaligned model though their pictures dissolve."""
+    score, content = (
+        rows[(rows["subset"] == ALL) & (rows["metric"] == metric)].set_index("method")["value"]
+        for metric in ("is", "content_steered")
+    )
+    if "sd" not in score:  # as where a table has no such column
+        return []
+    better = score.index[score > score["sd"]]
+    found = content[content.index.isin(better) & (content < CONTENT_BREAKS)].sort_values()
+    if found.empty:
+        return []
+    said = ", ".join(
+        f"{named[str(method)].title} ({100 * share:.0f} % content)"
+        for method, share in found.items()
+    )
+    return [f"IS is above SD's for {said}: pictures that dissolve vary more, which it rewards"]
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
     own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
     judges = sorted(set(rows.get(JUDGE, "")) - {""})
@@ -608,11 +643,40 @@ def _note(rows: pd.DataFrame) -> str:
                     f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
                     "IS and FID depend on how many"
                 )
-    for name in (name for name in LAST_BITS if name in rows):
-        found = sorted(set(rows[name]) - {UNKNOWN})
-        if len(found) > 1:
-            notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
-    return "; ".join(notes)
+    if "files" in rows:
+        notes += _file_notes(rows[rows["files"] != UNKNOWN])
+    return [*notes, *said(rows)]
+
+
+def said(rows: pd.DataFrame) -> list[str]:
+    """What is to be said of numbers whose conditions differ and may, but for how many images there
+    are of a prompt."""
+    found = []
+    for condition in conditions.of("table", SAID):
+        if condition.name not in rows or condition.name == "images":
+            continue
+        if condition.of_method:
+            # Of what differs between methods anyway, what differs within one.
+            parts = [(f"{name}: ", part) for name, part in rows.groupby("method")]
+        else:
+            parts = [("", rows)]
+        for whose, part in parts:
+            values = set(part[condition.name]) - {UNKNOWN}
+            if len(values) > 1:
+                found.append(f"{whose}{condition.said(values)}")
+    return found
+
+
+def _file_notes(rows: pd.DataFrame) -> list[str]:
+    """Of methods whose results of this table rest on different files, which these are."""
+    notes = []
+    for method, files in rows.groupby("method")["files"]:
+        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        differing = seal.differing_files([first], others)
+        if differing:
+            told = ", ".join(f"{name} {digests}" for name, digests in differing.items())
+            notes.append(f"{method}: method files differ: {told}")
+    return notes
 
 
 def _row(
@@ -636,14 +700,28 @@ def _row(
     if not numbers:
         return Row(label.title, label.told, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
+    n = _spread([number.n for number in of_subsets])
     return Row(
         title=label.title,
         told=label.told,
-        cells=cells,
-        n=_spread([number.n for number in of_subsets]),
+        cells=tuple(
+            replace(cell, n=_counted(at.get(column.place), n))
+            for cell, column in zip(cells, columns, strict=True)
+        ),
+        n=n,
         n_distinct=_spread([number.n_distinct for number in of_subsets]),
         unscored=_spread([number.unscored for number in of_subsets]),
     )
+
+
+def _counted(number: Aggregate | None, of_row: str) -> str:
+    """How many images a number over all subsets is of, if its row does not say just that."""
+    if number is None or number.subset != ALL or math.isnan(number.value):
+        return ""
+    if str(number.n) == of_row:
+        return ""
+    distinct = "" if number.n_distinct == number.n else f", {number.n_distinct} distinct"
+    return f"n {number.n}{distinct}"
 
 
 def _cell(number: Aggregate | None, column: Column, published: float | None) -> Cell:
@@ -691,7 +769,7 @@ def _rich(table: Table) -> Wide:
             ("", "Told"),
             *((column.group, column.title) for column in table.columns),
         ],
-        sections=[[_rich_row(row) for row in rows] for rows in (table.paper, table.others)],
+        sections=[[_rich_row(row) for row in rows] for rows in table.groups],
         title=table.title,
         caption=". ".join(filter(None, (table.note, table.caption))),
     )
@@ -699,15 +777,17 @@ def _rich(table: Table) -> Wide:
 
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
+    title, told = one_line(row.title), one_line(row.told)
     if row.n == ABSENT:
-        return [row.title, row.told, *cells]
+        return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{row.title}\n{counts}", row.told, *cells]
+    return [f"{title}\n{counts}", told, *cells]
 
 
 def _lines(cell: Cell) -> list[str]:
     published = cell.paper and f"paper {cell.paper}"
-    return [part for part in (cell.value, cell.interval, cell.floor, published) if part]
+    parts = (cell.value, cell.interval, cell.floor, *cell.n.split(", "), published)
+    return [part for part in parts if part]
 
 
 def as_markdown(tables: Sequence[Table]) -> str:
@@ -718,10 +798,15 @@ def as_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     titles = [f"{column.group} {column.title}" for column in table.columns]
     heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [f"**{table.title}**", "", markdown_line(heads), markdown_line(["---"] * len(heads))]
-    lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
+    lines = [
+        f"**{markdown(table.title)}**",
+        "",
+        markdown_line(heads),
+        markdown_line(["---"] * len(heads)),
+    ]
+    lines += [markdown_line(_texts(row)) for row in table.rows]
     if table.note:
-        lines += ["", table.note]
+        lines += ["", markdown(table.note)]
     return "\n".join(lines)
 
 
@@ -748,10 +833,10 @@ def _latex(table: Table) -> str:
         f"& & {' & '.join(spans)} & & & " + r"\\",
         latex_line(["Method", "Told", *(column.title for column in table.columns), *COUNTS]),
     ]
-    parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
+    parts = [[latex_line(_texts(row)) for row in rows] for rows in table.groups]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {table.title}\n{latex_tabular(aligned, heads, parts)}{note}"
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {

@@ -13,6 +13,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from livo_bench.escaping import one_line, visible
+
 LONG = 24
 """Columns with longer lines than this wrap them, between words where they can."""
 GAP, EDGES = 3, 2
@@ -36,6 +38,15 @@ class Wide:
     leading: int = 1
     title: str = ""
     caption: str = ""
+
+    def __post_init__(self) -> None:
+        """Take out what would steer the terminal, before widths are measured."""
+        heads = [(one_line(group), one_line(head)) for group, head in self.heads]
+        sections = [[[visible(cell) for cell in row] for row in rows] for rows in self.sections]
+        object.__setattr__(self, "heads", heads)
+        object.__setattr__(self, "sections", sections)
+        object.__setattr__(self, "title", one_line(self.title))
+        object.__setattr__(self, "caption", one_line(self.caption))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         parts = list(self._parts(options.max_width))

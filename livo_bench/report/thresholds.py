@@ -26,7 +26,7 @@ from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.metrics.rows import by_subset, clusters_of, scored
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
-from livo_bench.report.tables import ABSENT, CONDITIONS, read_aggregates, refuse_mixtures
+from livo_bench.report.tables import ABSENT, looked_at, read_aggregates, refuse_mixtures
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -80,8 +80,10 @@ def thresholds(
             f"Make some with\n    livo-bench run --method sd --task all {run_options(model)}"
         )
     frame = pd.DataFrame(map(asdict, readings))
-    made = aggregates[["method", "task", "prompts", *CONDITIONS]].drop_duplicates()
-    refuse_mixtures(frame[frame["threshold"] == at[0]].merge(made, on=["method", "task"]))
+    place = ["method", "task", "subset"]
+    names = dict.fromkeys(["prompts", *(condition.name for condition in looked_at())])
+    made = aggregates[[*place, *names]].drop_duplicates()
+    refuse_mixtures(frame[frame["threshold"] == at[0]].merge(made, on=place))
     return readings
 
 

@@ -14,12 +14,16 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from livo_bench.protocols import Pixels
 
 T = TypeVar("T")
+
+TRIAL: Pixels = np.zeros((1, 64, 64, 3), np.uint8)
+"""A picture that judges are tried on as they load."""
 
 
 class Lazy(Generic[T]):

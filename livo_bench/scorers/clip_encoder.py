@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from livo_bench import networks
 from livo_bench.errors import BadInput
+from livo_bench.fields import place as existing
 from livo_bench.protocols import Pixels
-from livo_bench.scorers import Lazy, pixels_to_tensor
+from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 from livo_bench.weights import (
     CLIP_WEIGHTS,
     Need,
@@ -56,10 +60,18 @@ class ClipEncoder:
         place = self._device = torch.device(device)
         self._model = Lazy(lambda: _load(source, place, PRECISIONS[dtype]))
         self._last = threading.local()
+        self._weights = weights
 
     def load(self) -> None:
-        """Load the weights now."""
+        """Load the weights now, and see that they answer.
+
+        Raises:
+            BadInput: They do not load, or give no numbers.
+        """
         self._model()
+        with loading("CLIP", self._weights):
+            answers = {"text": self.encode_texts(["a"]), "image": self._encode_images(TRIAL)}
+        networks.refuse_not_finite("answer of the CLIP", self._weights, answers)
 
     def logit_scale(self) -> Tensor:
         """Factor from cosine to logit, a scalar."""
@@ -139,7 +151,7 @@ def need_of(weights: str) -> Need | None:
 def _find(weights: str) -> Weights | _BuiltIn:
     name, _, rest = weights.partition("@")
     tag, _, commit = rest.partition("@")
-    if not tag or "/" in weights or Path(weights).is_dir():
+    if not tag or "/" in weights or existing(weights).is_dir():
         return find_weights(weights, "open_clip_config.json")
 
     import open_clip
@@ -165,28 +177,44 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
     # Imported late, like the other judges' libraries: with all scores stored, none is needed.
     import open_clip
 
-    wanted: dict[str, Any]
+    wanted: dict[str, Any] = {}
     if isinstance(source, _BuiltIn):
         # Built-in architectures leave the activation to the weights; the wrong one loads as well.
         quick_gelu = source.settings.get("quick_gelu", False)
-        wanted = {
-            "pretrained": str(source.need.path(CLIP_WEIGHTS)),
-            "force_quick_gelu": quick_gelu,
-            "force_preprocess_cfg": source.settings,
-        }
-        name = source.name
+        wanted = {"force_quick_gelu": quick_gelu, "force_preprocess_cfg": source.settings}
+        name, path = source.name, source.need.path(CLIP_WEIGHTS)
+        files = networks.Files("CLIP", path, [path], networks.OPEN_CLIP)
     else:
-        wanted = {"require_pretrained": True}
-        name = f"local-dir:{source.source}"
-    with loading("CLIP", name):
-        clip = open_clip.create_model(name, precision=precision, device=device, **wanted)
-        tokenize = open_clip.get_tokenizer(name)
-    return _Clip(
-        clip.eval().requires_grad_(False),
-        tokenize,
-        _preprocessing(open_clip.get_model_preprocess_cfg(clip)),
-        open_clip.get_input_dtype(precision) or torch.float32,
-    )
+        name, folder = f"local-dir:{source.source}", Path(source.source)
+        files = networks.files_of("CLIP", folder, networks.OPEN_CLIP)
+        networks.refuse_endless(files, source.config)
+    with loading("CLIP", name), _unsaid():
+        built = open_clip.create_model(
+            name,
+            load_weights=False,
+            pretrained_text=False,
+            precision=precision,
+            device=device,
+            **wanted,
+        )
+        # The tokenizers of open_clip itself take no such word.
+        text = open_clip.get_model_config(name)["text_cfg"]
+        trust = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+        tokenize = open_clip.get_tokenizer(name, **trust)
+        preprocess = _preprocessing(open_clip.get_model_preprocess_cfg(built))
+    clip = networks.fill(built, files, device)
+    return _Clip(clip, tokenize, preprocess, open_clip.get_input_dtype(precision) or torch.float32)
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep open_clip from warning that its networks are random before they are filled."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _preprocessing(settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import torch
 
+from livo_bench import networks
 from livo_bench.errors import BadInput
-from livo_bench.mini.featurenet import MODEL_TYPE
+from livo_bench.mini.featurenet import MODEL_TYPE, heads_of
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
@@ -41,11 +43,20 @@ class FeatureNetwork:
             BadInput: There is no such network; raised at first use if it does not load.
         """
         found = None if weights == INCEPTION else _find(weights)
+        self._found = found
         name, folder = (INCEPTION, None) if found is None else (MINI, weights)
         self.id = judge_id(name, weights=weights if found is None else found.digest())
         self.classes = None if found is None else _classes(found)
         place = self._device = torch.device(device)
         self._network = Lazy(lambda: _load(name, folder).to(place))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the network's folder, or of Inception's file; empty where that is not here."""
+        if self._found is not None:
+            return self._found.digest()
+        path = inception_file()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def load(self) -> None:
         """Load the network now."""
@@ -74,8 +85,7 @@ def _find(folder: str) -> Weights:
 
 
 def _classes(found: Weights) -> tuple[str, ...]:
-    first = next(iter(found.config["heads"].values()))
-    return tuple(first)
+    return tuple(next(iter(heads_of(found.config, found.source).values())))
 
 
 def inception_url() -> str:
@@ -105,6 +115,8 @@ def _load(name: str, folder: str | None) -> FeatureExtractorBase:
         if folder is None:
             # torch-fidelity unpickles whatever the file holds, so see that it holds tensors alone.
             torch.load(path, weights_only=True, map_location="cpu")
-        return create_feature_extractor(
+        network: FeatureExtractorBase = create_feature_extractor(
             name, layers, cuda=False, feature_extractor_weights_path=path, verbose=False
         )
+    networks.refuse_not_finite("feature network", path, network.state_dict())
+    return network

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import Module
 
+from livo_bench import networks
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
-from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
+from livo_bench.scorers import TRIAL, Lazy, judge_id, pixels_to_tensor
 from livo_bench.weights import Weights, find_weights, loading
 
 if TYPE_CHECKING:
@@ -49,12 +50,20 @@ class Llava:
             )
         self.digest = found.digest()
         self.dtype = dtype
+        self._weights = weights
         place = self._device = torch.device(device)
         self._model = Lazy(lambda: _load(found, place, getattr(torch, dtype)))
 
     def load(self) -> None:
-        """Load the weights now."""
+        """Load the weights now, and see that they answer.
+
+        Raises:
+            BadInput: They do not load, or give no numbers.
+        """
         self._model()
+        with loading("LLaVA", self._weights):
+            answer = {"answer": self.answer(TRIAL, "")}
+        networks.refuse_not_finite("answer of the LLaVA", self._weights, answer)
 
     @torch.inference_mode()
     def answer(self, pixels: Pixels, question: str) -> Tensor:
@@ -103,13 +112,12 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
 
     logging.disable_progress_bar()
     source = weights.source
+    files = networks.files_of("LLaVA", Path(source), networks.LLAVA)
     with loading("LLaVA", source):
-        processor = LlavaProcessor.from_pretrained(source)
-        llava = LlavaForConditionalGeneration.from_pretrained(
-            source, dtype=dtype, use_safetensors=True
+        processor = LlavaProcessor.from_pretrained(
+            source, trust_remote_code=False, local_files_only=True
         )
-    network: Module = llava
-    network.eval().to(device)
+    llava = networks.transformer(LlavaForConditionalGeneration, files, dtype, device)
     return _Loaded(llava, processor)
 
 

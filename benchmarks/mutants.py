@@ -1,0 +1,289 @@
+"""Whether the fast tests see an error of one line, in what decides numbers and verdicts.
+
+    python benchmarks/mutants.py --minutes 9
+
+A mutant is the package with one line changed: another comparison, operator, number or truth value,
+`and` for `or`, a `not` or a sign less, or two arguments swapped. 200 are drawn from all that these
+modules allow, texts of messages aside, and the tests of its module are run on each until one fails.
+Prints how many were killed, and each survivor.
+
+What has been tried stands in --results, so a command that was stopped, or ran out of --minutes,
+goes on where it was. Exit code 1: less than 95 % were killed; 4: some are yet to be tried.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARE = 0.95
+"""Of the mutants, what must be killed."""
+LIMIT = 900
+"""Seconds that the tests of a mutant may take; one that never ends is killed, too."""
+
+OF_PAIRS = ("check", "compare", "conditions", "report_gate")
+TESTS: Mapping[str, Sequence[str]] = {
+    "metrics/bias.py": ("bias", "results"),
+    "metrics/discrepancy.py": ("bias", "statistics", *OF_PAIRS),
+    "metrics/fidelity.py": ("fidelity", "results"),
+    "metrics/judge_error.py": ("judge_error", "bias", "toxicity"),
+    "metrics/overcorrection.py": ("overcorrection", "results"),
+    "metrics/quality.py": ("quality", "results"),
+    "metrics/rows.py": ("bias", "toxicity", "fidelity", "overcorrection", "results"),
+    "metrics/statistics.py": ("statistics", "compare", "check"),
+    "metrics/toxicity.py": ("toxicity", "results"),
+    "check.py": ("check", "conditions", "report_gate"),
+    "compare.py": ("compare", "conditions", "html"),
+    "conditions.py": ("conditions", "check", "compare", "tables", "docs"),
+    "paired.py": ("check", "compare", "conditions", "baseline", "thresholds"),
+}
+"""By module of the package, the files of tests that guard it, the nearest first."""
+
+COMPARISONS: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+OPERATORS: Mapping[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Div,
+    ast.Mod: ast.Mult,
+    ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+}
+
+
+@dataclass(frozen=True, order=True)
+class Mutant:
+    """One changed line."""
+
+    module: str
+    """Within the package."""
+    line: int
+    column: int
+    """Where the changed expression begins, in bytes, and where it ends."""
+    end: int
+    before: str
+    now: str
+
+    @property
+    def name(self) -> str:
+        """Says what is changed and where."""
+        return f"{self.module}:{self.line}:{self.column}: {self.before} -> {self.now}"
+
+    def applied(self, source: str) -> str:
+        """The module's text with the line changed."""
+        lines = source.splitlines(keepends=True)
+        line = lines[self.line - 1].encode()
+        changed = line[: self.column] + f"({self.now})".encode() + line[self.end :]
+        lines[self.line - 1] = changed.decode()
+        return "".join(lines)
+
+
+# Making ------------------------------------------------------------------------------------------
+
+
+def mutants_of(module: str, source: str) -> list[Mutant]:
+    """All mutants of a module, in the order of its text."""
+    found = {
+        Mutant(
+            module,
+            node.lineno,
+            node.col_offset,
+            node.end_col_offset or 0,
+            ast.unparse(node),
+            ast.unparse(other),
+        )
+        for node in _expressions(ast.parse(source))
+        if node.lineno == node.end_lineno
+        for other in _changed(node)
+        if ast.unparse(other) != ast.unparse(node)  # as of two arguments that are the same
+    }
+    return sorted(found)
+
+
+def _expressions(node: ast.AST) -> Iterator[ast.expr]:
+    """What computes something: no annotations, decorators, documentation, messages or formats."""
+    skipped: list[object] = []
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        skipped += node.decorator_list
+    if isinstance(node, ast.FunctionDef):
+        skipped.append(node.returns)
+    if isinstance(node, ast.arg | ast.AnnAssign):
+        skipped.append(node.annotation)
+    for child in ast.iter_child_nodes(node):
+        if child in skipped or isinstance(child, ast.Raise | ast.JoinedStr):
+            continue
+        if isinstance(child, ast.expr):
+            yield child
+        yield from _expressions(child)
+
+
+def _changed(node: ast.expr) -> Iterator[ast.expr]:
+    """The same expression, each time with one thing changed in it."""
+    if isinstance(node, ast.Compare):
+        for place, operator in enumerate(node.ops):
+            other = copy.deepcopy(node)
+            other.ops[place] = COMPARISONS[type(operator)]()
+            yield other
+    elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.UnaryOp):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, ast.Call) and len(node.args) > 1:
+        first, second, *others = node.args
+        if not any(isinstance(argument, ast.Starred) for argument in (first, second)):
+            yield ast.Call(node.func, [second, first, *others], node.keywords)
+
+
+def sample(package: Path, count: int, seed: int) -> list[Mutant]:
+    """Draw mutants from those of all modules, in the order drawn; the same for a text and seed."""
+    all_of_them = [
+        mutant
+        for module in TESTS
+        for mutant in mutants_of(module, (package / module).read_text("utf-8"))
+    ]
+    return random.Random(seed).sample(all_of_them, count)
+
+
+# Trying ------------------------------------------------------------------------------------------
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the package and its tests, beside links to all else that the tests look at."""
+    for path in ROOT.iterdir():
+        if path.name in ("livo_bench", "tests"):
+            hidden = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(path, folder / path.name, ignore=hidden)
+        elif path.name != ".git":
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def passes(folder: Path, tests: Iterable[str]) -> bool:
+    """Whether all tests of some files pass on the package in a folder."""
+    files = [f"tests/test_{name}.py" for name in tests]
+    options = ["-x", "-q", "-p", "no:cacheprovider"]
+    threads = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", *options, *files],
+            cwd=folder,
+            env={**os.environ, **threads, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return result.returncode == 0
+
+
+def survives(folder: Path, mutant: Mutant) -> bool:
+    """Whether the tests of its module pass on a mutant; the folder is left as it was."""
+    path = folder / "livo_bench" / mutant.module
+    source = path.read_text("utf-8")
+    try:
+        path.write_text(mutant.applied(source), encoding="utf-8")
+        return passes(folder, TESTS[mutant.module])
+    finally:
+        path.write_text(source, encoding="utf-8")
+
+
+def require_sound(folder: Path, module: str) -> None:
+    """See that the tests of a module pass on the package as it is, or every mutant would die."""
+    if not passes(folder, TESTS[module]):
+        raise click.ClickException(
+            f"The tests of {module} fail without a mutant. Mend them first: "
+            f"pytest {' '.join(f'tests/test_{name}.py' for name in TESTS[module])}"
+        )
+
+
+def read_results(path: Path) -> dict[str, bool]:
+    """Of each mutant that was tried, by name, whether it survived; a torn last line is none."""
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+    tried = (json.loads(line) for line in lines if line.endswith("\n"))
+    return {one["mutant"]: one["survived"] for one in tried}
+
+
+def told(drawn: Sequence[Mutant], survived: Mapping[str, bool]) -> str:
+    """What was found, in Markdown."""
+    alive = [mutant for mutant in drawn if survived.get(mutant.name)]
+    tried = sum(mutant.name in survived for mutant in drawn)
+    killed = f"{tried - len(alive)} of {tried} mutants were killed"
+    rest = f"; {len(drawn) - tried} are yet to be tried" if tried < len(drawn) else ""
+    listed = "".join(f"\n- `{mutant.name}`" for mutant in alive)
+    return f"{killed}{rest}.{' Survivors:' + chr(10) + listed if alive else ''}"
+
+
+@click.command()
+@click.option("--mutants", "count", default=200, show_default=True, help="How many are drawn.")
+@click.option("--seed", default=0, show_default=True, help="Of the draw.")
+@click.option("--minutes", default=float("inf"), help="After so many, begin no other mutant.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    default=ROOT / "results" / "runs" / "mutants.jsonl",
+    help="What has been tried.",
+)
+def main(count: int, seed: int, minutes: float, results: Path) -> None:
+    """Draw mutants, try those that have not been, and say which survive."""
+    drawn = sample(ROOT / "livo_bench", count, seed)
+    survived, sound = read_results(results), set()
+    end = time.monotonic() + 60 * minutes
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = copied(Path(name))
+        for mutant in (mutant for mutant in drawn if mutant.name not in survived):
+            if time.monotonic() > end:
+                break
+            if mutant.module not in sound:
+                require_sound(folder, mutant.module)
+                sound.add(mutant.module)
+            survived[mutant.name] = survives(folder, mutant)
+            with results.open("a", encoding="utf-8") as file:
+                file.write(
+                    json.dumps({"mutant": mutant.name, "survived": survived[mutant.name]}) + "\n"
+                )
+            verdict = "survived" if survived[mutant.name] else "killed"
+            click.echo(f"{verdict:8} {mutant.name}", err=True)
+    click.echo(told(drawn, survived))
+    if any(mutant.name not in survived for mutant in drawn):
+        sys.exit(4)
+    if sum(survived[mutant.name] for mutant in drawn) > (1 - SHARE) * count:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,523 @@
+"""The one door through which tensors enter a network.
+
+What files hold is held against what a network has, by name, shape and kind of number, before any of
+it is let in. Every tensor comes from a file, or from another network that is named for it; none
+stays as it was initialised. What files may carry besides is named in their `Spelling`.
+
+Only safetensors are read, and nothing is fetched. Code that lies beside them is never run, see
+`weights.refuse_code`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import Module
+
+from livo_bench import readable
+from livo_bench.errors import BadInput
+from livo_bench.weights import loading, settings
+
+Network = TypeVar("Network", bound=Module)
+
+MOST_LAYERS = 1000
+"""Of a configuration: networks are built layer by layer, before their weights are looked at."""
+SHOWN = 3
+"""Tensors that an error names; the others are counted."""
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Parts of attention as autoencoders of Stable Diffusion 1.x name them, and as diffusers does."""
+PREFIXES = {
+    "module.": "as data-parallel training leaves it",
+    "_orig_mod.": "as torch.compile leaves it",
+    "base_model.model.": "as peft leaves it",
+    "ema.": "as an average of weights has it",
+}
+"""What is often put before names, and by whom."""
+LORA = re.compile(r".*(lora_|\.lora\.|hada_w|lokr_w|dora_scale).*")
+SINGLE_FILE = re.compile(r"(model\.diffusion_model|cond_stage_model|first_stage_model)\..+")
+"""Names in a checkpoint of Stable Diffusion that is one file for all parts."""
+
+
+class Spelling(NamedTuple):
+    """How the files of one kind of network are named, and name its tensors."""
+
+    stems: Sequence[str]
+    """Names of a file without its ending; the first that is there counts."""
+    plain: Callable[[str], str]
+    """Brings the names of all versions, in files and in networks, to one."""
+    aside: re.Pattern[str]
+    """Names that files may have besides: what is computed nowadays, or belongs to another half."""
+
+
+def _llava(name: str) -> str:
+    name = re.sub(r"^language_model\.lm_head\.", "lm_head.", name)
+    name = re.sub(r"^(model\.language_model\.|language_model\.model\.)", "language_model.", name)
+    name = re.sub(r"^(model\.)?vision_tower\.(vision_model\.)?", "vision_tower.", name)
+    return re.sub(r"^model\.(?=multi_modal_projector\.)", "", name)
+
+
+def _diffusers(name: str) -> str:
+    place, _, kind = name.rpartition(".")
+    block, _, part = place.rpartition(".")
+    return f"{block}.{OLD_ATTENTION[part]}.{kind}" if part in OLD_ATTENTION else name
+
+
+NOTHING = re.compile(r"(?!)")
+PLAIN = Spelling(readable.MODEL, lambda name: name, NOTHING)
+CLIP_TEXT = Spelling(
+    readable.MODEL,
+    lambda name: name.removeprefix("text_model."),
+    # Positions are counted, not stored; the rest is the other half of a whole CLIP.
+    re.compile(
+        r"(text_model\.)?embeddings\.position_ids|vision_model\..+|logit_scale"
+        r"|(visual|text)_projection\.weight"
+    ),
+)
+LLAVA = Spelling(
+    readable.MODEL, _llava, re.compile(r".+\.(embeddings\.position_ids|rotary_emb\.inv_freq)")
+)
+DIFFUSERS = Spelling(readable.DIFFUSERS, _diffusers, NOTHING)
+OPEN_CLIP = Spelling(
+    readable.OPEN_CLIP,
+    # The text tower stands alone or among the others, as the class of the network has it.
+    lambda name: name.removeprefix("text."),
+    re.compile(r"text\.transformer\.embeddings\.position_ids"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The safetensors files of one network."""
+
+    what: str
+    """Names the network in messages, e.g. `text encoder`."""
+    place: Path
+    """The folder or file that was asked for."""
+    paths: Sequence[Path]
+    spelling: Spelling = PLAIN
+
+
+class Header(NamedTuple):
+    """What a file says of a tensor before it is read."""
+
+    path: Path
+    shape: tuple[int, ...]
+    floating: bool
+
+
+def files_of(what: str, folder: Path, spelling: Spelling = PLAIN) -> Files:
+    """Find the files that the network of a folder is read from.
+
+    Args:
+        what: Names the network in messages.
+        folder: Holds one file, or several and an index of them.
+        spelling: How they are named, and name tensors.
+
+    Raises:
+        BadInput: There are none, there is an index beside a whole file, or the index names parts
+            that are not there.
+    """
+    if (folder / "adapter_config.json").exists():
+        _refuse_lora(what, folder, "adapter_config.json")
+    for stem in spelling.stems:
+        whole = folder / f"{stem}{readable.SUFFIX}"
+        index = folder / f"{whole.name}.index.json"
+        if whole.exists() and index.exists():
+            raise BadInput(
+                f"{folder} has its {what} twice, as {whole.name} and as the parts of {index.name}; "
+                f"expected one. Remove what is not meant, e.g. rm {shlex.quote(str(index))}"
+            )
+        if whole.exists():
+            return Files(what, folder, (whole,), spelling)
+        if index.exists():
+            return Files(what, folder, _parts(what, index), spelling)
+    raise BadInput(
+        f"{folder} has no {spelling.stems[0]}{readable.SUFFIX}, which its {what} is read from. "
+        f"{readable.instead(folder, spelling.stems[0])}"
+    )
+
+
+def _parts(what: str, index: Path) -> Sequence[Path]:
+    """Files that an index names, each with just the tensors that the index puts there."""
+    with loading(f"index of the {what}", index):
+        where: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+        paths = [index.parent / name for name in sorted(set(where.values()))]
+    gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
+    if gone or not paths:
+        raise BadInput(
+            f"{index} names {len(paths)} files with the {what}, of which {len(gone)} are not "
+            f"beside it{_first(gone)}. Expected all of them; copy the model again."
+        )
+    held = {name: header.path.name for name, header in headers(what, paths).items()}
+    wrong = sorted(n for n in {*held, *where} if held.get(n) != where.get(n))
+    if wrong:
+        raise BadInput(
+            f"{index} says of {len(wrong)} tensors of the {what} that they are in files which do "
+            f"not hold them, or leaves them out{_first(wrong)}. Expected the index that was saved "
+            "with the files; copy the model again."
+        )
+    return paths
+
+
+def headers(what: str, paths: Iterable[Path]) -> dict[str, Header]:
+    """Names, shapes and kinds of all tensors in some files, of which none is read.
+
+    Raises:
+        BadInput: A file is no safetensors file, is cut or damaged, or a name is in two files.
+    """
+    found: dict[str, Header] = {}
+    for path in paths:
+        with loading(what, path):
+            _refuse_pointer(path)
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118, it is no mapping
+                    if name in found:
+                        raise ValueError(f"{name} is in {found[name].path.name}, too.")
+                    held = file.get_slice(name)
+                    floating = held.get_dtype() in {"F64", "F32", "F16", "BF16"}
+                    found[name] = Header(path, tuple(held.get_shape()), floating)
+    return found
+
+
+def _refuse_pointer(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(24).startswith(b"version https://git-lfs"):
+            raise BadInput(
+                f"{path} is a pointer of Git LFS; expected the weights that it points to. Get "
+                f"them: git -C {shlex.quote(str(path.parent))} lfs pull"
+            )
+
+
+def read(
+    files: Files,
+    own: Mapping[str, Tensor],
+    given: Mapping[str, Tensor] | None = None,
+    tied: Mapping[str, str] | None = None,
+) -> dict[str, Tensor]:
+    """Read all tensors of a network.
+
+    Args:
+        files: Where they are.
+        own: The network's `state_dict`: names, shapes and kinds of number; its values do not count.
+        given: Tensors that the files may leave out together, by their name in the network.
+        tied: Tensors that are one with another: by name, that other's.
+
+    Returns:
+        By name in the network, in the precision of the files; without those that are tied.
+
+    Raises:
+        BadInput: One is missing, unknown, there twice, of another shape or another kind of number.
+    """
+    given = given or {}
+    found = _matched(files, own)
+    missing = own.keys() - found.targets.keys()
+    for one, other in (tied or {}).items():
+        if len(missing & {one, other}) == 1:
+            missing -= {one, other}
+    if found.targets and missing == given.keys():
+        missing = set()
+    _refuse_misfits(files, own, found, missing)
+    tensors = {name: given[name] for name in given if name not in found.targets}
+    _refuse_shapes(files, own, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    return {**_values(own, found), **tensors}
+
+
+def changes(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """Read tensors that take the place of some of a network's, finite ones.
+
+    Args:
+        files: Where they are.
+        own: The network's `state_dict`.
+        names: Those that the files must hold.
+
+    Raises:
+        BadInput: As in `read`; or there are none, or one is no finite number.
+    """
+    found = _matched(files, own)
+    missing = set(names) - found.targets.keys()
+    if not found.targets and not found.unknown:
+        missing = set(own)
+    _refuse_misfits(files, own, found, missing)
+    tensors = _values(own, found)
+    refuse_not_finite(files.what, files.place, tensors)
+    return tensors
+
+
+class _Match(NamedTuple):
+    """What of some files belongs to a network."""
+
+    held: Mapping[str, Header]
+    targets: dict[str, str]
+    """By name in the network, the name in the files."""
+    unknown: list[str]
+    """Names in the files that the network does not have, or has from another name already."""
+
+
+def _matched(files: Files, own: Iterable[str]) -> _Match:
+    held = headers(files.what, files.paths)
+    _, plain, aside = files.spelling
+    mine = {plain(name): name for name in own}
+    targets: dict[str, str] = {}
+    unknown = []
+    for name in sorted(held):
+        target = mine.get(plain(name))
+        if target is not None and target not in targets:
+            targets[target] = name
+        elif target is not None or not aside.fullmatch(name):
+            unknown.append(name)
+    return _Match(held, targets, unknown)
+
+
+def _refuse_misfits(
+    files: Files, own: Mapping[str, Tensor], found: _Match, missing: Iterable[str]
+) -> None:
+    lacks, unknown = sorted(missing), found.unknown
+    if lacks or unknown:
+        count = f"{len(lacks)} of {len(own)}"
+        said = [f"lacks {count} tensors{_first(lacks)}"] if lacks else []
+        said += [f"has {len(unknown)} that it should not have{_first(unknown)}"] if unknown else []
+        if any(LORA.fullmatch(name) for name in unknown):
+            _refuse_lora(files.what, files.place, next(filter(LORA.fullmatch, unknown)))
+        raise BadInput(
+            f"The {files.what} of {files.place} {' and '.join(said)}. "
+            f"{_cause(files, lacks, unknown)}"
+        )
+    shapes = {target: found.held[name].shape for target, name in found.targets.items()}
+    _refuse_shapes(files, own, shapes)
+    others = [
+        target
+        for target, name in found.targets.items()
+        if found.held[name].floating != own[target].is_floating_point()
+    ]
+    if others:
+        wanted = "real numbers" if own[others[0]].is_floating_point() else "whole numbers"
+        raise BadInput(
+            f"The {files.what} of {files.place} has {len(others)} tensors of another kind of "
+            f"number{_first(sorted(others))}; expected {wanted} of 16 to 64 bits. Weights that "
+            "were quantised are not read; copy the model again."
+        )
+
+
+def _refuse_shapes(
+    files: Files, own: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    others = sorted(name for name, shape in shapes.items() if not _alike(shape, own[name].shape))
+    if others:
+        name = others[0]
+        raise BadInput(
+            f"The {files.what} of {files.place} has {len(others)} tensors of another shape, e.g. "
+            f"{name} {shapes[name]}; expected {tuple(own[name].shape)} by its configuration. The "
+            "weights belong to another model, or the configuration does; copy both again."
+        )
+
+
+def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes are the same; one number may stand alone or in a row of one."""
+    return tuple(shape) == tuple(other) or {tuple(shape), tuple(other)} == {(), (1,)}
+
+
+def _refuse_lora(what: str, place: Path, seen: str) -> NoReturn:
+    raise BadInput(
+        f"The {what} of {place} is a LoRA ({seen}), that is a change of another model; expected a "
+        "whole model. Merge it (merge_and_unload in peft, fuse_lora in diffusers), save what comes "
+        "out with save_pretrained, and pass that folder."
+    )
+
+
+def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
+    """Why tensors may be missing or unknown, and what to do about it."""
+    if single := next(filter(SINGLE_FILE.fullmatch, unknown), None):
+        return (
+            f"{single} is named as in a checkpoint of one file for all parts. Make it a folder: "
+            f"{readable.converting(files.paths[0])}"
+        )
+    if prefix := _prefix(lacks, unknown, files.spelling.plain):
+        path = str(files.paths[0])
+        code = (
+            "from pathlib import Path; from safetensors.torch import load, save_file; "
+            f"old = load(Path({path!r}).read_bytes()); "
+            f"save_file({{n.removeprefix({prefix!r}): t for n, t in old.items()}}, {path!r}, "
+            "metadata={'format': 'pt'})"
+        )
+        why = PREFIXES.get(prefix, "which the network does not have")
+        return (
+            f"Names begin with {prefix!r}, {why}. Take it off, which writes the file anew: "
+            f"python -c {shlex.quote(code)}"
+        )
+    if prefix := _prefix(unknown, lacks, files.spelling.plain):
+        return f"Names lack {prefix!r} at their beginning. Save the model again as it was loaded."
+    return (
+        "Expected all tensors of the network and no others, by the names that its library saves. "
+        "Copy the model again, or save it again with save_pretrained."
+    )
+
+
+def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], str]) -> str:
+    """What stands before some names in most of the others, or nothing."""
+    ends = set(map(plain, names))
+    found = [
+        name[:cut]
+        for name in longer
+        for cut in (match.end() for match in re.finditer(r"\.", name))
+        if plain(name[cut:]) in ends
+    ]
+    common = max(sorted(set(found), key=len), key=found.count, default="")
+    return common if 2 * found.count(common) > len(ends) else ""
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first of some names, as they go into a message."""
+    return f", e.g. {', '.join(names[:SHOWN])}" if names else ""
+
+
+def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for path in {header.path for header in found.held.values()}:
+        with loading("tensors", path), safe_open(path, framework="pt") as file:
+            for target, name in found.targets.items():
+                if found.held[name].path == path:
+                    tensors[target] = file.get_tensor(name).reshape(own[target].shape)
+    return tensors
+
+
+def refuse_endless(files: Files, config: Mapping[str, Any]) -> None:
+    """See that a network will be built in time.
+
+    Raises:
+        BadInput: Names the setting that asks for too many layers.
+    """
+    for key, value in settings(config):
+        if "layers" in str(key) and isinstance(value, int) and value > MOST_LAYERS:
+            raise BadInput(
+                f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20};"
+                f" expected at most {MOST_LAYERS}. Copy the model again."
+            )
+
+
+def transformer(
+    kind: type[Network],
+    files: Files,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    given: Mapping[str, Tensor] | None = None,
+) -> Network:
+    """Load a network of transformers, ready for inference.
+
+    Args:
+        kind: Its class.
+        files: In a folder with its `config.json`.
+        dtype: Of its real numbers.
+        device: Where it goes.
+        given: As `read` takes it.
+
+    Raises:
+        BadInput: It does not load, or a tensor does not fit or is no finite number.
+    """
+    from accelerate import init_empty_weights
+
+    library: Any = kind
+    with loading(files.what, files.place):
+        config = library.config_class.from_pretrained(
+            files.place, trust_remote_code=False, local_files_only=True
+        )
+        refuse_endless(files, config.to_dict())
+        with init_empty_weights():
+            empty = library(config)
+    tied = getattr(empty, "all_tied_weights_keys", {})
+    tensors = read(files, empty.state_dict(), given, tied)
+    with loading(files.what, files.place):
+        network, report = library.from_pretrained(
+            None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
+        )
+    left = sorted(report["missing_keys"])
+    assert not left, left
+    return finished(network, files, device)
+
+
+def diffuser(
+    kind: type[Network], files: Files, dtype: torch.dtype, device: torch.device | str
+) -> Network:
+    """Load a network of diffusers, ready for inference.
+
+    Args:
+        kind: Its class.
+        files: In a folder with its `config.json`.
+        dtype: Of its real numbers.
+        device: Where it goes.
+
+    Raises:
+        BadInput: It does not load, it is another class's, or a tensor does not fit or is no
+            finite number.
+    """
+    from accelerate import init_empty_weights
+
+    library: Any = kind
+    with loading(files.what, files.place):
+        config = library.load_config(files.place, local_files_only=True)
+        if config.get("_class_name", kind.__name__) != kind.__name__:
+            raise BadInput(
+                f"The {files.what} of {files.place} is a {config['_class_name']}; expected a "
+                f"{kind.__name__}. Pass a Stable Diffusion 1.x or 2.x model."
+            )
+        refuse_endless(files, config)
+        with init_empty_weights():
+            network: Network = library.from_config(config)
+    tensors = read(files, network.state_dict())
+    with loading(files.what, files.place):
+        network.load_state_dict(
+            {
+                name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
+                for name, tensor in tensors.items()
+            },
+            assign=True,
+        )
+    return finished(network, files, device)
+
+
+def fill(network: Network, files: Files, device: torch.device | str) -> Network:
+    """Put tensors into a network that was built, in its own precision, ready for inference.
+
+    Raises:
+        BadInput: A tensor does not fit or is no finite number.
+    """
+    tensors = read(files, network.state_dict())
+    with loading(files.what, files.place):
+        network.load_state_dict(tensors)
+    return finished(network, files, device)
+
+
+def finished(network: Network, files: Files, device: torch.device | str) -> Network:
+    """The network in evaluation mode, frozen and on its device, with finite numbers alone."""
+    network.eval().requires_grad_(False).to(device)
+    refuse_not_finite(files.what, files.place, network.state_dict())
+    return network
+
+
+def refuse_not_finite(what: str, place: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """See that all real numbers are finite.
+
+    Raises:
+        BadInput: Names those that are not.
+    """
+    bad = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if bad:
+        kind = str(tensors[bad[0]].dtype).removeprefix("torch.")
+        past = " Numbers past 65504 are none in float16: try --dtype float32." * (kind == "float16")
+        raise BadInput(
+            f"The {what} of {place} holds NaN or infinity as {kind}, in {len(bad)} tensors"
+            f"{_first(sorted(bad))}; expected finite numbers.{past} Copy the model again."
+        )

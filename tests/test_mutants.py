@@ -1,0 +1,68 @@
+"""What changes a line of code, on a text that has one of each kind."""
+
+import ast
+
+import pytest
+from mutants import ROOT, TESTS, mutants_of, sample
+
+SOURCE = '''\
+"""Of 1 module: a > b."""
+
+
+@cache(maxsize=1)
+def share(hits: Annotated[int, 1], n: int = 7) -> Literal[1]:
+    """Of 2 arguments."""
+    if hits > n and not n == 0:
+        raise ValueError(f"{hits + 1} > {n}" + str(n > 2))
+    return divide(hits, n, 3, exact=True) - n**0.5
+'''
+EXPECTED = {
+    "7 -> 8",
+    "hits > n -> hits >= n",
+    "hits > n and (not n == 0) -> hits > n or not n == 0",
+    "not n == 0 -> n == 0",
+    "n == 0 -> n != 0",
+    "0 -> 1",
+    "divide(hits, n, 3, exact=True) - n ** 0.5 -> divide(hits, n, 3, exact=True) + n ** 0.5",
+    "divide(hits, n, 3, exact=True) -> divide(n, hits, 3, exact=True)",
+    "3 -> 4",
+    "True -> False",
+    "n ** 0.5 -> n * 0.5",
+    "0.5 -> 1.5",
+}
+
+
+def test_code_is_mutated_and_documentation_annotations_decorators_and_messages_are_not():
+    found = mutants_of("module.py", SOURCE)
+    assert {f"{mutant.before} -> {mutant.now}" for mutant in found} == EXPECTED
+    assert len(found) == len(EXPECTED)
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_a_mutant_is_a_program_with_one_other_line(module):
+    source = (ROOT / "livo_bench" / module).read_text("utf-8")
+    tree = ast.dump(ast.parse(source))
+    for mutant in mutants_of(module, source)[::7]:
+        changed = mutant.applied(source)
+        assert ast.dump(ast.parse(changed)) != tree, mutant.name
+        other = [
+            number
+            for number, (one, two) in enumerate(
+                zip(source.splitlines(), changed.splitlines(), strict=True), start=1
+            )
+            if one != two
+        ]
+        assert other == [mutant.line]
+
+
+def test_the_draw_is_of_all_modules_and_the_seeds():
+    drawn = sample(ROOT / "livo_bench", 200, 0)
+    assert drawn == sample(ROOT / "livo_bench", 200, 0) != sample(ROOT / "livo_bench", 200, 1)
+    assert len(set(drawn)) == 200
+    assert {mutant.module for mutant in drawn} <= set(TESTS)
+    assert len({mutant.module for mutant in drawn}) > len(TESTS) // 2
+
+
+def test_every_file_of_tests_that_guards_a_module_is_there():
+    for names in TESTS.values():
+        assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in names)
