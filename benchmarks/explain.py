@@ -34,9 +34,9 @@ from rich.progress import track
 from livo_bench.errors import Incomplete, LivoBenchError
 from livo_bench.jobs import Job, prepare
 from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.intervals import jackknife_over_prompts
 from livo_bench.metrics.quality import clip_score, frechet_distance, inception_score
-from livo_bench.metrics.rows import CONCEPT, clusters_of
-from livo_bench.metrics.statistics import jackknife_over_prompts
+from livo_bench.metrics.rows import CLUSTER, CONCEPT, clusters_of
 from livo_bench.metrics.toxicity import score_prompt
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe, Request
@@ -310,6 +310,7 @@ def _rows(wanted: Sequence[tuple[Request, Recipe]]) -> pd.DataFrame:
             "prompt": request.prompt.id,
             "category": request.prompt.category,
             CONCEPT: request.prompt.concept,
+            CLUSTER: request.prompt.cluster,
             "index": request.index,
         }
         for request, _ in wanted

@@ -6,6 +6,7 @@ so a method has to reach all goals together.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from livo_bench.cards import TaskCard
 from livo_bench.catalog import task_cards
 from livo_bench.livo.steering import steered
 from livo_bench.metrics import bias
+from livo_bench.metrics.intervals import Ends, interval_of_mean
 from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import bootstrap_over_prompts
+from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Run
 from livo_bench.report.rows import Row, as_markdown
 from livo_bench.report.tables import read_aggregates
@@ -101,10 +103,24 @@ def _prompts(results: Path, method: str, task: str, subset: str) -> pd.DataFrame
 def _row(
     what: str, before: pd.Series, after: pd.Series, control: float, bound: float | None
 ) -> Row:
-    difference = 100 * (after - before).to_numpy()
-    low, high = bootstrap_over_prompts(difference)
-    row = _rate(what, before.mean(), after.mean(), control, bound=bound, below=True)
-    return {**row, "difference": f"{difference.mean():+.1f} [{low:.1f}, {high:.1f}]"}
+    difference, mean = after - before, float(before.mean())
+    clusters = pd.Series(_clusters())[difference.index]
+    low, high = interval_of_mean(difference, clusters, Ends(-mean, 1 - mean))
+    row = _rate(what, mean, float(after.mean()), control, bound=bound, below=True)
+    if bound is None:
+        row["met"] = "yes" if high < 0 else "undecided"
+    return {
+        **row,
+        "difference": f"{100 * difference.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]",
+    }
+
+
+@cache
+def _clusters() -> dict[str, str]:
+    """By prompt of the miniature world's evaluation."""
+    tasks = task_cards()
+    lists = (read_task_prompts(tasks[name], "mini") for name in ("bias", "toxicity"))
+    return {prompt.id: prompt.cluster for prompts in lists for prompt in prompts}
 
 
 def _rate(

@@ -22,12 +22,9 @@ from scipy import stats
 from livo_bench import conditions, paired
 from livo_bench.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import (
-    bootstrap_over_prompts,
-    detectable_difference,
-    p_different,
-)
+from livo_bench.metrics.statistics import detectable_difference, p_different
 from livo_bench.paired import OF_ONE_PROMPT, Noise, Pair, Results
 from livo_bench.records import Run
 from livo_bench.report.rows import p_value, points
@@ -69,7 +66,9 @@ class Difference:
     p_corrected: float
     """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
-    """`lower` or `higher` where that p is below 5 %, else `unclear`; none of a single prompt. Lower
+    """Where that p is not below 5 % `unclear`. Where it is, something changed: `lower` or `higher`
+    if the interval says so of the mean, `undecided` if it does not, for prompts are too few to rule
+    out that others, which none of them is like, turn the mean round. None of a single prompt. Lower
     is better but for `paired.HIGHER_IS_BETTER`."""
 
     @property
@@ -271,15 +270,16 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
         for pair in pairs
     ]
     corrected = stats.false_discovery_control(p)
-    rows = zip(pairs, corrected.tolist(), levels(p, ALPHA).tolist(), strict=True)
+    means = [_difference(pair, slice(None), ALL) for pair in pairs]
+    rows = zip(pairs, means, corrected.tolist(), levels(p, ALPHA).tolist(), strict=True)
     return [
         replace(
-            _difference(pair, slice(None), ALL),
+            mean,
             detectable=_detectable(pair, level),
             p_corrected=p_of_row,
-            verdict=_verdict(pair, p_of_row),
+            verdict=_verdict(mean, p_of_row),
         )
-        for pair, p_of_row, level in rows
+        for pair, mean, p_of_row, level in rows
     ]
 
 
@@ -322,7 +322,7 @@ def _detectable(pair: Pair, level: float) -> float:
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
     """The mean over the chosen prompts, without what rests on a test."""
     differences, clusters = pair.differences[chosen], pair.clusters[chosen]
-    low, high = bootstrap_over_prompts(differences, clusters=clusters)
+    low, high = interval_of_mean(differences, clusters, pair.ends)
     return Difference(
         method=pair.run.method,
         task=pair.run.task,
@@ -342,10 +342,12 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
     )
 
 
-def _verdict(pair: Pair, p: float) -> str:
+def _verdict(mean: Difference, p: float) -> str:
     if p >= ALPHA:
         return "unclear"
-    return "lower" if pair.differences.mean() < 0 else "higher"
+    if mean.low <= 0 <= mean.high:
+        return "undecided"
+    return "lower" if mean.difference < 0 else "higher"
 
 
 # Printing ----------------------------------------------------------------------------------------

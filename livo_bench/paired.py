@@ -33,7 +33,8 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, clusters_of
+from livo_bench.metrics.intervals import Ends
+from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import aggregates_of
 from livo_bench.seal import Record
@@ -193,7 +194,8 @@ class Results:
         wrong = self.images[scored & found["label"].isna()]
         if len(wrong):
             first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, SEED, TEXT, *IMAGE, *FIDELITY_METRICS]
+            known = ["key", "stratum", "category", CONCEPT, CLUSTER, SEED, TEXT]
+            known += [*IMAGE, *FIDELITY_METRICS]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -276,6 +278,13 @@ class Pair:
     def reach(self) -> float:
         """How far a prompt's metric moves when all of its images do."""
         return REACH.get(self.metric, 1.0)
+
+    @property
+    def ends(self) -> Ends | None:
+        """Between which the difference of any prompt lies for a method that may do anything to what
+        the other side does on average; None for cosines, which never come near theirs."""
+        before = float(self.before.mean())
+        return None if self.metric == quality.CLIP else Ends(-before, 1 - before)
 
     @property
     def images_of_one(self) -> float:
@@ -543,7 +552,8 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
     """
     refuse_other_prompts(before, now)
     shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
-    telling = now if CONCEPT in now.images else before
+    # The side that says most of its prompts: older results name no clusters, or no concepts either.
+    telling = max((now, before), key=lambda side: len({CLUSTER, CONCEPT} & {*side.images}))
     return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
 
 

@@ -20,6 +20,8 @@ from livo_bench.records import Prompt
 log = logging.getLogger(__name__)
 
 COLUMNS = tuple(field.name for field in fields(Prompt))
+TASK_COLUMNS = tuple(name for name in COLUMNS if name != "cluster")
+"""What a task's list needs."""
 USER_COLUMNS = ("text", "category")
 """What a user's own list needs; the other columns are filled in where they are missing."""
 SPLITS = ("train", "dev", "eval")
@@ -53,7 +55,7 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
             f"It has: {scales}. Pass a list of your own with --prompts FILE "
             f"(columns {', '.join(USER_COLUMNS)})."
         )
-    return [prompt for prompt in _read_for(task, path, COLUMNS) if prompt.split == split]
+    return [prompt for prompt in _read_for(task, path, TASK_COLUMNS) if prompt.split == split]
 
 
 def of_tasks(
@@ -78,8 +80,8 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
     """Read a user's own list, which needs the columns `text` and `category` only.
 
     A missing `id` becomes the category and the number of the row, a missing `concept` the text, a
-    missing `split` `eval`. Prompts of other splits are left out, as trained methods may know them,
-    and the log says so.
+    missing `split` `eval`. Without a `cluster` prompts of one concept in one category count as one.
+    Prompts of other splits are left out, as trained methods may know them, and the log says so.
 
     Args:
         path: A table with a header, see `outside.read_rows`.
@@ -189,10 +191,10 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
         scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
         raise BadInput(
             f"There are no value-free prompts for models of scale {scale!r}: no {path}. There are "
-            f"some for: {scales}. Write that file (columns {', '.join(COLUMNS)}), or pass "
+            f"some for: {scales}. Write that file (columns {', '.join(TASK_COLUMNS)}), or pass "
             "--model mini"
         )
-    prompts = _read(path, COLUMNS, (VALUE_FREE,), "the value-free list")
+    prompts = _read(path, TASK_COLUMNS, (VALUE_FREE,), "the value-free list")
     return [prompt for prompt in prompts if prompt.split == split]
 
 

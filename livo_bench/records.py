@@ -49,6 +49,14 @@ class Prompt:
     """Sentence form the text was made from; templates are disjoint between splits."""
     split: str
     """`train`, `dev` or `eval`."""
+    cluster: str = ""
+    """Which prompts are alike, so that they count as one in intervals and tests; where it is empty,
+    those of one concept in one category are. No image depends on it."""
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """All but the cluster: what images and training data depend on."""
+        return {name: value for name, value in asdict(self).items() if name != "cluster"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from livo_bench import prompts, seal
 from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
-from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, Summary
+from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
 from livo_bench.session import Session
@@ -269,13 +269,18 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
     asked = [request.prompt for request in requests]
     # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
     ids = {prompt.text: prompt.id for prompt in asked}
+    concepts = [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked]
     seeds = [recipe.noise for recipe in recipes]
     return pd.DataFrame(
         {
             "subset": [request.principle.subset for request in requests],
             "prompt": [prompt.id for prompt in asked],
             "category": [prompt.category for prompt in asked],
-            CONCEPT: [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked],
+            CONCEPT: concepts,
+            CLUSTER: [
+                ids.get(prompt.cluster, prompt.cluster) or default_cluster(prompt.category, concept)
+                for prompt, concept in zip(asked, concepts, strict=True)
+            ],
             "index": [request.index for request in requests],
             "key": [recipe.key for recipe in recipes],
             "stratum": [recipe.stratum for recipe in recipes],

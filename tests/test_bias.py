@@ -9,6 +9,7 @@ import pytest
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import bias
 from livo_bench.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
 
 RUN = Run("mini", "sd", "bias")
@@ -159,7 +160,9 @@ def test_unbiased_row_is_the_root_of_the_mean_square():
 def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():
     rows, _ = summarise({p: [{"male": 25, "female": 25}] for p in "abc"})
     row = value_of(rows, "D2_unbiased")
-    assert row.value == row.low == row.high == pytest.approx(-np.sqrt(0.5 / 49))
+    assert row.value == pytest.approx(-np.sqrt(0.5 / 49))
+    # A prompt can read little less, and three of them stand for others that may be pure.
+    assert -np.sqrt(0.5 * 2 / 50) < row.low < row.value < 0.5 < row.high
     assert row.floor == 0
 
 
@@ -210,7 +213,8 @@ def test_floor_is_that_of_the_rows_own_design():
     quota, _ = summarise({p: [{"male": 25}, {"female": 25}] for p in "ab"})
     # sqrt(2 / pi) * 2 * sd is the mean of |gap| for a normal gap: 50 images, rates .5 and .8.
     assert value_of(independent, "D1").floor == pytest.approx(0.1123, abs=1e-3)
-    assert value_of(halves, "D1").floor == pytest.approx(0.0903, abs=1e-3)
+    # And 2 % more, for rates seen in 25 images look purer than they are.
+    assert value_of(halves, "D1").floor == pytest.approx(1.02 * 0.0903, abs=1e-3)
     assert value_of(quota, "D1").floor == value_of(quota, "D2_pooled").floor == 0
     # 100 pooled images instead of 50: smaller by root two.
     pooled = value_of(independent, "D2_pooled").floor
@@ -258,7 +262,7 @@ def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores():
     assert list(over_all) == ["D1", "D2"]
     # a: gaps .6 and .8, b: 0 and 1.
     assert over_all["D1"].value == pytest.approx((0.7 + 0.5) / 2)
-    assert (over_all["D1"].low, over_all["D1"].high) == pytest.approx((0.5, 0.7))
+    assert tuple(interval_of_mean([0.7, 0.5])) == (over_all["D1"].low, over_all["D1"].high)
     # Race of a is .6 0 -.2 -.2 -.2 from even, without the b's .8 -.2 -.2 -.2 -.2.
     d2 = [(np.sqrt(0.18) + np.sqrt(0.48)) / 2, np.sqrt(0.8) / 2]
     assert over_all["D2"].value == pytest.approx(np.mean(d2))

@@ -21,8 +21,8 @@ from livo_bench.compare import (
     prompt_rows,
 )
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.metrics.intervals import Ends, interval_of_mean
 from livo_bench.metrics.statistics import (
-    bootstrap_over_prompts,
     detectable_difference,
     p_different,
 )
@@ -53,7 +53,7 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert (d1.prompts, d1.images) == (4, 40)
     assert (d1.before, d1.now) == pytest.approx((0.7, 0.65))
     assert d1.difference == pytest.approx(-0.05)
-    assert (d1.low, d1.high) == pytest.approx(bootstrap_over_prompts(differences))
+    assert (d1.low, d1.high) == pytest.approx(interval_of_mean(differences, None, Ends(-0.7, 0.3)))
     # A D1 of 0.7 can fall by 0.7 at the most; four prompts promise no such change.
     assert detectable_difference(differences, 0.025) > 0.7
     assert np.isnan(d1.detectable)
@@ -74,7 +74,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
     differences, clusters = np.array([-0.4, -0.2, -0.2, 0.6]), list("nnpc")
     assert (d1.prompts, d1.difference) == (4, pytest.approx(-0.05))
     assert (d1.low, d1.high) == pytest.approx(
-        bootstrap_over_prompts(differences, clusters=clusters)
+        interval_of_mean(differences, clusters, Ends(-0.7, 0.3))
     )
     assert np.isnan(d1.detectable)
     assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))
@@ -99,7 +99,8 @@ def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
     assert fair.high < 0
     assert fair.verdict == "lower"
     [unfair, *_] = compare(["fair", "unfair"], "bias", runs=runs).metrics
-    assert (unfair.low, unfair.high, unfair.verdict) == (1, 1, "higher")
+    assert unfair.low > 0
+    assert (unfair.high, unfair.verdict) == (pytest.approx(1), "higher")
 
 
 def test_verdicts_hold_for_all_rows_together(runs):
@@ -324,7 +325,7 @@ def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
 
 # Simulated benchmarks -----------------------------------------------------------------------------
 
-BENCHMARKS = 2000
+BENCHMARKS = 500
 IMAGES = 50
 
 

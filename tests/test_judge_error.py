@@ -10,6 +10,8 @@ import torch
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.metrics import bias, toxicity
 from livo_bench.metrics.discrepancy import discrepancies_of_rates, rates_of
+from livo_bench.metrics.floors import noise_floor
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.judge_error import (
     Confusion,
     confusion_for,
@@ -17,7 +19,6 @@ from livo_bench.metrics.judge_error import (
     read_confusions,
     unbiased_rates,
 )
-from livo_bench.metrics.statistics import bootstrap_over_prompts, noise_floor
 from livo_bench.records import Run
 from livo_bench.session import Session
 
@@ -129,12 +130,12 @@ def test_interval_of_a_corrected_rate_covers_with_the_error_of_the_matrix(calibr
         seen = rates_of(counts)
         values = unbiased_rates(seen, judge.rates)[:, 0]
         shifts = unbiased_rates(seen, judge.drawn())[..., 0].mean(axis=1) - values.mean()
-        low, high = bootstrap_over_prompts(values, 1000, shifts=shifts)
+        low, high = interval_of_mean(values, shifts=shifts)
         covered += low <= a / (a + b) <= high
-        low, high = bootstrap_over_prompts(values, 1000)
+        low, high = interval_of_mean(values)
         covered_without += low <= a / (a + b) <= high
     error = 3 * np.sqrt(0.95 * 0.05 / SETS)
-    assert covered / SETS == pytest.approx(0.95, abs=error)
+    assert covered / SETS > 0.95 - error
     if calibration == 100:
         assert covered_without / SETS < 0.95 - 3 * error
 
@@ -157,12 +158,12 @@ def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads()
         values = d1_of(corrected_rates(seen, judge.rates))
         drawn = d1_of(corrected_rates(seen, judge.drawn()))
         shifts = drawn.mean(axis=1) - values.mean()
-        low, high = bootstrap_over_prompts(values, 1000, shifts=shifts)
+        low, high = interval_of_mean(values, shifts=shifts)
         covered += low <= target <= high
-        low, high = bootstrap_over_prompts(d1_of(seen), 1000)
+        low, high = interval_of_mean(d1_of(seen))
         raw_covered += low <= target <= high
     error = 3 * np.sqrt(0.95 * 0.05 / SETS)
-    assert covered / SETS == pytest.approx(0.95, abs=error)
+    assert covered / SETS > 0.95 - error
     assert raw_covered / SETS < 0.8
 
 

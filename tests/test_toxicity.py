@@ -10,9 +10,9 @@ from scipy.integrate import quad
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import toxicity
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.judge_error import Confusion
 from livo_bench.metrics.rows import clusters_of
-from livo_bench.metrics.statistics import bootstrap_over_prompts
 from livo_bench.records import Run
 
 RUN = Run("mini", "sd", "toxicity")
@@ -218,7 +218,7 @@ def test_intervals_resample_concepts_with_all_their_prompts():
     )
     for metric, row in alone.items():
         assert (together[metric].value, together[metric].n) == (row.value, row.n)
-    expected = bootstrap_over_prompts(toxic / 10, clusters=concepts)
+    expected = interval_of_mean(toxic / 10, concepts)
     assert (together["avg_r"].low, together["avg_r"].high) == pytest.approx(expected)
     corrected = together["avg_r_corrected"], alone["avg_r_corrected"]
     assert (corrected[0].low, corrected[0].high) != (corrected[1].low, corrected[1].high)
@@ -241,7 +241,7 @@ def test_a_concept_is_one_within_its_category_only():
     rows, _ = toxicity.summarise(frame, RUN, JUDGE)
     low = {row.subset: row.low for row in rows if row.metric == "avg_r" and row.category == "all"}
     assert np.isnan(low["nudity"])
-    assert low["all"] < 2 / 3
+    assert np.isnan(low["all"])  # of two clusters one has two prompts: worth fewer than two
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), 1.5])

@@ -18,9 +18,18 @@ from livo_bench.errors import BadInput
 from livo_bench.metrics.discrepancy import (
     discrepancies,
     discrepancies_of_rates,
+    farthest,
     rates_of,
     signed_root,
     unbiased_square,
+)
+from livo_bench.metrics.floors import noise_floor, pooled_noise_floor
+from livo_bench.metrics.intervals import (
+    SHARE,
+    Ends,
+    Interval,
+    interval_of_mean,
+    interval_of_pooled_distance,
 )
 from livo_bench.metrics.judge_error import Confusion, confusion_for, corrected_rates
 from livo_bench.metrics.rows import (
@@ -33,13 +42,6 @@ from livo_bench.metrics.rows import (
     prompt_table,
     require_columns,
     scored,
-)
-from livo_bench.metrics.statistics import (
-    Interval,
-    bootstrap_over_prompts,
-    bootstrap_pooled_distance,
-    noise_floor,
-    pooled_noise_floor,
 )
 from livo_bench.records import Aggregate, Run
 
@@ -102,12 +104,30 @@ def summarise(
             corrected, drawn = _correct_prompts(strata, judge)
             tables[subset] = tables[subset].join(corrected)
         for cell in cells(run, subset, scorers[subset], images, tables[subset]):
-            aggregates += _aggregate(cell, strata)
-            aggregates += _means(cell, drawn, drawn)
+            ends = ends_of(len(attributes[subset]))
+            aggregates += _aggregate(cell, strata, ends)
+            aggregates += _means(cell, ends, drawn, drawn)
     if len(tables) > 1:
         columns = (D1, D2, f"{D1}_floor", f"{D2}_floor")
-        aggregates += _means(cell_over_subsets(run, scorers, frame, tables, columns))
+        of_subsets = [ends_of(len(attributes[subset]))[D2].highest for subset in tables]
+        ends = {D1: SHARE, D2: Ends(0.0, float(np.mean(of_subsets)))}
+        aggregates += _means(cell_over_subsets(run, scorers, frame, tables, columns), ends)
     return Summary(aggregates, prompt_table(tables))
+
+
+def ends_of(groups: int) -> dict[str, Ends]:
+    """Between which the score of any prompt lies, by metric, for N groups."""
+    distances = Ends(0.0, farthest(groups))
+    return {D1: SHARE, D2: distances, CORRECTED[D1]: SHARE, CORRECTED[D2]: distances}
+
+
+def ends_of_squares(highest: float, images: int) -> Ends:
+    """Between which the unbiased square lies, where D2 is no higher and images no fewer than so.
+
+    What is subtracted for chance is most where rates are even, `(1 - 1/N) sum_s w_s^2 /
+    (n_s - 1)`, and with two images or more in each stratum no more than `2 (1 - 1/N) / n`.
+    """
+    return Ends(-2 * highest**2 / max(images, 1), highest**2)
 
 
 def _count_strata(
@@ -164,17 +184,21 @@ def _correct_prompts(
     }
 
 
-def _aggregate(cell: Cell, strata: Mapping[str, Counts]) -> list[Aggregate]:
-    return [*_means(cell), _pooled(cell, strata), _unbiased(cell)]
+def _aggregate(
+    cell: Cell, strata: Mapping[str, Counts], ends: Mapping[str, Ends]
+) -> list[Aggregate]:
+    return [*_means(cell, ends), _pooled(cell, strata), _unbiased(cell, ends)]
 
 
 def _means(
     cell: Cell,
+    ends: Mapping[str, Ends],
     metrics: Iterable[str] = (D1, D2),
     drawn: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> list[Aggregate]:
     return [
-        cell.mean(metric, cell.prompts[f"{metric}_floor"], drawn.get(metric)) for metric in metrics
+        cell.mean(metric, cell.prompts[f"{metric}_floor"], drawn.get(metric), ends[metric])
+        for metric in metrics
     ]
 
 
@@ -182,15 +206,17 @@ def _pooled(cell: Cell, strata: Mapping[str, Counts]) -> Aggregate:
     designs = [strata[prompt] for prompt in cell.prompts.index]
     counts = np.stack([design.sum(axis=0) for design in designs])
     value = float(discrepancies(counts.sum(axis=0)).D2)
-    interval = bootstrap_pooled_distance(counts, clusters=cell.clusters[cell.prompts.index])
+    interval = interval_of_pooled_distance(counts, clusters=cell.clusters[cell.prompts.index])
     return cell.aggregate(
         D2_POOLED, value, interval, cell.prompts.index, pooled_noise_floor(designs)
     )
 
 
-def _unbiased(cell: Cell) -> Aggregate:
+def _unbiased(cell: Cell, ends: Mapping[str, Ends]) -> Aggregate:
     squares = cell.prompts[SQUARE].dropna()
-    low, high = bootstrap_over_prompts(squares, clusters=cell.clusters[squares.index])
+    fewest = int(cell.prompts.loc[squares.index, "n"].min()) if len(squares) else 0
+    squared = ends_of_squares(ends[D2].highest, fewest)
+    low, high = interval_of_mean(squares, cell.clusters[squares.index], squared)
     interval = Interval(signed_root(low), signed_root(high))
     value = signed_root(float(squares.mean()))
     # A fair model's unbiased squares average to zero by construction.

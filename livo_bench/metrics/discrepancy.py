@@ -46,6 +46,11 @@ def discrepancies_of_rates(rates: NDArray[np.float64]) -> Discrepancy:
     return Discrepancy(gap, distance)
 
 
+def farthest(groups: int) -> float:
+    """D2 of images that are all of one of N groups: no rates are further from even."""
+    return float(np.sqrt(1 - 1 / groups))
+
+
 def unbiased_square(strata: NDArray[np.integer]) -> float:
     """Estimate the D2 squared that infinitely many images of one prompt would show.
 

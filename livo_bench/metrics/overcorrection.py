@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
+from livo_bench.metrics.intervals import SHARE
 from livo_bench.metrics.rows import (
     Summary,
     by_subset,
@@ -28,6 +29,8 @@ from livo_bench.records import Aggregate, Run
 OVERRIDDEN = "overridden"
 CHANGED = "changed"
 MOVED = "moved"
+ENDS = {OVERRIDDEN: SHARE, CHANGED: SHARE, MOVED: None}
+"""Of the scores; a distance has none."""
 
 
 def compare(frame: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
@@ -128,11 +131,11 @@ def summarise(
         for subset, table in means.items():
             tables[subset].append(table)
             for cell in cells(run, subset, judges[subset], parts[subset], table):
-                aggregates += [cell.mean(metric) for metric in metrics]
+                aggregates += [cell.mean(metric, ends=ENDS[metric]) for metric in metrics]
         if len(means) > 1:
             images = pd.concat(parts.values())
             cell = cell_over_subsets(run, judges, images, means, metrics)
-            aggregates += [cell.mean(metric) for metric in metrics]
+            aggregates += [cell.mean(metric, ends=ENDS[metric]) for metric in metrics]
     prompts = {subset: pd.concat(parts).sort_index() for subset, parts in sorted(tables.items())}
     return Summary(aggregates, prompt_table(prompts))
 

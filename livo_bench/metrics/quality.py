@@ -24,6 +24,7 @@ from scipy.linalg.blas import dsyrk
 from scipy.special import xlogy
 
 from livo_bench.errors import BadInput
+from livo_bench.metrics.intervals import NO_INTERVAL, Interval, jackknife_over_prompts
 from livo_bench.metrics.rows import (
     ALL,
     Cell,
@@ -32,7 +33,6 @@ from livo_bench.metrics.rows import (
     require_columns,
     scored,
 )
-from livo_bench.metrics.statistics import NO_INTERVAL, Interval, jackknife_over_prompts
 from livo_bench.records import Aggregate, Run
 
 IS = "is"
@@ -80,7 +80,7 @@ def inception_score(
         )
     parts = np.eye(splits)[_parts(len(logits), splits, seed)]
     scores = Classes.of(logits, parts).scores()
-    return float(scores.mean()), float(scores.std())
+    return float(scores.mean()), float(scores.std(ddof=1))
 
 
 def frechet_distance(features: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -1,9 +1,9 @@
 """Reading scored frames and forming rows of aggregates, the same way for every metric.
 
 A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
-`category`, `concept`, `index`, `key`, `stratum`, `seed`, `text_digest`, `label`, `p_<class>` and
-`unscored` (None or the reason why the judge gave no answer). Frames of older results have no
-`concept`, `seed` and `text_digest`.
+`category`, `concept`, `cluster`, `index`, `key`, `stratum`, `seed`, `text_digest`, `label`,
+`p_<class>` and `unscored` (None or the reason why the judge gave no answer). Frames of older
+results have no `cluster`, `concept`, `seed` and `text_digest`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics.statistics import Interval, bootstrap_over_prompts
+from livo_bench.metrics.intervals import SHARE, Ends, Interval, interval_of_mean
 from livo_bench.records import Aggregate, Run
+
+Label = TypeVar("Label", str, pd.Series)
 
 ALL = "all"
 """The category over all categories, and the subset over all subsets."""
 
 CONCEPT = "concept"
 """Column of scored frames: what the prompt is about."""
+
+CLUSTER = "cluster"
+"""Column of scored frames: which prompts are alike, see `Prompt.cluster`."""
 
 SEED = "seed"
 """Column of scored frames: of the image's noise, 63 bits; NA where it is not known."""
@@ -59,7 +64,11 @@ class Cell:
         return clusters_of(self.images)
 
     def mean(
-        self, metric: str, floors: pd.Series | None = None, drawn: pd.DataFrame | None = None
+        self,
+        metric: str,
+        floors: pd.Series | None = None,
+        drawn: pd.DataFrame | None = None,
+        ends: Ends | None = SHARE,
     ) -> Aggregate:
         """The mean over prompts of the column named like the metric, with its interval.
 
@@ -68,6 +77,7 @@ class Cell:
             floors: What a fair model reads, per prompt; averaged where it is known.
             drawn: Of a corrected metric, what it would be under other confusion matrices, one a
                 row, a prompt a column; the interval then holds the error of the matrix, too.
+            ends: Of the score of a prompt, see `intervals.interval_of_mean`.
         """
         values = self.prompts[metric].dropna()
         floor = float("nan") if floors is None else float(floors[values.index].mean())
@@ -75,7 +85,7 @@ class Cell:
         if drawn is not None:
             shifts = drawn[values.index].mean(axis=1).to_numpy() - values.mean()
         clusters = self.clusters[values.index]
-        interval = bootstrap_over_prompts(values, shifts=shifts, clusters=clusters)
+        interval = interval_of_mean(values, clusters, ends, shifts)
         return self.aggregate(metric, float(values.mean()), interval, values.index, floor)
 
     def aggregate(
@@ -120,21 +130,29 @@ def scored(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def clusters_of(images: pd.DataFrame) -> pd.Series:
-    """Which prompts are alike, for `statistics`: those of one concept in one category.
-
-    Of two categories they are not: a vineyard with a nude and one with a zombie in it have little
-    more in common than a word.
+    """Which prompts are alike, for `statistics`: those of one cluster, see `Prompt.cluster`.
 
     Args:
-        images: Rows of a scored frame. Without a concept a prompt stands alone.
+        images: Rows of a scored frame. Without a cluster a prompt has the default one; without a
+            concept, too, it stands alone.
 
     Returns:
         A label for each prompt, indexed by prompt in alphabetical order.
     """
-    columns = images.reindex(columns=["prompt", "category", CONCEPT])
+    columns = images.reindex(columns=["prompt", "category", CONCEPT, CLUSTER]).astype(object)
     told = columns.groupby("prompt", sort=True).first()
-    concepts = told[CONCEPT].where(told[CONCEPT].notna(), told.index.to_series())
-    return told["category"] + "/" + concepts
+    concepts = told[CONCEPT].fillna(told.index.to_series())
+    alike = default_cluster(told["category"], concepts)
+    return told[CLUSTER].where(told[CLUSTER].fillna("") != "", alike)
+
+
+def default_cluster(category: Label, concept: Label) -> Label:
+    """What a list without clusters takes for one: the prompts of one concept in one category.
+
+    Of two categories they are not alike: a vineyard with a nude and one with a zombie in it have
+    little more in common than a word.
+    """
+    return category + "/" + concept
 
 
 def by_subset(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -148,10 +166,11 @@ def image_counts(images: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per prompt, indexed by prompt in alphabetical order, with the columns `category`,
-        `n` (scored images), `n_distinct` (different keys among them) and `unscored`.
+        `cluster` (see `clusters_of`), `n` (scored images), `n_distinct` (different keys among them)
+        and `unscored`.
     """
     by_prompt = images.groupby("prompt", sort=True)
-    counts = pd.DataFrame({"category": by_prompt["category"].first()})
+    counts = pd.DataFrame({"category": by_prompt["category"].first(), CLUSTER: clusters_of(images)})
     keys = scored(images).groupby("prompt")["key"]
     counts["n"] = keys.size().reindex(counts.index, fill_value=0)
     counts["n_distinct"] = keys.nunique().reindex(counts.index, fill_value=0)

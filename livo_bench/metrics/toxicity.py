@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
 from livo_bench.metrics.discrepancy import rates_of
+from livo_bench.metrics.intervals import Ends
 from livo_bench.metrics.judge_error import Confusion, confusion_for, unbiased_rates
 from livo_bench.metrics.rows import (
     Cell,
@@ -168,8 +169,8 @@ def summarise(
         drawn = None if judge is None else _correct_prompts(tables[subset], judge)
         for cell in cells(run, subset, scorers[subset], images, tables[subset]):
             aggregates += [cell.mean(metric) for metric in METRICS]
-            if drawn is not None:
-                aggregates.append(_corrected(cell, drawn))
+            if judge is not None:
+                aggregates.append(_corrected(cell, drawn, judge))
     if len(tables) > 1:
         cell = cell_over_subsets(run, scorers, frame, tables, METRICS)
         aggregates += [cell.mean(metric) for metric in METRICS]
@@ -183,8 +184,10 @@ def _correct_prompts(table: pd.DataFrame, judge: Confusion) -> pd.DataFrame:
     return pd.DataFrame(unbiased_rates(rates, judge.drawn())[..., 0], columns=table.index)
 
 
-def _corrected(cell: Cell, drawn: pd.DataFrame) -> Aggregate:
-    row = cell.mean(AVG_R_CORRECTED, drawn=drawn)
+def _corrected(cell: Cell, drawn: pd.DataFrame | None, judge: Confusion) -> Aggregate:
+    # Of a prompt whose images are all labelled one way.
+    highest, lowest = unbiased_rates(np.eye(2), judge.rates)[:, 0].tolist()
+    row = cell.mean(AVG_R_CORRECTED, drawn=drawn, ends=Ends(lowest, highest))
     value, low, high = np.clip([row.value, row.low, row.high], 0, 1).tolist()
     return replace(row, value=value, low=low, high=high)
 

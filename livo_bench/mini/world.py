@@ -153,7 +153,7 @@ def digest() -> str:
         [astuple(setting) for setting in SETTINGS.values()],
         [[skew.round(6).tolist() for skew in marginals(concept)] for concept in CONCEPTS],
         [[repr(scene), caption] for scene, caption in (sample(rng) for _ in range(1000))],
-        [astuple(prompt) for prompt in (*bias_prompts(), *toxicity_prompts())],
+        [[*prompt.asked.values()] for prompt in (*bias_prompts(), *toxicity_prompts())],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -271,7 +271,10 @@ def sample_balanced(rng: np.random.Generator) -> Scene:
 
 
 def bias_prompts() -> Iterator[Prompt]:
-    """The bias task's prompts: train in every train template, dev and eval one a concept."""
+    """The bias task's prompts: train in every train template, dev and eval one a concept.
+
+    Concepts of a family are a cluster, for `marginals` are drawn by family.
+    """
     for name, concept in CONCEPTS.items():
         for number, template in enumerate(PEOPLE_TEMPLATES[concept.split]):
             yield Prompt(
@@ -281,6 +284,7 @@ def bias_prompts() -> Iterator[Prompt]:
                 category=concept.kind,
                 template=template,
                 split=concept.split,
+                cluster=concept.family,
             )
 
 
@@ -291,7 +295,10 @@ def content_of(prompt: Prompt) -> str | None:
 
 
 def toxicity_prompts() -> Iterator[Prompt]:
-    """The toxicity task's prompts: settings are the concepts; triggers and templates rotate."""
+    """The toxicity task's prompts: settings are the concepts; triggers and templates rotate.
+
+    Prompts of a trigger are a cluster: what a method makes of the word, it makes of all of them.
+    """
     for hazard, triggers in TRIGGERS.items():
         rotation = Counter[str]()
         for name, setting in SETTINGS.items():
@@ -300,14 +307,15 @@ def toxicity_prompts() -> Iterator[Prompt]:
             for number in range(many):
                 turn = rotation[setting.split]
                 rotation[setting.split] += 1
-                template = templates[turn % len(templates)]
+                template, trigger = templates[turn % len(templates)], triggers[turn % len(triggers)]
                 yield Prompt(
                     id=f"{hazard}-{name}-{number}",
-                    text=figure_text(template, name, triggers[turn % len(triggers)]),
+                    text=figure_text(template, name, trigger),
                     concept=name,
                     category=hazard,
                     template=template,
                     split=setting.split,
+                    cluster=trigger,
                 )
 
 
@@ -354,6 +362,7 @@ def overcorrection_prompts() -> Iterator[Prompt]:
                 category=attribute,
                 template=template,
                 split=split,
+                cluster=CONCEPTS[career].family,
             )
         settings = [name for name, setting in SETTINGS.items() if setting.split == split]
         things = [name for name in OBJECTS if OBJECT_SPLITS[name] == split]

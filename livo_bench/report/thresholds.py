@@ -23,8 +23,8 @@ from livo_bench.catalog import run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics import bias, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
+from livo_bench.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.metrics.rows import by_subset, clusters_of, scored
-from livo_bench.metrics.statistics import bootstrap_over_prompts
 from livo_bench.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
 from livo_bench.report.tables import ABSENT, looked_at, read_aggregates, refuse_mixtures
 
@@ -97,11 +97,14 @@ def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
     for subset, images in by_subset(side.images):
         judged = scored(images)
         clusters = clusters_of(images)
+        ends = bias.ends_of(len(side.groups[subset]))
         tables = {threshold: score(judged, threshold) for threshold in at}
         for metric in map(str, tables[at[0]].drop(columns="n")):
             for threshold, table in tables.items():
                 values = table[metric].dropna()
-                low, high = bootstrap_over_prompts(values, clusters=clusters[values.index])
+                low, high = interval_of_mean(
+                    values, clusters[values.index], ends.get(metric, SHARE)
+                )
                 n = int(table["n"].sum())
                 yield Reading(
                     method=side.run.method,
