@@ -185,9 +185,11 @@ HEADINGS: Mapping[str, Term] = {
 
 COUNTS: Mapping[str, Term] = {
     "[low, high]": Term(
-        "The 95 % interval over prompts, of which those of one concept count as one: a bootstrap, "
-        "for IS, FID and CLIP score a jackknife. Printed, it ends where a score does, FID at 0; "
-        "CSV and JSON hold it as estimated.",
+        "The 95 % interval over the population of prompts, of which those of one cluster (concept, "
+        "family, trigger word; the list says) count as one: random weights that count with a "
+        "cluster nobody drew, for CLIP score t, for IS and FID a jackknife. A dash where one "
+        "cluster is all there is. Printed, it ends where a score does, FID at 0; CSV and JSON hold "
+        "it as estimated.",
         "columns `low`, `high`",
     ),
     "fair": Term(
