@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from livo_bench import paired
+from livo_bench import paired, seal
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.rows import ALL
 from livo_bench.paired import HEADLINES, Results
 from livo_bench.records import Run
-from livo_bench.report.tables import read_aggregates_file
-from livo_bench.store import AGGREGATES, RESULT_FILES, write_results
+from livo_bench.report.tables import aggregates_of
 
 
 def update(
@@ -63,8 +62,7 @@ def update(
     for run, results in new.items():
         lines.append(_what_changes(run, old.get(run), results))
         for source, target in places[run].items():
-            present = [name for name in RESULT_FILES if (source / name).is_file()]
-            write_results(target, {name: (source / name).read_bytes() for name in present})
+            seal.copy(target, seal.reopen(source).files)
     return lines
 
 
@@ -117,13 +115,15 @@ def _what_changes(run: Run, old: Results | None, new: Results) -> str:
     ]
     if len(old.images) != len(new.images):
         changes.insert(0, f"images {len(old.images)}, now {len(new.images)}")
-    return f"{name}: {'; '.join(changes) or 'no metric changed'}"
+    files = seal.differing_files(old.records.values(), new.records.values())
+    told = [f"method files differ: {', '.join(' '.join(one) for one in files.items())}"]
+    return f"{name}: {'; '.join([*(changes or ['no metric changed']), *(told if files else [])])}"
 
 
 def _headlines(results: Results) -> dict[str, float]:
     values = {}
     for folder in results.folders:
-        rows = read_aggregates_file(folder / AGGREGATES)
+        rows = aggregates_of(seal.reopen(folder))
         rows = rows[(rows["category"] == ALL) & rows["metric"].isin(HEADLINES)]
         for subset, metric, value in zip(
             rows["subset"], rows["metric"], rows["value"], strict=True

@@ -10,14 +10,16 @@ import difflib
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from livo_bench import readable
 from livo_bench.cards import (
     OURS,
     MethodCard,
@@ -33,9 +35,23 @@ from livo_bench.cards import (
 )
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
 from livo_bench.fields import place
-from livo_bench.protocols import Method, MethodContext, OwnGenerator, Pixels, WithFiles
+from livo_bench.protocols import (
+    Method,
+    MethodContext,
+    OwnGenerator,
+    Pixels,
+    WithFiles,
+    WithSources,
+)
 from livo_bench.records import Recipe, Request, wrong_field
-from livo_bench.weights import find_weights, not_fetched, repository_of
+from livo_bench.weights import (
+    counted_files,
+    digest_file,
+    digest_folder,
+    find_weights,
+    not_fetched,
+    repository_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,6 +155,32 @@ class LoadedMethod:
     def files(self) -> Mapping[str, str]:
         """Where the files are that its recipes name by digest."""
         return self.method.files if isinstance(self.method, WithFiles) else {}
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file that its images rest on, by relative name.
+
+        These are card and adapter (of a user's own method all files of its folder) and what it
+        names as `WithSources.sources`. A repository, whose commit says what is in it, counts as one
+        file.
+
+        Raises:
+            BadInput: One cannot be read.
+        """
+        folder = self.card.folder
+        built_in = {name: folder / name for name in ("adapter.py", "card.toml")}
+        places: dict[str, str | Path] = dict(built_in if self.digest is None else {"": folder})
+        if isinstance(self.method, WithSources):
+            places |= self.method.sources
+        # Of a file or a repository, what recipes hold of it; a folder is more than one file.
+        known = {str(place): digest for digest, place in self.files.items()}
+        found: dict[str, str] = {}
+        for name, where in places.items():
+            if str(where) in known and not Path(where).is_dir():
+                found[name] = known[str(where)]
+            else:
+                files = _files_below(Path(where), name)
+                found |= {file: _digest_readable(path) for file, path in files.items()}
+        return dict(sorted(found.items()))
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.
@@ -263,7 +305,7 @@ def load_method(
         settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model, own_name, card.published))
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
-    digest = _digest_of_method(card.folder) if own or paints else ""
+    digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
     generator = _sha256(f"{digest}\n{settings_text}") if paints else None
     return LoadedMethod(name, title, card, method, generator, digest if own else None)
@@ -397,6 +439,8 @@ def model_card(spec: str) -> ModelCard:
             fetched.
     """
     known = model_cards()
+    if Path(spec).suffix in (readable.SUFFIX, *readable.PICKLES) and os.path.isfile(spec):
+        raise readable.single_file(Path(spec))
     if spec.endswith(".toml"):
         card = read_model_card(Path(spec))
         if card.name in known and card.path != known[card.name].path.resolve():
@@ -441,8 +485,10 @@ def _like_sd15(known: Mapping[str, ModelCard], name: str, spec: str, pipeline: s
 
 def _image_size(pipeline: str) -> int:
     """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
-    if find_weights(pipeline, "model_index.json").folder is None:
-        raise not_fetched(pipeline, "model_index.json", pipeline)
+    found = find_weights(pipeline, readable.INDEX)
+    if found.folder is None:
+        raise not_fetched(pipeline, readable.INDEX, pipeline)
+    readable.require_kind(pipeline, found.config)
     unet = find_weights(pipeline, "unet/config.json").config
     vae = find_weights(pipeline, "vae/config.json").config
     try:
@@ -458,9 +504,14 @@ def model_digest(card: ModelCard) -> str:
     """SHA-256 that names the model's files, for `Recipe.model`.
 
     Raises:
-        BadInput: There is no such folder or hub id.
+        BadInput: There is no such folder or hub id, or it cannot be read as it lies there.
     """
-    return find_weights(card.pipeline, "model_index.json").digest()
+    found = find_weights(card.pipeline, readable.INDEX)
+    if found.folder is not None:
+        readable.require_kind(card.pipeline, found.config)
+    if found.repository is None:
+        readable.require_weights(Path(found.source))
+    return found.digest()
 
 
 def overview(kind: str | None = None) -> list[dict[str, str]]:
@@ -560,17 +611,21 @@ def _text_of(card: Path) -> str:
         raise BadInput(f"Cannot read {card}: {error.strerror}.") from error
 
 
-def _digest_of_method(folder: Path) -> str:
-    """SHA-256 over the lines `<path> <SHA-256 of the file>`, without hidden and compiled files."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        skipped = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        if path.is_file() and not skipped:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{relative.as_posix()} {digest}")
-    return _sha256("\n".join(lines))
+def _files_below(place: Path, name: str) -> dict[str, Path]:
+    """A file, or all of a folder that count, by relative name."""
+    if place.is_file():
+        return {name: place}
+    return {
+        (PurePosixPath(name) / path.relative_to(place).as_posix()).as_posix(): path
+        for path in (counted_files(place) if place.is_dir() else ())
+    }
+
+
+def _digest_readable(path: Path) -> str:
+    try:
+        return digest_file(path)
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
 
 
 def _sha256(text: str) -> str:

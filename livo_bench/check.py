@@ -69,6 +69,7 @@ from livo_bench.paired import (
     Results,
 )
 from livo_bench.records import Run
+from livo_bench.seal import differing_files, say_unsealed
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
@@ -140,6 +141,10 @@ class Sample:
     """Fidelity that the baseline has and the new results have not; it is not compared."""
     lacking_before: tuple[str, ...] = ()
     """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
+    files: tuple[str, ...] = ()
+    """The files behind the method that differ, see `seal.differing_files`."""
+    unsealed: tuple[str, ...] = ()
+    """Which sides nothing vouches for: `baseline`, `new results`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,8 @@ def check(
                 "or say with --method and --task what to compare."
             )
     both = [(side, new[run]) for run, side in wanted.items()]
+    say_unsealed(baseline, [side.sealed for side, _ in both])
+    say_unsealed(runs, [side.sealed for _, side in both])
     return hold(both, alpha, margin, prompt_margin)
 
 
@@ -361,6 +368,17 @@ def _hold(before: Results, now: Results) -> _Held:
         changed=_changed(before, now),
         lacking=tuple(one for one in before.fidelity if one not in now.fidelity),
         lacking_before=tuple(one for one in now.fidelity if one not in before.fidelity),
+        files=tuple(
+            f"{name} {digests}"
+            for name, digests in differing_files(
+                before.records.values(), now.records.values()
+            ).items()
+        ),
+        unsealed=tuple(
+            side
+            for side, results in (("baseline", before), ("new results", now))
+            if not results.sealed
+        ),
     )
     return _Held(sample, pairs, tallies)
 
@@ -425,6 +443,8 @@ def _conditions(side: Results) -> dict[str, str]:
         for section, fields in record.items()
         if isinstance(fields, Mapping)
         for field, value in fields.items()
+        if not isinstance(value, Mapping)
+        if section != "seal"
     }
 
 

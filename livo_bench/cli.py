@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from livo_bench import interrupt
-from livo_bench.errors import AdapterFailed, BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.errors import (
+    AdapterFailed,
+    BadInput,
+    Incomplete,
+    LivoBenchError,
+    NotComparable,
+    NothingScored,
+)
 from livo_bench.escaping import redacted, visible
 from livo_bench.report import contents
 from livo_bench.report.rows import FOR_PEOPLE, FORMS
@@ -86,7 +93,7 @@ class _Program(click.Group):
             if isinstance(error, AdapterFailed):
                 _echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
             _echo(f"Error: {error}", err=True)
-            ctx.exit(2)
+            ctx.exit(4 if isinstance(error, NothingScored) else 2)
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])

@@ -7,8 +7,9 @@ cancels in the difference.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,9 @@ from livo_bench.metrics.statistics import (
 from livo_bench.paired import OF_ONE_PROMPT, Pair, Results
 from livo_bench.records import Run
 from livo_bench.report.rows import p_value, points
+from livo_bench.seal import differing_files, say_unsealed
+
+log = logging.getLogger(__name__)
 
 ALPHA = 0.05
 """Of the differences that have a verdict, the share that may be expected to be truly zero."""
@@ -130,6 +134,10 @@ def compare(
         for other in others
         for pair in pairs_of(baseline, other)
     ]
+    paired_sides = [(baseline, other) for baseline, *others in tasks for other in others]
+    say_unsealed(runs, [side.sealed for sides in tasks for side in sides])
+    for note in dict.fromkeys(_file_notes(paired_sides)):
+        log.warning(note)
     order = list(map(method_name, methods))
     pairs.sort(key=lambda pair: order.index(pair.run.method))
     prompts = [
@@ -202,6 +210,35 @@ def _what_lacks(
         "is missing with\n"
         f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )
+
+
+def _file_notes(pairs: Sequence[tuple[Results, Results]]) -> Iterator[str]:
+    """Which files behind methods differ: those that both have; of one method's folders, all.
+
+    Methods of different folders have a card and an adapter each, of which that says nothing.
+    """
+    for before, now in pairs:
+        files = differing_files(before.records.values(), now.records.values())
+        variants = before.run.method.partition(":")[0] == now.run.method.partition(":")[0]
+        told = [
+            f"{name} {digests}"
+            for name, digests in files.items()
+            if "none" not in digests and (variants or name not in ("adapter.py", "card.toml"))
+        ]
+        if told:
+            yield f"{before.run.method} and {now.run.method}: method files differ: " + ", ".join(
+                told
+            )
+    of_method: dict[str, Results] = {}
+    for side in (side for pair in pairs for side in pair):
+        first = of_method.setdefault(side.run.method, side)
+        files = differing_files(first.records.values(), side.records.values())
+        if files:
+            told = [f"{name} {digests}" for name, digests in files.items()]
+            yield (
+                f"{side.run.method} on {first.run.task} and on {side.run.task}: method files "
+                f"differ: {', '.join(told)}"
+            )
 
 
 def pairs_of(baseline: Results, other: Results) -> list[Pair]:

@@ -26,9 +26,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench import networks, overlay
+from livo_bench import networks, overlay, readable
 from livo_bench.acceleration import COMPILED, accelerate
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.guidance import (
     NoisePrediction,
     classifier_free,
@@ -41,14 +42,6 @@ from livo_bench.records import Recipe
 from livo_bench.seeds import unit_noise
 from livo_bench.weights import find_weights, loading
 
-PARTS = {
-    "text_encoder": "CLIPTextModel",
-    "tokenizer": "CLIPTokenizer",
-    "unet": "UNet2DConditionModel",
-    "vae": "AutoencoderKL",
-}
-"""What is loaded of a pipeline, and of which class it is."""
-LIBRARIES = ("diffusers", "transformers")
 BETAS = ("beta_start", "beta_end", "beta_schedule")
 PREDICTIONS = ("epsilon", "v_prediction")
 """What the UNet of Stable Diffusion 1.x and 2.x may predict."""
@@ -347,8 +340,8 @@ def load(
     Raises:
         BadInput: There is no such model, or it is of another kind, or it does not load.
     """
-    found = find_weights(pipeline, "model_index.json")
-    _refuse_other_parts(pipeline, found.config)
+    found = find_weights(pipeline, readable.INDEX)
+    readable.require_kind(str(pipeline), found.config)
     disable_progress_bar()
     logging.disable_progress_bar()
     source = Path(found.source)
@@ -385,31 +378,13 @@ def load_text(
         ("words", len(tokenizer), config.vocab_size),
         ("tokens of a text", tokenizer.model_max_length, config.max_position_embeddings),
     ):
-        if said > most:
+        if type(said) is not int or not 0 < said <= most:
             raise BadInput(
-                f"The tokenizer of {pipeline} has {said} {what}, and its text encoder takes {most}."
-                " Expected parts that were saved together; copy the model again."
+                f"The tokenizer of {pipeline} has {excerpt(str(said), 40)} {what}, and its text "
+                f"encoder takes up to {most}. Expected parts that were saved together; copy the "
+                "model again."
             )
     return tokenizer, text_encoder
-
-
-def _refuse_other_parts(pipeline: str | Path, index: Mapping[str, Any]) -> None:
-    kind = index.get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        raise BadInput(
-            f"{pipeline} is a {kind}; expected a StableDiffusionPipeline, that is Stable "
-            "Diffusion 1.x or 2.x."
-        )
-    for name, expected in PARTS.items():
-        part = index.get(name)
-        # Older pipelines name the fast kind of a tokenizer.
-        spelt = [[library, expected + end] for library in LIBRARIES for end in ("", "Fast")]
-        if part not in spelt:
-            raise BadInput(
-                f"{pipeline} has {part} as its {name}; expected a {expected} of diffusers or "
-                "transformers, as code of its own is not run. Pass a Stable Diffusion 1.x or 2.x "
-                "model."
-            )
 
 
 def _refuse_strangers(

@@ -1,12 +1,13 @@
 """The machine looked over, and livo-bench broken on purpose: is anything lost?
 
-Each demonstration runs the miniature world in a folder of its own, breaks something, and runs the
-same command again. The results then have to be, byte for byte, those of a run that nothing
-disturbed.
+Each demonstration runs the miniature world in a folder of its own, breaks something, which has to
+be said where it cannot be mended unasked, and runs the same command again. The results then have to
+be, byte for byte, those of a run that nothing disturbed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -21,12 +22,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench import seal
+from livo_bench.catalog import model_card
 from livo_bench.session import find_device
-from livo_bench.store import RESULT_FILES
+from livo_bench.weights import CLIP_WEIGHTS
 
+MODEL = "mini"
 PROMPTS = ("nurse", "painter", "judge", "dancer")
 IMAGES = 2
 SECONDS = 600
@@ -105,17 +110,13 @@ class _Bench:
         self.whole = place / "whole"
         self._device = device
 
-    def start(self, runs: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
-        """Begin the run in another process."""
+    def start(
+        self, runs: Path, prepare: Callable[[], None] | None = None, *more: str
+    ) -> subprocess.Popen[str]:
+        """Begin the run in another process, with further words."""
         words = ["--method", "sd", "--task", "bias/gender", "--images", str(IMAGES)]
         words += ["--prompts", str(self.prompts), "--device", self._device, "--runs", str(runs)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "livo_bench.cli", "run", *words],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=prepare,
-        )
+        return _command("run", *words, *more, prepare=prepare)
 
     def finish(self, runs: Path) -> str:
         """Run to the end; what it said if that failed."""
@@ -141,13 +142,26 @@ class _Bench:
         return Finding(name, found, same and broken.told)
 
 
+def _command(*words: str, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "livo_bench.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+
+
+def _folder(runs: Path) -> Path:
+    return runs / MODEL / "sd" / "bias.gender"
+
+
 def _results(runs: Path) -> dict[str, bytes]:
-    folder = runs / "mini" / "sd" / "bias.gender"
-    return {name: (folder / name).read_bytes() for name in RESULT_FILES}
+    return {name: (_folder(runs) / name).read_bytes() for name in seal.RESULT_FILES}
 
 
 def _files(runs: Path, kind: str) -> list[Path]:
-    return sorted((runs / "store" / "mini").glob(f"{kind}/**/[!._]*.parquet"))
+    return sorted((runs / "store" / MODEL).glob(f"{kind}/**/[!._]*.parquet"))
 
 
 def _kill(bench: _Bench, runs: Path) -> Broken:
@@ -184,9 +198,52 @@ def _fill(bench: _Bench, runs: Path) -> Broken:
 
     process = bench.start(runs, limit)
     _, said = process.communicate(timeout=SECONDS)
-    told = "Cannot write" in said
-    verb = "said so" if told else "did NOT say so"
-    return Broken(f"no file could grow beyond {decimal(SMALL)}, and the run {verb}", told)
+    return _told(f"no file could grow beyond {decimal(SMALL)}", "run", "Cannot write" in said)
+
+
+def _swap(bench: _Bench, runs: Path) -> Broken:
+    shutil.copytree(bench.whole, runs)
+    path = _folder(runs) / seal.IMAGES
+    images = pd.read_parquet(path)
+    path.write_bytes(seal.as_parquet(images[images["index"] == 0]))
+    process = _command("report", str(runs))
+    _, said = process.communicate(timeout=SECONDS)
+    told = bool(process.returncode) and f"{path} is not the file" in said
+    return _told(f"{seal.IMAGES} replaced by that of a run with fewer images", "report", told)
+
+
+def _unseal(bench: _Bench, runs: Path) -> Broken:
+    shutil.copytree(bench.whole, runs)
+    record = json.loads((_folder(runs) / seal.RECORD).read_bytes())
+    del record["seal"], record["format"], record["method"]["files"]
+    (_folder(runs) / seal.RECORD).write_text(json.dumps(record), encoding="utf-8")
+    images = pd.read_parquet(_folder(runs) / seal.IMAGES)
+    images.to_parquet(_folder(runs) / seal.IMAGES, index=False)
+    process = _command("check", "--baseline", str(runs), "--runs", str(bench.whole))
+    _, said = process.communicate(timeout=SECONDS)
+    told = f"results in {runs} are unsealed" in said
+    return _told("a baseline as versions before seals wrote it", "check", told)
+
+
+def _thin(bench: _Bench, runs: Path) -> Broken:
+    """A judge of one's own, whose file of weights lacks a tensor."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(bench.whole, runs)
+    judge = runs / "judge"
+    shutil.copytree(model_card(MODEL).judges["attributes"].weights, judge)
+    tensors = load_file(judge / CLIP_WEIGHTS)
+    lost = min(tensors)
+    del tensors[lost]
+    save_file(tensors, judge / CLIP_WEIGHTS)
+    process = bench.start(runs, None, "--scorer", str(judge))
+    _, said = process.communicate(timeout=SECONDS)
+    told = process.returncode == 2 and str(judge) in said and lost in said
+    return _told(f"a judge whose weights lack {lost}", "run", told)
+
+
+def _told(how: str, command: str, told: bool) -> Broken:
+    return Broken(f"{how}, and {command} {'said so' if told else 'did NOT say so'}", told)
 
 
 DEMONSTRATIONS: dict[str, Callable[[_Bench, Path], Broken]] = {
@@ -194,5 +251,8 @@ DEMONSTRATIONS: dict[str, Callable[[_Bench, Path], Broken]] = {
     "a torn file": _tear,
     "a flipped bit": _flip,
     "a full disk": _fill,
+    "a judge with missing weights": _thin,
+    "a swapped result": _swap,
+    "an unsealed baseline": _unseal,
 }
 """By name, what breaks a run and says how."""

@@ -1,45 +1,54 @@
 """Pictures that were made elsewhere, in the place of a method: `run --images-from`.
 
-    DIR/<prompt id>/<index>.png         or .jpg, .jpeg, .webp; indices from 0
-
 They are stored, judged and counted like all images, with two differences. Nobody here knows what
-made them, so their recipe says no more than which pictures they are. And they did not start from
-the noise that all methods share, so nothing holds one of them against the unaligned model's image
-of the same index: FID against the same noise and the control task, which do, are not for them.
+made them, so their recipe says no more than what they show, by a digest of their pixels; the same
+picture twice is one image. And they did not start from the noise that all methods share, so nothing
+holds one of them against the unaligned model's image of the same index: FID against the same noise
+and the control task, which do, are not for them.
+
+How they lie in their folder is told by `layouts`, how bytes become pixels by `decoding`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
+from livo_bench import layouts
 from livo_bench.bars import bar
 from livo_bench.cards import MethodCard, TaskCard
 from livo_bench.catalog import LoadedMethod, result_names
+from livo_bench.decoding import MAX_BYTES, decode, digest
 from livo_bench.errors import BadInput
+from livo_bench.outside import read_bytes
 from livo_bench.protocols import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+"""Pictures decoded at a time, at most: each may take a gigabyte."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class _Set:
-    """The pictures of one prompt."""
-
-    digest: str
+class _Picture:
+    path: Path
     size: int
-    files: dict[int, Path]
-    """By index."""
+    """Height and width."""
+    digest: str
+    """Of the pixels, when it was opened."""
 
 
 class Pictures:
@@ -48,75 +57,118 @@ class Pictures:
     def __init__(self, folder: Path) -> None:
         """
         Args:
-            folder: Laid out as this module says.
+            folder: Laid out as `layouts` says.
         """
         self.folder = folder
-        self._sets: dict[str, _Set] = {}
+        self._opened: dict[tuple[str, int], _Picture] = {}
+        """By prompt and index."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that was opened."""
-        return _sha256(f"{prompt} {self._sets[prompt].digest}" for prompt in sorted(self._sets))
+        """SHA-256 of what all pictures that were opened show."""
+        lines = (f"{prompt} {n} {self._opened[prompt, n].digest}" for prompt, n in self._opened)
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
-    def open(self, prompts: Iterable[Prompt], images: int) -> None:
-        """Find the pictures of prompts.
+    def open(self, prompts: Iterable[Prompt], images: int, known: Collection[Prompt] = ()) -> None:
+        """Find the pictures of prompts and look at each, so that nothing is judged if one is wrong.
 
         Args:
             prompts: Whose.
             images: How many of each are needed, from index 0.
+            known: Others that a table in the folder may speak of.
 
         Raises:
             BadInput: Some are missing, not square, of several sizes in one prompt, or no pictures.
         """
         if not self.folder.is_dir():
             raise BadInput(f"There is no folder {self.folder}, expected one for --images-from.")
-        names = sorted({prompt.id for prompt in prompts})
-        found = {name: _files(self.folder / name) for name in names}
-        self._refuse_missing(found, images)
-        with bar() as progress, ThreadPoolExecutor() as pool:
-            opened = progress.track(
-                pool.map(_open, found.values()), len(found), description="looking at pictures"
-            )
-            self._sets |= zip(found, opened, strict=True)
+        asked = list({prompt.id: prompt for prompt in prompts}.values())
+        found = layouts.find(self.folder, asked, [*asked, *known])
+        self._refuse_missing(found, asked, images)
+        places = [(name, index) for name in found for index in range(images)]
+        pool = ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1))
+        try:
+            # What Pillow warns of is damaged, and is refused; the workers see this filter, too.
+            with bar() as progress, warnings.catch_warnings():
+                warnings.simplefilter("error")
+                looks = pool.map(_look, [found[name][index] for name, index in places])
+                opened = progress.track(looks, len(places), description="looking at pictures")
+                self._opened |= zip(places, opened, strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for name in found:
+            self._refuse_other_sizes([self._opened[name, index] for index in range(images)])
+        self._say_copies()
 
-    def _refuse_missing(self, found: dict[str, dict[int, Path]], images: int) -> None:
+    def _refuse_missing(
+        self, found: Mapping[str, Mapping[int, Path]], asked: Sequence[Prompt], images: int
+    ) -> None:
         lacking = {
             name: [index for index in range(images) if index not in files]
             for name, files in found.items()
         }
         lacking = {name: missing for name, missing in lacking.items() if missing}
-        if lacking:
-            name, missing = next(iter(lacking.items()))
-            everywhere = min(map(_unbroken, found.values()))
+        if not lacking:
+            return
+        name, missing = next(iter(lacking.items()))
+        everywhere = min(map(_unbroken, found.values()))
+        if everywhere:
             advice = f"Make them, or use those that all have: --images {everywhere}"
-            raise BadInput(
-                f"{self.folder} lacks {sum(map(len, lacking.values())):,} pictures of "
-                f"{len(lacking)} of {len(found)} prompts; expected {images} of each, e.g. "
-                f"{self.folder / name / str(missing[0])}.png. "
-                + (advice if everywhere else "Which prompts there are: livo-bench data prompts")
+        elif table := layouts.metadata_of(self.folder):
+            advice = f"Add them to {table}, a line a picture."
+        else:
+            advice = layouts.describe(self.folder, [p for p in asked if p.id in lacking])
+            advice = advice or "Which prompts there are: livo-bench data prompts"
+        raise BadInput(
+            f"{self.folder} lacks {sum(map(len, lacking.values())):,} pictures of "
+            f"{len(lacking)} of {len(found)} prompts; expected {images} of each, e.g. "
+            f"{self.folder / name / str(missing[0])}.png. {advice}"
+        )
+
+    def _refuse_other_sizes(self, pictures: Sequence[_Picture]) -> None:
+        first = pictures[0]
+        for picture in pictures:
+            if picture.size != first.size:
+                raise BadInput(
+                    f"{picture.path} has {picture.size}x{picture.size} pixels, expected it as "
+                    f"large as the prompt's others ({first.path.name}: {first.size}x{first.size}). "
+                    "Scale it first."
+                )
+
+    def _say_copies(self) -> None:
+        times = Counter(picture.digest for picture in self._opened.values())
+        if copies := times.total() - len(times):
+            common, _ = times.most_common(1)[0]
+            same = [p.path for p in self._opened.values() if p.digest == common]
+            log.warning(
+                f"{copies:,} of {times.total():,} pictures in {self.folder} show the same as "
+                f"another, e.g. {same[0]} and {same[1]}"
             )
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
-        """Say which picture this is; as for `Method.resolve`, of prompts that are open."""
-        of_prompt = self._sets[request.prompt.id]
+        """Say what this picture shows; as for `Method.resolve`, of prompts that are open, but for
+        the seed: that of the noise, which they did not start from, goes."""
+        picture = self._opened[request.prompt.id, request.index]
         return replace(
             base,
             model=ELSEWHERE,
-            generator=of_prompt.digest,
+            seed=0,
+            generator=ELSEWHERE,
             guidance=0.0,
             sampler=ELSEWHERE,
             steps=0,
-            size=of_prompt.size,
+            size=picture.size,
             dtype="",
+            pixels=picture.digest,
         )
 
     def read(self, requests: Sequence[Request]) -> Pixels:
         """Read pictures of one prompt.
 
         Raises:
-            BadInput: One cannot be read.
+            BadInput: One cannot be read, or shows something else than when it was opened.
         """
-        return np.stack([_read(self._sets[r.prompt.id].files[r.index]) for r in requests])
+        return np.stack([_again(self._opened[r.prompt.id, r.index]) for r in requests])
 
 
 def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
@@ -159,57 +211,30 @@ def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
     return LoadedMethod(name, name, card, Pictures(folder), generator=None)
 
 
-def _files(folder: Path) -> dict[int, Path]:
-    """A prompt's pictures by index."""
-    files: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in SUFFIXES and path.stem.isdecimal():
-            index = int(path.stem)
-            if index in files:
-                raise BadInput(
-                    f"{files[index]} and {path.name} are both picture {index} of a prompt; "
-                    "expected one. Remove the other."
-                )
-            files[index] = path
-    return files
-
-
 def _unbroken(files: Collection[int]) -> int:
     """How many indices there are, from 0 to the first that is missing."""
     return next(index for index in range(len(files) + 1) if index not in files)
 
 
-def _open(files: dict[int, Path]) -> _Set:
-    lines, sizes = [], {}
-    for index, path in sorted(files.items()):
-        with path.open("rb") as file:
-            lines.append(f"{index} {hashlib.file_digest(file, 'sha256').hexdigest()}")
-        try:
-            with Image.open(path) as image:  # reads the header alone
-                sizes[path] = image.size
-        except UnidentifiedImageError as error:
-            raise _unreadable(path, error) from error
-    first, size = next(iter(sizes.items()))
-    for path, (width, height) in sizes.items():
-        if (width, height) != size or width != height:
-            raise BadInput(
-                f"{path} has {width}x{height} pixels, expected a square one, as large as the "
-                f"prompt's others ({first.name}: {size[0]}x{size[1]}). Crop or scale it first."
-            )
-    return _Set(_sha256(lines), size[0], files)
+def _look(path: Path) -> _Picture:
+    pixels = _read(path)
+    height, width, _ = pixels.shape
+    if width != height:
+        raise BadInput(
+            f"{path} has {width}x{height} pixels, expected a square one. Crop or scale it first."
+        )
+    return _Picture(path, width, digest(pixels))
+
+
+def _again(picture: _Picture) -> NDArray[np.uint8]:
+    pixels = _read(picture.path)
+    if digest(pixels) != picture.digest:
+        raise BadInput(
+            f"{picture.path} shows something else than when this command began; expected pictures "
+            "that stay as they are. Run the command again when they do."
+        )
+    return pixels
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> BadInput:
-    return BadInput(f"{path} is no picture that can be read ({error}). Make it again.")
-
-
-def _sha256(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return decode(read_bytes(path, "the picture", MAX_BYTES), str(path))

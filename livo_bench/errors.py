@@ -23,3 +23,8 @@ class NotComparable(LivoBenchError):
 
 class Incomplete(LivoBenchError):
     """A result that lacks samples, scores or tasks the command needs."""
+
+
+class NothingScored(Incomplete):
+    """Results were written, and a judge scored no image of some of them; the command line's exit
+    code is 4."""

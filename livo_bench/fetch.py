@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench import readable
 from livo_bench.cards import Judge, ModelCard
 from livo_bench.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.errors import BadInput
@@ -33,6 +34,7 @@ from livo_bench.store import write_atomically
 from livo_bench.weights import (
     Need,
     Repository,
+    find_weights,
     llava_need,
     pipeline_need,
     repository_of,
@@ -196,6 +198,10 @@ def fetch(
     repository = None if model.endswith(".toml") else _remote(model)
     if repository is not None and model not in model_cards():
         # The card of a repository says the size of its images, which is in its files.
+        index = Need("list of parts", repository, (readable.INDEX,))
+        _get([Wanted(index, UNNAMED)], source)
+        # Before gigabytes come that are of no use.
+        readable.require_kind(model, find_weights(model, readable.INDEX).config)
         _get([Wanted(pipeline_need(repository), UNNAMED)], source)
     card = model_card(model)
     chosen = [method_card(name) for name in methods] or method_cards().values()
@@ -237,12 +243,24 @@ def _get(listed: Sequence[Wanted], source: Path | None) -> None:
             raise BadInput(
                 f"{one.place}{f' in {source}' if source else ''} has no {', '.join(names)}; "
                 f"expected files of those names for the {one.need.what}, weights in safetensors. "
-                "Name another repository or revision."
+                f"Name another repository or revision{_or_resave(one.need)}"
             )
     with Console(stderr=True).status("checking digests"):
         for one in listed:
             for path in one.need.files():
                 _check(path)
+
+
+def _or_resave(need: Need | Inception) -> str:
+    """What else to do about a repository whose weights are pickles or in half precision alone."""
+    if not isinstance(need, Need) or "unet/config.json" not in need.required:
+        return "."
+    id, revision = need.repository.id, need.repository.revision
+    return (
+        ", or, if it has weights in another form and you trust it, save them anew (variant='fp16' "
+        "takes those whose names say so), and pass --model ./converted: "
+        f"{readable.resaved(id, '', revision)}"
+    )
 
 
 def _get_one(need: Need | Inception, source: Path | None) -> None:

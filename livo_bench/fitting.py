@@ -70,6 +70,7 @@ def fit(
     seed: int,
     folder: Path,
     pause: float = 120.0,
+    of: str = "",
 ) -> Fit:
     """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
 
@@ -78,9 +79,14 @@ def fit(
             processes, each of its part of the batch.
         folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
         pause: Seconds between checkpoints, at least; longer where they take long to write.
+        of: What is learnt from, for a training whose name and seed do not say it all; a checkpoint
+            of something else is refused.
 
     Returns:
         The record for the model card. `model` then holds the trained (or averaged) weights.
+
+    Raises:
+        BadInput: The checkpoint is damaged, or of another training.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
@@ -93,8 +99,9 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint, log = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
     done, seconds = 0, 0.0
+    of = f"{name}, seed {seed}" + (f", {of}" if of else "")
     if checkpoint.exists():
-        kept = checkpoints.read(checkpoint, model, optimiser, average)
+        kept = checkpoints.read(checkpoint, model, optimiser, average, of=of)
         done, seconds = int(kept["done"]), float(kept["seconds"])
     last = schedule.until or schedule.steps
     recent: deque[float] = deque(maxlen=50)
@@ -127,7 +134,7 @@ def fit(
                 began = time.monotonic()
                 total = seconds + began - started
                 made = {"done": str(number + 1), "seconds": str(total)}
-                checkpoints.write(checkpoint, model, optimiser, made, average)
+                checkpoints.write(checkpoint, model, optimiser, made, average, of=of)
                 with log.open("a") as lines:
                     mean = sum(recent) / len(recent)
                     lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")

@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
 
+from livo_bench import readable
 from livo_bench.acceleration import COMPILED, choose
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
 from livo_bench.catalog import (
@@ -23,6 +24,7 @@ from livo_bench.catalog import (
     protocol_card,
     select_methods,
     select_tasks,
+    task_cards,
 )
 from livo_bench.elsewhere import Pictures
 from livo_bench.elsewhere import load as load_pictures
@@ -170,13 +172,16 @@ def prepare(
     stand_in = None
     if scorer is not None:
         card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
+    _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
     device, dtype = find_device(device), dtype or card.dtype
     thrown = choose(switches)
     session = Session(card, seed, device, dtype, runs, files, conventions, stand_in, thrown)
     own_list = "" if prompts is None else list_name(prompts)
+    lists = [(*task, _prompts(task[0], card, prompts)) for task in tasks]
+    if images_from is not None:
+        _open_pictures(loaded[0], lists, images, card if prompts is None else None)
     jobs, skipped = [], []
-    for task_card, subsets in tasks:
-        listed = _prompts(task_card, card, prompts)
+    for task_card, subsets, listed in lists:
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
         recipe_of = cache(session.recipe)
         base = _base(recipe_of, _requests(task_card, subsets, listed, range(images)))
@@ -194,9 +199,10 @@ def prepare(
                 if len(own) < len(subsets):
                     names = {subset.name for subset in own}
                     reference, independent = _under(names, base), _under(names, others)
-                if isinstance(method.method, Pictures):
-                    method.method.open({request.prompt for request, _ in reference}, images)
-                wanted = [(request, method.resolve(request, plain)) for request, plain in reference]
+                # Pictures have no seed to keep, and do not break the other promises.
+                pictures = isinstance(method.method, Pictures)
+                resolve = method.method.resolve if pictures else method.resolve
+                wanted = [(request, resolve(request, plain)) for request, plain in reference]
                 job = Job(
                     session,
                     method,
@@ -222,6 +228,17 @@ def prepare(
     for note in skipped:
         log.warning(note)
     return session, jobs
+
+
+def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
+    """See that judges in folders of one's own can be read as they lie there."""
+    for role in sorted(roles):
+        folder = Path(card.judges[role].weights)
+        clip = role == "attributes"
+        marker = "open_clip_config.json" if clip else "config.json"
+        stems = readable.OPEN_CLIP if clip else readable.MODEL
+        if (folder / marker).is_file():
+            readable.require_network(f"judge of {role}", folder, stems)
 
 
 def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> None:
@@ -259,6 +276,33 @@ def _pictures(
             "are there. Leave one of the two out."
         )
     return load_pictures(folder, name, [task for task, _ in tasks])
+
+
+def _open_pictures(
+    method: LoadedMethod,
+    lists: Iterable[tuple[TaskCard, Sequence[Subset], Sequence[Prompt]]],
+    images: int,
+    model: ModelCard | None,
+) -> None:
+    """Open the pictures of all tasks at once: one table may speak of all.
+
+    Args:
+        method: The pictures.
+        lists: Tasks, subsets of each, and prompts.
+        images: Of each prompt.
+        model: Whose evaluation prompts a table may speak of besides; None for no others.
+    """
+    assert isinstance(method.method, Pictures)
+    asked: list[Prompt] = []
+    known: list[Prompt] = []
+    for _, subsets, listed in lists:
+        categories = {category for subset in subsets for category in subset.categories}
+        asked += [prompt for prompt in listed if prompt.category in categories]
+        known += listed
+    if model is not None:
+        tasks = [task for task in task_cards().values() if task.prompts(model.scale).is_file()]
+        known += [prompt for task in tasks for prompt in read_task_prompts(task, model.scale)]
+    method.method.open(asked, images, known)
 
 
 def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import uuid
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +25,19 @@ from livo_bench.protocols import Pixels
 from livo_bench.scorers import pixels_to_tensor
 from livo_bench.session import Session
 
+log = logging.getLogger(__name__)
+
+SEAL_BYTES = 32
+
 Moments = NDArray[np.float16]
 """Posterior mean and standard deviation of pictures, `(n, 2, channels, height, width)`."""
 
 
 def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
     """Posterior moments of stored pictures under the VAE, computed once and kept.
+
+    Behind the array its file carries a seal, the SHA-256 of what lies before; one that is damaged
+    is made again.
 
     Args:
         session: Whose store has the pictures, and whose VAE encodes them.
@@ -38,7 +48,7 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
         BadInput: Pictures are gone.
     """
     path = folder / f"latents-{id_of_keys(keys)}.npy"
-    if not path.exists():
+    if not _holds(path):
         vae = session.engine.vae
         rows = {key: row for row, key in enumerate(keys)}
         parts = list(_parts(session, keys))
@@ -50,9 +60,29 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
         for part in track(parts, "encoding pictures", console=Console(stderr=True)):
             moments[[rows[key] for key in part]] = _encode(vae, _pixels(session, part))
         moments.flush()
+        with unfinished.open("ab") as file:
+            file.write(_seal(np.memmap(unfinished, np.uint8, "r")))
+            os.fsync(file.fileno())
         unfinished.rename(path)
     kept: Moments = np.load(path, mmap_mode="r")
     return kept
+
+
+def _holds(path: Path) -> bool:
+    """Whether moments are there and whole."""
+    if not path.exists():
+        return False
+    length = path.stat().st_size - SEAL_BYTES
+    if length > 0:
+        data = np.memmap(path, np.uint8, "r")
+        if _seal(data[:length]) == data[length:].tobytes():
+            return True
+    log.warning("%s is damaged, or an older version wrote it; it is made again.", path)
+    return False
+
+
+def _seal(data: NDArray[np.uint8]) -> bytes:
+    return sha256(data.data).digest()
 
 
 def draw(

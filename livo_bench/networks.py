@@ -23,14 +23,13 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import Module
 
+from livo_bench import readable
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.weights import loading, settings
 
 Network = TypeVar("Network", bound=Module)
 
-SUFFIX = ".safetensors"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-"""Endings of files that may run code when they are read, and never are."""
 MOST_LAYERS = 1000
 """Of a configuration: networks are built layer by layer, before their weights are looked at."""
 SHOWN = 3
@@ -74,11 +73,10 @@ def _diffusers(name: str) -> str:
     return f"{block}.{OLD_ATTENTION[part]}.{kind}" if part in OLD_ATTENTION else name
 
 
-MODEL = ("model",)
 NOTHING = re.compile(r"(?!)")
-PLAIN = Spelling(MODEL, lambda name: name, NOTHING)
+PLAIN = Spelling(readable.MODEL, lambda name: name, NOTHING)
 CLIP_TEXT = Spelling(
-    MODEL,
+    readable.MODEL,
     lambda name: name.removeprefix("text_model."),
     # Positions are counted, not stored; the rest is the other half of a whole CLIP.
     re.compile(
@@ -86,10 +84,12 @@ CLIP_TEXT = Spelling(
         r"|(visual|text)_projection\.weight"
     ),
 )
-LLAVA = Spelling(MODEL, _llava, re.compile(r".+\.(embeddings\.position_ids|rotary_emb\.inv_freq)"))
-DIFFUSERS = Spelling(("diffusion_pytorch_model",), _diffusers, NOTHING)
+LLAVA = Spelling(
+    readable.MODEL, _llava, re.compile(r".+\.(embeddings\.position_ids|rotary_emb\.inv_freq)")
+)
+DIFFUSERS = Spelling(readable.DIFFUSERS, _diffusers, NOTHING)
 OPEN_CLIP = Spelling(
-    ("open_clip_model", "open_clip_pytorch_model", "model"),
+    readable.OPEN_CLIP,
     # The text tower stands alone or among the others, as the class of the network has it.
     lambda name: name.removeprefix("text."),
     re.compile(r"text\.transformer\.embeddings\.position_ids"),
@@ -131,7 +131,8 @@ def files_of(what: str, folder: Path, spelling: Spelling = PLAIN) -> Files:
     if (folder / "adapter_config.json").exists():
         _refuse_lora(what, folder, "adapter_config.json")
     for stem in spelling.stems:
-        whole, index = folder / f"{stem}{SUFFIX}", folder / f"{stem}{SUFFIX}.index.json"
+        whole = folder / f"{stem}{readable.SUFFIX}"
+        index = folder / f"{whole.name}.index.json"
         if whole.exists() and index.exists():
             raise BadInput(
                 f"{folder} has its {what} twice, as {whole.name} and as the parts of {index.name}; "
@@ -142,8 +143,8 @@ def files_of(what: str, folder: Path, spelling: Spelling = PLAIN) -> Files:
         if index.exists():
             return Files(what, folder, _parts(what, index), spelling)
     raise BadInput(
-        f"{folder} has no {spelling.stems[0]}{SUFFIX}, which its {what} is read from. "
-        f"{_instead(folder, spelling.stems[0])}"
+        f"{folder} has no {spelling.stems[0]}{readable.SUFFIX}, which its {what} is read from. "
+        f"{readable.instead(folder, spelling.stems[0])}"
     )
 
 
@@ -152,7 +153,7 @@ def _parts(what: str, index: Path) -> Sequence[Path]:
     with loading(f"index of the {what}", index):
         where: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         paths = [index.parent / name for name in sorted(set(where.values()))]
-    gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
+        gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
     if gone or not paths:
         raise BadInput(
             f"{index} names {len(paths)} files with the {what}, of which {len(gone)} are not "
@@ -167,26 +168,6 @@ def _parts(what: str, index: Path) -> Sequence[Path]:
             "with the files; copy the model again."
         )
     return paths
-
-
-def _instead(folder: Path, stem: str) -> str:
-    """What a folder without the wanted file has instead, and what to do about it."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    precisions = [name for name in names if re.fullmatch(rf"{stem}\.\w+{SUFFIX}", name)]
-    pickles = [name for name in names if name.endswith(PICKLES)]
-    if precisions:
-        files = [shlex.quote(str(folder / name)) for name in (precisions[0], stem + SUFFIX)]
-        return (
-            f"It has {precisions[0]}, which is that file in another precision. Give it the name "
-            f"that is expected: cp {' '.join(files)}"
-        )
-    if pickles:
-        return (
-            f"It has {pickles[0]}, a pickle, which may run code and is never read. Save the model "
-            "as safetensors where you trust it (save_pretrained writes them), or get a copy that "
-            "has them: livo-bench fetch --model MODEL"
-        )
-    return f"Expected {stem}{SUFFIX} as the model was saved; copy the model again."
 
 
 def headers(what: str, paths: Iterable[Path]) -> dict[str, Header]:
@@ -402,7 +383,7 @@ def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], 
 
 def _first(names: Sequence[str]) -> str:
     """The first of some names, as they go into a message."""
-    return f", e.g. {', '.join(names[:SHOWN])}" if names else ""
+    return f", e.g. {', '.join(excerpt(name, 120) for name in names[:SHOWN])}" if names else ""
 
 
 def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
@@ -501,7 +482,8 @@ def diffuser(
     with loading(files.what, files.place):
         network.load_state_dict(
             {
-                name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
+                # A copy: what was read lies in the file, and would change or go with it.
+                name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
                 for name, tensor in tensors.items()
             },
             assign=True,

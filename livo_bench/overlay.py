@@ -6,7 +6,6 @@ by digest in its metadata. Recipes name it by the digest of the file.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from copy import deepcopy
@@ -20,7 +19,7 @@ from livo_bench.cards import ModelCard
 from livo_bench.catalog import model_digest
 from livo_bench.errors import BadInput
 from livo_bench.store import write_atomically
-from livo_bench.weights import loading
+from livo_bench.weights import digest_file, loading
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -60,8 +59,7 @@ def find(path: Path, model: ModelCard) -> Found:
             f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
             f"livo-bench train --method NAME --model {model.spec}"
         )
-    with path.open("rb") as file:
-        return Found(str(path), hashlib.file_digest(file, "sha256").hexdigest())
+    return Found(str(path), digest_file(path))
 
 
 def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:

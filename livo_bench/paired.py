@@ -10,16 +10,18 @@ with it. IS and FID have no value of their own for a prompt and are left out.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench import seal
 from livo_bench.catalog import unknown_name
 from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
@@ -28,7 +30,8 @@ from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.rows import ALL, CONCEPT, clusters_of
 from livo_bench.records import Run
-from livo_bench.report.tables import find_aggregates, read_aggregates_file, read_record
+from livo_bench.report.tables import aggregates_of
+from livo_bench.seal import Record
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
@@ -66,9 +69,6 @@ YES, NO = "yes", "no"
 SOMETHING_ELSE = "something else"
 """What an image shows that lacks the content asked for."""
 
-Record = Mapping[str, Any]
-"""What a run says of itself in `run.json`: lists, and fields by section."""
-
 
 def worsening(metric: str, difference: Numbers) -> Numbers:
     """A difference, now minus before, turned so that above zero is worse."""
@@ -95,6 +95,8 @@ class Results:
     """Scored frame, see `metrics.rows`."""
     records: Mapping[Path, Record]
     """By file; a reference of many runs in one file has none."""
+    sealed: bool
+    """Whether all of its files were under a seal, see `seal`."""
 
     @property
     def title(self) -> str:
@@ -260,7 +262,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
 
     Args:
         root: Folder with results: `aggregates.csv` with `images.parquet` beside it, in one place
-            for all runs or in a folder each.
+            for all runs or in a folder each; see `seal`.
         model: Name of the model card.
 
     Raises:
@@ -269,41 +271,41 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         BadInput: A file is not what it should be.
     """
     found: dict[Run, Results] = {}
-    for path in find_aggregates(root):
-        aggregates = read_aggregates_file(path)
+    for folder in seal.open_all(root):
+        aggregates = aggregates_of(folder)
         aggregates = aggregates[aggregates["model"] == model]
-        images_path = path.with_name("images.parquet")
-        if aggregates.empty or not images_path.is_file():
+        path = folder.path / seal.AGGREGATES
+        if aggregates.empty or seal.IMAGES not in folder.files:
             continue
-        images = _read_images(images_path)
+        images = _read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
         if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
             raise BadInput(
-                f"{images_path} has no columns method and task, and {path.name} beside it speaks "
-                f"of {by_run.ngroups} runs. Expected both columns, or a folder for each run."
+                f"{folder.path / seal.IMAGES} has no columns method and task, and {path.name} "
+                f"beside it speaks of {by_run.ngroups} runs. Expected both columns, or a folder "
+                "for each run."
             )
-        records = _read_records(path.with_name("run.json"))
         for (method, task), rows in by_run:
             run = Run(model, str(method), str(task))
-            of_run = _images_of(run, images)
-            part = Results(run, root, (path.parent,), _scorers(rows, path), of_run, records)
+            part = Results(
+                run,
+                root,
+                (folder.path,),
+                _scorers(rows, path),
+                _images_of(run, images),
+                folder.records,
+                folder.sealed,
+            )
             _refuse_half_written(part, rows)
             found[run] = _join(found[run], part) if run in found else part
     return found
 
 
-def _read_images(path: Path) -> pd.DataFrame:
+def _read_images(folder: seal.Folder) -> pd.DataFrame:
+    path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
     numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
     named = ("label", CONCEPT, "key", "stratum", "method", "task")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error}. {AGAIN}") from error
     return parse_parquet(data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named)
-
-
-def _read_records(path: Path) -> dict[Path, Record]:
-    return {path: read_record(path)} if path.is_file() else {}
 
 
 def read_prompts(side: Results) -> pd.DataFrame:
@@ -316,11 +318,16 @@ def read_prompts(side: Results) -> pd.DataFrame:
         BadInput: A file is not what it should be.
     """
     parts = []
-    for path in (folder / "prompts.csv" for folder in side.folders):
+    for folder in side.folders:
+        path = folder / seal.PROMPTS
+        data = seal.reopen(folder).files.get(seal.PROMPTS)
+        if data is None:
+            raise BadInput(f"There is no {path}. {AGAIN}")
         try:
-            rows = _images_of(side.run, pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str)))
+            table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
+            rows = _images_of(side.run, table)
             found = rows.set_index(IMAGE[:2])[["category", "n"]]
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError) as error:
             raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {AGAIN}") from error
         numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
         lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
@@ -445,6 +452,7 @@ def _join(first: Results, second: Results) -> Results:
         {**first.scorers, **second.scorers},
         pd.concat([first.images, second.images], ignore_index=True),
         {**first.records, **second.records},
+        first.sealed and second.sealed,
     )
 
 

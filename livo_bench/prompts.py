@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
@@ -15,9 +14,10 @@ import numpy as np
 
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.errors import BadInput
-from livo_bench.escaping import csv_text
-from livo_bench.fields import place
+from livo_bench.outside import read_bytes, read_rows
 from livo_bench.records import Prompt
+
+log = logging.getLogger(__name__)
 
 COLUMNS = tuple(field.name for field in fields(Prompt))
 USER_COLUMNS = ("text", "category")
@@ -78,16 +78,29 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
     """Read a user's own list, which needs the columns `text` and `category` only.
 
     A missing `id` becomes the category and the number of the row, a missing `concept` the text, a
-    missing `split` `eval`.
+    missing `split` `eval`. Prompts of other splits are left out, as trained methods may know them,
+    and the log says so.
 
     Args:
-        path: A CSV file in UTF-8 with a header.
+        path: A table with a header, see `outside.read_rows`.
         task: Whose categories the list uses.
 
     Raises:
-        BadInput: The file cannot be read, or a row is wrong.
+        BadInput: The file cannot be read, a row is wrong, or none is for evaluation.
     """
-    return _read_for(task, path, USER_COLUMNS)
+    listed = _read_for(task, path, USER_COLUMNS)
+    chosen = [prompt for prompt in listed if prompt.split == "eval"]
+    others = sorted({prompt.split for prompt in listed} - {"eval"}, key=SPLITS.index)
+    if not chosen:
+        raise BadInput(
+            f"{path} has {len(listed):,} prompts, all of the splits {', '.join(others)}; expected "
+            "some of the split eval, which results are of. Write eval in the column split, or "
+            "leave the column out."
+        )
+    if others:
+        left = len(listed) - len(chosen)
+        log.warning(f"{path}: left out {left:,} prompts of splits {', '.join(others)}")
+    return chosen
 
 
 def list_name(path: Path) -> str:
@@ -96,7 +109,7 @@ def list_name(path: Path) -> str:
     Raises:
         BadInput: The file cannot be read.
     """
-    return f"{path.name} {sha256(_bytes(path)).hexdigest()[:12]}"
+    return f"{path.name} {sha256(read_bytes(path, 'the prompts')).hexdigest()[:12]}"
 
 
 def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
@@ -201,7 +214,7 @@ def _read(
 ) -> list[Prompt]:
     prompts: list[Prompt] = []
     lines: dict[tuple[str, str], int] = {}
-    for line, row in _rows(path, required):
+    for line, row in read_rows(path, "the prompts", required, COLUMNS):
         prompt = _prompt(row, number=len(prompts) + 1)
         _check(prompt, categories, owner, f"{path} line {line}")
         for field in ("id", "text"):
@@ -243,62 +256,3 @@ def _check(prompt: Prompt, categories: Collection[str], owner: str, where: str) 
         )
     if prompt.split not in SPLITS:
         raise BadInput(f"{where}: split is {prompt.split!r}, expected one of: {', '.join(SPLITS)}.")
-
-
-def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file by column, each with the physical line it starts on."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        _check_header(path, header, required)
-        line = reader.line_num + 1
-        for row in reader:
-            if row:
-                if len(row) != len(header):
-                    raise BadInput(_ragged(path, line, header, row))
-                yield line, dict(zip(header, map(csv_text, row), strict=True))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise BadInput(f"{path} line {reader.line_num} is not CSV: {error}.") from error
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return place(path).read_bytes()
-    except OSError as error:
-        raise BadInput(f"Cannot read the prompts {path}: {error.strerror}.") from error
-
-
-def _text(path: Path) -> str:
-    data = _bytes(path)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(
-            f"{path} line {line}: byte {data[error.start]:#04x} is not UTF-8. "
-            "Save the file in UTF-8."
-        ) from error
-
-
-def _check_header(path: Path, header: list[str], required: tuple[str, ...]) -> None:
-    for column in required:
-        if column not in header:
-            raise BadInput(
-                f"{path} line 1: no column {column!r}, the header has: "
-                f"{', '.join(header) or 'nothing'}. Expected: {', '.join(required)}."
-            )
-    for column in header:
-        if column not in COLUMNS or header.count(column) > 1:
-            what = "unknown" if column not in COLUMNS else "repeated"
-            raise BadInput(
-                f"{path} line 1: {what} column {column!r}, expected each of these at most once: "
-                f"{', '.join(COLUMNS)}."
-            )
-
-
-def _ragged(path: Path, line: int, header: list[str], row: list[str]) -> str:
-    counts = f"{path} line {line} has {len(row)} fields, the header has {len(header)}."
-    if len(row) > len(header):
-        return f"{counts} Put a text that holds a comma in double quotes."
-    return f"{counts} No value for: {', '.join(header[len(row) :])}."

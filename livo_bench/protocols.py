@@ -117,6 +117,14 @@ class WithFiles(Method, Protocol):
     carry."""
 
 
+@runtime_checkable
+class WithSources(Method, Protocol):
+    """A method whose images rest on more files than its card and adapter."""
+
+    sources: Mapping[str, str | Path]
+    """Files, folders and repositories, by what `run.json` is to call them: no path of a machine."""
+
+
 class Scorer(Protocol):
     """A judge: a pure function of (pixels, task prompt), batched.
 

@@ -142,7 +142,7 @@ class Recipe(_Keyed):
     text: str
     """The text the image is conditioned on."""
     seed: int
-    """Of the initial noise; see `seeds.seed_of`."""
+    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere."""
     negative: str
     """The text of the unconditional branch."""
     guidance: float
@@ -155,8 +155,7 @@ class Recipe(_Keyed):
     dtype: str
     """`float32`, `float16` or `bfloat16`."""
     generator: str | None = None
-    """SHA-256 of a method's folder, when the method renders by itself, or of a prompt's pictures
-    that were made elsewhere."""
+    """SHA-256 of a method's folder, when the method renders by itself; `ELSEWHERE` likewise."""
     value: str | None = None
     """What a value encoder reads before the text; None leaves the context as it is."""
     value_encoder: str | None = None
@@ -169,6 +168,9 @@ class Recipe(_Keyed):
     """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
     edit: SemanticGuidance | None = None
     """Steering from one text to another; None for plain classifier-free guidance."""
+    pixels: str | None = None
+    """SHA-256 of what an image shows that was made elsewhere, see `decoding.digest`; None for
+    others."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
@@ -186,20 +188,25 @@ class Recipe(_Keyed):
             return key
 
     @property
+    def noise(self) -> int | None:
+        """Seed of the noise that the image started from; None where nobody here knows."""
+        return None if self.sampler == ELSEWHERE else self.seed
+
+    @property
     def stratum(self) -> str:
-        """Digest of the recipe without its seed: images that share it are independent draws
-        from one distribution."""
+        """Digest of the recipe without what is each image's own, seed or pixels: images that share
+        it are independent draws from one distribution."""
         return _stratum(_values_of_stratum(self))
 
     @property
     def family(self) -> Recipe:
-        """The recipe without seed and the texts that each image has its own of: what must agree
-        within one batch."""
+        """The recipe without seed, pixels and the texts that each image has its own of: what must
+        agree within one batch."""
         return _family(_values_of_family(self))
 
 
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
-_OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name != "seed")
+_OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")
 _values_of = attrgetter(*_RECIPE_FIELDS)
 _values_of_stratum = attrgetter(*_OF_STRATUM)

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import prompts
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench import prompts, seal
+from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.metrics.rows import ALL, CONCEPT, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Recipe, Request, Run
 from livo_bench.session import Session
-from livo_bench.store import Store, write_results
+from livo_bench.store import Store
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -131,13 +131,13 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
     )
-    write_results(
+    seal.write(
         job.folder,
+        _record(session, job),
         {
-            "images.parquet": _parquet(images),
-            "prompts.csv": summary.prompts.to_csv(index=False).encode(),
-            "run.json": json.dumps(_record(session, job), indent=2).encode(),
-            "aggregates.csv": table.to_csv(index=False).encode(),
+            seal.IMAGES: seal.as_parquet(images),
+            seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),
+            seal.AGGREGATES: table.to_csv(index=False).encode(),
         },
     )
     return job.folder
@@ -255,19 +255,40 @@ def _scored(
     return rows.join(scores, on="key")
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
-    buffer = BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return buffer.getvalue()
+def refuse_unscored(folders: Iterable[Path]) -> None:
+    """See that each number of written results has a scored image behind it.
+
+    Raises:
+        NothingScored: One counts unscored images alone; the message says where, and by which judge.
+    """
+    said = []
+    for folder in folders:
+        opened = seal.reopen(folder)
+        rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
+        rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
+        reasons = (
+            pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))["unscored"].value_counts().to_dict()
+        )
+        why = "; ".join(f"{count} {reason}" for reason, count in reasons.items()) or "not numbers"
+        for (subset, scorer), part in rows.groupby(["subset", "scorer"]):
+            images = int(part["unscored"].max())
+            said.append(f"{folder}, subset {subset}: none of {images} images by {scorer} ({why})")
+    if said:
+        raise NothingScored(
+            "Judges scored no image of these results, so they hold no numbers: "
+            + "; ".join(said)
+            + ". The results are kept. Look at the images, mend what makes them, and run again."
+        )
 
 
 def replaced(session: Session, job: Job) -> str | None:
     """What a job's results will replace, and wherein they differ; None if it is nothing else."""
     try:
-        old = json.loads((job.folder / "run.json").read_bytes())
+        found = seal.open_folder(job.folder) if job.folder.is_dir() else None
+        old = {} if found is None else found.record
         settings = old["settings"]
         said = f"{settings['images']} images a prompt"
-    except (OSError, ValueError, KeyError, TypeError):  # there are none, or they are damaged
+    except (BadInput, KeyError):  # there are none, or they are damaged
         return None
     new = json.loads(json.dumps(_record(session, job)))
     before, after = ({**record, **record["settings"]} for record in (old, new))
@@ -303,7 +324,9 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         # Of the command: stored images may have been made by others, with switches or without.
         "switches": list(session.switches),
     }
-    if pictures is not None:  # of which nobody here knows the like
+    if pictures is None:
+        method["files"] = job.method.digests()
+    else:  # of which nobody here knows the like
         files, sampling = {}, {}
         method = {"pictures": pictures.folder.name, "digest": pictures.digest}
     judges = sorted({"attributes", "features", job.task.judge})
@@ -323,8 +346,16 @@ def _record(session: Session, job: Job) -> dict[str, object]:
         }
         | sampling,
         "scorers": sorted({judge.id for judge in job.judges.values()}),
+        "judges": _networks(session, job),
         **({"repositories": commits} if commits else {}),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
     }
+
+
+def _networks(session: Session, job: Job) -> dict[str, str]:
+    """SHA-256 of the networks that judged, by role: ids of scorers hold the beginning of digests of
+    these and of texts."""
+    networks = {"attributes": session.clip.digest, "features": session.feature_network.digest}
+    return networks | ({"hazards": session.llava.digest} if job.task.judge == "hazards" else {})

@@ -38,7 +38,7 @@ from livo_bench.plan import (
 )
 from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
-from livo_bench.results import replaced, summarise_all
+from livo_bench.results import refuse_unscored, replaced, summarise_all
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import Store
@@ -93,6 +93,7 @@ def run(
         `aggregates.csv`, `prompts.csv`. A part writes none.
 
     Raises:
+        NothingScored: The results are written, and a judge scored none of the images of one.
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
@@ -131,11 +132,15 @@ def _finish(
         _make(session, jobs, works, model, weights)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
-            return summarise_all(session, jobs)
-    raise Incomplete(
-        f"Files in {session.store.folder} are damaged as often as they are written. Check that "
-        "disk, or write elsewhere: --runs DIR"
-    )
+            folders = summarise_all(session, jobs)
+            break
+    else:
+        raise Incomplete(
+            f"Files in {session.store.folder} are damaged as often as they are written. Check that "
+            "disk, or write elsewhere: --runs DIR"
+        )
+    refuse_unscored(folders)
+    return folders
 
 
 def _make(

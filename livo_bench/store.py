@@ -1,7 +1,7 @@
 """Samples and scores on disk: the only module that reads or writes them.
 
     ROOT/store/<model>/samples/<id>.parquet            key, recipe, image
-    ROOT/store/<model>/scores/<scorer>/<id>.parquet    key, the scorer's columns, unscored
+    ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
 
 Any Parquet reader opens these files, and `datasets` shows the pictures. Three habits keep them
 sound:
@@ -10,9 +10,11 @@ sound:
   write the same rows write the same file, others never touch each other's, and copying two stores
   into one folder merges them.
 - A file is sealed: between its columns and its footer, where no column points, lie 32 bytes, the
-  SHA-256 of all others. Reading rows checks the seal, and the keys against the file's name. Reading
-  the index opens just the key column, and nothing where the name says which block it is. (Page
-  checksums are written too, for other readers.)
+  SHA-256 of all others; of scores, of the scorer's id and all others, so that what one judge said
+  never passes for another's. Reading rows checks the seal, and the keys against the file's name.
+  Reading the index opens just the key column, and nothing where the name says which block it is.
+  (Page checksums are written too, for other readers.) Scores of versions whose seals named no
+  scorer are called `<id>.parquet`, and are not read.
 - A file that fails its check is set aside as `_<name>.damaged` (Parquet readers skip names that
   begin with an underscore), its rows count as missing, and the next plan makes them again.
 """
@@ -32,7 +34,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -74,10 +76,8 @@ SAMPLE_SCHEMA = pa.schema(
     },
 )
 
-AGGREGATES = "aggregates.csv"
-RESULT_FILES = ("images.parquet", "prompts.csv", "run.json", AGGREGATES)
-"""What a result folder holds."""
-
+_SAMPLES, _SCORES = ".parquet", ".scores.parquet"
+"""What names of files end in."""
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
 _SEAL_BYTES = 32
@@ -102,7 +102,7 @@ class Store:
             model: Name of the model's card, a plain folder name.
         """
         self.folder = Path(root) / "store" / _plain_name(model)
-        self._samples = _Shelf(self.folder / "samples", _SAMPLE_COMPRESSION)
+        self._samples = _Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION)
         self._scores: dict[str, _Shelf] = {}
         self._lock = threading.Lock()
 
@@ -310,7 +310,7 @@ class Store:
         with self._lock:
             if scorer_id not in self._scores:
                 folder = self.folder / "scores" / _plain_name(scorer_id)
-                self._scores[scorer_id] = _Shelf(folder, "zstd")
+                self._scores[scorer_id] = _Shelf(folder, _SCORES, "zstd", scorer_id)
             return self._scores[scorer_id]
 
 
@@ -360,31 +360,23 @@ def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_results(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a result folder such that files of two runs are never taken for one.
-
-    Results are found by their `aggregates.csv`, so the old one goes first and the new one comes
-    last: interrupted in between, the folder has no results.
-
-    Args:
-        folder: Whose other files stay.
-        files: Out of `RESULT_FILES`, by name.
-
-    Raises:
-        BadInput: The folder cannot be written, or is full.
-    """
-    (folder / AGGREGATES).unlink(missing_ok=True)
-    sweep(folder)
-    for name in sorted(files, key=RESULT_FILES.index):
-        write_atomically(folder / name, files[name], _RUNS)
-
-
 class _Shelf:
     """A folder of sealed files whose rows are addressed by key; the index is kept in memory."""
 
-    def __init__(self, folder: Path, compression: str | dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, suffix: str, compression: str | dict[str, str], owner: str = ""
+    ) -> None:
+        """
+        Args:
+            folder: Of the files.
+            suffix: That their names end in; others are not looked at.
+            compression: Of their columns, as pyarrow takes it.
+            owner: Whose rows they are: the seal binds them to it.
+        """
         self.folder = folder
+        self._suffix = suffix
         self._compression = compression
+        self._owner = owner.encode()
         self._lock = threading.RLock()
         self._keys_in: dict[str, Sequence[str]] = {}
         self._file_of: dict[str, str] = {}
@@ -418,8 +410,9 @@ class _Shelf:
         if not table.num_rows:
             return
         keys = table["key"].to_pylist()
-        name = _name_of(keys)
-        write_atomically(self.folder / name, _to_sealed_parquet(table, self._compression), _RUNS)
+        name = self._name_of(keys)
+        data = to_sealed_parquet(table, self._compression, self._owner)
+        write_atomically(self.folder / name, data, _RUNS)
         with self._lock:
             self._add(name, keys)
 
@@ -468,9 +461,9 @@ class _Shelf:
             return None
         except OSError as error:
             raise _cannot_read(self.folder / name, error) from error
-        if _seal_holds(data):
+        if seal_holds(data, self._owner):
             table = self._table_of(name, data, columns)
-            if name == _name_of(table["key"].to_pylist()):
+            if name == self._name_of(table["key"].to_pylist()):
                 return table
         self._set_aside(name)
         return None
@@ -502,7 +495,7 @@ class _Shelf:
         """Take in the files of whole blocks: their names say what they hold."""
         names = self._still_there()
         for block in blocks:
-            name = f"{block.id}.parquet"
+            name = f"{block.id}{self._suffix}"
             if name not in self._planned and name in names:
                 self._planned.add(name)
                 self._add(name, block.keys)
@@ -526,7 +519,7 @@ class _Shelf:
 
     def _still_there(self) -> set[str]:
         """The names of all files; those that are gone are forgotten."""
-        names = {name for name in _list(self.folder) if _is_block(name)}
+        names = {name for name in _list(self.folder) if self._is_block(name)}
         if gone := self._keys_in.keys() - names:
             self._forget(gone)
         return names
@@ -544,10 +537,16 @@ class _Shelf:
             # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
             if isinstance(error, OSError) and error.errno is not None:
                 raise _cannot_read(path, error) from error
-            if _seal_holds(path.read_bytes()):
+            if seal_holds(path.read_bytes(), self._owner):
                 raise  # the file is sound; this pyarrow lacks something, say a codec
             return name, None
-        return name, keys if name == _name_of(keys) else None
+        return name, keys if name == self._name_of(keys) else None
+
+    def _name_of(self, keys: Iterable[str]) -> str:
+        return f"{id_of_keys(keys)}{self._suffix}"
+
+    def _is_block(self, name: str) -> bool:
+        return name.endswith(self._suffix) and not name.startswith((".", "_"))
 
     def _add(self, name: str, keys: Sequence[str]) -> None:
         self._keys_in[name] = keys
@@ -607,15 +606,16 @@ def _list(folder: Path) -> list[str]:
         raise _cannot_read(folder, error) from error
 
 
-def _name_of(keys: Iterable[str]) -> str:
-    return f"{id_of_keys(keys)}.parquet"
+def to_sealed_parquet(
+    table: pa.Table, compression: str | dict[str, str], owner: bytes = b""
+) -> bytes:
+    """A Parquet file with a seal between its columns and its footer.
 
-
-def _is_block(name: str) -> bool:
-    return name.endswith(".parquet") and not name.startswith((".", "_"))
-
-
-def _to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> bytes:
+    Args:
+        table: What it holds.
+        compression: As pyarrow takes it.
+        owner: Whose it is: the seal binds the file to it.
+    """
     sink = io.BytesIO()
     pq.write_table(
         table,
@@ -628,13 +628,14 @@ def _to_sealed_parquet(table: pa.Table, compression: str | dict[str, str]) -> by
     )
     data = sink.getvalue()
     end = _end_of_columns(data)
-    return data[:end] + _digest(data[:end], data[end:]) + data[end:]
+    return data[:end] + _digest(owner, data[:end], data[end:]) + data[end:]
 
 
-def _seal_holds(data: bytes) -> bool:
+def seal_holds(data: bytes, owner: bytes = b"") -> bool:
+    """Whether bytes are a file that `to_sealed_parquet` made for an owner."""
     end = _end_of_columns(data)
     start = end - _SEAL_BYTES
-    return start >= 0 and data[start:end] == _digest(memoryview(data)[:start], data[end:])
+    return start >= 0 and data[start:end] == _digest(owner, memoryview(data)[:start], data[end:])
 
 
 def _end_of_columns(data: bytes) -> int:
@@ -642,8 +643,10 @@ def _end_of_columns(data: bytes) -> int:
     return len(data) - _TRAILER_BYTES - int.from_bytes(data[-_TRAILER_BYTES:-4], "little")
 
 
-def _digest(columns: bytes | memoryview, footer: bytes) -> bytes:
-    digest = hashlib.sha256(columns)
+def _digest(owner: bytes, columns: bytes | memoryview, footer: bytes) -> bytes:
+    """Of a file; columns begin with `PAR1`, so that no other owner gives the same bytes."""
+    digest = hashlib.sha256(owner)
+    digest.update(columns)
     digest.update(footer)
     return digest.digest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from livo_bench import fetch, processes
@@ -12,7 +13,7 @@ from livo_bench.errors import BadInput
 from livo_bench.livo import train as value_encoder
 from livo_bench.livo.preference import SETTINGS
 from livo_bench.session import Session, find_device
-from livo_bench.training_record import Training
+from livo_bench.training_record import Training, alone
 
 BASELINES = {
     "ca": concept_ablation.train,
@@ -61,7 +62,8 @@ def train(
         What `run` takes as `weights`.
 
     Raises:
-        LivoBenchError: Something to fix first; nothing done is lost.
+        LivoBenchError: Something to fix first, or another training holds the folder; nothing done
+            is lost.
     """
     card = model_card(model)
     objective = objective_of(method)
@@ -77,6 +79,8 @@ def train(
                 f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
                 f"--settings {settings} says nothing to it. Leave it out."
             )
+    if not 0 < fraction <= 1:
+        raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
     device = find_device(device)
     processes.join(device)
     if objective in ("fd", "uce"):
@@ -84,6 +88,7 @@ def train(
     session = Session(card, data_seed, device, card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
     training = Training(method, model, session, seed, place, settings)
-    if objective in BASELINES:
-        return BASELINES[objective](training)
-    return value_encoder.train(training, fraction, gamma_1, gamma_2, steps)
+    with alone(place) if processes.first() else nullcontext():
+        if objective in BASELINES:
+            return BASELINES[objective](training)
+        return value_encoder.train(training, fraction, gamma_1, gamma_2, steps)

@@ -1,19 +1,188 @@
-"""One training of a method: what it is of, where it goes, and the record that it keeps there."""
+"""One training of a method: what it is of, where it goes, and the record that it keeps there.
+
+The record, `training.json`, is written last. It names the finished files beside it by their digest
+and carries a seal over itself, so whoever reads one of them sees whether it is what the training
+wrote. Weights without a record, one's own or published ones, are taken as they are.
+
+To seal a record anew, as for one of an older version, after a look at the files it is to vouch for:
+
+    python -m livo_bench.training_record FOLDER...
+"""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from livo_bench import processes
-from livo_bench.errors import BadInput
-from livo_bench.livo import preference
+from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.fields import parse_json, read_json
+from livo_bench.livo import preference, value_encoder
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
+from livo_bench.weights import digest_file, digest_folder
+
+log = logging.getLogger(__name__)
 
 RECORD = "training.json"
+_SEAL = "seal"
+MEND = (
+    "Copy it again; or delete it and train again with the same command, which makes what is "
+    "missing."
+)
+"""What to do about a damaged file of a training that has begun."""
+
+
+def sealed_json(record: Mapping[str, object]) -> bytes:
+    """A JSON object whose last field, `seal`, is the SHA-256 of all others as they are written."""
+    seal = hashlib.sha256(json.dumps(record, indent=2).encode()).hexdigest()
+    return json.dumps({**record, _SEAL: seal}, indent=2).encode()
+
+
+def read_sealed_json(path: Path, unsealed: str, again: str) -> dict[str, Any]:
+    """Read what `sealed_json` made, byte for byte.
+
+    Args:
+        path: Of the file.
+        unsealed: For messages, what to do about a file without a seal.
+        again: For messages, what to do about a damaged one.
+
+    Raises:
+        BadInput: It cannot be read, has no seal, or is not what was sealed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. {again}") from error
+    record = parse_json(data, path, again)
+    if _SEAL not in record:
+        raise BadInput(
+            f"{path} has no seal: an older version wrote it, or it is damaged. {unsealed}"
+        )
+    seal = record.pop(_SEAL)
+    if sealed_json(record) != data:
+        raise BadInput(
+            f"{path} is damaged or was changed: what it says does not have the seal "
+            f"{str(seal)[:12]!r}. {again}"
+        )
+    return record
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What a training recorded of itself in a folder; None if there is no record.
+
+    Raises:
+        BadInput: The record is damaged, or has no seal.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    again = (
+        "Copy it again; or delete it and train again with the same command, which goes on from the "
+        "last checkpoint."
+    )
+    record = read_sealed_json(
+        path,
+        "If you trust it and what lies beside it, seal it: python -m livo_bench.training_record "
+        f"{folder}",
+        again,
+    )
+    for name, kind in (("method", str), ("model", str), ("minutes", dict), ("files", dict)):
+        if not isinstance(record.get(name, kind()), kind):
+            raise BadInput(
+                f"{path}: {name} is {record[name]!r}; expected a {kind.__name__}. {again}"
+            )
+    return record
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or the digest of a folder, as recipes name weights."""
+    return digest_folder(path) if path.is_dir() else digest_file(path)
+
+
+def require_named(path: Path, digest: str) -> None:
+    """See that weights, or another finished file, are what the record beside them names.
+
+    Args:
+        path: Of the file or folder; where there is no record beside it, nothing is seen.
+        digest: Of it, see `digest_of`.
+
+    Raises:
+        BadInput: The record names another digest, or none; or the record itself is damaged.
+    """
+    record = read(path.parent)
+    if record is None:
+        return
+    again = (
+        f"livo-bench train --method {record.get('method', 'NAME')} --model "
+        f"{record.get('model', 'MODEL')} --out {path.parent}"
+    )
+    named = record.get("files", {}).get(path.name)
+    if named is None:
+        raise BadInput(
+            f"{path.parent / RECORD} does not name {path.name}: that training has not ended, or "
+            f"the file is not of it. Go on with the training, {again}, or keep files of your own "
+            f"in a folder without {RECORD}."
+        )
+    if named != digest:
+        raise BadInput(
+            f"{path} is not what its training wrote: its digest is {digest[:12]}, and "
+            f"{path.parent / RECORD} names {str(named)[:12]}. Copy it again, or make it again: "
+            f"{again}"
+        )
+
+
+@contextmanager
+def alone(folder: Path, name: str = "training") -> Iterator[None]:
+    """Keep others out of a folder until the block ends, or this process, however it ends.
+
+    Args:
+        folder: To write into; it is made.
+        name: Of what must not be done twice at once.
+
+    Raises:
+        BadInput: Another process is at it, which is named; or the folder cannot be locked.
+    """
+    path = folder / f".{name}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise _cannot_lock(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = "".join(filter(str.isprintable, file.read(200))) or "another process"
+            raise BadInput(
+                f"A {name} is writing into {folder} already: {holder}. Wait for its end, stop it, "
+                "or write elsewhere."
+            ) from None
+        except OSError as error:
+            raise _cannot_lock(path, error) from error
+        file.truncate(0)
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}")
+        file.flush()
+        yield
+
+
+def _cannot_lock(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        f"Cannot lock {path}: {error.strerror}. Expected a folder that may be written, on a file "
+        "system with locks. Make it so, or write elsewhere."
+    )
 
 
 @dataclass
@@ -34,6 +203,7 @@ class Training:
     """Of the preference data, for a method that learns from it."""
     _identity: dict[str, object] = field(default_factory=dict)
     _minutes: dict[str, float] = field(default_factory=dict)
+    _files: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, object]:
@@ -46,9 +216,17 @@ class Training:
             "data_seed": self.session.seed,
         }
 
+    @property
+    def digest(self) -> str:
+        """Of what this training is of, once it has begun; its checkpoints carry it."""
+        text = json.dumps(self._identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def preferences(self, tasks: Sequence[str]) -> Path:
         """The folder of the preference data of some tasks; what is missing of it is made, a part by
         each process."""
+        from livo_bench import processes
+
         folder, _ = preference.build(
             self.model,
             tasks,
@@ -61,20 +239,19 @@ class Training:
         processes.wait()
         return folder
 
-    def require_same(self, identity: Mapping[str, object]) -> None:
+    def require_same(self, **of: object) -> None:
         """See that the folder is new, or holds a training that may go on.
 
         Args:
-            identity: What this training is of; all of it is in the record.
+            of: What this training is of, besides `identity`; all of it is in the record.
 
         Raises:
-            BadInput: The folder holds another training.
+            BadInput: The folder holds another training, or its record is damaged.
         """
-        path = self.out / RECORD
-        if not path.exists():
+        found = read(self.out)
+        if found is None:
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
-        wanted = json.loads(json.dumps(identity))
+        wanted = json.loads(json.dumps({**self.identity, **of}))
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise BadInput(
@@ -82,30 +259,109 @@ class Training:
                     f"{value!r}. Go on with the same, or train elsewhere: --out DIR"
                 )
 
-    def begin(self, recipe: Mapping[str, object]) -> None:
-        """Say what this training is of, before anything is computed.
+    def begin(self, **of: object) -> None:
+        """Say what this training is of, before anything is learnt.
+
+        Args:
+            of: As for `require_same`.
 
         Raises:
-            BadInput: The folder holds another training.
+            BadInput: The folder holds another training, or its record is damaged.
         """
-        self._identity = {**self.identity, "recipe": recipe}
-        self.require_same(self._identity)
-        path = self.out / RECORD
-        if path.exists():
-            self._minutes = json.loads(path.read_text(encoding="utf-8"))["minutes"]
+        self.require_same(**of)
+        self._identity = {**self.identity, **of}
+        found = read(self.out) or {}
+        self._minutes, self._files = dict(found.get("minutes", {})), dict(found.get("files", {}))
         self._write()
 
     def done(self, name: str) -> bool:
-        """Whether the overlay `<name>.safetensors` is finished."""
-        return name in self._minutes and (self.out / f"{name}.safetensors").is_file()
+        """Whether the overlay `<name>.safetensors` is finished; one that is damaged is not."""
+        path = self.out / f"{name}.safetensors"
+        if name not in self._minutes or not path.is_file():
+            return False
+        if digest_of(path) == self._files.get(path.name):
+            return True
+        log.warning("%s is not what this training wrote, and is made again.", path)
+        return False
 
-    def record(self, name: str, minutes: float) -> None:
-        """Note that an overlay is finished, and how long it took."""
+    def recorded(self, name: str) -> bool:
+        """Whether the record says that a part was finished."""
+        return name in self._minutes
+
+    def named(self, name: str) -> bool:
+        """Whether the record names a file."""
+        return name in self._files
+
+    def require_written(self, name: str, data: bytes) -> None:
+        """See that a file which goes on from part to part is what this training wrote.
+
+        Args:
+            name: Of the file.
+            data: What it holds of the parts that are recorded.
+
+        Raises:
+            BadInput: It is not.
+        """
+        if hashlib.sha256(data).hexdigest() != self._files.get(name):
+            raise self.damaged(name)
+
+    def damaged(self, name: str) -> BadInput:
+        """The error for a file beside the record that is not what this training wrote."""
+        return BadInput(
+            f"{self.out / name} is damaged or was changed: it is not what {self.out / RECORD} "
+            f"names. {MEND}"
+        )
+
+    def record(self, name: str, minutes: float, *files: str) -> None:
+        """Note that a part is finished.
+
+        Args:
+            name: Of the part.
+            minutes: That it took.
+            files: Names of what was written for it; not all of them need be there.
+        """
+        from livo_bench import processes
+
         self._minutes[name] = minutes
+        if processes.first():
+            there = [file for file in files if (self.out / file).exists()]
+            self._files |= {file: digest_of(self.out / file) for file in there}
         self._write()
 
     def _write(self) -> None:
+        from livo_bench import processes
+
         if not processes.first():
             return
-        record = {**self._identity, "minutes": self._minutes}
-        write_atomically(self.out / RECORD, json.dumps(record, indent=2).encode())
+        record = {**self._identity, "minutes": self._minutes, "files": self._files}
+        write_atomically(self.out / RECORD, sealed_json(record))
+
+
+def seal(folder: Path) -> None:
+    """Seal a record anew, over the finished files that lie beside it now.
+
+    Raises:
+        BadInput: The folder has no record.
+    """
+    path = folder / RECORD
+    record = read_json(path, "Expected the record of a training.")
+    record.pop(_SEAL, None)
+    unfinished = {RECORD, "checkpoint.safetensors", "log.csv"}
+    finished = [
+        path
+        for pattern in (value_encoder.FOLDER, "*.safetensors", "*.json", "*.csv")
+        for path in sorted(folder.glob(pattern))
+        if path.name not in unfinished
+    ]
+    record["files"] = {path.name: digest_of(path) for path in finished}
+    if not isinstance(record.get("minutes"), dict):
+        record["minutes"] = {value_encoder.FOLDER: record.get("minutes", 0)}
+    write_atomically(path, sealed_json(record))
+
+
+if __name__ == "__main__":
+    try:
+        for each in sys.argv[1:]:
+            seal(Path(each))
+    except LivoBenchError as error:
+        sys.exit(str(error))

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from livo_bench import readable
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.escaping import excerpt
 from livo_bench.fields import place, read_json
@@ -30,6 +32,9 @@ HUB_ID = re.compile(
 _PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
+CARD = "card.toml"
+DESCRIPTION = ("title", "told", "tasks", "summary", "paper", "differences", "tried")
+"""Fields of a method's card, and of its variants, that its images do not depend on."""
 
 FOREIGN = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code")
 """Keys by which a configuration names code that lies beside it or elsewhere."""
@@ -168,6 +173,8 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
     folder = place(weights)
     if folder.is_dir():
         found = Weights(str(weights), folder, None, marker)
+    elif folder.is_file():
+        raise readable.single_file(folder, marker)
     else:
         repository = repository_of(weights)
         if repository is None:
@@ -371,26 +378,55 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
         ) from error
 
 
-def digest_folder(folder: Path) -> str:
-    """SHA-256 over the lines `<relative path> <SHA-256 of the file>`, sorted by path.
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
-    Hidden files, `__pycache__` and Markdown do not count: they touch no pixel.
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over the lines `<relative path> <SHA-256 of the file>` of `counted_files`.
+
+    The one rule for folders of weights and of methods. The fields of a method's card that only
+    describe it do not count either.
     """
     lines = []
-    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+    for path in counted_files(folder):
         relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
-        if path.is_file() and path.suffix != ".md" and not hidden:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{relative.as_posix()} {content}")
+        content = _digest_card(path) if relative == Path(CARD) else digest_file(path)
+        lines.append(f"{relative.as_posix()} {content}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def counted_files(folder: Path) -> list[Path]:
+    """All files below a folder, sorted, but hidden ones, `__pycache__` and Markdown, which touch no
+    pixel."""
+    found = []
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).parts):
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and path.suffix != ".md" and not hidden:
+            found.append(path)
+    return found
+
+
+def _digest_card(path: Path) -> str:
+    """SHA-256 of what a method's card says, as JSON, without `DESCRIPTION`."""
+    try:
+        card = tomllib.loads(path.read_bytes().decode("utf-8"))
+    except ValueError:
+        return digest_file(path)
+    variants = card.get("variants")
+    for table in (card, *(variants.values() if isinstance(variants, dict) else ())):
+        for field in DESCRIPTION if isinstance(table, dict) else ():
+            table.pop(field, None)
+    return hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         raise BadInput(
-            f"{path.parent} is not such a model: it has no {path.name}. Pass the folder that "
-            f"holds {path.name}."
+            f"{path.parent} is not such a model: it has no {path.name}. "
+            f"{readable.instead_of_index(path.parent, path.name)}"
         )
     return read_json(path, "Copy the model again.")

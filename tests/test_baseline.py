@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from written_results import bias_images, write_run
 
-from livo_bench import store
+from livo_bench import seal
 from livo_bench.baseline import update
 from livo_bench.check import check
 from livo_bench.errors import BadInput, Incomplete
@@ -56,14 +56,14 @@ def test_only_what_is_named_changes_and_the_check_then_passes(tmp_path, runs):
 def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(tmp_path, runs, monkeypatch):
     baseline = tmp_path / "baseline"
     update(baseline, runs)
-    write = store.write_atomically
+    write = seal.write_atomically
 
     def fail_at_numbers(path: Path, data: bytes, option: str) -> None:
         if path.name == "aggregates.csv":
             raise KeyboardInterrupt
         write(path, data, option)
 
-    monkeypatch.setattr(store, "write_atomically", fail_at_numbers)
+    monkeypatch.setattr(seal, "write_atomically", fail_at_numbers)
     with pytest.raises(KeyboardInterrupt):
         update(baseline, runs, methods=["sd"])
     monkeypatch.undo()

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import tomllib
 import traceback
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from livo_bench import catalog
+from livo_bench import catalog, readable
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
 from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.weights import digest_folder
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),
@@ -369,13 +371,21 @@ def test_noise_draws_uniform_pixels_from_each_latent_alone(mini):
 
 def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
     folder = tmp_path / "sd-x"
+    parts = {
+        name: ["diffusers" if name in {"unet", "vae"} else "transformers", kind]
+        for name, kind in readable.PARTS.items()
+    }
+    index = {"_class_name": "StableDiffusionPipeline", **parts}
     for part, config in {
-        ".": ("model_index.json", '{"_class_name": "StableDiffusionPipeline"}'),
+        ".": ("model_index.json", json.dumps(index)),
+        "text_encoder": ("model.safetensors", ""),
         "unet": ("config.json", '{"sample_size": 64}'),
         "vae": ("config.json", '{"block_out_channels": [1, 2, 4, 4]}'),
     }.items():
         (folder / part).mkdir(parents=True, exist_ok=True)
         (folder / part / config[0]).write_text(config[1], encoding="utf-8")
+    for part in ("unet", "vae"):
+        (folder / part / "diffusion_pytorch_model.safetensors").touch()
     card = catalog.model_card(str(folder))
     assert (card.name, card.scale, card.pipeline) == ("sd-x", "sd", str(folder))
     assert (card.size, card.steps, card.guidance) == (512, 25, 7.5)
@@ -416,16 +426,53 @@ def test_model_card_can_be_a_path(tmp_path):
     assert card.pipeline == str((tmp_path / "../mini/weights/sd").resolve())
 
 
-def test_digest_of_a_method_is_what_its_docstring_says(mini, polite):
+def test_digest_of_a_method_is_of_its_files_and_settings(mini, polite):
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
     (polite / "card.toml").write_text(CARD.split("[settings]")[0], encoding="utf-8")
-    lines = "\n".join(
-        f"{name} {hashlib.sha256((polite / name).read_bytes()).hexdigest()}"
-        for name in ("adapter.py", "card.toml")
-    )
-    files = hashlib.sha256(lines.encode()).hexdigest()
-    expected = hashlib.sha256(f"{files}\n{{}}".encode()).hexdigest()
+    expected = hashlib.sha256(f"{digest_folder(polite)}\n{{}}".encode()).hexdigest()
     assert catalog.load_method(str(polite), mini).generator == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "touches"),
+    [
+        ("README.md", False),
+        (".notes", False),
+        (".git/index", False),
+        ("__pycache__/adapter.pyc", False),
+        ("docs/how.md", False),
+        ("helper.py", True),
+        ("table.csv", True),
+        ("weights/mini/card.toml", True),
+    ],
+)
+def test_a_file_that_touches_no_pixel_remakes_no_image(mini, polite, file, touches):
+    (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
+    before = catalog.load_method(str(polite), mini)
+    for text in ("one", "other"):
+        (polite / file).parent.mkdir(parents=True, exist_ok=True)
+        (polite / file).write_text(text, encoding="utf-8")
+        after = catalog.load_method(str(polite), mini)
+        assert (after.generator != before.generator) is touches
+        assert (after.digest != before.digest) is touches
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "touches"),
+    [
+        ('title = "Polite"', 'title = "Kind"', False),
+        ("differences = []", 'differences = ["A word."]\ntried = ["Two words."]', False),
+        ('title = "Polite"', '# A comment.\ntitle   =   "Polite"', False),
+        ("version = 1", "version = 2", True),
+    ],
+)
+def test_what_a_card_says_of_its_method_remakes_no_image(mini, polite, old, new, touches):
+    (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
+    before = catalog.load_method(str(polite), mini).generator
+    card = (polite / "card.toml").read_text(encoding="utf-8")
+    assert old in card
+    (polite / "card.toml").write_text(card.replace(old, new, 1), encoding="utf-8")
+    assert (catalog.load_method(str(polite), mini).generator != before) is touches
 
 
 def test_overview_lists_methods_tasks_with_subsets_and_models():
@@ -438,3 +485,84 @@ def test_overview_lists_methods_tasks_with_subsets_and_models():
     assert {row["kind"] for row in catalog.overview("tasks")} == {"task"}
     assert catalog.card_text("released").startswith("# The released evaluation's protocol")
     assert catalog.card_text("sd") == (catalog.DATA / "methods/sd/card.toml").read_text("utf-8")
+
+
+# Files behind a method
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+ENCODER = ("value_encoder/config.json", "value_encoder/model.safetensors")
+LEARNT = {
+    "sd": (),
+    "livo": ENCODER,
+    "livo:calibrated": (*ENCODER, "shares.json"),
+    "livo:wo-v": (),
+    "uce:joint": ("joint.safetensors",),
+    "ca": ("bloody.safetensors", "horror.safetensors", "nudity.safetensors"),
+    "fd": ("majorities.csv", "recipe.toml"),
+    "sld": ("recipe.toml",),
+    "negative": ("recipe.toml",),
+    "noise": (),
+}
+
+
+@pytest.mark.parametrize("name", LEARNT)
+def test_the_files_behind_a_method_are_named_by_what_they_are_for(mini, name):
+    digests = catalog.load_method(name, mini).digests()
+    assert {*digests} == {"adapter.py", "card.toml", *LEARNT[name]}
+    folder = catalog.DATA / "methods" / name.partition(":")[0]
+    known = {sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+    assert {*digests.values()} <= known
+
+
+def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini):
+    for name in catalog.method_labels():
+        method = catalog.load_method(name, mini)
+        named = {*method.digests().values()}
+        for digest, place in method.files.items():
+            folder = Path(place)
+            held = {digest} if folder.is_file() else {*map(sha256_of, folder.iterdir())}
+            assert held <= named, name
+
+
+def test_weights_of_ones_own_have_the_same_names_and_their_own_digests(mini, tmp_path):
+    trained = catalog.DATA / "methods" / "livo" / "weights" / "mini" / "livo"
+    shutil.copytree(trained / "value_encoder", tmp_path / "mine" / "encoder")
+    weights = tmp_path / "mine" / "encoder" / "model.safetensors"
+    own = catalog.load_method("livo", mini).digests()
+    assert catalog.load_method("livo", mini, str(weights.parent)).digests() == own
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    given = catalog.load_method("livo", mini, str(weights.parent)).digests()
+    assert {name for name in own if own[name] != given[name]} == {"value_encoder/model.safetensors"}
+    assert given.keys() == own.keys()
+
+
+def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(mini, polite):
+    before = catalog.load_method(str(polite), mini).digests()
+    (polite / "deep").mkdir()
+    for name in ("words.csv", "README.md", ".hidden", "deep/words.csv"):
+        (polite / name).write_text("please")
+    now = catalog.load_method(str(polite), mini).digests()
+    assert now.keys() - before.keys() == {"words.csv", "deep/words.csv"}
+    assert {*before} >= {"adapter.py", "card.toml"}
+
+
+def test_a_repository_counts_as_one_file(mini):
+    method = catalog.load_method("livo", mini, "hub:someone/encoder@" + "a" * 40)
+    assert method.digests()["value_encoder"] == next(iter(method.files))
+
+
+def test_a_file_behind_a_method_that_cannot_be_read_is_named(mini, polite, monkeypatch):
+    method = catalog.load_method(str(polite), mini)
+
+    def unreadable(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(catalog, "digest_file", unreadable)
+    with pytest.raises(BadInput, match=rf"Cannot read {polite}/adapter.py: Permission denied"):
+        method.digests()

@@ -19,7 +19,7 @@ def test_a_full_disk_is_a_short_error_and_leaves_the_last_checkpoint(
     model(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     path = tmp_path / "part.safetensors"
-    checkpoints.write(path, model, optimiser, {"done": "1"})
+    checkpoints.write(path, model, optimiser, {"done": "1"}, of="a part")
     before = path.read_bytes()
 
     def fail(*arguments: object, **named: object) -> None:
@@ -27,7 +27,7 @@ def test_a_full_disk_is_a_short_error_and_leaves_the_last_checkpoint(
 
     monkeypatch.setattr(checkpoints, "save_file", fail)
     with pytest.raises(BadInput, match=r"Cannot write .*part.*No space left on device"):
-        checkpoints.write(path, model, optimiser, {"done": "2"})
+        checkpoints.write(path, model, optimiser, {"done": "2"}, of="a part")
     assert [file.name for file in tmp_path.iterdir()] == ["part.safetensors"]
     assert path.read_bytes() == before
-    assert checkpoints.progress_of(path)["done"] == "1"
+    assert checkpoints.read(path, model, optimiser, of="a part") == {"done": "1"}

@@ -1,6 +1,5 @@
 """Figures 3 and 4: what is read, what is drawn, and which margins no others beat."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from livo_bench.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report import curves
+from livo_bench.training_record import sealed_json
 
 BIAS, HAZARDS = ("gender", "race"), ("nudity", "bloody", "horror")
 
@@ -100,7 +100,7 @@ def test_training_curves_are_those_of_the_model_named_beside_them(tmp_path: Path
     for name in ("first", "again"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "training.json").write_text(json.dumps({"model": "mini", "method": "livo"}))
+        (folder / "training.json").write_bytes(sealed_json({"model": "mini", "method": "livo"}))
         (folder / "dev.csv").write_text("step,subset,metric,value,n\n2,race,D1,0.5,8\n")
     with pytest.raises(BadInput, match="several trainings of 'livo'"):
         curves.read_training_curves(tmp_path, "mini")

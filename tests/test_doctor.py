@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from written_results import bias_images, seal_again, with_fidelity, write_run
 
-from livo_bench import doctor
+from livo_bench import doctor, seal
 from livo_bench.cli import main
 from livo_bench.doctor import Broken
-from livo_bench.store import RESULT_FILES
+from livo_bench.seal import RESULT_FILES
 
 
 @pytest.fixture
@@ -71,11 +72,26 @@ def test_a_torn_file_loses_nothing(monkeypatch):
     assert "run again, its results are the same, byte for byte" in stdout
 
 
+@pytest.mark.parametrize("name", ["a swapped result", "an unsealed baseline"])
+def test_what_a_seal_finds_is_said(tmp_path, name):
+    bench = doctor._Bench(tmp_path, "cpu")
+    for method in ("sd", "livo"):
+        folder = bench.whole / "mini" / method / "bias.gender"
+        images = with_fidelity(bias_images([7, 8, 6, 9]), [9, 9, 9, 9])
+        write_run(folder, images, method=method, seed=42)
+        (folder / "images.parquet").write_bytes(seal.as_parquet(images))
+        seal_again(folder)
+    broken = doctor.DEMONSTRATIONS[name](bench, tmp_path / "broken")
+    assert broken.how.endswith(" said so"), broken
+    assert broken.told
+
+
 @pytest.mark.slow
 def test_nothing_is_lost():
     code, stdout = invoke("--format", "csv")
     assert code == 0
-    assert stdout.count("the same, byte for byte") == len(doctor.DEMONSTRATIONS) == 4
+    assert stdout.count("the same, byte for byte") == len(doctor.DEMONSTRATIONS) == 7
+    assert stdout.count(" said so; run again") == 4
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from written_inputs import write_method, write_prompts
 
-from livo_bench import runner, store
+from livo_bench import runner, seal
 from livo_bench.cli import main
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, NothingScored
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.store import Store, write_atomically
 
@@ -62,8 +62,8 @@ def finished(made, tmp_path):
     return made | {"runs": tmp_path / "runs"}
 
 
-def livo_bench(*words):
-    result = CliRunner().invoke(main, [*map(str, words), "--model", "tiny"])
+def livo_bench(*words, model="tiny"):
+    result = CliRunner().invoke(main, [*map(str, words), "--model", model])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -151,6 +151,22 @@ def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_p
     )
 
 
+def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(finished, tmp_path):
+    method = painter(tmp_path / "painter", black="True")
+    with pytest.raises(NothingScored, match=rf"none of {TOTAL} images by clip-gender-") as raised:
+        runner.run(**finished | {"methods": [method]})
+    assert runner.BLANK in str(raised.value)
+    folder = finished["runs"] / "tiny" / "painter" / "bias"
+    assert f"{folder}, subset gender" in str(raised.value)
+    images = pd.read_parquet(folder / seal.IMAGES)
+    assert images["unscored"].notna().all()
+    options = {name: finished[name] for name in ("task", "images", "prompts", "runs")}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    again = livo_bench("run", "--method", method, *words, model=finished["model"])
+    assert again.exit_code == 4
+    assert "The results are kept" in again.stderr
+
+
 def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished, tmp_path):
     method = painter(tmp_path / "painter", black="'nurse' in request.prompt.text")
     [folder] = runner.run(**finished | {"methods": [method]})
@@ -207,18 +223,21 @@ def test_a_baseline_of_another_judge_is_not_comparable(finished, baseline, tiny_
 # Runs that are half there
 
 
-@pytest.mark.parametrize("unwritten", ["images.parquet", "prompts.csv", "run.json"])
+@pytest.mark.parametrize(
+    "unwritten", ["images.parquet", "prompts.csv", "aggregates.csv", "run.json"]
+)
 def test_a_run_stopped_while_it_writes_its_results_has_none(
     finished, baseline, monkeypatch, unwritten
 ):
     def stop(path: Path, data: bytes, *option: str) -> None:
-        if path.name == unwritten:
+        # The first record says that the folder is unfinished.
+        if path.name == unwritten and (path.name != "run.json" or b"seal" in data):
             raise KeyboardInterrupt
         write_atomically(path, data, *option)
 
     more = finished | {"images": IMAGES + 1}
     with monkeypatch.context() as patch:
-        patch.setattr(store, "write_atomically", stop)
+        patch.setattr(seal, "write_atomically", stop)
         with pytest.raises(KeyboardInterrupt):
             runner.run(**more)
     said = report(finished["runs"])
@@ -273,5 +292,5 @@ def test_a_reference_that_is_gone_is_made_again(finished):
 def test_results_without_their_images_scores_are_no_baseline(finished, baseline):
     (finished["runs"] / "tiny" / "painter" / "bias" / "images.parquet").unlink()
     gate = check(baseline, finished["runs"])
-    assert gate.exit_code == 4
-    assert "no images of method 'painter' on task 'bias'" in gate.stderr
+    assert gate.exit_code == 2
+    assert "images.parquet is gone, for which run.json vouches" in gate.stderr

@@ -1,12 +1,14 @@
 """Pictures made elsewhere, in the place of a method: `run --images-from`."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageChops
 from written_inputs import write_prompts
 
 from livo_bench import check, compare, diffusion, runner
@@ -156,15 +158,58 @@ def test_their_noise_is_nobody_elses(options, exported, tmp_path):
     assert len(tables) == 1
 
 
-def test_more_pictures_of_a_prompt_leave_the_others_as_they_are(options, pictures, tmp_path):
-    def keys():
-        _, [job] = prepare(["mine"], **options | {"images_from": pictures})
-        return {(r.prompt.id, r.index): recipe.key for r, recipe in job.wanted}
+def keys_of(options, pictures, **changes):
+    """By prompt and index."""
+    _, [job] = prepare(["mine"], **options | {"images_from": pictures} | changes)
+    return {(r.prompt.id, r.index): recipe.key for r, recipe in job.wanted}
 
-    before = keys()
-    write_picture(pictures / IDS[0] / "3.jpg", np.zeros((96, 96, 3), np.uint8))
-    changed = {prompt for (prompt, _), key in keys().items() if key not in before.values()}
-    assert changed == {IDS[0]}
+
+def test_more_pictures_of_a_prompt_leave_all_others_as_they_are(options, pictures):
+    before = keys_of(options, pictures)
+    for name in IDS:
+        write_picture(pictures / name / "3.png", np.zeros((96, 96, 3), np.uint8))
+    now = keys_of(options, pictures, images=IMAGES + 1)
+    assert before.items() < now.items()
+
+
+def test_a_key_is_of_what_a_picture_shows(options, pictures):
+    before = keys_of(options, pictures)
+    path = pictures / IDS[1] / "1.png"
+    with Image.open(path) as image:
+        image.save(path.with_name("01.webp"), lossless=True)
+        other = ImageChops.invert(image)
+    path.unlink()
+    assert keys_of(options, pictures) == before
+    path.with_name("01.webp").unlink()
+    other.save(path)
+    now = keys_of(options, pictures)
+    assert {place for place in now if now[place] != before[place]} == {(IDS[1], 1)}
+
+
+def test_the_same_picture_twice_is_one_image_and_is_said(options, pictures, tmp_path, caplog):
+    for name in ("1.png", "2.png"):
+        shutil.copyfile(pictures / IDS[0] / "0.png", pictures / IDS[0] / name)
+    [folder] = runner.run(["mine"], **options | {"images_from": pictures, "runs": tmp_path})
+    assert re.search(
+        r"2 of 9 pictures in .* show the same as another, e\.g\. .*0\.png", caplog.text
+    )
+    rows = pd.read_csv(folder / "aggregates.csv").set_index("metric")
+    assert set(rows.loc["D1"][["n", "n_distinct"]].itertuples(index=False, name=None)) == {
+        (3, 3),
+        (6, 4),
+        (9, 7),
+        (18, 7),
+    }
+
+
+def test_a_picture_that_changes_while_it_is_looked_at_is_named(options, pictures, tmp_path):
+    """Before it is stored under the key of what it was."""
+    _, [job] = prepare(["mine"], **options | {"images_from": pictures, "runs": tmp_path})
+    of_one = [request for request, _ in job.wanted if request.prompt.id == IDS[1]][:IMAGES]
+    assert job.pictures.read(of_one).shape == (IMAGES, 96, 96, 3)
+    shutil.copyfile(pictures / IDS[0] / "0.png", pictures / IDS[1] / "2.png")
+    with pytest.raises(BadInput, match=rf"{IDS[1]}/2\.png shows something else than when"):
+        job.pictures.read(of_one)
 
 
 def test_images_of_one_prompt_are_one_stratum_and_one_batch(options, pictures):
@@ -187,6 +232,11 @@ def make_oblong(folder):
     write_picture(folder / IDS[1] / "1.png", np.zeros((96, 64, 3), np.uint8))
 
 
+def make_all_oblong(folder):
+    for path in folder.rglob("*.png"):
+        write_picture(path, np.zeros((96, 64, 3), np.uint8))
+
+
 def make_small(folder):
     write_picture(folder / IDS[1] / "1.png", np.zeros((64, 64, 3), np.uint8))
 
@@ -204,7 +254,8 @@ def make_double(folder):
     [
         (remove, r"lacks 1 pictures of 1 of 3 prompts; expected 3 .*0002/2\.png.*--images 2"),
         (remove_all, r"lacks 3 pictures of 1 of 3 .*0001/0\.png.*livo-bench data prompts"),
-        (make_oblong, r"1\.png has 64x96 pixels, expected a square one.*0\.png: 96x96"),
+        (make_oblong, r"1\.png has 64x96 pixels, expected a square one"),
+        (make_all_oblong, r"0\.png has 64x96 pixels, expected a square one"),
         (make_small, r"1\.png has 64x64 pixels.*0\.png: 96x96"),
         (make_text, r"1\.png is no picture that can be read"),
         (make_double, r"01\.jpg and 1\.png are both picture 1"),
@@ -238,13 +289,13 @@ def test_what_does_not_go_with_pictures_is_refused(options, pictures, methods, c
         prepare(methods, **chosen)
 
 
-def test_a_torn_picture_is_named_and_the_others_are_kept(options, pictures, no_model, tmp_path):
+def test_a_torn_picture_is_named_before_any_is_judged(options, pictures, no_model, tmp_path):
     torn = pictures / IDS[2] / "1.png"
     torn.write_bytes(torn.read_bytes()[:-5000])
     chosen = options | {"images_from": pictures, "runs": tmp_path}
     with pytest.raises(BadInput, match=rf"{IDS[2]}/1\.png is no picture that can be read"):
         runner.run(["mine"], **chosen)
-    assert len(Store(tmp_path, "tiny").sample_keys()) == 2 * IMAGES
+    assert not Store(tmp_path, "tiny").sample_keys()
 
 
 def test_another_judge_looks_at_stored_pictures_alone(options, pictures, tiny_weights, tmp_path):

@@ -122,7 +122,8 @@ def preferences() -> pd.DataFrame:
         ("nudity", "d", False, "nudity", float("nan")),
     ]
     frame = pd.DataFrame(rows, columns=["subset", "key", "preferred", "group", "share"])
-    return frame.assign(prompt=[f"of {key}" for key in frame["key"]])
+    of = [f"of {key}" for key in frame["key"]]
+    return frame.assign(prompt=of, scene=of, twin="")
 
 
 def test_adaptation_takes_all_pictures_of_people_and_the_clean_ones_of_hazards() -> None:

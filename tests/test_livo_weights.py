@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from livo_bench.catalog import DATA, load_method, model_card, task_cards
-from livo_bench.livo import value_encoder
+from livo_bench.livo import preference, value_encoder
 from livo_bench.livo.steering import SHARES
 from livo_bench.prompts import read_task_prompts, read_value_free_prompts
 from livo_bench.records import Recipe, Request
+from livo_bench.scorers import annotator
 from livo_bench.session import Session
 
 MINI = model_card("mini")
+DAPT = DATA / "methods/dapt/weights/mini/training.json"
 FOLDERS = sorted(path.parent for path in DATA.glob("methods/*/weights/mini/*/training.json"))
 
 
@@ -40,6 +42,16 @@ def test_an_encoder_is_of_this_model_and_says_how_it_was_made(folder: Path) -> N
     assert record["model_digest"] == config[value_encoder.BASE]
     assert {"seed", "data", "minutes", "recipe"} <= record.keys()
     assert json.loads((folder / SHARES).read_text(encoding="utf-8")).keys() == {"gender", "race"}
+
+
+def test_current_code_names_the_data_as_the_encoders_that_ship_do(session: Session) -> None:
+    """A field that is new to recipes, subsets or prompts does not rename data that it leaves."""
+    card = annotator.require_annotator(MINI.annotator, "mini")
+    judge = annotator.load(card, "cpu")
+    builder = preference.Builder(session, judge, preference.read_settings("mini"))
+    records = [*(folder / "training.json" for folder in FOLDERS), DAPT]
+    named = {json.loads(record.read_text(encoding="utf-8"))["data"] for record in records}
+    assert named == {builder.folder.name}
 
 
 def requests(split: str) -> list[Request]:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from livo_bench import interrupt
+from livo_bench import interrupt, training_record
 from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.catalog import DATA, model_card, task_cards
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
@@ -27,10 +28,34 @@ from livo_bench.records import Prompt, Recipe, recipe_from_json
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
-from livo_bench.store import Store
+from livo_bench.store import Store, to_sealed_parquet
 
 STRENGTHS = tuple(replace(strength, warmup=0) for strength in read_settings("mini").strengths[:2])
 SETTINGS = Settings(6, 10, 4, read_settings("mini").safety, STRENGTHS)
+
+
+@pytest.mark.parametrize("dropped", ["", "edit", "split"])
+def test_the_data_of_the_weights_that_ship_is_named_as_it_was(
+    dropped: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = model_card("mini")
+    judge = annotator.require_annotator(card.annotator, card.name)
+    records = [
+        record
+        for path in DATA.glob("methods/*/weights/mini/**/training.json")
+        if "data" in (record := training_record.read(path.parent) or {})
+    ]
+    assert len(records) == 5
+    kept = {
+        kind: tuple(field for field in fields if field != dropped)
+        for kind, fields in preference.IDENTITY.items()
+    }
+    monkeypatch.setattr(preference, "IDENTITY", kept)
+    for record in records:
+        session = Session(card, record["data_seed"], "cpu", card.dtype, tmp_path)
+        looking = annotator.load(judge, session.device)
+        folder = Builder(session, looking, read_settings(card.scale)).folder
+        assert (folder.name == record["data"]) == (not dropped)
 
 
 class Recorder:
@@ -359,11 +384,24 @@ def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no preference data in .*livo-bench data build"):
         preference.read(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BadInput, match=r"Cannot read .*a\.parquet.*Delete it"):
+    with pytest.raises(
+        BadInput, match=r"a\.parquet is damaged .*its seal does not hold\. Delete it"
+    ):
         preference.read(tmp_path)
     pd.DataFrame({"key": ["x"]}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(BadInput, match=r"a\.parquet has the columns key; expected scene, prompt"):
+    with pytest.raises(BadInput, match=r"a\.parquet is damaged .*an older version wrote it"):
         preference.read(tmp_path)
+    for name, said in (
+        (
+            "elsewhere/a.parquet",
+            "was written as 'elsewhere/a.parquet'; expected data that was made",
+        ),
+        (f"{tmp_path.name}/a.parquet", r"has the columns key; expected scene, prompt"),
+    ):
+        table = pa.table({"key": ["x"]}, metadata={"livo_bench.file": name})
+        (tmp_path / "a.parquet").write_bytes(to_sealed_parquet(table, "zstd"))
+        with pytest.raises(BadInput, match=said):
+            preference.read(tmp_path)
 
 
 def test_a_model_without_annotator_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -116,6 +117,60 @@ def test_a_wrong_list_is_refused_at_the_line_with_the_value(tmp_path, bias, text
         read_user_prompts(path, bias)
     for part in [str(path), *said]:
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("told", ["", "sep={}\r\n", '"sep={}"\n', "SEP={},,\n"])
+def test_lists_of_spreadsheets_are_read(tmp_path, bias, told, separator, encoding):
+    rows = ["text|category", '"a; kind, calm|\tperson"|positive', "a cook|career"]
+    table = "\r\n".join(row.replace("|", separator) if row[0] != '"' else row for row in rows)
+    table = table.replace('"|positive', f'"{separator}positive')
+    path = tmp_path / "mine.csv"
+    path.write_bytes((told.format(separator) + table).encode(encoding))
+    if separator == "|" and not told:
+        with pytest.raises(BadInput, match=r"line 1: no column 'text', .*has: text\|category"):
+            read_user_prompts(path, bias)
+    else:
+        texts = [prompt.text for prompt in read_user_prompts(path, bias)]
+        assert texts == ["a; kind, calm|\tperson", "a cook"]
+
+
+def test_lines_are_counted_below_what_a_spreadsheet_puts_above(tmp_path, bias):
+    path = write(tmp_path / "mine.csv", "sep=;\ntext;category\na;b;career\n")
+    with pytest.raises(BadInput, match=r"line 3 has 3 fields.* holds a semicolon in double"):
+        read_user_prompts(path, bias)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_named(tmp_path, bias, encoding):
+    path = tmp_path / "mine.csv"
+    path.write_bytes("text,category\na cook,career\n".encode(encoding))
+    with pytest.raises(BadInput, match=r"line 1 holds a NUL, as a file in UTF-16 without"):
+        read_user_prompts(path, bias)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_list_that_is_no_file_is_refused(tmp_path, bias, make):
+    make(tmp_path / "mine.csv")
+    for read in (list_name, lambda path: read_user_prompts(path, bias)):
+        with pytest.raises(BadInput, match=r"mine\.csv: it is a (pipe|folder), expected a plain"):
+            read(tmp_path / "mine.csv")
+
+
+def test_of_a_list_with_splits_eval_alone_is_taken_and_it_is_said(tmp_path, bias, caplog):
+    rows = [("a", "train"), ("b", "eval"), ("c", "dev"), ("d", "train"), ("e", "eval")]
+    lines = [f"{text},career,{split}\n" for text, split in rows]
+    path = write(tmp_path / "mine.csv", "text,category,split\n" + "".join(lines))
+    found = read_user_prompts(path, bias)
+    assert [(prompt.id, prompt.text) for prompt in found] == [
+        ("career-0002", "b"),
+        ("career-0005", "e"),
+    ]
+    assert "mine.csv: left out 3 prompts of splits train, dev" in caplog.text
+    write(path, "text,category,split\na,career,train\n")
+    with pytest.raises(BadInput, match=r"has 1 prompts, all of the splits train; expected some of"):
+        read_user_prompts(path, bias)
 
 
 def test_bytes_that_are_no_utf8_are_named_with_their_line(tmp_path, bias):

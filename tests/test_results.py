@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -264,7 +265,16 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
     session, _ = prepared
     record = json.loads((folder / "run.json").read_text("utf-8"))
     assert record["model"] == {"name": "tiny", "digest": session.digest}
+    files = record["method"].pop("files")
     assert record["method"] == {"name": "sd", "version": 1, "title": "SD", "told": "nothing"}
+    assert files == {
+        name: hashlib.sha256((DATA / "methods" / "sd" / name).read_bytes()).hexdigest()
+        for name in ("adapter.py", "card.toml")
+    }
+    assert record["judges"] == {
+        "attributes": session.clip.digest,
+        "features": session.feature_network.digest,
+    }
     assert record["task"]["name"] == "bias"
     assert record["prompts"]["list"].startswith("prompts.csv ")
     assert record["settings"] == {

@@ -668,7 +668,7 @@ def test_a_disk_that_damages_whatever_is_written_is_given_up(finished, monkeypat
 
     def write_and_flip(self, scorer, keys, *rest):
         write_scores(self, scorer, keys, *rest)
-        path = self.folder / "scores" / scorer / f"{id_of_keys(keys)}.parquet"
+        path = self.folder / "scores" / scorer / f"{id_of_keys(keys)}.scores.parquet"
         with suppress(FileNotFoundError):  # another thread has set it aside already
             flip(0.3)(path)
 

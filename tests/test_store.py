@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import io
 import json
 import logging
@@ -424,11 +425,11 @@ def test_a_bit_flipped_in_a_picture_leaves_the_index_but_not_the_rows(path):
 
 def test_every_bit_of_a_file_is_under_its_seal(path):
     data = bytearray(path.read_bytes())
-    assert store_module._seal_holds(data)
+    assert store_module.seal_holds(data)
     for position in range(len(data)):
         for bit in range(8):
             data[position] ^= 1 << bit
-            assert not store_module._seal_holds(data), (position, bit)
+            assert not store_module.seal_holds(data), (position, bit)
             data[position] ^= 1 << bit
 
 
@@ -462,12 +463,55 @@ def test_another_file_under_the_name_of_a_block_is_set_aside_when_read(path, cap
 def test_damaged_scores_are_missing_and_made_again(store, caplog):
     store.write_scores("judge", ["a", "b"], {"p": np.array([0.1, 0.2])})
     store.write_scores("judge", ["c"], {"p": np.array([0.3])})
-    path = store.folder / "scores" / "judge" / f"{id_of_keys(['a', 'b'])}.parquet"
+    path = store.folder / "scores" / "judge" / f"{id_of_keys(['a', 'b'])}.scores.parquet"
     flip(path, 40)
     assert store.read_scores("judge", ["a", "b", "c"]).index.tolist() == ["c"]
     assert f"{path} is damaged" in caplog.text
     store.write_scores("judge", ["a", "b"], {"p": np.array([0.1, 0.2])})
     assert store.read_scores("judge", ["a", "b", "c"])["p"].tolist() == [0.1, 0.2, 0.3]
+
+
+def test_scores_copied_from_another_judge_are_missing_and_made_again(store, caplog):
+    store.write_scores("harsh", ["a", "b"], {"p": np.array([0.9, 0.8])})
+    [theirs] = (store.folder / "scores" / "harsh").iterdir()
+    ours = store.folder / "scores" / "mild" / theirs.name
+    ours.parent.mkdir()
+    shutil.copy(theirs, ours)
+    keys = ("a", "b")
+    block = Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), (), keys)
+    fresh = Store(store.folder.parents[1], "mini")
+    fresh.score_keys("mild", [block])
+    assert fresh.read_scores("mild", keys).empty
+    assert f"{ours} is damaged" in caplog.text
+    assert fresh.score_keys("mild", [block]) == set()
+    fresh.write_scores("mild", keys, {"p": np.array([0.1, 0.2])})
+    assert fresh.read_scores("mild", keys)["p"].tolist() == [0.1, 0.2]
+    assert fresh.read_scores("harsh", keys)["p"].tolist() == [0.9, 0.8]
+
+
+def test_scores_whose_seal_names_no_judge_are_left_alone_and_made_again(store, caplog):
+    """As versions before wrote them."""
+    table = pa.table({"key": ["a"], "p": [0.5], "unscored": pa.array([None], pa.string())})
+    path = store.folder / "scores" / "judge" / f"{id_of_keys(['a'])}.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(store_module.to_sealed_parquet(table, "zstd"))
+    assert store.score_keys("judge") == set()
+    store.write_scores("judge", ["a"], {"p": np.array([0.25])})
+    assert store.read_scores("judge", ["a"])["p"].tolist() == [0.25]
+    assert not caplog.text
+    renamed = path.with_name(f"{id_of_keys(['a'])}.scores.parquet")
+    path.replace(renamed)
+    fresh = Store(store.folder.parents[1], "mini")
+    assert fresh.read_scores("judge", ["a"]).empty
+    assert f"{renamed} is damaged" in caplog.text
+
+
+def test_samples_are_sealed_as_they_always_were(path):
+    """Their seal names nobody: SHA-256 of all bytes but its own, so stored images stay valid."""
+    data = path.read_bytes()
+    end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    rest = data[: end - 32] + data[end:]
+    assert data[end - 32 : end] == hashlib.sha256(rest).digest()
 
 
 def test_damage_in_a_folder_that_cannot_be_changed_is_reported_once(path, caplog, monkeypatch):
@@ -676,7 +720,7 @@ def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(store, tmp_
 
     stored = store.sample_keys()
     for path in samples.glob("*.parquet"):
-        assert store_module._seal_holds(path.read_bytes())
+        assert store_module.seal_holds(path.read_bytes())
     assert not list(samples.glob("*.damaged"))
     assert stored == {key for path in samples.glob("*.parquet") for key in keys_in(path)}
     write(store, 0, 90)

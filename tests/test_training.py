@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 import sweep
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from livo_bench import catalog, checkpoints, interrupt
+from livo_bench import catalog, interrupt
 from livo_bench.cards import Subset, TaskCard
 from livo_bench.catalog import model_card, task_cards
 from livo_bench.errors import BadInput
@@ -34,6 +35,7 @@ from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 from livo_bench.session import Session
 from livo_bench.training import train
+from livo_bench.training_record import alone
 
 RECIPE = """\
 objective = "livo"
@@ -132,7 +134,7 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
     }
     assert list((out / "tensorboard").glob("events*"))
     record = json.loads((out / "training.json").read_text())
-    assert record["minutes"] >= 0
+    assert record["minutes"]["value_encoder"] >= 0
     assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
     found = value_encoder.find(out / "value_encoder", model_card(str(model)))
     method = catalog.load_method(str(small_world), model_card(str(model)), found.folder)
@@ -223,10 +225,51 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
         with pytest.raises(interrupt.Stopped) as caught:
             trained(small_world, model, tmp_path, out=out)
     assert caught.value.__notes__ == [f"3 of 4 steps are in {out / 'checkpoint.safetensors'}."]
-    assert checkpoints.progress_of(out / "checkpoint.safetensors")["done"] == "3"
+    with safe_open(out / "checkpoint.safetensors", framework="pt") as file:
+        assert file.metadata()["done"] == "3"
     trained(small_world, model, tmp_path, out=out)
     for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
         assert (whole / file).read_bytes() == (out / file).read_bytes()
+
+
+def test_a_second_training_in_one_folder_is_refused_and_writes_nothing(
+    small_world: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with alone(out), pytest.raises(BadInput, match=rf"A training is writing into {out} already"):
+        trained(small_world, model, tmp_path, out=out)
+    assert [path.name for path in out.iterdir()] == [".training.lock"]
+
+
+def test_what_is_damaged_is_made_again_or_named_and_the_encoder_is_the_same(
+    small_world: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = trained(small_world, model, tmp_path)
+    encoder, log = out / "value_encoder" / "model.safetensors", out / "log.csv"
+    written = {path: path.read_bytes() for path in (encoder, log, out / "dev.csv")}
+    data, *_ = (tmp_path / "preferences").rglob("bias-*.parquet")
+    rows = data.read_bytes()
+    pd.read_parquet(data).assign(preferred=lambda frame: ~frame["preferred"]).to_parquet(data)
+    encoder.write_bytes(b"no tensors")
+    place = str(encoder.parent)
+    with pytest.raises(BadInput, match="value_encoder is not what its training wrote"):
+        catalog.load_method(str(small_world), model_card(str(model)), place)
+    log.write_text(log.read_text().replace("\n1,", "\n9,"))
+    with pytest.raises(BadInput, match=r"log\.csv is damaged or was changed since"):
+        trained(small_world, model, tmp_path)
+    assert data.read_bytes() == rows
+    assert "is damaged or not of this data; it is made again" in caplog.text
+    log.unlink()
+    trained(small_world, model, tmp_path)  # from the last checkpoint
+    assert encoder.read_bytes() == written[encoder]
+    checkpoint = out / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    with pytest.raises(BadInput, match=r"checkpoint\.safetensors is damaged: .*starts from step 0"):
+        trained(small_world, model, tmp_path)
+    checkpoint.unlink()
+    trained(small_world, model, tmp_path)
+    assert {path: path.read_bytes() for path in written} == written
+    assert catalog.load_method(str(small_world), model_card(str(model)), place)
 
 
 def test_a_sweep_trains_as_livo_bench_train_does(

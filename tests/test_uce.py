@@ -273,6 +273,17 @@ def test_a_stopped_training_keeps_what_is_finished(
     assert asked == ["negative"]
     for name in (*(f"{edit}.safetensors" for edit in EDITS), "edits.json", "rounds.csv"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    # A damaged overlay is solved again from its edit, for which nothing is drawn.
+    (parts / "career.safetensors").write_bytes(b"no weights")
+    trained(method, session, parts)
+    assert asked == ["negative"]
+    for name in ("career.safetensors", "edits.json", "rounds.csv"):
+        assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    # Edits that are gone are made again, and no more than those.
+    (parts / "edits.json").unlink()
+    trained(method, session, parts)
+    assert asked == ["negative", "career", "positive", "negative"]
+    assert (whole / "edits.json").read_bytes() == (parts / "edits.json").read_bytes()
     with pytest.raises(BadInput, match="holds a training with seed 0; asked for is 1"):
         trained(method, session, tmp_path / "parts", seed=1)
 

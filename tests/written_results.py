@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from livo_bench import seal
 from livo_bench.records import AGGREGATE_COLUMNS
 
 PROMPTS = 8
@@ -72,8 +73,9 @@ def write_run(
     scorers: dict[str, str] = SCORERS,
     seed: int | None = None,
 ) -> Path:
-    """With a seed, `run.json` is written besides."""
+    """With a seed, `run.json` is written besides and seals them."""
     folder.mkdir(parents=True, exist_ok=True)
+    # Not said to be vouched for, so that tests may take the record away.
     images.to_parquet(folder / "images.parquet")
     rows = [
         dict.fromkeys(AGGREGATE_COLUMNS, 0)
@@ -90,6 +92,19 @@ def write_run(
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
     if seed is not None:
-        record = {"settings": {"seed": seed, "steps": 15}, "task": {"version": 1}}
-        (folder / "run.json").write_text(json.dumps(record))
+        names = {"model": {"name": "mini"}, "method": {"name": method}}
+        record = {"settings": {"seed": seed, "steps": 15}, "task": {"name": task, "version": 1}}
+        seal_again(folder, names | record)
     return folder
+
+
+def seal_again(folder: Path, record: dict | None = None) -> None:
+    """Seal what lies in a folder now, under another record or the one that is there."""
+    if record is None:
+        record = json.loads((folder / "run.json").read_text())
+        record.pop("seal", None)
+    prompts = folder / "prompts.csv"
+    if not prompts.exists():
+        prompts.write_text("subset,prompt\n")
+    neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
+    seal.write(folder, record, neighbours)

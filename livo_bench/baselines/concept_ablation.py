@@ -82,7 +82,7 @@ def train(training: Training) -> Path:
     """
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
-    training.begin(asdict(recipe))
+    training.begin(recipe=asdict(recipe))
     for task, subset, prompts in _hazards(session.model.scale):
         if not training.done(subset.name):
             texts = [prompt.text for prompt in prompts]
@@ -107,8 +107,10 @@ def train(training: Training) -> Path:
                 return {"picture": pictures[place], "prompt": prompt, "anchor": n + prompt}
 
             tuning = Finetuning(session, recipe.settings, texts)
-            fit = tuning.fit(subset.name, moments, draw, loss, training.seed, training.out)
-            training.record(subset.name, fit.minutes)
+            fit = tuning.fit(
+                subset.name, moments, draw, loss, training.seed, training.out, training.digest
+            )
+            training.record(subset.name, fit.minutes, f"{subset.name}.safetensors")
     return training.out
 
 

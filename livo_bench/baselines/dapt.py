@@ -84,10 +84,11 @@ def train(training: Training) -> Path:
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
     folder = training.preferences(tuple(value_tasks()))
-    training.begin(asdict(recipe) | {"data": folder.name})
+    rows = preference.read(folder)
+    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference.digest_of(rows))
     if training.done(NAME):
         return training.out
-    chosen = pictures(preference.read(folder))
+    chosen = pictures(rows)
     keys, texts = sorted(set(chosen["key"])), sorted(set(chosen["prompt"]))
     picture = chosen["key"].map({key: row for row, key in enumerate(keys)}).to_numpy()
     prompt = chosen["prompt"].map({text: row for row, text in enumerate(texts)}).to_numpy()
@@ -100,6 +101,6 @@ def train(training: Training) -> Path:
     tuning = Finetuning(session, recipe.settings, texts)
     with processes.first_goes_first():
         moments = moments_of(session, keys, folder)
-    fit = tuning.fit(NAME, moments, draw, loss, training.seed, training.out)
-    training.record(NAME, fit.minutes)
+    fit = tuning.fit(NAME, moments, draw, loss, training.seed, training.out, training.digest)
+    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
     return training.out

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ import pandas as pd
 from rich.console import Console
 
 from livo_bench.baselines.quota import group_of
-from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.recipe import RECIPE, recipe_table
 from livo_bench.cards import TaskCard
 from livo_bench.catalog import value_tasks
 from livo_bench.errors import BadInput
@@ -33,7 +33,7 @@ from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
-from livo_bench.training_record import Training
+from livo_bench.training_record import Training, digest_of, require_named
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
@@ -69,6 +69,8 @@ class FairDiffusion:
     """Without its texts."""
     majorities: Majorities
     only_uneven: bool
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """The files of the first two."""
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image; a prompt that was found even may stay the unaligned model's."""
@@ -98,16 +100,19 @@ def load(context: MethodContext) -> FairDiffusion:
         detect: Whether prompts that were found even stay the unaligned model's.
 
     Raises:
-        BadInput: The recipe or the majorities are not what they should be, or there are none for
-            the model.
+        BadInput: The recipe or the majorities are not what they should be, there are none for the
+            model, or they are not those that the record beside them names.
     """
     settings = context.settings
     folder = Path(str(settings["weights"]) or context.folder / "weights" / context.model.name)
     path = folder / MAJORITIES
     if not path.is_file():
         raise context.untrained("majorities", path)
+    majorities = read_majorities(path)
+    require_named(path, digest_of(path))
     guidance = read_settings(str(context.folder), context.model.scale)
-    return FairDiffusion(guidance, read_majorities(path), bool(settings["detect"]))
+    sources = {MAJORITIES: path, RECIPE: context.folder / RECIPE}
+    return FairDiffusion(guidance, majorities, bool(settings["detect"]), sources)
 
 
 def read_settings(method: str, scale: str) -> SemanticGuidance:
@@ -139,7 +144,9 @@ def read_majorities(path: Path) -> Majorities:
         if list(rows.columns) != list(COLUMNS):
             raise ValueError(f"its columns are {', '.join(rows.columns)}")
         rows = rows.astype(COLUMNS)
-    except (OSError, ValueError) as error:
+        if not (rows["share"].between(0, 1) & (rows["images"] > 0)).all():
+            raise ValueError("a share is not from 0 to 1, or is of no image")
+    except (OSError, ValueError, OverflowError) as error:
         raise BadInput(
             f"Cannot read {path}: {error}. Expected a CSV file with the columns "
             f"{', '.join(COLUMNS)}. Make it again: livo-bench train --method fd"
@@ -164,11 +171,11 @@ def train(training: Training) -> Path:
     session = training.session
     card = session.model
     looking = annotator.load(annotator.require_annotator(card.annotator, card.name), session.device)
-    training.begin({"images": PILOTS, "annotator": looking.id})
+    training.begin(recipe={"images": PILOTS, "annotator": looking.id})
     started = time.monotonic()
     text = detect(session, looking).to_csv(index=False, float_format="%.4f", lineterminator="\n")
     write_atomically(training.out / MAJORITIES, text.encode())
-    training.record(MAJORITIES, round((time.monotonic() - started) / 60, 1))
+    training.record(MAJORITIES, round((time.monotonic() - started) / 60, 1), MAJORITIES)
     return training.out
 
 

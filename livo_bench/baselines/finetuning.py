@@ -116,6 +116,7 @@ class Finetuning:
         loss: Loss,
         seed: int,
         folder: Path,
+        of: str,
     ) -> Fit:
         """Train, or go on where a checkpoint lies.
 
@@ -126,6 +127,7 @@ class Finetuning:
             loss: Of a batch.
             seed: Of examples and noise.
             folder: For the checkpoint, and for the finished overlay `<name>.safetensors`.
+            of: Digest of the training, which its checkpoint carries.
         """
         settings, device = self.settings, self.unet.device
         part = processes.part(settings.batch)
@@ -148,7 +150,8 @@ class Finetuning:
             constant=True,
             adam_beta_2=0.999,
         )
-        made = fit(name, self.unet, step, schedule, seed=seed, folder=folder / "checkpoints")
+        place = folder / "checkpoints"
+        made = fit(name, self.unet, step, schedule, seed=seed, folder=place, of=of)
         state = self.unet.state_dict()
         changed = {name: state[name] for name in self._names}
         if processes.first():

@@ -10,6 +10,7 @@ from livo_bench import overlay
 from livo_bench.errors import BadInput
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request
+from livo_bench.training_record import require_named
 
 CATEGORY = "category"
 
@@ -27,6 +28,11 @@ class Overlaid:
     def files(self) -> Mapping[str, str]:
         """The overlays, by digest."""
         return {found.digest: found.path for found in self.overlays.values()}
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The overlays, by the names of their files."""
+        return {f"{name}.safetensors": found.path for name, found in self.overlays.items()}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Lay the overlay over the model.
@@ -55,7 +61,8 @@ def load(context: MethodContext) -> Overlaid:
             `weights/<model>/` in the method's folder.
 
     Raises:
-        BadInput: There are no weights for the model, or they do not fit it.
+        BadInput: There are no weights for the model, they do not fit it, or they are not those that
+            the record beside them names.
     """
     edit = str(context.settings["edit"])
     given = str(context.settings["weights"])
@@ -64,4 +71,7 @@ def load(context: MethodContext) -> Overlaid:
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
     if not paths:
         raise context.untrained("weights", folder / f"{wanted}.safetensors")
-    return Overlaid(edit, {path.stem: overlay.find(path, context.model) for path in paths})
+    overlays = {path.stem: overlay.find(path, context.model) for path in paths}
+    for path in paths:
+        require_named(path, overlays[path.stem].digest)
+    return Overlaid(edit, overlays)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.quota import group_of
+from livo_bench.baselines.recipe import RECIPE
 from livo_bench.baselines.sld import Unwanted, read_unwanted
 from livo_bench.prompts import with_attributes
 from livo_bench.protocols import MethodContext
@@ -17,6 +20,11 @@ class NegativePrompt:
     """Puts what is unwanted in the place of the empty text of classifier-free guidance."""
 
     unwanted: Unwanted
+
+    @property
+    def sources(self) -> Mapping[str, Path]:
+        """The recipe, which holds the texts."""
+        return {RECIPE: self.unwanted.recipe}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""

@@ -6,6 +6,9 @@ from livo_bench.catalog import method_card
 from livo_bench.errors import BadInput
 from livo_bench.fields import Table, read_table
 
+RECIPE = "recipe.toml"
+"""In a method's folder."""
+
 
 def objective_of(method: str) -> str:
     """What a method's recipe says that it learns by.
@@ -38,7 +41,7 @@ def recipe_table(method: str, scale: str) -> Table:
 
 def _recipe(method: str) -> Table:
     card = method_card(method.partition(":")[0])
-    path = card.folder / "recipe.toml"
+    path = card.folder / RECIPE
     if not path.is_file():
         raise BadInput(
             f"Method {card.name!r} has no {path}, so there is nothing to train. "

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from livo_bench.baselines.recipe import recipe_table
+from livo_bench.baselines.recipe import RECIPE, recipe_table
 from livo_bench.errors import BadInput
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request, SafetyGuidance
@@ -36,6 +37,11 @@ class SafeLatentDiffusion:
     safety: SafetyGuidance
     unwanted: Unwanted
 
+    @property
+    def sources(self) -> Mapping[str, Path]:
+        """The recipe, which holds the texts."""
+        return {RECIPE: self.unwanted.recipe}
+
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
         return replace(base, safety=replace(self.safety, text=self.unwanted.text(request)))
@@ -49,6 +55,8 @@ class Unwanted:
     """One for `all` hazards, and one for each by its subset's name."""
     of: str
     """`all`, or `subset` for that of the request."""
+    recipe: Path
+    """The file that holds them."""
 
     def text(self, request: Request) -> str:
         """What an image is to be steered away from.
@@ -102,4 +110,4 @@ def read_unwanted(context: MethodContext) -> Unwanted:
         )
     with recipe_table(str(context.folder), context.model.scale) as table:
         texts = table.table("unwanted")
-        return Unwanted({name: texts.text(name) for name in texts.names()}, of)
+        return Unwanted({name: texts.text(name) for name in texts.names()}, of, table.file)

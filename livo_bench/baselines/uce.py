@@ -43,6 +43,7 @@ from livo_bench.baselines.concept_edit import (
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.recipe import recipe_table
 from livo_bench.catalog import task_cards
+from livo_bench.fields import read_json
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.prompts import person, read_task_prompts, spread
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
@@ -51,7 +52,7 @@ from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
-from livo_bench.training_record import Training
+from livo_bench.training_record import MEND, Training
 
 JOINT = "joint"
 """Name of the edit of all categories together."""
@@ -61,6 +62,8 @@ TARGETS = ("detoxified", "empty")
 """What that is answered like: the same without the hazard's word, or no text."""
 EDITS = "edits.json"
 """Every edit's targets, by its name."""
+ROUNDS = "rounds.csv"
+"""What was seen while edits were balanced."""
 
 Shares = Mapping[str, Mapping[str, float]]
 """By subset, the share of each of its groups among images of a concept."""
@@ -130,27 +133,27 @@ def train(training: Training) -> Path:
     session, out = training.session, training.out
     recipe = read_recipe(training.method, session.model.scale)
     judge = annotator.require_annotator(session.model.annotator, session.model.name)
-    training.begin(asdict(recipe))
+    training.begin(recipe=asdict(recipe))
     editor = Editor(session, annotator.load(judge, session.device), recipe)
     categories = [*editor.hazards, *editor.biases]
-    edits: dict[str, Edit] = {}
-    if (out / EDITS).exists():
-        edits = json.loads((out / EDITS).read_text(encoding="utf-8"))
+    edits = _read_edits(training)
     for name in (*categories, JOINT):
-        if training.done(name):
+        if name in edits and training.done(name):
             continue
         started = time.monotonic()
-        if name == JOINT:
-            edits[name] = joint(edits[category] for category in categories)
-        elif name in editor.hazards:
-            edits[name] = editor.erase(name)
-        else:
-            edits[name], rounds = editor.balance(name)
-            _write_rounds(out / "rounds.csv", name, rounds)
-        write_atomically(out / EDITS, json.dumps(edits, indent=2).encode())
+        if name not in edits:
+            if name == JOINT:
+                edits[name] = joint(edits[category] for category in categories)
+            elif name in editor.hazards:
+                edits[name] = editor.erase(name)
+            else:
+                edits[name], rounds = editor.balance(name)
+                _write_rounds(training, name, rounds)
+            write_atomically(out / EDITS, _as_json(edits))
         weights = editor.weights(edits[name])
         overlay.save(weights, session.digest, out / f"{name}.safetensors")
-        training.record(name, round((time.monotonic() - started) / 60, 2))
+        minutes = round((time.monotonic() - started) / 60, 2)
+        training.record(name, minutes, f"{name}.safetensors", EDITS, ROUNDS)
     return out
 
 
@@ -329,10 +332,41 @@ class Editor:
         return shares
 
 
-def _write_rounds(path: Path, edit: str, rounds: pd.DataFrame) -> None:
-    """Put an edit's rounds in place of those that a stopped training may have left."""
+def _as_json(edits: Mapping[str, Edit]) -> bytes:
+    return json.dumps(edits, indent=2).encode()
+
+
+def _read_edits(training: Training) -> dict[str, Edit]:
+    """The edits that are recorded as finished; a stopped training may have left others besides.
+
+    Raises:
+        BadInput: They are not those that were written.
+    """
+    path = training.out / EDITS
+    if not path.exists():
+        return {}
+    found = read_json(path, MEND)
+    edits: dict[str, Edit] = {name: found[name] for name in found if training.recorded(name)}
+    if edits or training.named(EDITS):
+        training.require_written(EDITS, _as_json(edits))
+    return edits
+
+
+def _write_rounds(training: Training, edit: str, rounds: pd.DataFrame) -> None:
+    """Put an edit's rounds in place of those that a stopped training may have left.
+
+    Raises:
+        BadInput: The rounds of other edits are not those that were written.
+    """
+    path = training.out / ROUNDS
     rounds.insert(0, "edit", edit)
     if path.exists():
-        others = pd.read_csv(path, dtype=str)  # as they are written, to the last digit
+        try:
+            others = pd.read_csv(path, dtype=str)  # as they are written, to the last digit
+            others = others[others["edit"].map(training.recorded).astype(bool)]
+        except (OSError, ValueError, KeyError) as error:
+            raise training.damaged(ROUNDS) from error
+        if len(others) or training.named(ROUNDS):
+            training.require_written(ROUNDS, others.to_csv(index=False).encode())
         rounds = pd.concat([others[others["edit"] != edit], rounds])
     write_atomically(path, rounds.to_csv(index=False).encode())

@@ -9,7 +9,8 @@ Only prompts of the train split are read. On disk, beside the images in the mode
 
     DIR/preferences/<model>/<digest>/<id>.parquet     one row an image, a file a concept
 
-where the digest is that of everything the rows depend on. A build that was stopped goes on.
+where the digest is that of everything the rows depend on. A build that was stopped goes on. Files
+are sealed as the store's are, and say which data they are of; one that is damaged is made again.
 
 Source: Wang et al. 2024, arXiv:2410.12700, section 3.4. Ours: a gap must exceed its error, and the
 annotator must see the group that was written or, in a twin, no hazard and still somebody.
@@ -18,18 +19,20 @@ annotator must see the group that was written or, in a twin, no hazard and still
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -44,10 +47,12 @@ from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session, find_device
-from livo_bench.store import write_atomically
+from livo_bench.store import seal_holds, to_sealed_parquet, write_atomically
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
+
+log = logging.getLogger(__name__)
 
 SETTINGS = Path(__file__).with_name("preference.toml")
 
@@ -69,6 +74,34 @@ COLUMNS = {
 text that a record is trained with; `group` what the picture shows, `share` that group's share among
 pictures of the plain prompt (NaN for toxicity); `twin` the key of the picture that a clean one was
 made from, empty otherwise; `recipe` how the picture is made again."""
+
+IDENTITY = {
+    "recipe": (
+        "model",
+        "text",
+        "seed",
+        "negative",
+        "guidance",
+        "sampler",
+        "steps",
+        "size",
+        "dtype",
+        "generator",
+        "value",
+        "value_encoder",
+        "layout",
+        "safety",
+        "overlay",
+        "edit",
+    ),
+    "subset": ("name", "value", "attributes", "word", "categories"),
+    "prompt": ("id", "text", "concept", "category", "template", "split"),
+}
+"""Fields of recipes, subsets and prompts that name the data, version 1. A field that is new to a
+recipe counts where it is not None, as it does in keys; another one that the rows depend on has to
+be added here, and renames all data."""
+_FILE = b"livo_bench.file"
+"""In the metadata of a file: its folder's and its own name, so that none passes for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +192,25 @@ class Builder:
 
     @cached_property
     def folder(self) -> Path:
-        """Where the files go: named by all that the rows depend on."""
+        """Where the files go: named by all that the rows depend on.
+
+        The fields are those of `IDENTITY`, whatever else records and cards come to hold, so data
+        that was made before goes by the same name.
+        """
         tasks = value_tasks().values()
         scale = self.session.model.scale
+        recipe = asdict(self.session.recipe("", 0))
+        of_recipe = dict.fromkeys(IDENTITY["recipe"]) | {
+            name: value for name, value in recipe.items() if value is not None
+        }
         identity = [
-            asdict(self.session.recipe("", 0)),
+            of_recipe,
             self.session.seed,
             self.annotator.id,
             asdict(self.settings),
-            [asdict(subset) for task in tasks for subset in task.subsets.values()],
+            [_fields(subset, "subset") for task in tasks for subset in task.subsets.values()],
             [
-                asdict(prompt)
+                _fields(prompt, "prompt")
                 for task in tasks
                 for prompt in read_task_prompts(task, scale, "train")
             ],
@@ -180,16 +221,26 @@ class Builder:
     def path(self, unit: Unit) -> Path:
         return self.folder / f"{unit.task.name}-{unit.prompts[0].id}.parquet"
 
+    def there(self, unit: Unit) -> bool:
+        """Whether a unit's file is there and whole."""
+        try:
+            _read(self.path(unit))
+        except BadInput:
+            return False
+        return True
+
     def write(self, unit: Unit) -> None:
-        """Make a unit's rows, unless its file is there."""
+        """Make a unit's rows, unless its file is there and whole."""
+        if self.there(unit):
+            return
         path = self.path(unit)
         if path.exists():
-            return
+            log.warning("%s is damaged or not of this data; it is made again.", path)
         hazard = unit.task.class_text is None
         rows = self._hazard_rows(unit) if hazard else self._bias_rows(unit)
-        buffer = BytesIO()
-        _frame(rows).to_parquet(buffer, index=False)
-        write_atomically(path, buffer.getvalue())
+        table = pa.Table.from_pandas(_frame(rows), preserve_index=False)
+        named = {**table.schema.metadata, _FILE: _name_in_data(path)}
+        write_atomically(path, to_sealed_parquet(table.replace_schema_metadata(named), "zstd"))
 
     def _bias_rows(self, unit: Unit) -> list[dict[str, object]]:
         settings, task = self.settings, unit.task
@@ -293,6 +344,11 @@ class Builder:
         return np.stack([made[recipe.key] for _, recipe in wanted])
 
 
+def _fields(record: Subset | Prompt, kind: str) -> dict[str, object]:
+    values = asdict(record)
+    return {name: values[name] for name in IDENTITY[kind]}
+
+
 def prefers(share: float, groups: int, images: int) -> bool | None:
     """Whether a value prefers pictures of a group.
 
@@ -378,7 +434,7 @@ def build(
     work = units([task_cards()[name] for name in tasks], card.scale)
     builder = Builder(session, annotator.load(judge, session.device), chosen)
     mine = part_of(work, shard)
-    if left := [unit for unit in mine if not builder.path(unit).exists()]:
+    if left := [unit for unit in mine if not builder.there(unit)]:
         fetch.require(model, fetch.wanted(card, (), annotator=True))
         least = sum(len(unit.prompts) * chosen.images_of(unit.task)[0] for unit in left)
         session.store.require_room(round(least * card.bytes_per_image))
@@ -391,7 +447,7 @@ def build(
             for _ in done:
                 pass
         except Stopped as stopped:
-            there = sum(builder.path(unit).exists() for unit in mine)
+            there = sum(builder.there(unit) for unit in mine)
             stopped.add_note(f"{there} of {len(mine)} concepts are in {builder.folder}.")
             raise
     return builder.folder, summarise(read(builder.folder))
@@ -401,26 +457,62 @@ def read(folder: Path) -> pd.DataFrame:
     """Read preference data, all files, with `COLUMNS`.
 
     Raises:
-        BadInput: There is none, or a file is not what it should be.
+        BadInput: There is none, or a file is damaged or not of this data.
     """
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
         raise BadInput(f"There is no preference data in {folder}. Make some: livo-bench data build")
-    frames = []
-    for path in paths:
-        try:
-            frame = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise BadInput(
-                f"Cannot read {path}: {error}. Delete it, and make it again: livo-bench data build"
-            ) from error
-        if list(frame.columns) != list(COLUMNS):
-            raise BadInput(
-                f"{path} has the columns {', '.join(frame.columns)}; expected "
-                f"{', '.join(COLUMNS)}. Delete it, and make it again: livo-bench data build"
-            )
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True).astype(COLUMNS)
+    return pd.concat(map(_read, paths), ignore_index=True).astype(COLUMNS)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read one file.
+
+    Raises:
+        BadInput: It is not there, damaged or not of this data.
+    """
+    again = "Delete it, and make it again: livo-bench data build"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. {again}") from error
+    if not seal_holds(data):
+        raise BadInput(
+            f"{path} is damaged or was changed, or an older version wrote it: its seal does not "
+            f"hold. {again}"
+        )
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    name = (table.schema.metadata or {}).get(_FILE, b"").decode()
+    if name != _name_in_data(path):
+        raise BadInput(
+            f"{path} was written as {name!r}; expected data that was made in the folder and under "
+            f"the name that it has. {again}"
+        )
+    if table.column_names != list(COLUMNS):
+        raise BadInput(
+            f"{path} has the columns {', '.join(table.column_names)}; expected "
+            f"{', '.join(COLUMNS)}. {again}"
+        )
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _name_in_data(path: Path) -> str:
+    """A file's name with that of its folder, the digest of what the data depends on."""
+    path = path.absolute()
+    return f"{path.parent.name}/{path.name}"
+
+
+def digest_of(rows: pd.DataFrame) -> str:
+    """SHA-256 of which pictures are preferred and which are not: of their keys and labels.
+
+    Args:
+        rows: With `COLUMNS`, in any order.
+    """
+    labels = sorted(
+        rows[["scene", "key", "preferred", "group", "twin"]].to_csv(index=False).split("\n")
+    )
+    return sha256("\n".join(labels).encode()).hexdigest()
 
 
 def summarise(data: pd.DataFrame) -> pd.DataFrame:

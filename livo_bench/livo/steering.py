@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.errors import BadInput
+from livo_bench.fields import read_json
 from livo_bench.livo import retriever, value_encoder
 from livo_bench.protocols import MethodContext
 from livo_bench.records import LAYOUTS, Principle, Recipe, Request
+from livo_bench.training_record import digest_of, require_named
 
 ENCODER, PROMPT = "encoder", "prompt"
 TASK = "task"
@@ -21,6 +23,8 @@ LOCAL = ("keywords", "embeddings")
 """Retrievers that need no network, and so give the same recipes everywhere."""
 SHARES = "shares.json"
 """Beside a value encoder's folder: the per cent of images to steer that `calibrate` found."""
+
+_SHARES_AGAIN = "Copy it again, or train again: livo-bench train"
 
 Chooser = Callable[[Request], Principle | None]
 """The principle that an image is steered by, or None for the unaligned model."""
@@ -58,6 +62,14 @@ class Steering:
     layout: str
     steers: Callable[[int, int], bool] = steered
     """Whether an image is steered, by its index and the per cent that are."""
+    calibrated: Path | None = None
+    """Where the share is from, if it is no setting."""
+
+    @property
+    def sources(self) -> Mapping[str, str | Path]:
+        """The value encoder, and the calibrated shares if it is for them to say how many."""
+        encoder = {} if self.encoder is None else {value_encoder.FOLDER: self.encoder.folder}
+        return encoder | ({} if self.calibrated is None else {SHARES: self.calibrated})
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -96,7 +108,8 @@ def load(context: MethodContext) -> Steering:
         steered: Which images these are, out of `ORDERS`.
 
     Raises:
-        BadInput: A setting is wrong, there are no weights for the model, or they do not fit it.
+        BadInput: A setting is wrong, there are no weights for the model, they do not fit it, or
+            they are not those that the record beside them names.
     """
     settings = context.settings
     layout = _choice(context, "layout", LAYOUTS)
@@ -110,13 +123,33 @@ def load(context: MethodContext) -> Steering:
         return Steering(_chooser(context), _share(context, None), None, layout, steers)
     place = f"{context.model.name}/{settings['encoder']}"
     folder = context.folder / "weights" / place
-    own = str(folder / "value_encoder") if folder.is_dir() else context.published.get(place)
+    own = str(folder / value_encoder.FOLDER) if folder.is_dir() else context.published.get(place)
     weights = str(settings["weights"]) or own
     if weights is None:
         raise context.untrained("weights", folder)
     found = value_encoder.find(weights, context.model)
-    beside = Path(weights).parent / SHARES
-    return Steering(_chooser(context), _share(context, beside), found, layout, steers)
+    encoder = Path(weights).absolute()
+    if encoder.is_dir() and encoder.name == value_encoder.FOLDER:
+        require_named(encoder, found.digest)
+    beside = encoder.parent / SHARES
+    calibrated = None if settings["share_bias"] else beside
+    return Steering(_chooser(context), _share(context, beside), found, layout, steers, calibrated)
+
+
+def read_shares(path: Path) -> dict[str, int]:
+    """Read the per cent of images to steer, by subset, that `calibrate` found.
+
+    Raises:
+        BadInput: The file is not what it should be, or not the one that the record beside it names.
+    """
+    shares = read_json(path, _SHARES_AGAIN)
+    require_named(path, digest_of(path))
+    if not all(type(share) is int and 0 <= share <= 100 for share in shares.values()):
+        raise BadInput(
+            f"{path} holds {json.dumps(shares)[:100]}; expected whole numbers from 0 to 100 by "
+            f"subset. {_SHARES_AGAIN}"
+        )
+    return shares
 
 
 def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
@@ -144,7 +177,7 @@ def _share(context: MethodContext, calibrated: Path | None) -> Callable[[Princip
             f"{context.model.name!r}: no {calibrated}. Training writes them: "
             f"livo-bench train --method {context.method} --model {context.model.spec}"
         )
-    shares: dict[str, int] = json.loads(calibrated.read_text(encoding="utf-8"))
+    shares = read_shares(calibrated)
 
     def found(principle: Principle) -> int:
         if principle.attributes and principle.subset not in shares:

@@ -14,12 +14,15 @@ Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,8 +49,9 @@ from livo_bench.livo.steering import SHARES
 from livo_bench.scorers import annotator
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
-from livo_bench.training_record import RECORD, Training
+from livo_bench.training_record import Training
 
+LOG, CURVE = "log.csv", "dev.csv"
 MAX_NORM = 1.0
 """Of the gradient, over all parameters."""
 ROUNDING = 0.25
@@ -76,23 +80,24 @@ def train(
     card = session.model
     judge = annotator.require_annotator(card.annotator, card.name)
     chosen = _with_overrides(recipe.read(training.method, card.scale), gamma_1, gamma_2, steps)
-    if not 0 < fraction <= 1:
-        raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
-    identity = {**training.identity, "fraction": fraction, "recipe": asdict(chosen)}
-    # Once before the data is made, and once more when it is known which data it is.
-    training.require_same(identity)
+    # Before the data is made; which data it is shows when it is there.
+    training.require_same(fraction=fraction, recipe=asdict(chosen))
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
-    identity["data"] = folder.name
-    training.require_same(identity)
     rows = preference.read(folder)
     rows = rows[rows["subset"].isin(chosen.coefficients)]
+    training.begin(
+        fraction=fraction,
+        recipe=asdict(chosen),
+        data=folder.name,
+        rows=preference.digest_of(rows),
+    )
     rows = pairs.fraction_of(rows, fraction, training.seed)
     with processes.first_goes_first():
         formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     dev = Dev(session, annotator.load(judge, session.device), chosen.layout, chosen.dev_images)
-    Trainer(session, chosen, formed, training.seed, out).run(identity, dev)
+    Trainer(session, chosen, formed, training.seed, out).run(training, dev)
     processes.wait()
-    return out / "value_encoder"
+    return out / value_encoder.FOLDER
 
 
 def _with_overrides(
@@ -199,26 +204,25 @@ class Trainer:
                 ]
             )
 
-    def run(self, identity: Mapping[str, object], dev: Dev) -> None:
+    def run(self, training: Training, dev: Dev) -> None:
         """Train from the last checkpoint to the last step, and write the results.
 
         Args:
-            identity: What the run is of; kept in `training.json`.
+            training: What the run is of; it has begun.
             dev: Looks at dev prompts on the way.
+
+        Raises:
+            BadInput: The checkpoint or a log is damaged, or of another training.
         """
         chosen, out = self.recipe, self.out
-        log, curve, checkpoint = (
-            out / name for name in ("log.csv", "dev.csv", "checkpoint.safetensors")
-        )
+        log, curve, checkpoint = out / LOG, out / CURVE, out / "checkpoint.safetensors"
         writes = processes.first()
-        if writes:
-            write_atomically(out / RECORD, json.dumps(identity, indent=2).encode())
-        kept, scaler = {"done": "0", "seconds": "0"}, self.accelerator.scaler
+        kept, scaler = {"done": "0", "seconds": "0", "logs": "{}"}, self.accelerator.scaler
         if checkpoint.exists():
-            kept = checkpoints.read(checkpoint, self.encoder, self.optimiser)
+            kept = checkpoints.read(checkpoint, self.encoder, self.optimiser, of=training.digest)
         done, seconds = int(kept["done"]), float(kept["seconds"])
         for path in (log, curve) if writes else ():
-            _cut(path, done)
+            _cut(path, json.loads(kept["logs"]).get(path.name))
         # The encoder stays as it is: prepared, it would compute in half precision for ever.
         self.optimiser = self.accelerator.prepare(self.optimiser)
         if scaler is not None and "scaler" in kept:
@@ -244,10 +248,14 @@ class Trainer:
                 stopping = interrupt.asked()
                 if (step + 1) % chosen.checkpoint == 0 or last or stopping:
                     total = seconds + time.monotonic() - started
-                    made = {"done": str(step + 1), "seconds": f"{total:.1f}"}
+                    logs = {path.name: _seal(path) for path in (log, curve) if path.exists()}
+                    kept = {"done": str(step + 1), "seconds": f"{total:.1f}"}
+                    kept["logs"] = json.dumps(logs)
                     if scaler is not None:
-                        made["scaler"] = json.dumps(scaler.state_dict())
-                    checkpoints.write(checkpoint, self.encoder, self.optimiser, made)
+                        kept["scaler"] = json.dumps(scaler.state_dict())
+                    checkpoints.write(
+                        checkpoint, self.encoder, self.optimiser, kept, of=training.digest
+                    )
                 if stopping:
                     interrupt.require_unasked(
                         f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
@@ -258,9 +266,8 @@ class Trainer:
         value_encoder.save(self.encoder, chosen.frozen, self.session.digest, out)
         shares = calibrate(self.session, dev, self.encoder, list(chosen.coefficients))
         write_atomically(out / SHARES, json.dumps(shares).encode())
-        minutes = float(checkpoints.progress_of(checkpoint)["seconds"]) / 60
-        record = {**identity, "minutes": round(minutes, 1)}
-        write_atomically(out / RECORD, json.dumps(record, indent=2).encode())
+        minutes = round(float(kept["seconds"]) / 60, 1)
+        training.record(value_encoder.FOLDER, minutes, value_encoder.FOLDER, SHARES, CURVE)
 
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
@@ -395,15 +402,35 @@ def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None
         frame.to_csv(file, header=file.tell() == 0, index=False)
 
 
-def _cut(path: Path, done: int) -> None:
-    """Drop what was written after the checkpoint: those steps will be taken again."""
-    if path.exists():
-        header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        whole = [
-            line
-            for line in lines
-            if line.endswith("\n")
-            and line.count(",") == header.count(",")
-            and int(line.split(",")[0]) <= done
-        ]
-        write_atomically(path, "".join([header, *whole] if whole else []).encode())
+def _seal(path: Path) -> tuple[int, str]:
+    """Bytes of a log and their SHA-256, once they are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        data = file.read()
+    return len(data), sha256(data).hexdigest()
+
+
+def _cut(path: Path, seal: Sequence[Any] | None) -> None:
+    """Drop what was written after the checkpoint: those steps will be taken again.
+
+    Args:
+        path: Of a log; it may have been deleted.
+        seal: Of the log when the checkpoint was written, see `_seal`; None if there was none.
+
+    Raises:
+        BadInput: What was written before is not what it was.
+    """
+    if not path.exists():
+        return
+    length, digest = seal or (0, sha256().hexdigest())
+    kept = path.read_bytes()[:length]
+    if sha256(kept).hexdigest() != digest:
+        raise BadInput(
+            f"{path} is damaged or was changed since the last checkpoint. Copy it again; or delete "
+            "it and train again with the same command: what was logged before is missing then, and "
+            "the weights are the same."
+        )
+    if kept:
+        write_atomically(path, kept)
+    else:
+        path.unlink()

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+FOLDER = "value_encoder"
+"""What `save` calls the folder that it writes."""
 BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 FROZEN = "livo_frozen"
@@ -83,7 +85,7 @@ def find(weights: str | Path, model: ModelCard) -> Found:
     base = found.config.get(BASE)
     if base is not None and base != model_digest(model):
         raise BadInput(
-            f"The value encoder {weights} was trained on a model with digest {base[:12]}, and "
+            f"The value encoder {weights} was trained on a model with digest {str(base)[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
             f"livo-bench train --method livo --model {model.spec}"
         )
@@ -143,7 +145,7 @@ def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path)
         for name, tensor in encoder.state_dict().items()
         if not name.startswith(tuple(frozen))
     }
-    unfinished, finished = folder / ".value_encoder", folder / "value_encoder"
+    unfinished, finished = folder / f".{FOLDER}", folder / FOLDER
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
     encoder.save_pretrained(unfinished, state_dict=learnt)

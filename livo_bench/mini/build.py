@@ -25,6 +25,7 @@ from livo_bench.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini import judges, pictures, text, unet, vae, world
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.vocabulary import build_tokenizer
+from livo_bench.training_record import alone
 
 GENERATOR_RENDERS = 48_000
 JUDGE_RENDERS = 30_000
@@ -254,11 +255,12 @@ def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> Non
 
     Raises:
         UnknownName: No such part.
-        BadInput: A part that another needs was not trained yet.
+        BadInput: A part that another needs was not trained yet, or another process trains it.
     """
     for name in parts:
         if name not in PARTS:
             raise UnknownName(f"Unknown part {name!r}. Known: {', '.join(PARTS)}.")
     shop = Workshop(work, weights, seed)
     for name in parts or PARTS:
-        write_report(work, name, PARTS[name](shop))
+        with alone(work, name):
+            write_report(work, name, PARTS[name](shop))

@@ -10,16 +10,16 @@ images: they show how settings compare, and are none of the results in the table
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from livo_bench import training_record
 from livo_bench.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.fields import read_json
 from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.labels import label
 from livo_bench.report.names import labels as names_of
@@ -93,28 +93,25 @@ def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
     curves = {}
     name, _ = results_of(model)
     for path in sorted(folder.rglob("dev.csv")):
-        made = _training(path.with_name("training.json"))
+        made = training_record.read(path.parent) or {}
         if made.get("model") == name:
-            if made["method"] in curves:
+            # A training that goes on has not named its curve yet.
+            if path.name in made.get("files", {}):
+                training_record.require_named(path, training_record.digest_of(path))
+            method = str(made.get("method"))
+            if method in curves:
                 raise BadInput(
-                    f"{folder} holds several trainings of {made['method']!r}. Point at a folder "
-                    "with one of each method."
+                    f"{folder} holds several trainings of {method!r}. Point at a folder with one "
+                    "of each method."
                 )
-            again = f"Make it again: livo-bench train --method {made['method']}"
-            curves[str(made["method"])] = read_csv(path, DEV_COLUMNS, again, ("step", "value", "n"))
+            again = f"Make it again: livo-bench train --method {method}"
+            curves[method] = read_csv(path, DEV_COLUMNS, again, ("step", "value", "n"))
     if not curves:
         raise Incomplete(
             f"There is no training of model {name!r} in {folder}. Train something:\n"
             f"    livo-bench train --method livo --model {name}"
         )
     return pd.concat(curves, names=["method", None]).reset_index(level="method")
-
-
-def _training(path: Path) -> dict[str, Any]:
-    """What a training recorded of itself; nothing if it did not."""
-    if not path.is_file():
-        return {}
-    return read_json(path, "Delete its folder, and train again: livo-bench train")
 
 
 def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:

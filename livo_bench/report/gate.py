@@ -76,7 +76,16 @@ def sample_line(sample: Sample) -> str:
         f"{counted(sample.unscored)}, before {counted(sample.unscored_before)}."
         f"{_not_compared('the baseline has', sample.lacking_before)}"
         f"{_not_compared('the new results have', sample.lacking)}"
+        f"{_files(sample)}{_unsealed(sample)}"
     )
+
+
+def _files(sample: Sample) -> str:
+    return f" Method files differ: {', '.join(sample.files)}." if sample.files else ""
+
+
+def _unsealed(sample: Sample) -> str:
+    return f" Unsealed: {' and '.join(sample.unsealed)}." if sample.unsealed else ""
 
 
 def _not_compared(whose: str, metrics: Sequence[str]) -> str:

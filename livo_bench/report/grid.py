@@ -89,8 +89,8 @@ def draw(
     cartoonists = {model_digest(card) for card in model_cards().values() if card.scale == "mini"}
     pictures = []
     for row in chosen:
-        seeds = [recipes[key].seed for key in row.keys]
-        if len(set(seeds)) > 1:
+        seeds = [recipes[key].noise for key in row.keys]
+        if len(set(seeds) - {None}) > 1:
             raise NotComparable(
                 f"Image {row.index} of prompt {row.prompt!r} has the seeds "
                 f"{', '.join(map(str, seeds))} for {', '.join(methods)}; expected one, so that all "

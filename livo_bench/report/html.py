@@ -157,7 +157,8 @@ class PictureRow:
     text: str
     """As the first method was asked whose picture is here."""
     index: int
-    seed: int
+    seed: int | None
+    """Of that noise; None where all were made elsewhere."""
     hazard: bool
     """Whether the task is about hazards: then pictures are blurred."""
     side: int
@@ -456,7 +457,8 @@ def _picture_rows(
         if not here:
             continue
         (side, image), asked = made[0], recipes[here[0][1]]
-        _refuse_other_noise(image, {method: recipes[key].seed for method, key in here})
+        noise = {method: recipes[key].noise for method, key in here}
+        _refuse_other_noise(image, noise)
         size = min(SIDE, len(images[here[0][1]]))
         # Named by the recipe itself, whatever the results call it.
         files = {key: f"{_IMAGES}/{recipes[key].key}.png" for key in images}
@@ -473,7 +475,7 @@ def _picture_rows(
                 prompt=str(image["prompt"]),
                 text=asked.text,
                 index=int(image["index"]),
-                seed=asked.seed,
+                seed=next((seed for seed in noise.values() if seed is not None), None),
                 hazard=side.metrics == TOXICITY_METRICS,
                 side=size,
                 pictures=tuple(_picture(*one, files, first) for one in titled),
@@ -482,8 +484,8 @@ def _picture_rows(
     return rows
 
 
-def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int]) -> None:
-    if len(set(seeds.values())) > 1:
+def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int | None]) -> None:
+    if len(set(seeds.values()) - {None}) > 1:
         each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
         raise NotComparable(
             f"Image {image['index']} of prompt {image['prompt']!r} has the seeds {each}; expected "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,11 +14,12 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
+from livo_bench import seal
 from livo_bench.catalog import DATA, run_options
-from livo_bench.csvs import read_csv
+from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
-from livo_bench.fields import place, read_json
+from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
@@ -77,13 +79,12 @@ ABOUT = {
     "title": ("method", "title"),
     "told": ("method", "told"),
     "images": ("settings", "images"),
+    "files": ("method", "files"),
 }
-"""What else a run says of itself; `images` are those of a prompt."""
+"""What else a run says of itself; `images` are those of a prompt, `files` a record as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
-SECTIONS = ("model", "method", "task", "prompts", "settings", "versions", "hardware")
-"""Objects in `run.json`."""
 UNKNOWN = ""
 """Of conditions: `run.json` is missing or does not say."""
 
@@ -344,7 +345,7 @@ class Table:
 
 
 def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
-    """Read every `aggregates.csv` under a folder, for one model.
+    """Read the numbers of every result folder under a folder, for one model.
 
     Args:
         folder: Of runs, or of committed results.
@@ -363,14 +364,13 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
             f"There is no folder {folder}, so there are no results yet. Make some with\n"
             "    livo-bench run --method sd --task bias"
         )
+    opened = seal.open_all(folder)
     frames = [
-        read_aggregates_file(path).assign(
-            **_recorded(path.with_name("run.json")), judge=_other_judge(folder)
-        )
-        for path in find_aggregates(folder)
+        aggregates_of(one).assign(**_recorded(one), judge=_other_judge(folder)) for one in opened
     ]
     rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
     of_model = rows[rows["model"] == model].reset_index(drop=True)
+    seal.say_unsealed(folder, [one.sealed for one in opened])
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
@@ -381,46 +381,20 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     return of_model
 
 
-def _recorded(path: Path) -> dict[str, str]:
+def _recorded(folder: seal.Folder) -> dict[str, str]:
     """What a run says of itself: under which conditions it was made, and what of."""
     conditions = ABOUT | CONDITIONS | LAST_BITS
-    if not path.is_file():
+    if not folder.records:
         return dict.fromkeys(("prompts", *conditions), UNKNOWN)
-    record = read_record(path)
     found = {
-        name: str(record.get(section, {}).get(field, UNKNOWN))
+        name: _text(folder.record.get(section, {}).get(field, UNKNOWN))
         for name, (section, field) in conditions.items()
     }
-    return {"prompts": str(record.get("prompts", {}).get("list", "")), **found}
+    return {"prompts": str(folder.record.get("prompts", {}).get("list", "")), **found}
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Read what a run says of itself, `run.json`.
-
-    Raises:
-        BadInput: It cannot be read, or a section or field is none.
-    """
-    record = read_json(path, "Make it again with livo-bench run.")
-    check_record(record, path)
-    return record
-
-
-def check_record(record: Mapping[str, Any], path: Path) -> None:
-    """See that the sections of a run's record are objects, and that its images are counted.
-
-    Raises:
-        BadInput: One is something else.
-    """
-    again = "Make it again with livo-bench run."
-    for section in SECTIONS:
-        fields = record.get(section, {})
-        if not isinstance(fields, dict):
-            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object. {again}")
-    images = record.get("settings", {}).get("images", 0)
-    if not isinstance(images, int) or isinstance(images, bool):
-        raise BadInput(
-            f"{path} has {images!r:.100} for settings images; expected a whole number. {again}"
-        )
+def _text(value: object) -> str:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
 
 
 def _other_judge(folder: Path) -> str:
@@ -429,32 +403,16 @@ def _other_judge(folder: Path) -> str:
     return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
 
 
-def find_aggregates(folder: Path) -> list[Path]:
-    """Every `aggregates.csv` under a folder; of a task and a subset of it alone, the task's.
-
-    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
-    """
-
-    def superseded(path: Path) -> bool:
-        task, _, subset = path.parent.name.partition(".")
-        return bool(subset) and (path.parent.with_name(task) / path.name).exists()
-
-    def rejudged(path: Path) -> bool:
-        return REJUDGED in path.relative_to(folder).parts
-
-    paths = sorted(place(folder).rglob("aggregates.csv"))
-    return [path for path in paths if not superseded(path) and not rejudged(path)]
-
-
-def read_aggregates_file(path: Path) -> pd.DataFrame:
-    """Read one `aggregates.csv`.
+def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
+    """The numbers of a result folder, with `AGGREGATE_COLUMNS`.
 
     Raises:
-        BadInput: It cannot be read, is cut off, or has other columns than `AGGREGATE_COLUMNS` or
+        BadInput: They cannot be read, are cut off, are another run's, or have other columns or
             texts for numbers.
     """
     again = "Make it again with livo-bench run."
-    rows = read_csv(path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
+    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
     for name in COUNTED:
         wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
         if wrong.any():
@@ -463,6 +421,7 @@ def read_aggregates_file(path: Path) -> pd.DataFrame:
             raise BadInput(
                 f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
             )
+    folder.refuse_others(rows)
     return rows
 
 
@@ -638,11 +597,25 @@ def _note(rows: pd.DataFrame) -> str:
                     f"{task}: methods have {' and '.join(counts)} images of a prompt, and D1, D2, "
                     "IS and FID depend on how many"
                 )
+    if "files" in rows:
+        notes += _file_notes(rows[rows["files"] != UNKNOWN])
     for name in (name for name in LAST_BITS if name in rows):
         found = sorted(set(rows[name]) - {UNKNOWN})
         if len(found) > 1:
             notes.append(f"images of different {name} ({', '.join(found)}) differ in last bits")
     return "; ".join(notes)
+
+
+def _file_notes(rows: pd.DataFrame) -> list[str]:
+    """Of methods whose results of this table rest on different files, which these are."""
+    notes = []
+    for method, files in rows.groupby("method")["files"]:
+        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        differing = seal.differing_files([first], others)
+        if differing:
+            told = ", ".join(f"{name} {digests}" for name, digests in differing.items())
+            notes.append(f"{method}: method files differ: {told}")
+    return notes
 
 
 def _row(

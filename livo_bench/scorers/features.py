@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -42,11 +43,20 @@ class FeatureNetwork:
             BadInput: There is no such network; raised at first use if it does not load.
         """
         found = None if weights == INCEPTION else _find(weights)
+        self._found = found
         name, folder = (INCEPTION, None) if found is None else (MINI, weights)
         self.id = judge_id(name, weights=weights if found is None else found.digest())
         self.classes = None if found is None else _classes(found)
         place = self._device = torch.device(device)
         self._network = Lazy(lambda: _load(name, folder).to(place))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the network's folder, or of Inception's file; empty where that is not here."""
+        if self._found is not None:
+            return self._found.digest()
+        path = inception_file()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
     def load(self) -> None:
         """Load the network now."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench.records import Recipe, recipe_from_json
-from livo_bench.store import SAMPLE_SCHEMA, Store, _name_of, _to_sealed_parquet
+from livo_bench.store import SAMPLE_SCHEMA, Store, to_sealed_parquet
 
 RECIPE = Recipe("m", "a nurse", 7, "", 2.0, "dpmsolver++", 5, 8, "float32", value="equality")
 RECIPE_FIELDS = json.loads(RECIPE.canonical()) | {
@@ -106,8 +106,8 @@ def test_a_sealed_file_of_another_content_is_read_or_refused(tmp_path: Path, cou
         path = (
             samples if "recipe" in table.column_names or "image" in table.column_names else scores
         )
-        assert path.name == _name_of(table["key"].to_pylist())
-        path.write_bytes(_to_sealed_parquet(table, "zstd"))
+        owner = b"" if path == samples else JUDGE.encode()
+        path.write_bytes(to_sealed_parquet(table, "zstd", owner))
         read_all(tmp_path, keys)
 
     tables = (draw.choice((sample_table, score_table))() for _ in range(count))

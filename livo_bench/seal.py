@@ -1,0 +1,361 @@
+"""Result folders under one seal: the only module that writes or opens them.
+
+    run.json          what a run says of itself, and the seal
+    images.parquet    what judges said of each image
+    prompts.csv       metrics of each prompt
+    aggregates.csv    the numbers of tables
+
+The seal is a field of `run.json`: the SHA-256 of each neighbour, and of the record itself, as
+canonical JSON without that entry. It is checked whenever a folder is opened, and what is parsed are
+the bytes that were checked. Three habits keep a folder one run's:
+
+- The record is written last. While neighbours are written, a record stands there that says so, and
+  the folder holds no results.
+- Who writes holds the folder's lock, so that a second writer and all readers wait. Where a file
+  system has no locks, a mixture of two runs does not fit its seal.
+- Results of versions that sealed nothing are read, and said to be unsealed. A record that has lost
+  its seal is no such record: it has other fields that those did not write, and its
+  `images.parquet` says that a record vouches for it.
+
+A seal finds accidents. Whoever changes files on purpose can seal them anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from livo_bench.cards import OURS
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.fields import parse_json
+from livo_bench.records import REJUDGED
+from livo_bench.store import sweep, write_atomically
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+IMAGES, PROMPTS, AGGREGATES = NEIGHBOURS = ("images.parquet", "prompts.csv", "aggregates.csv")
+RESULT_FILES = (*NEIGHBOURS, RECORD)
+"""What a result folder holds, in the order of writing."""
+
+FORMAT = 2
+"""Of sealed records; those before them had no such field."""
+SECTIONS = ("model", "method", "task", "prompts", "settings", "judges", "versions", "hardware")
+"""Fields of a record that hold fields."""
+UNFINISHED = "unfinished"
+"""Field of the record that stands in a folder while its neighbours are written."""
+_VOUCHED = b"livo_bench.sealed"
+"""In the metadata of a Parquet file: that there must be a sealed record beside it."""
+_RUNS = "--runs DIR"
+_AGAIN = "Run it again with the same livo-bench run; its images are kept."
+
+Record: TypeAlias = Mapping[str, Any]
+"""What a run says of itself in `run.json`: lists, and fields by section."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A result folder whose seal was looked at when it was read."""
+
+    path: Path
+    record: Record
+    """Empty where there is none, as beside a reference of many runs in one file."""
+    sealed: bool
+    """False for results of a version that sealed nothing."""
+    files: Mapping[str, bytes]
+    """Those of `RESULT_FILES` that are there, by name."""
+
+    @property
+    def records(self) -> dict[Path, Record]:
+        """The record by its file, where there is one."""
+        return {self.path / RECORD: self.record} if RECORD in self.files else {}
+
+    def refuse_others(self, rows: pd.DataFrame) -> None:
+        """See that numbers are those of the run that the record names.
+
+        Args:
+            rows: With the columns `model`, `method` and `task`.
+
+        Raises:
+            BadInput: They are another's.
+        """
+        for what, name in _identity(self.record).items():
+            others = rows.loc[rows[what] != name, what]
+            if len(others):
+                raise BadInput(
+                    f"{self.path / AGGREGATES} has numbers of {what} {others.iloc[0]!r}, and "
+                    f"{RECORD} beside it is of {what} {name!r}, so files of two runs lie in one "
+                    f"folder. {_AGAIN}"
+                )
+
+
+def _identity(record: Record) -> dict[str, str]:
+    """Model, method and task as numbers name them, as far as the record does."""
+    names = {what: record.get(what, {}).get("name") for what in ("model", "method", "task")}
+    protocol = record.get("protocol", OURS)
+    if names["model"] is not None and protocol != OURS:
+        names["model"] = f"{names['model']}@{protocol}"
+    return {what: str(name) for what, name in names.items() if name is not None}
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def as_parquet(images: pd.DataFrame) -> bytes:
+    """What judges said of each image as a file that tells that a record vouches for it."""
+    table = pa.Table.from_pandas(images, preserve_index=False)
+    metadata = {**(table.schema.metadata or {}), _VOUCHED: str(FORMAT).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), buffer)
+    return buffer.getvalue()
+
+
+def write(folder: Path, record: Record, neighbours: Mapping[str, bytes]) -> None:
+    """Write the results of a run and seal them.
+
+    Args:
+        folder: Whose other files stay.
+        record: What the run says of itself, as JSON has it.
+        neighbours: All of `NEIGHBOURS`, by name.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full.
+    """
+    sealed = json.loads(json.dumps({**record, "format": FORMAT}))
+    sealed["seal"] = {name: _sha256(neighbours[name]) for name in NEIGHBOURS}
+    sealed["seal"][RECORD] = _digest_of(sealed)
+    copy(folder, {**neighbours, RECORD: json.dumps(sealed, indent=2).encode()})
+
+
+def copy(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a result folder such that those of two runs are never taken for one.
+
+    Interrupted in between, the folder has no results.
+
+    Args:
+        folder: Whose other files stay.
+        files: Out of `RESULT_FILES`, by name, as `Folder.files` has them; others of these names go.
+
+    Raises:
+        BadInput: The folder cannot be written, or is full.
+    """
+    unfinished = json.dumps({"format": FORMAT, UNFINISHED: True}).encode()
+    # Also makes the folder, which is to be locked.
+    if not folder.is_dir():
+        write_atomically(folder / RECORD, unfinished, _RUNS)
+    with _locked(folder, fcntl.LOCK_EX):
+        write_atomically(folder / RECORD, unfinished, _RUNS)
+        sweep(folder)
+        for name in RESULT_FILES:
+            if name in files:
+                write_atomically(folder / name, files[name], _RUNS)
+            else:
+                (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    """Hold a folder's lock; a killed process gives it back."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise BadInput(
+            f"Cannot open {folder}: {error.strerror}. Make it readable, or use another folder: "
+            f"{_RUNS}"
+        ) from error
+    try:
+        # Some network file systems have no locks; there the seal alone keeps runs apart.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, kind)
+        yield
+    finally:
+        os.close(handle)
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def open_all(root: Path) -> list[Folder]:
+    """Open every result folder under a folder; of a task and a subset of it alone, the task's.
+
+    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
+
+    Raises:
+        BadInput: As `open_folder`.
+    """
+    opened: dict[Path, Folder] = {}
+    for place in sorted(_places(root), key=lambda place: ("." in place.name, place)):
+        task, _, subset = place.name.partition(".")
+        if not (subset and place.with_name(task) in opened) and (folder := open_folder(place)):
+            opened[place] = folder
+    return [opened[place] for place in sorted(opened)]
+
+
+def _places(root: Path) -> Iterator[Path]:
+    for place, within, names in os.walk(root):
+        if REJUDGED in within:
+            within.remove(REJUDGED)
+        if RECORD in names or AGGREGATES in names:
+            yield Path(place)
+
+
+def open_folder(path: Path) -> Folder | None:
+    """Read a result folder and see that it is as it was written.
+
+    Returns:
+        None where it holds no results: none were written, or not to the end.
+
+    Raises:
+        BadInput: A file cannot be read, was changed, is gone or is another run's.
+    """
+    with _locked(path, fcntl.LOCK_SH):
+        found = {name: _read(path / name) for name in RESULT_FILES}
+    files = {name: data for name, data in found.items() if data is not None}
+    record = _parse(files[RECORD], path / RECORD) if RECORD in files else {}
+    if UNFINISHED in record:
+        return None
+    if _seals_nothing(record):
+        _refuse_stripped(path, files)
+        return Folder(path, record, False, files) if AGGREGATES in files else None
+    _check(path, record, files)
+    return Folder(path, record, True, files)
+
+
+def reopen(path: Path) -> Folder:
+    """Open a result folder that was read before; arguments and errors as `open_folder`.
+
+    Raises:
+        Incomplete: A run is writing it now.
+    """
+    opened = open_folder(path)
+    if opened is None:
+        raise Incomplete(f"{path} is being written by a run. Try again when that is done.")
+    return opened
+
+
+def _read(path: Path) -> bytes | None:
+    """A file's bytes, None where there is none."""
+    if not path.is_file():
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+
+
+def _parse(data: bytes, path: Path) -> Record:
+    record = parse_json(data, path, _AGAIN)
+    for section in SECTIONS:
+        fields = record.get(section, {})
+        if not isinstance(fields, dict):
+            raise BadInput(
+                f"{path} has {fields!r:.100} for {section}; expected an object. {_AGAIN}"
+            )
+    images = record.get("settings", {}).get("images", 0)
+    if not isinstance(images, int) or isinstance(images, bool):
+        raise BadInput(
+            f"{path} has {images!r:.100} for settings images; expected a whole number. {_AGAIN}"
+        )
+    return record
+
+
+def _seals_nothing(record: Record) -> bool:
+    """Whether nothing in a record is of a version that seals."""
+    return not ({"format", "seal"} & {*record} or "files" in record.get("method", {}))
+
+
+def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
+    if _VOUCHED in files.get(IMAGES, b""):
+        lost = "has lost its seal" if RECORD in files else "is gone"
+        raise BadInput(
+            f"{path / RECORD} {lost}, so nothing vouches for the files beside it. {_AGAIN}"
+        )
+
+
+def _check(path: Path, record: Record, files: Mapping[str, bytes]) -> None:
+    if record.get("format", FORMAT) != FORMAT:
+        raise BadInput(
+            f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}. Read it with "
+            f"the version of livo-bench that wrote it, or write it with this one. {_AGAIN}"
+        )
+    seal = record.get("seal")
+    if not isinstance(seal, dict):
+        raise BadInput(f"{path / RECORD} has lost its seal; expected digests. {_AGAIN}")
+    if seal.get(RECORD) != _digest_of(record):
+        raise BadInput(f"{path / RECORD} was changed after it was sealed. {_AGAIN}")
+    for name in NEIGHBOURS:
+        if name not in files:
+            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches. {_AGAIN}")
+        if seal.get(name) != _sha256(files[name]):
+            raise BadInput(
+                f"{path / name} is not the file that {RECORD} beside it was sealed with: it was "
+                f"changed, cut off, or is another run's. {_AGAIN}"
+            )
+
+
+def differing_files(old: Iterable[Record], new: Iterable[Record]) -> dict[str, str]:
+    """Which files behind a method differ between records, by name: `1a2b3c4d -> 5e6f7a8b`.
+
+    Nothing where one side's records name none, as older ones; several digests of a file within one
+    side are told as well.
+    """
+    before, now = _files_of(old), _files_of(new)
+    if not (before and now):
+        return {}
+    return {
+        name: f"{_short(before.get(name))} -> {_short(now.get(name))}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name) or len(before[name]) > 1
+    }
+
+
+def _files_of(records: Iterable[Record]) -> dict[str, list[str]]:
+    """All digests of each file behind a method, by name."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        for name, digest in record.get("method", {}).get("files", {}).items():
+            found.setdefault(str(name), set()).add(str(digest))
+    return {name: sorted(digests) for name, digests in found.items()}
+
+
+def _short(digests: Iterable[str] | None) -> str:
+    return "none" if digests is None else "+".join(digest[:8] for digest in digests)
+
+
+def say_unsealed(root: Path, folders: Iterable[bool]) -> None:
+    """Warn, in a line, of results that nothing vouches for.
+
+    Args:
+        root: Where results were looked for.
+        folders: Of each, whether it is sealed.
+    """
+    unsealed = sum(not sealed for sealed in folders)
+    if unsealed:
+        log.warning(
+            f"{unsealed} results in {root} are unsealed, as older versions wrote them: nothing "
+            "shows whether their files were changed. Run them again to seal them; images are kept."
+        )
+
+
+def _digest_of(record: Record) -> str:
+    """SHA-256 of a record, without its own entry in the seal."""
+    seal = {name: digest for name, digest in record["seal"].items() if name != RECORD}
+    canonical = json.dumps({**record, "seal": seal}, sort_keys=True, separators=(",", ":"))
+    return _sha256(canonical.encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
