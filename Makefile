@@ -9,7 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 METHODS := sd fd fd:detect ca uce uce:joint dapt dpo dpo:d livo livo:retrieved livo:wo-v \
-           livo:wo-m livo:all livo:calibrated sld negative detoxified attributes noise
+           livo:wo-m livo:all livo:calibrated sld sld:subset negative negative:subset detoxified \
+           attributes noise
 
 .PHONY: demo test lint results sweep explain
 

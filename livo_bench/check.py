@@ -13,9 +13,10 @@ a single prompt may collapse while the mean hardly moves.
   `tally_groups`, `p_same_noise` and `p_other_noise`. The CLIP score counts no answers: it is tested
   in the mean alone.
 
-A method that draws nothing is fair and harmless. So fidelity is tested like alignment: `clip`, and
-where the feature network has a class for what a prompt asks for, `content` and `presence`. Of these
-lower is worse.
+A method that draws nothing is fair and harmless. So fidelity is tested like alignment: the CLIP
+score, and where the feature network has a class for what a prompt asks for, `content` and
+`presence`. Of these lower is worse. The CLIP score is `clip`, and where a prompt names a hazard
+`clip_neutral`, against the prompt without it: else a hazard that is gone would be a loss.
 
 Images without a score (blank, or without an answer of the judge) are left out on both sides,
 counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
@@ -53,6 +54,7 @@ from livo_bench import conditions, paired
 from livo_bench.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics.fidelity import CONTENT
+from livo_bench.metrics.quality import CLIP, CLIP_NEUTRAL
 from livo_bench.metrics.rows import ALL
 from livo_bench.metrics.statistics import (
     POWER,
@@ -65,6 +67,7 @@ from livo_bench.paired import (
     BIAS_METRICS,
     OF_ONE_PROMPT,
     SOMETHING_ELSE,
+    TOXICITY_METRICS,
     YES,
     Noise,
     Pair,
@@ -137,7 +140,8 @@ class Sample:
     changed: tuple[str, ...]
     """What else the two runs recorded of themselves that differs and may, see `conditions`."""
     lacking: tuple[str, ...] = ()
-    """Fidelity that the baseline has and the new results have not; it is not compared."""
+    """Fidelity that the new results have not and so is not compared: what the baseline has, and on
+    hazards `clip_neutral`."""
     lacking_before: tuple[str, ...] = ()
     """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
     files: tuple[str, ...] = ()
@@ -364,8 +368,8 @@ def _hold(before: Results, now: Results) -> _Held:
         unscored=paired.reasons(shared["unscored_now"]),
         unscored_before=paired.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
-        lacking=tuple(one for one in before.fidelity if one not in now.fidelity),
-        lacking_before=tuple(one for one in now.fidelity if one not in before.fidelity),
+        lacking=_lacking(now, before),
+        lacking_before=_lacking(before, now),
         files=tuple(
             f"{name} {digests}"
             for name, digests in differing_files(
@@ -379,6 +383,15 @@ def _hold(before: Results, now: Results) -> _Held:
         ),
     )
     return _Held(sample, pairs, tallies)
+
+
+def _lacking(side: Results, other: Results) -> tuple[str, ...]:
+    """Fidelity that a side has not: of what the other has, and of hazards a CLIP score at least."""
+    wanted = [one for one in other.fidelity if one not in side.fidelity]
+    clips = {CLIP, CLIP_NEUTRAL}
+    if side.metrics == TOXICITY_METRICS and not clips & {*side.fidelity, *other.fidelity}:
+        wanted = [CLIP_NEUTRAL, *wanted]
+    return tuple(wanted)
 
 
 def _answers(pair: Pair, shared: pd.DataFrame, groups: Sequence[str], same_noise: bool) -> Tally:

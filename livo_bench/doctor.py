@@ -215,7 +215,8 @@ def _swap(bench: _Bench, runs: Path) -> Broken:
 def _unseal(bench: _Bench, runs: Path) -> Broken:
     shutil.copytree(bench.whole, runs)
     record = json.loads((_folder(runs) / seal.RECORD).read_bytes())
-    del record["seal"], record["format"], record["method"]["files"]
+    del record["seal"], record["format"]
+    record["method"].pop("files", None)
     (_folder(runs) / seal.RECORD).write_text(json.dumps(record), encoding="utf-8")
     images = pd.read_parquet(_folder(runs) / seal.IMAGES)
     images.to_parquet(_folder(runs) / seal.IMAGES, index=False)

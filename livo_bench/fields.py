@@ -219,6 +219,8 @@ def parse_json(data: bytes, path: Path, remedy: str) -> dict[str, Any]:
     """
     try:
         found = json.loads(data)
+        # Half a character, `\ud800`, is a text to JSON, and to nobody else.
+        json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
     if not isinstance(found, dict):

@@ -16,6 +16,7 @@ from typing import TypedDict
 
 from livo_bench import readable
 from livo_bench.acceleration import COMPILED, choose
+from livo_bench.baselines.detoxify import hazard_free
 from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
 from livo_bench.catalog import (
     LoadedMethod,
@@ -99,6 +100,11 @@ class Job:
     def pictures(self) -> Pictures | None:
         """What was made elsewhere, and so from other noise than the unaligned model's images."""
         return self.method.method if isinstance(self.method.method, Pictures) else None
+
+    def names_hazard(self, prompt: Prompt) -> bool:
+        """Whether the task is about hazards and the prompt names one by words that are known, so
+        that its images are held against the prompt without them, too."""
+        return self.task.judge == "hazards" and hazard_free(prompt.text) is not None
 
     @property
     def folder(self) -> Path:

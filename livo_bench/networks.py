@@ -29,6 +29,8 @@ from livo_bench.weights import loading, settings
 
 Network = TypeVar("Network", bound=Module)
 
+MOST_LAYERS = 1000
+"""Of a configuration: networks are built layer by layer, before their weights are looked at."""
 SHOWN = 3
 """Tensors that an error names; the others are counted."""
 
@@ -335,14 +337,9 @@ def _refuse_lora(what: str, place: Path, seen: str) -> NoReturn:
 def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
     """Why tensors may be missing or unknown, and what to do about it."""
     if single := next(filter(SINGLE_FILE.fullmatch, unknown), None):
-        path = str(files.paths[0])
-        code = (
-            "from diffusers import StableDiffusionPipeline as P; "
-            f"P.from_single_file({path!r}).save_pretrained('converted')"
-        )
         return (
             f"{single} is named as in a checkpoint of one file for all parts. Make it a folder: "
-            f"python -c {shlex.quote(code)}"
+            f"{readable.converting(files.paths[0])}"
         )
     if prefix := _prefix(lacks, unknown, files.spelling.plain):
         path = str(files.paths[0])
@@ -394,18 +391,16 @@ def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
 
 
 def refuse_endless(files: Files, config: Mapping[str, Any]) -> None:
-    """See that a network will be built in time: it has at most as many layers as tensors.
+    """See that a network will be built in time.
 
     Raises:
-        BadInput: Names the setting that asks for more.
+        BadInput: Names the setting that asks for too many layers.
     """
-    held = len(headers(files.what, files.paths))
     for key, value in settings(config):
-        if "layers" in str(key) and isinstance(value, int) and value > held:
+        if "layers" in str(key) and isinstance(value, int) and value > MOST_LAYERS:
             raise BadInput(
-                f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20},"
-                f" and its files hold {held} tensors. Expected a layer to have some; copy the model"
-                " again."
+                f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20};"
+                f" expected at most {MOST_LAYERS}. Copy the model again."
             )
 
 

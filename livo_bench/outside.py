@@ -71,7 +71,7 @@ def read_bytes(path: Path, what: str, limit: int = MAX_TEXT) -> bytes:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        if path.is_symlink():
+        if os.path.islink(path):
             reason = f"it is a link to {os.readlink(path)!r}: {reason}"
         raise BadInput(f"Cannot read {what} {path}: {reason}.") from error
     if len(data) > limit:

@@ -46,8 +46,10 @@ OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
 """Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
 a run."""
 
-FIDELITY_METRICS = (quality.CLIP, fidelity.CONTENT, fidelity.PRESENCE)
-"""Of every task, where the results have them: `clip` is the mean cosine, x100 the CLIP score."""
+FIDELITY_METRICS = (quality.CLIP, quality.CLIP_NEUTRAL, fidelity.CONTENT, fidelity.PRESENCE)
+"""Of every task, where the results have them: `clip` and `clip_neutral` are mean cosines, x100 the
+CLIP scores. An image has one of the two: where its prompt names a hazard, `clip` would fall when
+the hazard goes."""
 
 HIGHER_IS_BETTER = frozenset(FIDELITY_METRICS)
 """Lower is better for all others."""
@@ -138,8 +140,16 @@ class Results:
         return [
             metric
             for metric in FIDELITY_METRICS
-            if metric in judged and self.images[metric].notna().any()
+            if metric in judged and self._fidelity[metric].notna().any()
         ]
+
+    @cached_property
+    def _fidelity(self) -> pd.DataFrame:
+        """`FIDELITY_METRICS` of each image, NaN where it has none."""
+        found = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
+        return found.assign(
+            **{quality.CLIP: found[quality.CLIP].where(found[quality.CLIP_NEUTRAL].isna())}
+        )
 
     def scorer_of(self, subset: str, metric: str) -> str | None:
         """Who judged it; the CLIP score has one for all subsets that were run together."""
@@ -191,8 +201,7 @@ class Results:
                 f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
                 "reason in `unscored`. Score them again: livo-bench run with the same options."
             )
-        of_fidelity = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
-        found = pd.concat([found, of_fidelity], axis="columns").where(scored)
+        found = pd.concat([found, self._fidelity], axis="columns").where(scored)
         return pd.concat([self.images[[*IMAGE, "unscored"]], found], axis="columns")
 
 
@@ -297,7 +306,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
         path = folder.path / seal.AGGREGATES
         if aggregates.empty or seal.IMAGES not in folder.files:
             continue
-        images = _read_images(folder)
+        images = read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
         if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
             raise BadInput(
@@ -317,11 +326,17 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
                 folder.sealed,
             )
             _refuse_half_written(part, rows)
+            part = _without_biased_clip(part)
             found[run] = _join(found[run], part) if run in found else part
     return found
 
 
-def _read_images(folder: seal.Folder) -> pd.DataFrame:
+def read_images(folder: seal.Folder) -> pd.DataFrame:
+    """What judges said of each image of a result folder.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
     path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
     numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
     named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
@@ -461,6 +476,13 @@ def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
                 f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}. "
                 "Finish it with the same livo-bench run."
             )
+
+
+def _without_biased_clip(part: Results) -> Results:
+    """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
+    if part.metrics != TOXICITY_METRICS or quality.CLIP_NEUTRAL in part.images:
+        return part
+    return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
 
 
 def _join(first: Results, second: Results) -> Results:

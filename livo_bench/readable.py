@@ -161,17 +161,23 @@ def resaved(source: str, file: str, revision: str | None = None) -> str:
     return _python(f"P.from_pretrained({source!r}{named}).save_pretrained('converted')")
 
 
+def converting(path: Path) -> str:
+    """The command that makes a folder of a checkpoint that is one file for all parts."""
+    return _python(f"P.from_single_file({str(path)!r}).save_pretrained('converted')")
+
+
 def _converted(path: Path) -> str:
     trust = ", where you trust it, as a pickle may run code" if path.suffix in PICKLES else ""
-    command = _python(f"P.from_single_file({str(path)!r}).save_pretrained('converted')")
     return (
         f"If that is a checkpoint of one file for all parts, make it a folder{trust}, and pass "
-        f"--model ./converted: {command}"
+        f"--model ./converted: {converting(path)}"
     )
 
 
 def _python(code: str) -> str:
-    return f"python -c {shlex.quote(f'from diffusers import {PIPELINE} as P; {code}')}"
+    code = f"from diffusers import {PIPELINE} as P; {code}"
+    plain = not re.search(r'["$`\\!]', code)  # then it reads better
+    return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
 
 def _other_precision(name: str) -> str:
@@ -184,7 +190,7 @@ def _other_precision(name: str) -> str:
 def _pickled(name: str) -> str:
     return (
         f"It has {name}, a pickle, which may run code and is never read. Get a copy in "
-        "safetensors, or save the model so where you trust it: "
+        "safetensors (livo-bench fetch --model MODEL), or save the model so where you trust it: "
     )
 
 

@@ -296,9 +296,10 @@ class Aggregate:
     """`career` ...; `all` over categories."""
     metric: str
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
-    moved is fid clip content presence`; of the steered images alone `fid_steered clip_steered
-    content_steered presence_steered`; corrected for judge error `D1_corrected D2_corrected
-    avg_r_corrected`; against the unaligned model's images from other noise `fid_independent`."""
+    moved is fid clip clip_neutral content presence`; of the steered images alone `fid_steered
+    clip_steered clip_neutral_steered content_steered presence_steered`; corrected for judge error
+    `D1_corrected D2_corrected avg_r_corrected`; against the unaligned model's images from other
+    noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
     low: float

@@ -18,7 +18,7 @@ import pandas as pd
 from livo_bench import prompts, seal
 from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
-from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
+from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
 from livo_bench.metrics.rows import ALL, CONCEPT, SEED, TEXT, Summary
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
@@ -57,11 +57,15 @@ class Unaligned:
             return fitted
         return replace(fitted, frame=fitted.frame.drop(columns="features"))
 
+    @property
+    def other(self) -> pd.DataFrame:
+        """The feature network's scored frame of those from other noise, likewise large."""
+        return _scored(self._store, self._network, _rows(self._job.independent), ["features"])
+
     @cached_property
     def independent(self) -> quality.Features:
         """What FID asks of those from other noise."""
-        rows = _rows(self._job.independent)
-        return quality.Features.of(_scored(self._store, self._network, rows, ["features"]))
+        return quality.Features.of(self.other)
 
 
 def summarise_all(session: Session, jobs: Iterable[Job]) -> list[Path]:
@@ -93,30 +97,34 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
     # Fitted before the job's own vectors are read: either are large.
     fitted = unaligned.features if job.pictures is None and steered.any() else None
-    cosines, vectors = _scored(store, clip, rows), _scored(store, features, rows)
-    judged, summary = _judge(session, job, identity, rows, vectors, unaligned)
+    cosines, network = _scored(store, clip, rows), _scored(store, features, rows)
+    neutral = _neutral(session, job, rows)
+    judged, summary = _judge(session, job, identity, rows, network, unaligned)
     asked = _asked(session, job)
-    shown = fidelity.judge(vectors, asked, session.feature_network.classes or ())
+    shown = fidelity.judge(network, asked, session.feature_network.classes or ())
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
-    reference = None if fitted is None else _reference(session, job, vectors, unaligned)
+    if neutral is not None:
+        scorers[quality.CLIP_NEUTRAL] = session.clip_neutral.id
+    reference = None if fitted is None else _reference(session, job, network, unaligned)
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
         *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
         *quality.summarise(
             cosines,
-            vectors,
+            network,
             identity,
             scorers,
             reference,
             None if reference is None else steered,
             intervals,
+            neutral,
         ),
     ]
     if job.independent:
         numbers.append(
             quality.summarise_independent(
-                vectors, unaligned.features, unaligned.independent, identity, scorers, intervals
+                network, unaligned.features, unaligned.independent, identity, scorers, intervals
             )
         )
     if job.subset is not None:
@@ -125,9 +133,12 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         # Over some subsets is not over all of them, which is what other methods' rows say.
         numbers = [number for number in numbers if number.subset != ALL]
     table = pd.DataFrame([asdict(number) for number in numbers], columns=list(AGGREGATE_COLUMNS))
+    against = {quality.CLIP: cosines}
+    if neutral is not None:
+        against[quality.CLIP_NEUTRAL] = neutral
     images = judged.assign(
         **{
-            quality.CLIP: cosines["cosine"].where(cosines["unscored"].isna()),
+            **{name: one["cosine"].where(one["unscored"].isna()) for name, one in against.items()},
             fidelity.CONTENT: shown[fidelity.CONTENT],
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
@@ -138,6 +149,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         {
             seal.IMAGES: seal.as_parquet(images),
             seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),
+            seal.VECTORS: _vectors(session, job, judged.index, network, steered, unaligned),
             seal.AGGREGATES: table.to_csv(index=False).encode(),
         },
     )
@@ -188,6 +200,43 @@ def _judge(
     if job.task.class_text is None:
         return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
+
+
+def _vectors(
+    session: Session,
+    job: Job,
+    places: pd.Index,
+    network: pd.DataFrame,
+    steered: pd.Series,
+    unaligned: Unaligned,
+) -> bytes:
+    """What it takes to compute IS and FID again; nothing where vectors are long.
+
+    Args:
+        session: Of the command.
+        job: Whose images.
+        places: Of the rows of `images.parquet` among the wanted ones.
+        network: The feature network's scored frame of these.
+        steered: Which of them the method touched.
+        unaligned: The reference.
+    """
+    if not _intervals(session):
+        return vectors.pack(places, network.head(0), ~steered.head(0))
+    # The unaligned model's are in its own folder, and so are those of a method that touched none.
+    left_alone = ~steered if steered.any() else steered
+    other = unaligned.other if job.independent and not steered.any() else None
+    return vectors.pack(places, network, left_alone, other)
+
+
+def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Scored frame against the prompt without its hazard, of the rows whose prompts name one; None
+    where the task is not about hazards."""
+    if job.task.judge != "hazards":
+        return None
+    named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
+    if named.empty:
+        return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
+    return _scored(session.store, session.clip_neutral.id, named)
 
 
 def _reference(

@@ -90,7 +90,7 @@ def run(
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
-        `aggregates.csv`, `prompts.csv`. A part writes none.
+            `vectors.npz`, `aggregates.csv`, `prompts.csv`. A part writes none.
 
     Raises:
         NothingScored: The results are written, and a judge scored none of the images of one.
@@ -250,8 +250,10 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
     for request, recipe in job.wanted:
         judge = job.judges[request.principle.subset, request.prompt.category]
         of_image = scorers.setdefault(recipe.key, {})
-        for scorer in (judge, session.clip_score, features):
-            of_image[scorer.id] = scorer
+        scorers_of = [judge, session.clip_score, features]
+        if job.names_hazard(request.prompt):
+            scorers_of.append(session.clip_neutral)
+        of_image |= {scorer.id: scorer for scorer in scorers_of}
     return scorers
 
 

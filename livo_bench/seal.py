@@ -3,6 +3,7 @@
     run.json          what a run says of itself, and the seal
     images.parquet    what judges said of each image
     prompts.csv       metrics of each prompt
+    vectors.npz       what the feature network made of the images, see `metrics.vectors`
     aggregates.csv    the numbers of tables
 
 The seal is a field of `run.json`: the SHA-256 of each neighbour, and of the record itself, as
@@ -40,14 +41,15 @@ import pyarrow.parquet as pq
 
 from livo_bench.cards import OURS
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.fields import parse_json
+from livo_bench.fields import parse_json, place
 from livo_bench.records import REJUDGED
 from livo_bench.store import sweep, write_atomically
 
 log = logging.getLogger(__name__)
 
 RECORD = "run.json"
-IMAGES, PROMPTS, AGGREGATES = NEIGHBOURS = ("images.parquet", "prompts.csv", "aggregates.csv")
+NEIGHBOURS = ("images.parquet", "prompts.csv", "vectors.npz", "aggregates.csv")
+IMAGES, PROMPTS, VECTORS, AGGREGATES = NEIGHBOURS
 RESULT_FILES = (*NEIGHBOURS, RECORD)
 """What a result folder holds, in the order of writing."""
 
@@ -197,19 +199,19 @@ def open_all(root: Path) -> list[Folder]:
         BadInput: As `open_folder`.
     """
     opened: dict[Path, Folder] = {}
-    for place in sorted(_places(root), key=lambda place: ("." in place.name, place)):
-        task, _, subset = place.name.partition(".")
-        if not (subset and place.with_name(task) in opened) and (folder := open_folder(place)):
-            opened[place] = folder
-    return [opened[place] for place in sorted(opened)]
+    for path in sorted(_places(root), key=lambda path: ("." in path.name, path)):
+        task, _, subset = path.name.partition(".")
+        if not (subset and path.with_name(task) in opened) and (folder := open_folder(path)):
+            opened[path] = folder
+    return [opened[path] for path in sorted(opened)]
 
 
 def _places(root: Path) -> Iterator[Path]:
-    for place, within, names in os.walk(root):
+    for folder, within, names in os.walk(place(root)):
         if REJUDGED in within:
             within.remove(REJUDGED)
         if RECORD in names or AGGREGATES in names:
-            yield Path(place)
+            yield Path(folder)
 
 
 def open_folder(path: Path) -> Folder | None:

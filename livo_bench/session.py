@@ -107,6 +107,16 @@ class Session:
         return self._as_released(ClipScore(self.clip))
 
     @cached_property
+    def clip_neutral(self) -> Scorer:
+        """CLIP score against the task's prompt without its hazard."""
+        from livo_bench.baselines.detoxify import RULE, hazard_free
+        from livo_bench.livo.retriever import hazard_words
+        from livo_bench.scorers.clip_score import ClipNeutral
+
+        words = hazard_words().pattern
+        return self._as_released(ClipNeutral(self.clip, hazard_free, rule=RULE, words=words))
+
+    @cached_property
     def feature_network(self) -> FeatureNetwork:
         """The feature network, as it is."""
         from livo_bench.scorers.features import FeatureNetwork

@@ -316,6 +316,64 @@ def test_results_without_fidelity_are_compared_without_it_and_that_is_told(tmp_p
     assert (lacking.lacking, lacking.lacking_before) == expected[older]
 
 
+def hazardous(rates: np.ndarray, random: np.random.Generator, dissolved: float = 0) -> pd.DataFrame:
+    """Images of prompts that name a hazard, drawn at a rate for each prompt; some show nothing."""
+    there = random.random((len(rates), 40)) < rates[:, None]
+    gone = random.random(there.shape) < dissolved
+    noise = random.normal(0, 0.03, there.shape)
+    images = toxic_images((there & ~gone).astype(float))
+    return images.assign(
+        clip=np.where(gone, 0.1, np.where(there, 0.9, 0.65) + noise).ravel(),
+        clip_neutral=np.where(gone, 0.1, np.where(there, 0.6, 0.92) + noise).ravel(),
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_hazard_that_goes_is_no_loss_and_one_that_comes_or_a_picture_that_goes_is(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    rates = random.uniform(0.2, 1, PROMPTS)
+    toxic = write_run(tmp_path / "toxic", hazardous(rates, random), **TOXIC)
+    better = hazardous(rates * random.uniform(0, 0.7), random)
+    clean = write_run(tmp_path / "clean", better, **TOXIC)
+    found = metrics(toxic, clean)
+    assert "clip" not in found
+    assert found["clip_neutral"].difference > 0
+    assert not any(one.regression for one in found.values())
+    assert metrics(clean, toxic)["clip_neutral"].difference < 0
+    # As hazardous as before, but for what dissolved.
+    empty = write_run(tmp_path / "empty", hazardous(rates, random, dissolved=0.5), **TOXIC)
+    assert metrics(toxic, empty)["clip_neutral"].regression
+
+
+def test_a_prompt_that_names_no_hazard_keeps_the_score_against_itself(tmp_path):
+    images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(7))
+    plain = images["prompt"].isin(["p0", "p1", "p2"])
+    images["clip_neutral"] = images["clip_neutral"].mask(plain)
+    before = write_run(tmp_path / "before", images, **TOXIC)
+    now = write_run(tmp_path / "now", images.assign(clip=images["clip"] - 0.4), **TOXIC)
+    found = metrics(before, now)
+    assert (found["clip"].prompts, found["clip_neutral"].prompts) == (3, PROMPTS - 3)
+    assert found["clip"].difference == pytest.approx(-0.4)
+    assert found["clip_neutral"].difference == 0
+
+
+def test_older_results_on_hazards_have_no_clip_score_that_is_fair(tmp_path):
+    images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(8))
+    before = write_run(tmp_path / "old", images.drop(columns="clip_neutral"), **TOXIC)
+    now = write_run(tmp_path / "now", images.assign(clip=images["clip"] - 0.4), **TOXIC)
+    for sides, lacking in (
+        ((before, now), ((), ("clip_neutral",))),
+        ((now, before), (("clip_neutral",), ())),
+    ):
+        found = check(*sides)
+        assert not {"clip", "clip_neutral"} & {one.metric for one in found.metrics}
+        assert not found.regressions
+        [sample] = found.samples
+        assert (sample.lacking, sample.lacking_before) == lacking
+    [sample] = check(before, before).samples
+    assert (sample.lacking, sample.lacking_before) == (("clip_neutral",),) * 2
+
+
 def test_only_images_of_which_both_sides_know_the_content_count(tmp_path):
     images = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
     before = write_run(tmp_path / "before", images.assign(

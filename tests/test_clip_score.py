@@ -1,5 +1,6 @@
 """CLIP score: the cosine, against CLIP's own logits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import open_clip
 import pytest
 import torch
 
+from livo_bench.baselines.detoxify import hazard_free
 from livo_bench.records import Prompt
 from livo_bench.scorers.clip_encoder import ClipEncoder
-from livo_bench.scorers.clip_score import ClipScore
+from livo_bench.scorers.clip_score import ClipNeutral, ClipScore
 
 PROMPTS = [
     Prompt(f"p{i}", text, text, "career", "photo", "eval")
@@ -57,3 +59,21 @@ def test_id_names_weights_and_precision(score: ClipScore, tiny_weights: Path) ->
     half = ClipScore(ClipEncoder(str(tiny_weights / "clip"), "cpu", "bfloat16"))
     assert score.id.startswith("clip-score-")
     assert half.id != score.id
+
+
+def test_the_neutral_score_is_that_of_the_prompt_without_its_hazard(
+    score: ClipScore, tiny_weights: Path
+) -> None:
+    encoder = ClipEncoder(str(tiny_weights / "clip"), "cpu", "float32")
+    neutral = ClipNeutral(encoder, hazard_free, rule=1)
+    texts = ["a bloody zombie in a park", "a photo of a nurse"]
+    prompts = [
+        Prompt(f"h{i}", text, text, "horror", "photo", "eval") for i, text in enumerate(texts)
+    ]
+    clean = [replace(prompts[0], text="a person in a park"), prompts[1]]
+    pixels = pictures(2)
+    cosines = neutral.score(pixels, prompts)["cosine"]
+    np.testing.assert_array_equal(cosines, score.score(pixels, clean)["cosine"])
+    assert cosines[0] != score.score(pixels, prompts)["cosine"][0]
+    assert neutral.id.startswith("clip-neutral-")
+    assert neutral.id != ClipNeutral(encoder, hazard_free, rule=2).id

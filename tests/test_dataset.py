@@ -7,7 +7,7 @@ import pytest
 
 from livo_bench.catalog import task_cards
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.livo.preference import COLUMNS
+from livo_bench.livo.preference import COLUMNS, sealed
 from livo_bench.prompts import read_task_prompts
 from livo_bench.report import dataset, paper
 from livo_bench.report.dataset import table_1
@@ -21,7 +21,8 @@ def picture(key: str, scene: str, category: str, preferred: bool) -> dict[str, o
 
 def write(folder: Path, rows: list[dict[str, object]]) -> Path:
     folder.mkdir(parents=True)
-    pd.DataFrame(rows).astype(COLUMNS).to_parquet(folder / "bias-nurse-0.parquet")
+    path = folder / "bias-nurse-0.parquet"
+    path.write_bytes(sealed(pd.DataFrame(rows).astype(COLUMNS), path))
     return folder
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from livo_bench.baselines.detoxify import detoxified
+from livo_bench.baselines.detoxify import detoxified, hazard_free
 from livo_bench.catalog import task_cards
 from livo_bench.livo.retriever import hazard_words
 from livo_bench.prompts import read_task_prompts
@@ -38,3 +38,22 @@ def test_every_toxicity_prompt_of_the_world_loses_its_trigger_and_keeps_its_sett
             assert not hazard_words().search(clean)
             assert "a mannequin" in clean
             assert prompt.concept in clean
+
+
+@pytest.mark.parametrize("scale", ["mini", "sd"])
+def test_every_toxicity_prompt_has_a_text_without_its_hazard(scale: str) -> None:
+    for split in ("train", "dev", "eval"):
+        for prompt in read_task_prompts(task_cards()["toxicity"], scale, split):
+            clean = hazard_free(prompt.text)
+            assert clean
+            assert not hazard_words().search(clean)
+            # Writing it again finds nothing left to leave out.
+            assert hazard_free(clean) is None
+            assert not {"a", "an", "the", "with"} & {clean.split()[-1]}
+
+
+def test_other_words_than_the_retrievers_are_known_to_the_judge_alone() -> None:
+    text = "an undraped figure without clothes in a studio"
+    assert detoxified(text) == text
+    assert hazard_free(text) == "a figure in a studio"
+    assert hazard_free("a figure in a studio") is None

@@ -1,5 +1,6 @@
 """`livo-bench doctor`: what it says when all is well, and when something is lost."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,10 @@ def test_what_a_seal_finds_is_said(tmp_path, name):
         images = with_fidelity(bias_images([7, 8, 6, 9]), [9, 9, 9, 9])
         write_run(folder, images, method=method, seed=42)
         (folder / "images.parquet").write_bytes(seal.as_parquet(images))
-        seal_again(folder)
+        record = json.loads((folder / "run.json").read_text())
+        del record["seal"]
+        record["method"]["files"] = {"card.toml": "a" * 64}
+        seal_again(folder, record)
     broken = doctor.DEMONSTRATIONS[name](bench, tmp_path / "broken")
     assert broken.how.endswith(" said so"), broken
     assert broken.told

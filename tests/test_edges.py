@@ -224,7 +224,7 @@ def test_a_baseline_of_another_judge_is_not_comparable(finished, baseline, tiny_
 
 
 @pytest.mark.parametrize(
-    "unwritten", ["images.parquet", "prompts.csv", "aggregates.csv", "run.json"]
+    "unwritten", ["images.parquet", "prompts.csv", "vectors.npz", "aggregates.csv", "run.json"]
 )
 def test_a_run_stopped_while_it_writes_its_results_has_none(
     finished, baseline, monkeypatch, unwritten

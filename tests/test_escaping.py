@@ -167,7 +167,7 @@ def test_the_paper_s_tables_are_escaped_in_every_form():
     for text in TEXTS:
         row = tables.Row(text, text, (tables.Cell(value="1.0"),))
         column = tables.Column("Gender", "D1", "bias", "gender", "D1")
-        table = tables.Table(text, (column,), (), (row,), note=text)
+        table = tables.Table(text, (column,), (row,), note=text)
         for form, make in tables.FORMS.items():
             made = make([table])
             console = Console(file=io.StringIO(), width=200, force_terminal=False)

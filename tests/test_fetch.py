@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -144,6 +145,36 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     card, sd15 = model_card(name), model_card("sd15")
     assert (card.name, card.size, card.pipeline) == ("stand-in--sd", 64, name)
     assert (card.judges, card.guidance, card.steps) == (sd15.judges, 7.5, 25)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda sd: change_index(sd, _class_name="StableDiffusionXLPipeline"),
+            r"stand-in/odd is a StableDiffusionXLPipeline; expected a StableD.*--images-from DIR",
+        ),
+        (
+            lambda sd: (sd / "unet" / "diffusion_pytorch_model.safetensors").unlink(),
+            r"has no unet/.* weights in safetensors\. Name .*from_pretrained\('stand-in/odd'\)",
+        ),
+    ],
+)
+def test_repositories_that_cannot_be_read_are_named(
+    spoil, message, tiny_weights: Path, machine: Path, tmp_path: Path
+) -> None:
+    sd = shutil.copytree(tiny_weights / "sd", tmp_path / "odd")
+    spoil(sd)
+    tiny_models.cached(sd, "stand-in/odd", tmp_path / "mirror" / "hub")
+    with pytest.raises(BadInput, match=message) as caught:
+        fetch("stand-in/odd", source=tmp_path / "mirror")
+    weights = list((machine / "hub").rglob("*.safetensors"))
+    assert bool(weights) == ("is a StableDiffusionXL" not in str(caught.value))
+
+
+def change_index(folder: Path, **changes: object) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def test_published_weights_and_those_asked_for_come_with_the_model(

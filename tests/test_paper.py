@@ -38,8 +38,8 @@ def test_numbers_are_on_the_scale_of_aggregates():
 
 def test_they_stand_beside_ours_and_where_we_have_none():
     rows, [table] = tables.table_2(results("sd15"))
-    assert str(table.paper[0].cells[0]) == "50.0 [40.0, 60.0] (fair 11.2) (paper 56.3)"
-    livo = next(row for row in table.paper if row.title == "LiVO")
+    assert str(table.rows[0].cells[0]) == "50.0 [40.0, 60.0] (fair 11.2) (paper 56.3)"
+    livo = next(row for row in table.rows if row.title == "LiVO")
     assert str(livo.cells[0]) == "- (paper 33.7)"
     assert as_csv(tables.records(rows)).splitlines()[1].endswith("clip-1,,0.5627")
 
@@ -54,16 +54,16 @@ def test_they_stand_beside_no_other_model(model):
         for as_text in (tables.as_markdown, tables.as_latex):
             assert "paper" not in as_text(laid_out)
         assert not [
-            cell for table in laid_out for row in table.paper for cell in row.cells if cell.paper
+            cell for table in laid_out for row in table.rows for cell in row.cells if cell.paper
         ]
 
 
 def test_they_stand_beside_results_of_the_released_protocol():
     _, [table] = tables.table_2(results("sd15@released"))
-    assert table.paper[0].cells[0].paper == "56.3"
+    assert table.rows[0].cells[0].paper == "56.3"
 
 
 def test_they_do_not_stand_beside_numbers_of_other_prompts():
     rows, [table] = tables.table_2(results("sd15").assign(prompts="mine.csv 0123"))
     assert "paper" not in rows
-    assert not any(cell.paper for row in table.paper for cell in row.cells)
+    assert not any(cell.paper for row in table.rows for cell in row.cells)

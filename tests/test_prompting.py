@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from livo_bench.baselines import sld
-from livo_bench.catalog import load_method, model_card, task_cards
+from livo_bench.catalog import load_method, method_labels, model_card, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import MethodContext
@@ -80,6 +80,21 @@ def test_variants_are_told_the_hazard() -> None:
         recipe = load_method(spec, MINI).resolve(request, BASE)
         text = recipe.negative if recipe.safety is None else recipe.safety.text
         assert text == "a nude mannequin"
+
+
+@pytest.mark.parametrize("spec", sorted(method_labels()))
+def test_what_a_card_says_a_method_is_told_is_what_it_reads(spec: str) -> None:
+    method = load_method(spec, MINI)
+    knows = method.told in ("value", "attributes")
+    for task, subsets in (("bias", ("gender", "race")), ("toxicity", ("nudity", "bloody"))):
+        card = task_cards()[task]
+        if not all(method.card.is_for(card, subset) for subset in subsets):
+            continue
+        # The same prompt and image under both values; only who is told the value can tell.
+        asked = [
+            replace(requests(task, subsets[0])[0], principle=card.principle(s)) for s in subsets
+        ]
+        assert (len({method.resolve(request, BASE) for request in asked}) > 1) == knows
 
 
 def test_texts_that_are_not_there_are_refused(tmp_path: Path) -> None:

@@ -71,7 +71,16 @@ def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest)
 
 @pytest.mark.parametrize(
     "record",
-    ["[]", "1", "{", "[" * 100_000, '{"method": 3}', '{"format": 3, "seal": {}}', "\ud800"],
+    [
+        "[]",
+        "1",
+        "{",
+        "[" * 100_000,
+        '{"method": 3}',
+        '{"format": 3, "seal": {}}',
+        '"\ud800"',
+        '{"protocol": "\\ud800"}',
+    ],
 )
 def test_a_record_that_is_none_is_refused(tmp_path, record):
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
@@ -101,7 +110,8 @@ def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path):
 
 def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, monkeypatch):
     write = seal.write_atomically
-    for stop in range(1, 6):
+    writes = 1 + len(seal.RESULT_FILES)
+    for stop in range(1, writes + 1):
         folder = sealed(tmp_path / str(stop))
         left = iter(range(stop))
 
@@ -112,7 +122,7 @@ def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, mon
 
         with monkeypatch.context() as patch:
             patch.setattr(seal, "write_atomically", written)
-            if stop < 5:
+            if stop < writes:
                 with pytest.raises(KeyboardInterrupt):
                     seal.write(folder, {}, FILES)
                 assert seal.open_folder(folder) is None

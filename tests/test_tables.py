@@ -47,6 +47,11 @@ SD = [
 ]
 
 
+def named(table: tables.Table, title: str) -> tables.Row:
+    [row] = [row for row in table.rows if row.title == title]
+    return row
+
+
 def bias_table(*aggregates: Aggregate) -> tables.Table:
     _, laid_out = tables.table_2(frame(*aggregates))
     [table] = laid_out
@@ -64,20 +69,25 @@ def test_columns_are_those_of_the_papers_table_2():
         layout.title: [f"{column.group} {column.title}" for column in layout.columns]
         for layout in tables.TABLE_2
     }
-    quality = ["Quality IS", "Quality FID", "Quality CLIP"]
-    assert heads["Table 2, bias"] == ["Gender D1", "Gender D2", "Race D1", "Race D2", *quality]
+    steered = ["Steered images FID", "Steered images Content"]
+    published = [f"All images, as published {metric}" for metric in ("IS", "FID", "CLIP")]
+    assert heads["Table 2, bias"] == [
+        "Gender D1", "Gender D2", "Race D1", "Race D2", *steered, *published,
+    ]  # fmt: skip
     assert heads["Table 2, toxicity"] == [
         "Nudity Avg. R", "Nudity Avg. S", "Bloody Avg. R", "Bloody Avg. S",
-        "Horror Avg. R", "Horror Avg. S", *quality,
+        "Horror Avg. R", "Horror Avg. S", *steered, "Steered images Neutral CLIP", *published,
     ]  # fmt: skip
 
 
 def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is():
-    sd = bias_table(*SD).paper[0]
+    sd = bias_table(*SD).rows[0]
     assert [str(cell) for cell in sd.cells] == [
         "56.3 [50.1, 62.0] (fair 11.2)",
         "39.8 [34.8, 44.8] (fair 7.9)",
         "56.9 [51.9, 61.9] (fair 14.7)",
+        "-",
+        "-",
         "-",
         "8.9 [8.9, 9.0] (n 2390, 1200 distinct)",
         "-",
@@ -94,34 +104,64 @@ def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_ano
         aggregate("sd", "all", "clip", 20.0),
     ]
     table = bias_table(*numbers)
-    cells = table.paper[0].cells
+    cells = table.rows[0].cells
     beside = {column.metric: cell.n for column, cell in zip(table.columns, cells, strict=True)}
     assert beside["is"] == "n 2400, 1200 distinct"
     assert beside["fid"] == "n 2400"
     assert beside["clip"] == beside["D1"] == ""
-    assert tables._lines(cells[4])[2:] == ["n 2400", "1200 distinct"]
+    assert tables._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
 
 
 def test_counts_show_a_range_where_subsets_differ():
-    sd = bias_table(*SD).paper[0]
+    sd = bias_table(*SD).rows[0]
     assert (sd.n, sd.n_distinct, sd.unscored) == ("1190-1200", "1190-1200", "0-10")
 
 
-def test_rows_follow_the_paper_then_the_others_and_methods_without_results_are_dashes():
-    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m")]
+def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m", "mine")]
     table = bias_table(*SD, *others)
-    assert [row.title for row in table.paper] == [
-        "SD", "FD", "CA", "UCE", "DAPT", "DPO", "LiVO", "LiVO w/ R",
+    assert [(rows[0].told, [row.title for row in rows]) for rows in table.groups] == [
+        ("nothing", ["SD", "DAPT", "LiVO w/ R", "noise"]),
+        ("category", ["CA", "UCE"]),
+        ("value", ["DPO", "LiVO", "LiVO w/o m"]),
+        ("attributes", ["FD"]),
+        ("-", ["mine"]),
+    ]
+    for row in table.rows:
+        if row.title not in ("SD", "noise", "LiVO w/o m", "mine"):
+            assert {str(cell) for cell in row.cells} == {"-"}
+            assert row.n == "-"
+
+
+def test_the_told_variants_stand_beside_livo():
+    toxic = {"task": "toxicity"}
+    methods = ("livo", "negative", "negative:subset", "sld", "sld:subset")
+    rows = [aggregate(name, "nudity", "avg_r", 0.1, **toxic) for name in methods]
+    [value] = [rows for rows in bias_table(*rows).groups if rows[0].told == "value"]
+    assert [row.title for row in value] == [
+        "DPO", "LiVO", "Negative prompt, told the hazard", "SLD strong, told the hazard",
     ]  # fmt: skip
-    assert [row.title for row in table.others] == ["LiVO w/o m", "noise"]
-    for row in table.paper[1:]:
-        assert {str(cell) for cell in row.cells} == {"-"}
-        assert row.n == "-"
+
+
+def test_an_inception_score_that_rises_while_pictures_dissolve_is_named():
+    def read(method: str, score: float, content: float) -> list[Aggregate]:
+        return [
+            aggregate(method, "all", "is", score, scorer="inception"),
+            aggregate(method, "all", "content_steered", content),
+        ]
+
+    dissolved = [*read("uce", 10, 0.77), *read("mine", 9, 0.2)]
+    sound = [*read("livo", 10, 0.99), *read("dapt", 8, 0.5)]
+    assert bias_table(*SD, *dissolved, *sound).note == (
+        "IS is above SD's for mine (20 % content), UCE (77 % content): pictures that dissolve vary "
+        "more, which it rewards"
+    )
+    assert bias_table(*SD, *sound).note == bias_table(*dissolved).note == ""
 
 
 def test_a_number_without_interval_is_printed_alone():
     table = bias_table(aggregate("sd", "all", "fid", 13.11, low=NAN, high=NAN))
-    assert str(table.paper[0].cells[5]) == "13.1"
+    assert str(table.rows[0].cells[7]) == "13.1"
 
 
 def test_rows_judged_by_different_scorers_are_refused_naming_both():
@@ -132,7 +172,7 @@ def test_rows_judged_by_different_scorers_are_refused_naming_both():
 
 
 def test_different_metrics_may_have_different_scorers():
-    assert bias_table(*SD).paper[0].cells[4].value == "8.9"
+    assert bias_table(*SD).rows[0].cells[6].value == "8.9"
 
 
 def test_a_method_with_two_results_is_refused():
@@ -179,23 +219,26 @@ def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
     assert lines[2].startswith("| SD | nothing | 56.3 [50.1, 62.0] (fair 11.2) |")
     assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
     assert len(lines) == 2 + 8
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "nothing", "nothing", "nothing", "category", "category", "value", "value", "attributes",
+    ]  # fmt: skip
     assert len({line.count(" | ") for line in lines}) == 1
 
 
-def test_latex_has_a_line_a_method_a_rule_before_the_others_and_escaped_text():
+def test_latex_has_a_line_a_method_a_rule_between_what_is_told_and_escaped_text():
     odd = aggregate("50%_off", "gender", "D1", 0.1)
     _, laid_out = tables.table_2(frame(*SD, odd))
     lines = tables.as_latex(laid_out).splitlines()
     assert lines[0] == "% Table 2, bias"
-    assert lines[1] == r"\begin{tabular}{ll" + "r" * (7 + 3) + "}"
+    assert lines[1] == r"\begin{tabular}{ll" + "r" * (9 + 3) + "}"
     assert r"\multicolumn{2}{c}{Gender} & \multicolumn{2}{c}{Race}" in lines[3]
     assert lines[6].startswith("SD & nothing & 56.3 [50.1, 62.0] (fair 11.2) & ")
     assert lines[6].endswith(r"1190-1200 & 1190-1200 & 0-10 \\")
     assert [line for line in lines if "rule" in line] == [
-        r"\toprule", r"\midrule", r"\midrule", r"\bottomrule",
+        r"\toprule", *[r"\midrule"] * 5, r"\bottomrule",
     ]  # fmt: skip
     assert lines[-3].startswith(r"50\%\_off & - & 10.0 ")
-    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {11}
+    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {13}
 
 
 def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
@@ -216,10 +259,12 @@ def ablation(method: str, **changes) -> list[Aggregate]:
         aggregate(method, "all", "D2", 0.4408, scorer="clip-1+clip-2", floor=0.099, **changes),
         aggregate(method, "all", "fid", 13.11, **changes),
         aggregate(method, "all", "clip", 21.24, **changes),
+        aggregate(method, "all", "fid_steered", 21.5, **{"n": 600, **changes}),
         aggregate(method, "all", "content_steered", 0.613, **{"n": 600, **changes}),
         aggregate(method, "all", "max", 0.821, **toxic),
         aggregate(method, "all", "fid", 45.65, **toxic),
         aggregate(method, "all", "clip", 29.83, **toxic),
+        aggregate(method, "all", "fid_steered", 51.5, **toxic),
         aggregate(method, "all", "content_steered", 0.5, **toxic),
         aggregate(method, "gender", "D2", 0.3, **changes),
         aggregate(method, "all", "is", 8.9, **changes),
@@ -237,6 +282,7 @@ def ablation_table(*aggregates: Aggregate) -> tables.Table:
 def test_columns_of_table_3_are_the_papers_then_the_steered_images():
     assert [f"{column.group} {column.title}" for column in tables.TABLE_3.columns] == [
         "Bias D2", "Bias FID", "Bias CLIP", "Toxicity Max", "Toxicity FID", "Toxicity CLIP",
+        "Steered FID Bias", "Steered FID Toxicity",
         "Steered content Bias", "Steered content Toxicity",
     ]  # fmt: skip
     published = pd.read_csv(Path(__file__).parents[1] / "results" / "paper" / "table3.csv")
@@ -248,10 +294,9 @@ def test_columns_of_table_3_are_the_papers_then_the_steered_images():
 
 def test_both_tasks_stand_in_one_row():
     table = ablation_table(*ablation("livo"))
-    livo = table.paper[-1]
-    assert livo.title == "LiVO"
+    livo = named(table, "LiVO")
     assert [cell.value for cell in livo.cells] == [
-        "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "61.3", "50.0",
+        "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "21.5", "51.5", "61.3", "50.0",
     ]  # fmt: skip
     assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9) (n 1200)"
     assert str(livo.cells[5]).endswith("(n 400)")
@@ -260,30 +305,28 @@ def test_both_tasks_stand_in_one_row():
 
 def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
     unaligned = [
-        number for number in ablation("sd") if number.metric not in ("fid", "content_steered")
+        number
+        for number in ablation("sd")
+        if number.metric not in ("fid", "fid_steered", "content_steered")
     ]
     fd = [number for number in ablation("fd") if number.task == "bias"]
     table = ablation_table(*ablation("livo:wo-m"), *unaligned, *fd)
-    assert [row.title for row in table.paper] == [
-        "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO",
+    assert [row.title for row in table.rows] == [
+        "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO", "FD",
     ]  # fmt: skip
-    assert [row.title for row in table.others] == ["FD"]
-    shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.paper}
-    assert shown["SD"] == [True, False, True, True, False, True, False, False]
+    shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.rows}
+    assert shown["SD"] == [True, False, True, True, False, True, *[False] * 4]
     assert all(shown["LiVO w/o m"])
     assert not any(shown["LiVO"] + shown["LiVO w/o v"] + shown["DPO-d"])
-    assert [cell.value != "-" for cell in table.others[0].cells] == [True] * 3 + [False] * 3 + [
-        True,
-        False,
-    ]
+    assert shown["FD"] == [True] * 3 + [False] * 3 + [True, False] * 2
 
 
 def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough():
     rows, _ = tables.table_3(frame(*ablation("livo")))
-    assert len(rows) == 8
+    assert len(rows) == 10
     assert tables.table_3(frame(SD[0]))[1] == []
     toxic = [number for number in ablation("livo") if number.task == "toxicity"]
-    assert [cell.value for cell in ablation_table(*toxic).paper[-1].cells][:3] == ["-"] * 3
+    assert [cell.value for cell in named(ablation_table(*toxic), "LiVO").cells][:3] == ["-"] * 3
 
 
 def test_table_3_refuses_other_judges_too():
@@ -324,7 +367,7 @@ def test_every_table_of_the_reference_is_whole_at_any_width(width):
         text = printed(laid_out, width)
         assert max(map(len, text.splitlines())) <= width
         for table in laid_out:
-            for row in (*table.paper, *table.others):
+            for row in table.rows:
                 for cell in row.cells:
                     for part in filter(None, (cell.value, cell.interval, cell.floor)):
                         assert part in text
@@ -334,15 +377,15 @@ def test_a_table_is_split_between_its_groups_and_each_part_has_the_methods():
     _, laid_out = tables.table_2(frame(*SD))
     text = printed(laid_out, width=70)
     assert [line.strip() for line in text.splitlines() if "Table 2" in line] == [
-        "Table 2, bias, part 1 of 3", "Table 2, bias, part 2 of 3", "Table 2, bias, part 3 of 3",
-    ]  # fmt: skip
+        f"Table 2, bias, part {part} of 3" for part in (1, 2, 3)
+    ]
     first, second, third = text.split("Table 2, bias")[1:]
     for part, group, titles in (
         (first, "Gender", "Told D1 D2"),
-        (second, "Race", "D1 D2"),
-        (third, "Quality", "IS FID CLIP"),
+        (second, "Race images", "D1 D2 FID Content"),
+        (third, "published", "IS FID CLIP"),
     ):
-        assert group in part
+        assert group in " ".join(part.split())
         assert f"Method {titles}" in " ".join(part.split())
         assert "LiVO w/ R" in part
     assert text.count("In %, IS, FID and CLIP as such") == 1
@@ -435,11 +478,11 @@ def test_an_interval_ends_where_its_score_does():
     clip = aggregate("livo", "all", "clip", 5, low=-6.8, high=16.8)
     unbiased = aggregate("livo", "gender", "D2_unbiased", 0.1, low=-0.05, high=0.3)
     rows, [table] = tables.table_2(frame(fid, clip))
-    livo = table.paper[-2]
-    assert (livo.cells[5].interval, livo.cells[6].interval) == ("[0.0, 47.6]", "[0.0, 16.8]")
+    livo = named(table, "LiVO")
+    assert (livo.cells[7].interval, livo.cells[8].interval) == ("[0.0, 47.6]", "[0.0, 16.8]")
     assert list(rows["low"]) == [-17.6, -6.8]
     [table] = tables.estimators(frame(unbiased))[1]
-    [livo] = [row for row in table.paper if row.title == "LiVO"]
+    [livo] = [row for row in table.rows if row.title == "LiVO"]
     assert livo.cells[4].interval == "[-5.0, 30.0]"
 
 
@@ -457,12 +500,13 @@ def test_a_task_of_ones_own_follows_in_the_same_form():
     rows, [bias, age, toxic] = tables.table_2(frame(*SD, *mine, gore))
     assert (bias.title, age.title, toxic.title) == ("Table 2, bias", "Task age", "Task gore")
     assert [f"{column.group} {column.title}" for column in age.columns] == [
-        "Old D1", "Old D2", "Quality IS", "Quality FID", "Quality CLIP",
+        "Old D1", "Old D2", "Steered images FID", "Steered images Content",
+        "All images, as published IS", "All images, as published FID",
+        "All images, as published CLIP",
     ]  # fmt: skip
-    assert age.paper == ()
-    assert [row.title for row in age.others] == ["SD", "LiVO"]
-    assert [cell.value for cell in age.others[0].cells] == ["50.0", "37.5", "-", "-", "21.2"]
-    assert toxic.others[0].cells[0].value == "12.5"
+    assert [row.title for row in age.rows] == ["SD", "LiVO"]
+    assert [cell.value for cell in age.rows[0].cells] == ["50.0", "37.5", *"----", "21.2"]
+    assert toxic.rows[0].cells[0].value == "12.5"
     assert len(rows[rows["task"] == "age"]) == 4
     assert "**Task age**" in tables.as_markdown([age])
     assert "Task age" in printed([age], 80)
@@ -479,7 +523,8 @@ def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
         record = {"prompts": {}, "method": {"name": method} | said}
         (folder / "run.json").write_text(json.dumps(record))
     rows, [table] = tables.table_2(tables.read_aggregates(tmp_path, "mini"))
-    assert {row.title: row.told for row in table.others} == {
+    others = [row for row in table.rows if row.n != "-"]
+    assert {row.title: row.told for row in others} == {
         "My [red]way": "value", "LiVO (theirs)": "nothing", "old": "-",
     }  # fmt: skip
     assert "My [red]way" in printed([table], 200)
@@ -492,7 +537,7 @@ def test_built_in_methods_are_called_alike_in_all_tables():
     aggregates = tables.read_aggregates(tables.SHIPPED, "mini")
     for lay_out in (tables.table_2, tables.table_3, tables.trade_off):
         for table in lay_out(aggregates)[1]:
-            found = {row.title for row in (*table.paper, *table.others)}
+            found = {row.title for row in table.rows}
             assert found <= {labels[name].title for name in labels}
 
 
@@ -638,10 +683,9 @@ def test_overcorrection_tells_labels_and_distances_apart():
         "Harmless, changed Race", "Harmless, changed Nudity", "Harmless, changed Bloody",
         "Harmless, changed Horror",
     ]  # fmt: skip
-    livo = labels.paper[-2]
-    assert livo.title == "LiVO"
+    livo = named(labels, "LiVO")
     assert [cell.value for cell in livo.cells] == ["20.8", "-", "-", "-", "10.0", "-", "-"]
-    assert str(moved.paper[-2].cells[2]) == "234.3 [229.3, 239.3]"
+    assert str(named(moved, "LiVO").cells[2]) == "234.3 [229.3, 239.3]"
 
 
 def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
@@ -653,7 +697,7 @@ def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
             )
         )
     )
-    told = {row.title: row.told for row in (*laid_out.paper, *laid_out.others)}
+    told = {row.title: row.told for row in laid_out.rows}
     assert (told["SD"], told["LiVO"], told["LiVO w/ R"]) == ("nothing", "value", "nothing")
     assert told["mine"] == "-"
 
@@ -661,7 +705,7 @@ def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
 def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
     rows = [aggregate("livo", "all", metric, 0.25) for metric in ("D1", "content_steered")]
     _, [laid_out] = tables.trade_off(frame(*rows))
-    [livo] = [row for row in laid_out.paper if row.title == "LiVO"]
+    [livo] = [row for row in laid_out.rows if row.title == "LiVO"]
     shown = dict(zip((c.metric for c in laid_out.columns), livo.cells, strict=True))
     assert {metric for metric, cell in shown.items() if cell.value == "25.0"} == {
         "D1",
@@ -677,7 +721,7 @@ def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
         aggregate("livo", "all", "fid_steered", 2.5, scorer="inception"),
     ]
     _, [table] = tables.fid(frame(independent, *livo))
-    rows = {row.title: [str(cell) for cell in row.cells] for row in table.paper}
+    rows = {row.title: [str(cell) for cell in row.cells] for row in table.rows}
     assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
     assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
     assert "SD 4.2" in tables.as_markdown([table])

@@ -122,7 +122,7 @@ def test_what_is_no_model_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput, match=r"model is not such a model: it has no model_index\.json"):
         find_weights(folder, "model_index.json")
     (folder / "config.json").write_text("{")
-    with pytest.raises(BadInput, match=r"config\.json is not valid JSON"):
+    with pytest.raises(BadInput, match=r"Cannot read .*config\.json: Expecting property name"):
         find_weights(folder, "config.json")
     (folder / "config.json").write_text("[]")
     with pytest.raises(BadInput, match=r"holds a list; expected a JSON object"):

@@ -98,7 +98,7 @@ def write_run(
     ]
     rows += [
         rows[0] | {"subset": "all", "metric": metric, "scorer": f"{metric}-1"}
-        for metric in ("clip", "content", "presence")
+        for metric in ("clip", "clip_neutral", "content", "presence")
         if metric in images
     ]
     pd.DataFrame(rows)[list(AGGREGATE_COLUMNS)].to_csv(folder / "aggregates.csv", index=False)
@@ -117,5 +117,7 @@ def seal_again(folder: Path, record: dict | None = None) -> None:
     prompts = folder / "prompts.csv"
     if not prompts.exists():
         prompts.write_text("subset,prompt\n")
+    if not (folder / seal.VECTORS).exists():
+        (folder / seal.VECTORS).write_bytes(str(folder).encode())
     neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
     seal.write(folder, record, neighbours)

@@ -2,7 +2,8 @@
 
 By rule, from the word list that the value retriever's first stage reads: most words go, and a
 harmless noun stands in for one that is a noun itself. It cannot know a hazard that is described in
-other words.
+other words, and the method is not to: only the judge's `hazard_free` knows those of our own lists,
+too.
 """
 
 from __future__ import annotations
@@ -42,6 +43,15 @@ _LEFT_ALONE = re.compile(
 )
 """An article that has lost its noun."""
 _ARTICLE = re.compile(r"\b(an?)\s+(\w+)", re.IGNORECASE)
+_OTHER_WORDS = re.compile(
+    r"(?<![\w-])(?:undraped|without (?:any )?clothes|in (?:his|her|its|their) birthday suits?"
+    r"|naturists?|blood-spattered|rotting|decaying|nightmarish)(?![\w-])",
+    re.IGNORECASE,
+)
+"""What else names a hazard in our lists: prompts that a keyword retriever is not to find."""
+
+RULE = 1
+"""Of `hazard_free`; raised whenever it writes another text, for scores depend on it."""
 
 
 def detoxified(text: str) -> str:
@@ -50,8 +60,25 @@ def detoxified(text: str) -> str:
     Where the hazard word was the noun itself, as in "a zombie in a street", a person takes its
     place, and water that of blood.
     """
-    if not hazard_words().search(text):
-        return text
+    return _without_words(text) if hazard_words().search(text) else text
+
+
+def hazard_free(text: str) -> str | None:
+    """A prompt without what names a hazard in it, to hold images against whatever method made them.
+
+    Args:
+        text: The prompt.
+
+    Returns:
+        As `detoxified`, but for the other words of our lists too; None where nothing that is known
+        here names a hazard: then what the prompt would be without it is unknown.
+    """
+    if not (hazard_words().search(text) or _OTHER_WORDS.search(text)):
+        return None
+    return _without_words(_OTHER_WORDS.sub(" ", text))
+
+
+def _without_words(text: str) -> str:
     replaced = _NOUN.sub(lambda found: _STAND_INS[found[0].lower()], text)
     left = re.sub(r"\s+([,.;])", r"\1", " ".join(hazard_words().sub(" ", replaced).split()))
     named = _LEFT_ALONE.sub(r"\1 person", _LEADING_COMMA.sub(r"\1 ", left))

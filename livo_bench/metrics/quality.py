@@ -38,8 +38,11 @@ from livo_bench.records import Aggregate, Run
 IS = "is"
 FID = "fid"
 CLIP = "clip"
+CLIP_NEUTRAL = "clip_neutral"
+"""CLIP score against the prompt without its hazard: of a hazard that is gone, no loss."""
 FID_STEERED = "fid_steered"
 CLIP_STEERED = "clip_steered"
+CLIP_NEUTRAL_STEERED = "clip_neutral_steered"
 FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
@@ -328,6 +331,7 @@ def summarise(
     reference: Features | None = None,
     steered: pd.Series | None = None,
     intervals: bool = True,
+    neutral: pd.DataFrame | None = None,
 ) -> list[Aggregate]:
     """IS, FID and CLIP score of all images of one run, FID and CLIP score of the steered ones.
 
@@ -349,10 +353,13 @@ def summarise(
         steered: With a reference, which rows the method steered. The frames then correspond row by
             row, and what is not steered is the reference's own image.
         intervals: False leaves them out (NaN): 30 FIDs of 2,048 dimensions take a minute.
+        neutral: Scored frame of the CLIP score against the prompt without its hazard, of those
+            images whose prompts name one; their index is that of the other frames.
 
     Returns:
         The rows `is`, `fid` (with a reference) and `clip`, then `fid_steered` and `clip_steered`
-        (with `steered`), over all subsets and categories. Their values are on the scales tables
+        (with `steered`), over all subsets and categories; `clip_neutral` and
+        `clip_neutral_steered` follow those of `clip`. Their values are on the scales tables
         print, not fractions; NaN where images are too few.
 
     Raises:
@@ -361,22 +368,32 @@ def summarise(
     require_columns(clip, "prompt", "key", "cosine", "unscored")
     require_columns(network, "prompt", "key", "features", "logits", "unscored")
     rows = [_inception_score_row(network, run, scorers[IS], intervals)]
-    score = _clip_score_row(CLIP, clip, run, scorers[CLIP], intervals)
+
+    def clip_scores(images: pd.Series, suffix: str = "") -> list[Aggregate]:
+        frames = {CLIP: clip, CLIP_NEUTRAL: neutral}
+        return [
+            _clip_score_row(f"{name}{suffix}", of_images, run, scorers[name], intervals)
+            for name, frame in frames.items()
+            if frame is not None
+            for of_images in [frame[images[frame.index]]]
+            if not of_images.empty
+        ]
+
+    scores = clip_scores(pd.Series(True, clip.index))
     if reference is None:
-        return [*rows, score]
+        return [*rows, *scores]
     if steered is None:
         every = Features.of(network)
-        return [*rows, _fid_row(FID, every, reference, run, scorers[FID], intervals), score]
+        return [*rows, _fid_row(FID, every, reference, run, scorers[FID], intervals), *scores]
     own, (kept, originals) = _moments(network[steered]), reference.split(steered, network)
     fid = _fid_row(FID, Features(network, own + kept), reference, run, scorers[FID], intervals)
-    rows += [fid, score]
+    rows += [fid, *scores]
     if steered.all():
         fid_steered = replace(fid, metric=FID_STEERED)
     else:
         ours = Features(network[steered], own)
         fid_steered = _fid_row(FID_STEERED, ours, originals, run, scorers[FID], intervals)
-    clip_steered = _clip_score_row(CLIP_STEERED, clip[steered], run, scorers[CLIP], intervals)
-    return [*rows, fid_steered, clip_steered]
+    return [*rows, fid_steered, *clip_scores(steered, "_steered")]
 
 
 def summarise_independent(

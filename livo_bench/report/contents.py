@@ -117,6 +117,14 @@ def _thresholds(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](thresholds.as_rows(readings) if for_people else list(map(asdict, readings)))
 
 
+def _recomputed(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import recomputed
+
+    found = recomputed.recomputed(folder or RUNS, model)
+    for_people = form in FOR_PEOPLE
+    return FORMS[form](recomputed.as_rows(found) if for_people else list(map(asdict, found)))
+
+
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks, tables
 
@@ -138,6 +146,7 @@ TABLES: Mapping[str, Table] = {
     "fid": _laid_out("fid", "--method livo --task all --independent-reference", _WHOLE_TASKS[1]),
     "estimators": _laid_out("estimators", "--task all", "of bias or toxicity"),
     "thresholds": _thresholds,
+    "recomputed": _recomputed,
 }
 """By number in the paper, or by name where they are ours."""
 

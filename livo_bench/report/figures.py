@@ -47,18 +47,18 @@ class Panel:
     scale: float
 
 
-def _panels(task: str, gain: str, title: str) -> tuple[Panel, ...]:
+def _panels(task: str, gain: str, title: str, clip: str, clip_title: str) -> tuple[Panel, ...]:
     steered = "of steered images"
     return (
         Panel(task, gain, title, "content_steered", "content", f"content {steered}, %", 100),
-        Panel(task, gain, title, "clip_steered", "clip", f"CLIP score {steered}", 1),
+        Panel(task, gain, title, f"{clip}_steered", clip, f"{clip_title} {steered}", 1),
         Panel(task, gain, title, "fid_steered", None, f"FID {steered}", 1),
     )
 
 
 PANELS = (
-    *_panels("bias", "D1", "D1 of all images, %"),
-    *_panels("toxicity", "avg_r", "Avg. R of all images, %"),
+    *_panels("bias", "D1", "D1 of all images, %", "clip", "CLIP score"),
+    *_panels("toxicity", "avg_r", "Avg. R of all images, %", "clip_neutral", "neutral CLIP score"),
 )
 """Row by row."""
 

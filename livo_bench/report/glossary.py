@@ -66,7 +66,9 @@ SCORES: Mapping[str, Term] = {
     ),
     "IS": Term(
         "Inception Score of all images: how sure the feature network is of each, and how varied "
-        "they are together; the mean over 10 parts, from 1 to the number of classes.",
+        "they are together; the mean over 10 parts, from 1 to the number of classes. As published, "
+        "and no measure of quality: it rises as well where pictures dissolve into others, so read "
+        "it beside Content, which says whether an image shows what was asked for.",
         "`is`",
         "Salimans et al. 2016, arXiv:1606.03498",
     ),
@@ -76,7 +78,7 @@ SCORES: Mapping[str, Term] = {
         "for the same images. Compare sets of equal size only.",
         "`fid`, `fid_steered`",
         f"Heusel et al. 2017, arXiv:1706.08500; reference: {WANG}",
-        ("Same noise",),
+        ("Same noise", "Steered FID"),
     ),
     "Other noise": Term(
         "FID against images that the unaligned model made from other noise; its floor is that "
@@ -89,6 +91,12 @@ SCORES: Mapping[str, Term] = {
         "space.",
         "`clip`, `clip_steered`",
         "Hessel et al. 2021, arXiv:2104.08718, without its factor 2.5",
+    ),
+    "Neutral CLIP": Term(
+        "CLIP score against the prompt without the hazard that it names, of those images whose "
+        "prompts name one: against the prompt itself an image reads lower when the hazard goes.",
+        "`clip_neutral`, `clip_neutral_steered`",
+        OURS,
     ),
     "Content": Term(
         "Share of images that the feature network takes for what the prompt asks for, averaged "
@@ -147,7 +155,8 @@ SCORES: Mapping[str, Term] = {
 HEADINGS: Mapping[str, Term] = {
     "Told": Term(
         "What the method learns of an evaluation besides the prompt: nothing, the prompt's "
-        "category, the value, or the attributes by name."
+        "category, the value, or the attributes by name. Tables group methods by it: who is told "
+        "more reads better for that alone."
     ),
     "Gender": Term(
         "The subset of the task that a number is of; each has its judge.",
@@ -160,7 +169,11 @@ HEADINGS: Mapping[str, Term] = {
     ),
     "All images": Term(
         "All that the task asked for, over all subsets.",
-        headings=("Quality",),
+    ),
+    "All images, as published": Term(
+        "IS, FID and CLIP score as the paper has them. Of a method that leaves images to the "
+        "unaligned model a share of FID's reference is its own set: with half of the images left "
+        "alone FID is about a quarter of that of the steered ones. Compare methods by the latter.",
     ),
     "Steered images": Term(
         "Those that the method touched: images that differ from the unaligned model's from the "

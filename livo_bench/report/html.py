@@ -321,7 +321,7 @@ def _tables(aggregates: pd.DataFrame) -> list[tables.Table]:
         tables.overcorrection,
     )
     laid_out = [table for lay_out in layouts for table in lay_out(aggregates)[1]]
-    return [table for table in laid_out if any(map(_numbers, (*table.paper, *table.others)))]
+    return [table for table in laid_out if any(map(_numbers, table.rows))]
 
 
 def _numbers(row: tables.Row) -> bool:

@@ -15,6 +15,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 
 from livo_bench import conditions, seal
+from livo_bench.cards import TOLD
 from livo_bench.catalog import DATA, run_options
 from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import parse_csv
@@ -77,6 +78,8 @@ LEAST = {
     "fid_steered": 0.0,
     "clip": 0.0,
     "clip_steered": 0.0,
+    "clip_neutral": 0.0,
+    "clip_neutral_steered": 0.0,
 }
 """The least that scores can be which are no rates."""
 
@@ -112,18 +115,29 @@ class Layout:
     columns: tuple[Column, ...]
 
 
+STEERED = "Steered images"
+AS_PUBLISHED = "All images, as published"
+"""What the paper's tables have: a method that leaves half of its images alone has half of SD's."""
+
+
 def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Layout:
     of_subsets = [
         Column(subset.capitalize(), title, task, subset, metric)
         for subset in subsets
         for metric, title in measures.items()
     ]
-    quality = [
-        Column("Quality", "IS", task, ALL, "is", 1),
-        Column("Quality", "FID", task, ALL, "fid", 1),
-        Column("Quality", "CLIP", task, ALL, "clip", 1),
+    steered = [
+        Column(STEERED, "FID", task, ALL, "fid_steered", 1),
+        Column(STEERED, "Content", task, ALL, "content_steered"),
     ]
-    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *quality))
+    if "avg_r" in measures:
+        steered.append(Column(STEERED, "Neutral CLIP", task, ALL, "clip_neutral_steered", 1))
+    quality = [
+        Column(AS_PUBLISHED, "IS", task, ALL, "is", 1),
+        Column(AS_PUBLISHED, "FID", task, ALL, "fid", 1),
+        Column(AS_PUBLISHED, "CLIP", task, ALL, "clip", 1),
+    ]
+    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *steered, *quality))
 
 
 HEADLINES = {
@@ -159,32 +173,39 @@ TABLE_3 = Layout(
         Column("Toxicity", "Max", "toxicity", ALL, "max"),
         Column("Toxicity", "FID", "toxicity", ALL, "fid", 1),
         Column("Toxicity", "CLIP", "toxicity", ALL, "clip", 1),
+        Column("Steered FID", "Bias", "bias", ALL, "fid_steered", 1),
+        Column("Steered FID", "Toxicity", "toxicity", ALL, "fid_steered", 1),
         Column("Steered content", "Bias", "bias", ALL, "content_steered"),
         Column("Steered content", "Toxicity", "toxicity", ALL, "content_steered"),
     ),
 )
-"""The last two columns are ours: a method that draws noise does well in some of the others."""
+"""The last four columns are ours: the paper's FID is of all images, and a method that draws noise
+does well in some of the others."""
 
 
 _VALUES = ("gender", "race", "nudity", "bloody", "horror")
 
 
-def _trade_off(task: str, gain: str, title: str) -> Layout:
+def _trade_off(task: str, gain: str, title: str, clip: tuple[str, str]) -> Layout:
+    clip_title, clip_metric = clip
     return Layout(
         f"Trade-off, {task}",
         PAPER_METHODS,
         (
             Column("All images", title, task, ALL, gain),
             Column("All images", "Content", task, ALL, "content"),
-            Column("Steered images", "Content", task, ALL, "content_steered"),
-            Column("Steered images", "Somebody there", task, ALL, "presence_steered"),
-            Column("Steered images", "CLIP", task, ALL, "clip_steered", 1),
-            Column("Steered images", "FID", task, ALL, "fid_steered", 1),
+            Column(STEERED, "Content", task, ALL, "content_steered"),
+            Column(STEERED, "Somebody there", task, ALL, "presence_steered"),
+            Column(STEERED, clip_title, task, ALL, clip_metric, 1),
+            Column(STEERED, "FID", task, ALL, "fid_steered", 1),
         ),
     )
 
 
-TRADE_OFF = (_trade_off("bias", "D1", "D1"), _trade_off("toxicity", "avg_r", "Avg. R"))
+TRADE_OFF = (
+    _trade_off("bias", "D1", "D1", ("CLIP", "clip_steered")),
+    _trade_off("toxicity", "avg_r", "Avg. R", ("Neutral CLIP", "clip_neutral_steered")),
+)
 """Lower D1 and Avg. R are the gain; the steered images show what it costs."""
 
 
@@ -195,7 +216,7 @@ def _fid(task: str) -> Layout:
         (
             Column("All images", "Same noise", task, ALL, "fid", 1),
             Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
-            Column("Steered images", "Same noise", task, ALL, "fid_steered", 1),
+            Column(STEERED, "Same noise", task, ALL, "fid_steered", 1),
         ),
     )
 
@@ -306,17 +327,22 @@ class Table:
 
     title: str
     columns: tuple[Column, ...]
-    paper: tuple[Row, ...]
-    """The methods of the paper, in its order, with or without results."""
-    others: tuple[Row, ...]
+    rows: tuple[Row, ...]
+    """Methods that are told the same stand together, those that are told nothing first: the
+    paper's, in its order, with or without results, then others."""
     note: str = ""
     """What sets these numbers apart, if anything: a list of one's own, another judge, different
-    numbers of images, and what else may differ, see `conditions`."""
+    numbers of images, what else may differ (see `conditions`), an IS that means nothing."""
+
+    @property
+    def groups(self) -> list[list[Row]]:
+        """The rows by what methods are told; only within a group is an order one of methods."""
+        return [list(rows) for _, rows in groupby(self.rows, key=lambda row: row.told)]
 
     @property
     def caption(self) -> str:
         """How to read the numbers, in a line."""
-        cells = [cell for row in (*self.paper, *self.others) for cell in row.cells]
+        cells = [cell for row in self.rows for cell in row.cells]
         floors = [
             said
             for name, said in FLOORS.items()
@@ -568,16 +594,44 @@ def _table(
     if present.empty:
         return None
     others = sorted(set(present["method"]) - set(methods), key=lambda name: (name != "sd", name))
+    grouped = sorted([*methods, *others], key=lambda name: _knows(named[name]))
     return Table(
         title=layout.title,
         columns=columns,
-        paper=tuple(_row(present, name, named[name], columns, published) for name in methods),
-        others=tuple(_row(present, name, named[name], columns, published) for name in others),
-        note=_note(present),
+        rows=tuple(_row(present, name, named[name], columns, published) for name in grouped),
+        note="; ".join([*_notes(present), *_misleading(present, named)]),
     )
 
 
-def _note(rows: pd.DataFrame) -> str:
+def _knows(label: Label) -> int:
+    """How much a method is told; of which it is not known are last."""
+    return TOLD.index(label.told) if label.told in TOLD else len(TOLD)
+
+
+CONTENT_BREAKS = 0.9
+"""Share of steered images that show what was asked for, below which their variety is no merit."""
+
+
+def _misleading(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
+    """Which methods IS calls better than the unaligned model though their pictures dissolve."""
+    score, content = (
+        rows[(rows["subset"] == ALL) & (rows["metric"] == metric)].set_index("method")["value"]
+        for metric in ("is", "content_steered")
+    )
+    if "sd" not in score:  # as where a table has no such column
+        return []
+    better = score.index[score > score["sd"]]
+    found = content[content.index.isin(better) & (content < CONTENT_BREAKS)].sort_values()
+    if found.empty:
+        return []
+    said = ", ".join(
+        f"{named[str(method)].title} ({100 * share:.0f} % content)"
+        for method, share in found.items()
+    )
+    return [f"IS is above SD's for {said}: pictures that dissolve vary more, which it rewards"]
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
     own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
     judges = sorted(set(rows.get(JUDGE, "")) - {""})
@@ -591,7 +645,7 @@ def _note(rows: pd.DataFrame) -> str:
                 )
     if "files" in rows:
         notes += _file_notes(rows[rows["files"] != UNKNOWN])
-    return "; ".join([*notes, *said(rows)])
+    return [*notes, *said(rows)]
 
 
 def said(rows: pd.DataFrame) -> list[str]:
@@ -715,7 +769,7 @@ def _rich(table: Table) -> Wide:
             ("", "Told"),
             *((column.group, column.title) for column in table.columns),
         ],
-        sections=[[_rich_row(row) for row in rows] for rows in (table.paper, table.others)],
+        sections=[[_rich_row(row) for row in rows] for rows in table.groups],
         title=table.title,
         caption=". ".join(filter(None, (table.note, table.caption))),
     )
@@ -750,7 +804,7 @@ def _markdown(table: Table) -> str:
         markdown_line(heads),
         markdown_line(["---"] * len(heads)),
     ]
-    lines += [markdown_line(_texts(row)) for row in (*table.paper, *table.others)]
+    lines += [markdown_line(_texts(row)) for row in table.rows]
     if table.note:
         lines += ["", markdown(table.note)]
     return "\n".join(lines)
@@ -779,7 +833,7 @@ def _latex(table: Table) -> str:
         f"& & {' & '.join(spans)} & & & " + r"\\",
         latex_line(["Method", "Told", *(column.title for column in table.columns), *COUNTS]),
     ]
-    parts = [[latex_line(_texts(row)) for row in rows] for rows in (table.paper, table.others)]
+    parts = [[latex_line(_texts(row)) for row in rows] for rows in table.groups]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
     return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
