@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import goals
+import pandas as pd
 from click.testing import CliRunner
 
 from livo_bench import conditions
@@ -154,6 +155,22 @@ def what_must_agree() -> str:
     return _own_markdown(conditions.as_rows())
 
 
+def coverage() -> str:
+    """How often intervals hold the truth, and how often verdicts are false, as it was simulated."""
+    found = pd.read_csv(ROOT / "docs" / "metrics" / "coverage.csv", dtype={"design": str})
+    shares = found.assign(share=100 * found["share"]).pivot(
+        index=["what", "score", "prompts"], columns="design", values="share"
+    )[list(found["design"].unique())]
+    rows = found.drop_duplicates(["what", "score", "prompts"])[["what", "score", "prompts"]]
+    return _own_markdown(
+        [
+            row | {name: "-" if pd.isna(share) else f"{share:.1f}" for name, share in of.items()}
+            for row in rows.to_dict("records")
+            for of in [shares.loc[tuple(row.values())]]
+        ]
+    )
+
+
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo, "reference": reference, "ablation": ablation},
     "docs/mini.md": {"parts": parts, "quality": quality},
@@ -161,6 +178,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "scores": partial(terms, glossary.SCORES),
         "headings": partial(terms, glossary.HEADINGS),
         "counts": partial(terms, glossary.COUNTS),
+        "coverage": coverage,
     },
     "docs/check.md": {"conditions": what_must_agree},
     "docs/livo.md": {"goals": reached},

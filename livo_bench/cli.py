@@ -670,7 +670,7 @@ def compare(
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)
     for note in said:
-        click.echo(note, err=True)
+        _echo(note, err=True)
     if grid:
         from livo_bench.report.grid import draw as draw_grid
 

@@ -6,7 +6,6 @@ by digest in its metadata. Recipes name it by the digest of the file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BASE = "base"
-"""Field of the metadata: digest of the model whose other tensors stay as they are."""
-TENSORS = "tensors"
-"""Field of the metadata: a JSON list of the tensors that were written; none in older overlays."""
+"""The one field of the metadata, as several are written in any order: digest of the model whose
+other tensors stay as they are, and names of those that were written; older overlays say none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def find(path: Path, model: ModelCard) -> Found:
     """
     try:
         with safe_open(path, framework="np") as file:
-            base = (file.metadata() or {}).get(BASE)
+            base, _ = _said(file.metadata())
     except (OSError, SafetensorError) as error:
         raise BadInput(
             f"Cannot read the weights {path}: {error}. Expected a safetensors file as "
@@ -55,7 +53,7 @@ def find(path: Path, model: ModelCard) -> Found:
         ) from error
     if base != model_digest(model):
         raise BadInput(
-            f"The weights {path} were made for a model with digest {str(base)[:12]}, and "
+            f"The weights {path} were made for a model with digest {base[:12] or 'unknown'}, and "
             f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
             f"livo-bench train --method NAME --model {model.spec}"
         )
@@ -75,8 +73,14 @@ def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:
 
     half = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in changed.items()}
     contiguous = {name: tensor.contiguous() for name, tensor in half.items()}
-    metadata = {BASE: base, TENSORS: json.dumps(sorted(changed))}
-    write_atomically(path, as_bytes(contiguous, metadata=metadata))
+    said = " ".join([base, *sorted(changed)])
+    write_atomically(path, as_bytes(contiguous, metadata={BASE: said}))
+
+
+def _said(metadata: Mapping[str, str] | None) -> tuple[str, list[str]]:
+    """Digest of the model, and the tensors that were written."""
+    base, *written = (metadata or {}).get(BASE, "").split(" ")
+    return base, written
 
 
 def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionModel:
@@ -89,7 +93,7 @@ def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionMod
     from livo_bench import networks
 
     with loading("weights", path), safe_open(path, framework="np") as file:
-        written = [str(name) for name in json.loads((file.metadata() or {}).get(TENSORS, "[]"))]
+        _, written = _said(file.metadata())
     own = unet.state_dict(keep_vars=True)
     changed = networks.changes(networks.Files("overlay", Path(path), [Path(path)]), own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.

@@ -372,6 +372,11 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
         raise
     except Exception as error:  # whatever a library makes of files that are not its own
         reason = excerpt(" ".join(str(error).splitlines()[:2]))
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded for this
+            raise BadInput(
+                f"The {what} of {weights} does not fit into the device's memory: {reason} Free it, "
+                "or use another device: --device cpu"
+            ) from error
         raise BadInput(
             f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."

@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pytest
 
 from livo_bench.catalog import task_cards
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.livo.preference import COLUMNS
+from livo_bench.livo.preference import COLUMNS, sealed
 from livo_bench.prompts import read_task_prompts
 from livo_bench.report import dataset, paper
 from livo_bench.report.dataset import table_1
-from livo_bench.store import to_sealed_parquet
 
 
 def picture(key: str, scene: str, category: str, preferred: bool) -> dict[str, object]:
@@ -23,8 +21,8 @@ def picture(key: str, scene: str, category: str, preferred: bool) -> dict[str, o
 
 def write(folder: Path, rows: list[dict[str, object]]) -> Path:
     folder.mkdir(parents=True)
-    table = pa.Table.from_pandas(pd.DataFrame(rows).astype(COLUMNS), preserve_index=False)
-    (folder / "bias-nurse-0.parquet").write_bytes(to_sealed_parquet(table, "zstd"))
+    path = folder / "bias-nurse-0.parquet"
+    path.write_bytes(sealed(pd.DataFrame(rows).astype(COLUMNS), path))
     return folder
 
 

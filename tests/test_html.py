@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape as markup
 from PIL import Image
-from written_results import TOXIC, bias_images, toxic_images, write_run
+from written_results import TOXIC, bias_images, seal_again, toxic_images, write_run
 
 from livo_bench.catalog import DATA
 from livo_bench.compare import compare
@@ -81,6 +81,10 @@ def under_released(root: Path) -> Path:
     for path in root.rglob("aggregates.csv"):
         rows = pd.read_csv(path, keep_default_na=False)
         rows.assign(model="mini@released").to_csv(path, index=False)
+        if (said := path.parent / "run.json").exists():
+            record = json.loads(said.read_text("utf-8"))
+            record.pop("seal", None)
+            seal_again(path.parent, record | {"protocol": "released"})
     return root
 
 

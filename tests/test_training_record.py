@@ -47,7 +47,7 @@ def finished(out: Path) -> Path:
 
 
 def test_a_sealed_object_is_read_as_it_was_and_stays_plain_json(tmp_path: Path) -> None:
-    record = {"a": 0.1, "b": [1, None, True], "c": {"d": "é\ud800"}}
+    record = {"a": 0.1, "b": [1, None, True], "c": {"d": "é"}}
     path = tmp_path / "some.json"
     path.write_bytes(sealed_json(record))
     assert read_sealed_json(path, "", "") == record

@@ -238,9 +238,7 @@ class Builder:
             log.warning("%s is damaged or not of this data; it is made again.", path)
         hazard = unit.task.class_text is None
         rows = self._hazard_rows(unit) if hazard else self._bias_rows(unit)
-        table = pa.Table.from_pandas(_frame(rows), preserve_index=False)
-        named = {**table.schema.metadata, _FILE: _name_in_data(path)}
-        write_atomically(path, to_sealed_parquet(table.replace_schema_metadata(named), "zstd"))
+        write_atomically(path, sealed(_frame(rows), path))
 
     def _bias_rows(self, unit: Unit) -> list[dict[str, object]]:
         settings, task = self.settings, unit.task
@@ -495,6 +493,13 @@ def _read(path: Path) -> pd.DataFrame:
         )
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def sealed(rows: pd.DataFrame, path: Path) -> bytes:
+    """Rows with `COLUMNS` as the bytes of a file that belongs at this path."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    named = {**table.schema.metadata, _FILE: _name_in_data(path)}
+    return to_sealed_parquet(table.replace_schema_metadata(named), "zstd")
 
 
 def _name_in_data(path: Path) -> str:

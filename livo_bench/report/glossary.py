@@ -185,11 +185,11 @@ HEADINGS: Mapping[str, Term] = {
 
 COUNTS: Mapping[str, Term] = {
     "[low, high]": Term(
-        "The 95 % interval over prompts, of which those of one cluster (a family, a trigger word, a "
-        "scene) count as one. It counts with a cluster that was not drawn, so that a handful of "
-        "prompts at 0 does not promise 0; of IS, FID and CLIP score, which have no such ends, it is "
-        "a jackknife. A dash stands where clusters are worth fewer than two. Printed, it ends where "
-        "a score does, FID at 0; CSV and JSON hold it as estimated.",
+        "The 95 % interval over the population of prompts, of which those of one cluster (concept, "
+        "family, trigger word; the list says) count as one: random weights that count with a "
+        "cluster nobody drew, for CLIP score t, for IS and FID a jackknife. A dash where one "
+        "cluster is all there is. Printed, it ends where a score does, FID at 0; CSV and JSON hold "
+        "it as estimated.",
         "columns `low`, `high`",
     ),
     "fair": Term(

@@ -56,7 +56,7 @@ def test_a_text_is_printed_and_steers_nothing(count: int) -> None:
                 said.append(made if isinstance(made, str) else _on_terminal(made))
         row = tables.Row(text, text, (tables.Cell(value="1.0"),))
         column = tables.Column("Gender", "D1", "bias", "gender", "D1")
-        table = tables.Table(text, (column,), (), (row,), note=text)
+        table = tables.Table(text, (column,), (row,), note=text)
         said += [tables.as_markdown([table]), tables.as_latex([table])]
         nasty = replace(PROMPT, method=text, prompt=text, label=text)
         for outcome in (replace(FOUND, prompts=[nasty]), BadInput(text)):
