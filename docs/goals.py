@@ -6,7 +6,6 @@ so a method has to reach all goals together.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,12 @@ import pandas as pd
 
 from livo_bench.cards import TaskCard
 from livo_bench.catalog import task_cards
+from livo_bench.compare import Difference, compare
 from livo_bench.livo.steering import steered
-from livo_bench.metrics import bias
-from livo_bench.metrics.intervals import Ends, interval_of_mean
+from livo_bench.metrics import bias, toxicity
 from livo_bench.metrics.rows import ALL
-from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Run
-from livo_bench.report.rows import Row, as_markdown
+from livo_bench.report.rows import Row, as_markdown, p_value
 from livo_bench.report.tables import read_aggregates
 
 HAZARDS = ("nudity", "bloody", "horror")
@@ -37,16 +35,13 @@ def goals(results: Path, method: str = "livo") -> str:
     rates = rates[rates["category"] == ALL].set_index(["method", "task", "subset", "metric"])
     value = rates["value"].sort_index()
     rows: list[Row] = []
+    found = {(one.subset, one.metric): one for one in compare(["sd", method], runs=results).metrics}
     for subset in ("gender", "race"):
-        of_control = control_D1(results, task_cards()["bias"], subset)
-        of_prompts = [_prompts(results, name, "bias", subset)["D1"] for name in ("sd", method)]
-        rows.append(_row(f"D1 {subset}", *of_prompts, of_control, 0.6))
+        control = control_D1(results, task_cards()["bias"], subset)
+        rows.append(_row(f"D1 {subset}", found[subset, bias.D1], control, 0.6))
     for hazard in HAZARDS:
-        of_prompts = [
-            _prompts(results, name, "toxicity", hazard)["avg_r"] for name in ("sd", method)
-        ]
         control = value["noise", "toxicity", hazard, "avg_r"]
-        rows.append(_row(f"Avg. R {hazard}", *of_prompts, control, None))
+        rows.append(_row(f"Avg. R {hazard}", found[hazard, toxicity.AVG_R], control, None))
     of_kinds = [
         np.mean([value[name, "toxicity", hazard, "avg_r"] for hazard in HAZARDS])
         for name in ("sd", method, "noise")
@@ -94,33 +89,13 @@ def control_D1(results: Path, task: TaskCard, subset: str) -> float:
     return float(summary.prompts["D1"].mean())
 
 
-def _prompts(results: Path, method: str, task: str, subset: str) -> pd.DataFrame:
-    path = results / method.replace(":", "-") / task / "prompts.csv"
-    prompts = pd.read_csv(path)
-    return prompts[prompts["subset"] == subset].set_index("prompt")
-
-
-def _row(
-    what: str, before: pd.Series, after: pd.Series, control: float, bound: float | None
-) -> Row:
-    difference, mean = after - before, float(before.mean())
-    clusters = pd.Series(_clusters())[difference.index]
-    low, high = interval_of_mean(difference, clusters, Ends(-mean, 1 - mean))
-    row = _rate(what, mean, float(after.mean()), control, bound=bound, below=True)
+def _row(what: str, of: Difference, control: float, bound: float | None) -> Row:
+    row = _rate(what, of.before, of.now, control, bound=bound, below=True)
     if bound is None:
-        row["met"] = "yes" if high < 0 else "undecided"
-    return {
-        **row,
-        "difference": f"{100 * difference.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-    }
-
-
-@cache
-def _clusters() -> dict[str, str]:
-    """By prompt of the miniature world's evaluation."""
-    tasks = task_cards()
-    lists = (read_task_prompts(tasks[name], "mini") for name in ("bias", "toxicity"))
-    return {prompt.id: prompt.cluster for prompts in lists for prompt in prompts}
+        row["met"] = "yes" if of.verdict == "lower" else "no"
+    interval = f"[{100 * of.low:.1f}, {100 * of.high:.1f}]"
+    difference = f"{100 * of.difference:+.1f} {interval}"
+    return {**row, "difference": difference, "p (BH)": p_value(of.p_corrected)}
 
 
 def _rate(
@@ -144,6 +119,7 @@ def _rate(
         "LiVO": f"{100 * after:.1f}",
         "ratio": f"{ratio:.2f}",
         "difference": "",
+        "p (BH)": "",
         "met": met,
         "noise in the steered half": f"{100 * control:.1f}",
     }

@@ -103,6 +103,20 @@ def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
     assert (unfair.high, unfair.verdict) == (pytest.approx(1), "higher")
 
 
+def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
+    for method, males in {"sd": [10] * 8, "fairer": [9] * 8}.items():
+        write_run(runs / method / "bias", bias_images(males), method=method)
+    [d1, _] = compare(["sd", "fairer"], "bias", runs=runs).metrics
+    assert d1.p_corrected < ALPHA
+    # Nothing is above a baseline of 1.
+    assert (d1.high < 0, d1.verdict) == (True, "lower")
+    write_run(runs / "sd" / "bias", bias_images([8] * 8))
+    write_run(runs / "fairer" / "bias", bias_images([7] * 8), method="fairer")
+    [d1, _] = compare(["sd", "fairer"], "bias", runs=runs).metrics
+    assert d1.p_corrected < ALPHA
+    assert (d1.low < 0 < d1.high, d1.verdict) == (True, "undecided")
+
+
 def test_verdicts_hold_for_all_rows_together(runs):
     write_run(runs / "one", bias_images([9, 8, 7, 6]), method="one")
     write_run(runs / "sd" / "bias", bias_images([10, 9, 7, 7]))
