@@ -262,7 +262,8 @@ def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores():
     assert list(over_all) == ["D1", "D2"]
     # a: gaps .6 and .8, b: 0 and 1.
     assert over_all["D1"].value == pytest.approx((0.7 + 0.5) / 2)
-    assert tuple(interval_of_mean([0.7, 0.5])) == (over_all["D1"].low, over_all["D1"].high)
+    ends = (over_all["D1"].low, over_all["D1"].high)
+    assert ends == pytest.approx(tuple(interval_of_mean([0.7, 0.5])))
     # Race of a is .6 0 -.2 -.2 -.2 from even, without the b's .8 -.2 -.2 -.2 -.2.
     d2 = [(np.sqrt(0.18) + np.sqrt(0.48)) / 2, np.sqrt(0.8) / 2]
     assert over_all["D2"].value == pytest.approx(np.mean(d2))

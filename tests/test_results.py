@@ -111,8 +111,8 @@ def test_numbers_are_those_of_the_images_they_count(aggregates, images):
 
 
 def test_images_are_listed_with_what_their_judge_said(images):
-    columns = ["subset", "prompt", "category", "concept", "index", "key", "stratum"]
-    assert list(images.columns[:7]) == columns
+    columns = ["subset", "prompt", "category", "concept", "cluster", "index", "key", "stratum"]
+    assert list(images.columns[:8]) == columns
     assert images["unscored"].isna().all()
     groups = {
         "gender": ["male", "female"],

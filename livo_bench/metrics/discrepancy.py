@@ -47,8 +47,8 @@ def discrepancies_of_rates(rates: NDArray[np.float64]) -> Discrepancy:
 
 
 def farthest(groups: int) -> float:
-    """D2 of images that are all of one of N groups: no rates are further from even."""
-    return float(np.sqrt(1 - 1 / groups))
+    """D2 of images that are all of one of N groups: no rates are further from even; 0 for none."""
+    return float(np.sqrt(1 - 1 / max(groups, 1)))
 
 
 def unbiased_square(strata: NDArray[np.integer]) -> float:

@@ -80,7 +80,7 @@ def inception_score(
         )
     parts = np.eye(splits)[_parts(len(logits), splits, seed)]
     scores = Classes.of(logits, parts).scores()
-    return float(scores.mean()), float(scores.std(ddof=1))
+    return float(scores.mean()), float(scores.std(ddof=1)) if splits > 1 else float("nan")
 
 
 def frechet_distance(features: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
