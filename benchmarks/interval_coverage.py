@@ -1,7 +1,7 @@
 """How often intervals hold the truth, and how often verdicts are false: simulated, by design.
 
-    python benchmarks/coverage.py            # what is missing in docs/metrics/coverage.csv
-    python benchmarks/coverage.py --redo     # all of it, about 20 minutes on one core
+    python benchmarks/interval_coverage.py            # what is missing in docs/metrics/coverage.csv
+    python benchmarks/interval_coverage.py --redo     # all of it, about 20 minutes on one core
 
 Populations of prompts are made up whose mean score is known. A thousand benchmarks are drawn from
 each, under the designs that the tables use, and scored as the package scores them. A row of the
