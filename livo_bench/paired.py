@@ -282,8 +282,10 @@ class Pair:
     @property
     def ends(self) -> Ends | None:
         """Between which the difference of any prompt lies for a method that may do anything to what
-        the other side does on average; None for cosines, which never come near theirs."""
-        before = float(self.before.mean())
+        the other side does on average, as if that had two more images, of which one counts: none
+        that does is no proof that none would. None for cosines, which never come near theirs."""
+        images = int(self.images.sum())
+        before = (float(self.before.mean()) * images + 1) / (images + 2)
         return None if self.metric == quality.CLIP else Ends(-before, 1 - before)
 
     @property

@@ -30,7 +30,8 @@ def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
     short = intervals[intervals["share"] < 0.93]
     assert short.empty, short.to_string()
     of_t = intervals[intervals["score"].isin(NO_ENDS)]
-    assert of_t["share"].max() < 0.97
+    equal = of_t[~of_t["design"].str.contains(" to |7 of 1")]
+    assert equal["share"].max() < 0.97
 
 
 def test_no_verdict_is_false_more_often_than_it_says(found):

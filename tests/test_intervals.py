@@ -14,7 +14,7 @@ from livo_bench.metrics.intervals import (
 )
 
 SETS = 400
-"""Simulated benchmarks behind a coverage; benchmarks/interval_coverage.py takes more, of more designs."""
+"""Simulated benchmarks behind a coverage; more by benchmarks/interval_coverage.py."""
 
 
 def coverage_error(coverage=0.95):
