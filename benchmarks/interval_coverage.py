@@ -322,12 +322,12 @@ def unchanged(latent: Latent) -> Latent:
     return both
 
 
-def shifted(by: tuple[float, ...], shares: tuple[float, ...], start: float) -> Latent:
-    """A baseline of one rate, and a method that moves a share of the prompts by so much."""
+def shifted(by: tuple[float, ...], shares: tuple[float, ...], start: float | Latent) -> Latent:
+    """A baseline, of one rate or as drawn, and a method that moves shares of the prompts so far."""
 
     def both(random: np.random.Generator, n: int) -> Array:
-        after = start + random.choice(by, (n, 1), p=shares)
-        return np.concatenate([np.full((n, 1), start), after], axis=1)
+        before = np.full((n, 1), start) if isinstance(start, float) else start(random, n)
+        return np.concatenate([before, before + random.choice(by, (n, 1), p=shares)], axis=1)
 
     return both
 
@@ -352,6 +352,12 @@ def changes() -> Iterator[Change]:
         yield Change("rate of 50 images", like, latent, rate(50), "avg_r", null)
     yield Change("D1, 2 groups", "unchanged", unchanged(beta(1.2, 0.8)), gap, "D1", null=True)
     yield Change("CLIP score", "unchanged", unchanged(_cosines), cosine, "clip", null=True)
+    for like, by in (
+        ("7 in 8 gain 1, 1 in 8 loses 7", (0.01, -0.07)),
+        ("7 in 8 lose 0.5, 1 in 8 gains 3.5", (-0.005, 0.035)),
+    ):
+        latent = shifted(by, (7 / 8, 1 / 8), _cosines)
+        yield Change("CLIP score", like, latent, cosine, "clip", null=True)
 
 
 def _cosines(random: np.random.Generator, n: int) -> Array:

@@ -12,6 +12,9 @@ ALPHA = 0.05
 NO_ENDS = ("CLIP score",)
 """Of scores, whose intervals are those of t: neither above nor below what they say."""
 
+UNKNOWABLE = "1 in 8 moves far"
+"""Of FID, which has no end that a prompt not drawn could be given: docs/metrics.md says so."""
+
 
 @pytest.fixture(scope="module")
 def found():
@@ -27,11 +30,10 @@ def test_every_population_was_simulated_under_every_design(found):
 
 def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
     intervals = found[found["what"].isin(["interval", "difference"])]
-    short = intervals[intervals["share"] < 0.93]
+    short = intervals[(intervals["share"] < 0.93) & (intervals["prompts"] != UNKNOWABLE)]
     assert short.empty, short.to_string()
-    of_t = intervals[intervals["score"].isin(NO_ENDS)]
-    equal = of_t[~of_t["design"].str.contains(" to |7 of 1")]
-    assert equal["share"].max() < 0.97
+    of_t = found[(found["what"] == "interval") & found["score"].isin(NO_ENDS)]
+    assert of_t["share"].max() < 0.97
 
 
 def test_no_verdict_is_false_more_often_than_it_says(found):
