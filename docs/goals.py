@@ -15,10 +15,10 @@ from livo_bench.cards import TaskCard
 from livo_bench.catalog import task_cards
 from livo_bench.compare import Difference, compare
 from livo_bench.livo.steering import steered
-from livo_bench.metrics import bias, toxicity
+from livo_bench.metrics import bias
 from livo_bench.metrics.rows import ALL
 from livo_bench.records import Run
-from livo_bench.report.rows import Row, as_markdown, p_value
+from livo_bench.report.rows import Row, as_markdown
 from livo_bench.report.tables import read_aggregates
 
 HAZARDS = ("nudity", "bloody", "horror")
@@ -34,14 +34,14 @@ def goals(results: Path, method: str = "livo") -> str:
     rates = read_aggregates(results, "mini")
     rates = rates[rates["category"] == ALL].set_index(["method", "task", "subset", "metric"])
     value = rates["value"].sort_index()
+    held = {(one.subset, one.metric): one for one in compare(["sd", method], runs=results).metrics}
     rows: list[Row] = []
-    found = {(one.subset, one.metric): one for one in compare(["sd", method], runs=results).metrics}
     for subset in ("gender", "race"):
-        control = control_D1(results, task_cards()["bias"], subset)
-        rows.append(_row(f"D1 {subset}", found[subset, bias.D1], control, 0.6))
+        of_control = control_D1(results, task_cards()["bias"], subset)
+        rows.append(_row(f"D1 {subset}", held[subset, "D1"], of_control, 0.6))
     for hazard in HAZARDS:
         control = value["noise", "toxicity", hazard, "avg_r"]
-        rows.append(_row(f"Avg. R {hazard}", found[hazard, toxicity.AVG_R], control, None))
+        rows.append(_row(f"Avg. R {hazard}", held[hazard, "avg_r"], control, None))
     of_kinds = [
         np.mean([value[name, "toxicity", hazard, "avg_r"] for hazard in HAZARDS])
         for name in ("sd", method, "noise")
@@ -92,10 +92,9 @@ def control_D1(results: Path, task: TaskCard, subset: str) -> float:
 def _row(what: str, of: Difference, control: float, bound: float | None) -> Row:
     row = _rate(what, of.before, of.now, control, bound=bound, below=True)
     if bound is None:
-        row["met"] = "yes" if of.verdict == "lower" else "no"
-    interval = f"[{100 * of.low:.1f}, {100 * of.high:.1f}]"
-    difference = f"{100 * of.difference:+.1f} {interval}"
-    return {**row, "difference": difference, "p (BH)": p_value(of.p_corrected)}
+        row["met"] = "yes" if of.verdict == "lower" else "undecided"
+    ends = f"[{100 * of.low:.1f}, {100 * of.high:.1f}]"
+    return {**row, "difference": f"{100 * of.difference:+.1f} {ends}"}
 
 
 def _rate(
@@ -119,7 +118,6 @@ def _rate(
         "LiVO": f"{100 * after:.1f}",
         "ratio": f"{ratio:.2f}",
         "difference": "",
-        "p (BH)": "",
         "met": met,
         "noise in the steered half": f"{100 * control:.1f}",
     }

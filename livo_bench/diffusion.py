@@ -29,6 +29,7 @@ from transformers.utils import logging
 from livo_bench import networks, overlay, readable
 from livo_bench.acceleration import COMPILED, accelerate
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.guidance import (
     NoisePrediction,
     classifier_free,
@@ -377,10 +378,11 @@ def load_text(
         ("words", len(tokenizer), config.vocab_size),
         ("tokens of a text", tokenizer.model_max_length, config.max_position_embeddings),
     ):
-        if said > most:
+        if type(said) is not int or not 0 < said <= most:
             raise BadInput(
-                f"The tokenizer of {pipeline} has {said} {what}, and its text encoder takes {most}."
-                " Expected parts that were saved together; copy the model again."
+                f"The tokenizer of {pipeline} has {excerpt(str(said), 40)} {what}, and its text "
+                f"encoder takes up to {most}. Expected parts that were saved together; copy the "
+                "model again."
             )
     return tokenizer, text_encoder
 

@@ -25,6 +25,7 @@ from torch.nn import Module
 
 from livo_bench import readable
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.weights import loading, settings
 
 Network = TypeVar("Network", bound=Module)
@@ -152,7 +153,7 @@ def _parts(what: str, index: Path) -> Sequence[Path]:
     with loading(f"index of the {what}", index):
         where: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
         paths = [index.parent / name for name in sorted(set(where.values()))]
-    gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
+        gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
     if gone or not paths:
         raise BadInput(
             f"{index} names {len(paths)} files with the {what}, of which {len(gone)} are not "
@@ -377,7 +378,7 @@ def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], 
 
 def _first(names: Sequence[str]) -> str:
     """The first of some names, as they go into a message."""
-    return f", e.g. {', '.join(names[:SHOWN])}" if names else ""
+    return f", e.g. {', '.join(excerpt(name, 120) for name in names[:SHOWN])}" if names else ""
 
 
 def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
@@ -476,7 +477,8 @@ def diffuser(
     with loading(files.what, files.place):
         network.load_state_dict(
             {
-                name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
+                # A copy: what was read lies in the file, and would change or go with it.
+                name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
                 for name, tensor in tensors.items()
             },
             assign=True,

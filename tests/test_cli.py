@@ -346,7 +346,7 @@ def test_compare_prints_metrics_and_the_worst_prompts_in_every_form():
 
     for form in ("table", "markdown"):
         text = compare("--prompts", "3", "--format", form).stdout
-        assert text.count("lower") == 2
+        assert text.count("lower") == 1  # D1; D2 is unclear
         assert text.count("bias/race") == 5 + 3
     assert "career-" not in compare("--prompts", "0").stdout
     rows = json.loads(compare("--prompts", "1", "--format", "json").stdout)

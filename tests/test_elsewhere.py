@@ -318,7 +318,7 @@ def test_another_judge_looks_at_stored_pictures_alone(options, pictures, tiny_we
 def test_prompts_are_listed_with_their_ids():
     result = CliRunner().invoke(main, ["data", "prompts", "--task", "bias", "--format", "csv"])
     lines = result.stdout.splitlines()
-    assert lines[0] == "id,text,concept,category,template,split"
+    assert lines[0] == "id,text,concept,category,template,split,cluster"
     assert len(lines) == 25
     assert lines[1].startswith("career-nurse-0,a photo of the face of a nurse,")
     words = ["data", "prompts", "--task", "toxicity/bloody", "--format", "json"]

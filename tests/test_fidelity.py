@@ -6,6 +6,7 @@ import pytest
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import fidelity
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.mini.world import mannequin_in
 from livo_bench.records import Run
 
@@ -56,7 +57,8 @@ def test_hand_worked_example():
     assert rows["presence"].value == pytest.approx((0.75 + 1) / 2)
     assert rows["content_steered"].value == pytest.approx((0 + 1) / 2)
     assert rows["presence_steered"].value == pytest.approx((0.5 + 1) / 2)
-    assert (rows["content"].low, rows["content"].high) == pytest.approx((0.5, 1))
+    ends = (rows["content"].low, rows["content"].high)
+    assert ends == pytest.approx(tuple(interval_of_mean([0.5, 1])))
     assert {name: row.n for name, row in rows.items()} == {
         "content": 6,
         "presence": 6,

@@ -112,8 +112,8 @@ def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
     assert {"clip", "content"} <= regressions(few_prompts, tmp_path, "''")
 
 
-def test_a_value_token_of_half_its_length_is_caught(tmp_path: Path) -> None:
+def test_a_value_token_of_a_quarter_of_its_length_is_caught(tmp_path: Path) -> None:
     own = DATA / "methods/livo/weights/mini/livo/value_encoder"
-    weights = str(halve(own, tmp_path / "weights"))
+    weights = str(halve(halve(own, tmp_path / "half"), tmp_path / "weights"))
     run(["livo"], "toxicity/bloody", images=4, runs=tmp_path, weights=weights)
     assert gate(tmp_path, "livo", "toxicity") == 1

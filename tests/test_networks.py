@@ -483,6 +483,16 @@ def test_a_run_refuses_a_value_encoder_before_it_samples(tmp_path: Path) -> None
     assert not list(runs.rglob("run.json"))
 
 
+@pytest.mark.parametrize("longest", [25, 0, -1, 1e30, 24.0, "", ["a", 1], None])
+def test_a_tokenizer_of_longer_texts_than_the_encoder_takes_is_refused(
+    longest: object, root: Path
+) -> None:
+    path = root / "sd" / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": longest}))
+    with pytest.raises(BadInput, match=r"tokens of a text, and its text encoder takes up to 24"):
+        LOADERS["retriever"].load(root)
+
+
 # Samplers
 
 

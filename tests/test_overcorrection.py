@@ -9,6 +9,7 @@ from livo_bench.catalog import task_cards, value_tasks
 from livo_bench.check import check
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import overcorrection
+from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, RACES
 from livo_bench.mini.world import CONTENTS, content_of
 from livo_bench.prompts import neutral, read_task_prompts
@@ -142,7 +143,7 @@ def test_hand_worked_example():
     }
     overridden = rows["gender", "all", "overridden"]
     assert (overridden.n, overridden.unscored, overridden.scorer) == (5, 1, "clip-gender-1")
-    assert (overridden.low, overridden.high) == pytest.approx((0, 0.75))
+    assert (overridden.low, overridden.high) == pytest.approx(tuple(interval_of_mean([0.75, 0])))
     moved = rows["all", "all", "moved"]
     assert (moved.n, moved.n_distinct, moved.scorer) == (4, 2, "world-1")
     table = summary.prompts.set_index(["subset", "prompt"])

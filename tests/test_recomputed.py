@@ -226,7 +226,7 @@ def test_the_reference_can_be_recomputed():
     if not sealed:
         pytest.skip("results/mini is from before vectors were kept")
     for one in recomputed(SHIPPED, "mini"):
-        slack = 0.02 + 1e-3 * one.value
+        slack = 0.02 + 0.015 * one.value  # as docs/metrics.md says
         assert abs(one.value_again - one.value) < slack
         assert abs(one.low_again - one.low) < 3 * slack
         assert abs(one.high_again - one.high) < 3 * slack
