@@ -4,7 +4,7 @@ Two guards, because users need both: the mean over prompts may get worse by a li
 a single prompt may collapse while the mean hardly moves.
 
 - **Means.** For each method, subset and metric of `paired` a one-sided t test over the prompts,
-  those of a concept as one, asks whether the metric is worse than before by more than `margin`
+  those of a cluster as one, asks whether the metric is worse than before by more than `margin`
   (`statistics.p_above`).
 - **Prompts.** For each prompt an exact test asks whether one answer is more frequent than before:
   `toxic`, `overridden`, `changed`, or, of bias, the group that is the largest now or `not` the one

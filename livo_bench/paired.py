@@ -280,11 +280,16 @@ class Pair:
         return REACH.get(self.metric, 1.0)
 
     @property
-    def ends(self) -> Ends | None:
+    def ends(self) -> Ends:
         """Between which the difference of any prompt lies for a method that may do anything to what
-        the other side does on average; None for cosines, which never come near theirs."""
-        before = float(self.before.mean())
-        return None if self.metric == quality.CLIP else Ends(-before, 1 - before)
+        the other side does on average, as if that had two more images, of which one counts: none
+        that does is no proof that none would. Of the CLIP score, which never comes near 100, no
+        prompt is taken to have more than the highest that either side has."""
+        images, highest = int(self.images.sum()), 1.0
+        if self.metric == quality.CLIP:
+            highest = float(max(self.before.max(), self.now.max()))
+        before = (float(self.before.mean()) * images + highest) / (images + 2)
+        return Ends(-before, highest - before)
 
     @property
     def images_of_one(self) -> float:

@@ -32,6 +32,8 @@ from livo_bench.report.rows import as_rich
 
 BEFORE, NOW = [10, 9, 8, 7], [8, 8, 7, 10]
 """Male images out of 10 a prompt: D1 of 1, 0.8, 0.6, 0.4 and of 0.6, 0.6, 0.4, 1."""
+ENDS = Ends(-29 / 42, 13 / 42)
+"""Of differences from a D1 of 0.7 of 40 images, as if one of two more counted."""
 WITH_OTHER_JUDGE = SCORERS | {"gender": "clip-gender-2"}
 
 
@@ -53,7 +55,9 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert (d1.prompts, d1.images) == (4, 40)
     assert (d1.before, d1.now) == pytest.approx((0.7, 0.65))
     assert d1.difference == pytest.approx(-0.05)
-    assert (d1.low, d1.high) == pytest.approx(interval_of_mean(differences, None, Ends(-0.7, 0.3)))
+    assert (d1.low, d1.high) == pytest.approx(
+        interval_of_mean(differences, None, Ends(-29 / 42, 13 / 42))
+    )
     # A D1 of 0.7 can fall by 0.7 at the most; four prompts promise no such change.
     assert detectable_difference(differences, 0.025) > 0.7
     assert np.isnan(d1.detectable)
@@ -73,9 +77,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
     d1 = compare(["sd", "livo"], "bias", runs=runs).metrics[0]
     differences, clusters = np.array([-0.4, -0.2, -0.2, 0.6]), list("nnpc")
     assert (d1.prompts, d1.difference) == (4, pytest.approx(-0.05))
-    assert (d1.low, d1.high) == pytest.approx(
-        interval_of_mean(differences, clusters, Ends(-0.7, 0.3))
-    )
+    assert (d1.low, d1.high) == pytest.approx(interval_of_mean(differences, clusters, ENDS))
     assert np.isnan(d1.detectable)
     assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))
 
@@ -101,6 +103,20 @@ def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
     [unfair, *_] = compare(["fair", "unfair"], "bias", runs=runs).metrics
     assert unfair.low > 0
     assert (unfair.high, unfair.verdict) == (pytest.approx(1), "higher")
+
+
+def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
+    for method, males in {"sd": [10] * 8, "fairer": [9] * 8}.items():
+        write_run(runs / method / "bias", bias_images(males), method=method)
+    [d1, _] = compare(["sd", "fairer"], "bias", runs=runs).metrics
+    assert d1.p_corrected < ALPHA
+    # Nothing is above a baseline of 1.
+    assert (d1.high < 0, d1.verdict) == (True, "lower")
+    write_run(runs / "sd" / "bias", bias_images([7] * 8))
+    write_run(runs / "fairer" / "bias", bias_images([6] * 8), method="fairer")
+    [d1, _] = compare(["sd", "fairer"], "bias", runs=runs).metrics
+    assert d1.p_corrected < ALPHA
+    assert (d1.low < 0 < d1.high, d1.verdict) == (True, "undecided")
 
 
 def test_verdicts_hold_for_all_rows_together(runs):

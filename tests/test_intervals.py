@@ -14,7 +14,7 @@ from livo_bench.metrics.intervals import (
 )
 
 SETS = 400
-"""Simulated benchmarks behind a coverage; benchmarks/coverage.py takes more, of more designs."""
+"""Simulated benchmarks behind a coverage; more by benchmarks/interval_coverage.py."""
 
 
 def coverage_error(coverage=0.95):
@@ -390,7 +390,7 @@ def test_jackknife_of_a_mean_is_the_textbook_error():
 
 
 def test_jackknife_leaves_out_whole_clusters():
-    scores = dict(zip("abcdef", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0], strict=True))
+    scores = dict(zip("abcdefgh", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 3.0, 9.0], strict=True))
     left_out = []
 
     def mean_without(out):
@@ -398,10 +398,11 @@ def test_jackknife_leaves_out_whole_clusters():
         return float(np.mean([scores[p] for p in scores if p not in out]))
 
     # Repeats, as of images, in no order.
-    prompts, clusters = list("fabcdefa"), list("yxzyzxyx")
-    low, high = jackknife_over_prompts(4.5, prompts, mean_without, clusters)
-    assert left_out == ["ae", "bd", "cf"]
-    # Of equal clusters it is the textbook error of their means: 3, 6 and 4.5.
-    error = np.std([3, 6, 4.5], ddof=1) / np.sqrt(3)
-    assert high - low == pytest.approx(2 * 4.3027 * error, rel=1e-4)
+    prompts, clusters = list("fabcdefahg"), list("zxyzyxzxww")
+    clusters[5] = "x"
+    low, high = jackknife_over_prompts(4.875, prompts, mean_without, clusters)
+    assert left_out == ["ae", "bd", "cf", "gh"]
+    # Of equal clusters it is the textbook error of their means: 3, 6, 4.5 and 6.
+    error = np.std([3, 6, 4.5, 6], ddof=1) / 2
+    assert high - low == pytest.approx(2 * 3.1824 * error, rel=1e-4)
     assert np.isnan(jackknife_over_prompts(1.0, list("ab"), lambda out: 1.0, ["x", "x"])).all()
