@@ -405,4 +405,7 @@ def test_jackknife_leaves_out_whole_clusters():
     # Of equal clusters it is the textbook error of their means: 3, 6, 4.5 and 6.
     error = np.std([3, 6, 4.5, 6], ddof=1) / 2
     assert high - low == pytest.approx(2 * 3.1824 * error, rel=1e-4)
+    for lowest in (low - 1, low + 0.1, 4.875):
+        cut = jackknife_over_prompts(4.875, prompts, mean_without, clusters, lowest)
+        assert cut == pytest.approx((max(low, lowest), high))
     assert np.isnan(jackknife_over_prompts(1.0, list("ab"), lambda out: 1.0, ["x", "x"])).all()

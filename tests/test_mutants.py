@@ -66,3 +66,8 @@ def test_the_draw_is_of_all_modules_and_the_seeds():
 def test_every_file_of_tests_that_guards_a_module_is_there():
     for names in TESTS.values():
         assert all((ROOT / "tests" / f"test_{name}.py").is_file() for name in names)
+
+
+def test_every_metric_is_guarded():
+    metrics = {f"metrics/{path.name}" for path in (ROOT / "livo_bench" / "metrics").glob("*.py")}
+    assert metrics - {"metrics/__init__.py"} <= set(TESTS)

@@ -12,6 +12,7 @@ How often they hold the truth, with how many clusters and of which scores, was s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -197,6 +198,7 @@ def jackknife_over_prompts(
     prompts: ArrayLike,
     estimate: Callable[[NDArray[np.object_]], float],
     clusters: ArrayLike | None = None,
+    lowest: float = -math.inf,
 ) -> Interval:
     """95 % interval, over the population of prompts, of a smooth score of a whole set of images.
 
@@ -212,6 +214,7 @@ def jackknife_over_prompts(
         prompts: Their prompts' ids, repeats allowed.
         estimate: The score without the images of the prompts whose ids it is given.
         clusters: Those of the prompts, in the same shape; each its own by default.
+        lowest: What the score cannot be below.
 
     Returns:
         Both ends; NaN for clusters worth fewer than `FEWEST_JACKKNIFED`, or where none makes a
@@ -230,4 +233,4 @@ def jackknife_over_prompts(
     if error < ROUNDING or freedom < FEWEST_JACKKNIFED - 1 - ROUNDING:
         return NO_INTERVAL
     reach = float(stdtrit(freedom, 1 - TAIL) * error)
-    return Interval(value - reach, value + reach)
+    return Interval(max(value - reach, lowest), value + reach)

@@ -47,6 +47,8 @@ FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
+LOWEST_IS, LOWEST_FID = 1.0, 0.0
+"""Of images that all fall into classes alike; of two equal sets."""
 PERMUTATION_SEED = 2020
 """torch-fidelity's default."""
 CHUNK = 1024
@@ -445,7 +447,7 @@ def _inception_score_row(
             return float((whole - Classes.of(out, np.ones((len(out), 1)))).scores()[0])
 
         if intervals:
-            interval = _jackknife(value, judged, unsplit_without)
+            interval = _jackknife(value, judged, unsplit_without, LOWEST_IS)
     return _row(IS, value, interval, network, run, scorer)
 
 
@@ -456,7 +458,7 @@ def _fid_row(
         return ours.without(left_out).distance(theirs.without(left_out))
 
     value, judged = ours.moments.distance(theirs.moments), scored(ours.frame)
-    interval = _jackknife(value, judged, distance_without) if intervals else NO_INTERVAL
+    interval = _jackknife(value, judged, distance_without, LOWEST_FID) if intervals else NO_INTERVAL
     return _row(metric, value, interval, ours.frame, run, scorer)
 
 
@@ -475,10 +477,14 @@ def _clip_score_row(
 
 
 def _jackknife(
-    value: float, judged: pd.DataFrame, estimate: Callable[[NDArray[np.object_]], float]
+    value: float,
+    judged: pd.DataFrame,
+    estimate: Callable[[NDArray[np.object_]], float],
+    lowest: float = -np.inf,
 ) -> Interval:
     prompts = judged["prompt"]
-    return jackknife_over_prompts(value, prompts, estimate, prompts.map(clusters_of(judged)))
+    clusters = prompts.map(clusters_of(judged))
+    return jackknife_over_prompts(value, prompts, estimate, clusters, lowest)
 
 
 def _moments(network: pd.DataFrame) -> Moments:

@@ -3,9 +3,9 @@
 FID leaves out one prompt after another for its interval, so it asks for a mean and a scatter of
 each. Those of 50 images are about twice the vectors themselves, wherefore a result folder keeps the
 vectors, in `vectors.npz`: of each different image once, of what a method left to the unaligned
-model none, for those are in that model's folder. Features are rounded to a sixteenth of their
-spread, probabilities of classes to 1/65535, and lie column by column, where they compress to a
-tenth of what they were. What that moves is in docs/metrics.md.
+model none, for those are in that model's folder. Features are rounded to a 64th of their spread,
+probabilities of classes to 1/65535, and lie column by column, where they compress to a seventh of
+what they were. What that moves is in docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from scipy.special import softmax
 from livo_bench.errors import BadInput
 from livo_bench.metrics.rows import scored
 
-STEPS = 16
-"""Of rounding in a standard deviation of all features."""
+STEPS = 64
+"""Of rounding in a standard deviation of all features. Each adds a twelfth of its square to every
+variance, which directions in which images hardly differ feel first: with 16 steps a step was twice
+as wide as the narrowest direction, and FID moved by up to 1.5 %; with 64 it moves by 0.1 %."""
 SHARES = 65535
 """Steps in a probability of one."""
 _DAMAGED = (
