@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from diffusers import DDPMScheduler
 
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.livo import preference
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS

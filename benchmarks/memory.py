@@ -25,7 +25,7 @@ from torch.nn import Module
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from livo_bench.baselines.parameters import names_in
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 
 CONFIGS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
     "sd15": (

@@ -25,9 +25,9 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from livo_bench import runner
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.jobs import prepare
-from livo_bench.prompts import read_task_prompts
 from livo_bench.session import Session
 
 BATCH = 25

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import click
 
-from livo_bench.weights import digest_folder
+from livo_bench.cards.weights import digest_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARE = 0.95

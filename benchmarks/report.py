@@ -30,8 +30,8 @@ import click
 import numpy as np
 from rich.progress import track
 
-from livo_bench.cards import TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import TaskCard
 from livo_bench.jobs import prepare
 from livo_bench.protocols import Columns, Scorer
 from livo_bench.runner import _works

@@ -37,13 +37,13 @@ from training import PlainLoop, timed
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from livo_bench.acceleration import SWITCHES
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.jobs import prepare
 from livo_bench.livo import recipe
 from livo_bench.livo.pairs import Pairs, Scene
 from livo_bench.livo.train import Trainer
-from livo_bench.prompts import read_task_prompts
 from livo_bench.runner import run
 from livo_bench.scorers import features
 from livo_bench.scorers.features import FeatureNetwork

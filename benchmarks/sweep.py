@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.errors import LivoBenchError
 from livo_bench.livo import pairs, preference, recipe
 from livo_bench.livo.dev import Dev

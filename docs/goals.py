@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from livo_bench.cards import TaskCard
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.declared import TaskCard
 from livo_bench.compare import Difference, compare
 from livo_bench.livo.steering import steered
 from livo_bench.metrics import bias

@@ -17,7 +17,7 @@ import pandas as pd
 from click.testing import CliRunner
 
 from livo_bench import conditions
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.compare import compare
 from livo_bench.report import curves, glossary

@@ -51,7 +51,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from livo_bench import conditions, paired
-from livo_bench.catalog import method_name, run_options
+from livo_bench.cards.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics.fidelity import CONTENT
 from livo_bench.metrics.quality import CLIP, CLIP_NEUTRAL

@@ -763,7 +763,7 @@ def doctor(device: str, form: str) -> None:
 @_format_option
 def list_(kind: str | None, form: str) -> None:
     """List the methods, tasks, models and protocols that can be run."""
-    from livo_bench import catalog
+    from livo_bench.cards import catalog
 
     _print_rows(catalog.overview(kind), form)
 
@@ -772,7 +772,7 @@ def list_(kind: str | None, form: str) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print the card of a method, task, model or protocol in full."""
-    from livo_bench import catalog
+    from livo_bench.cards import catalog
 
     _echo(catalog.card_text(name), nl=False)
 
@@ -794,8 +794,8 @@ def data() -> None:
 @_format_option
 def list_prompts(task: str, model: str, split: str, form: str) -> None:
     """List the prompts that a task asks a model, with their ids."""
-    from livo_bench import prompts
-    from livo_bench.catalog import model_card, select_tasks
+    from livo_bench.cards import prompts
+    from livo_bench.cards.catalog import model_card, select_tasks
 
     listed = prompts.of_tasks(select_tasks(task), model_card(model).scale, split)
     _print_rows(list(map(asdict, listed)), form)

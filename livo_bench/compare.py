@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from livo_bench import conditions, paired
-from livo_bench.catalog import method_labels, method_name, run_options, task_cards
+from livo_bench.cards.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.metrics.rows import ALL

@@ -26,8 +26,10 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench import networks, overlay, readable
+from livo_bench import networks, overlay
 from livo_bench.acceleration import COMPILED, accelerate
+from livo_bench.cards import readable
+from livo_bench.cards.weights import find_weights, loading
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.guidance import (
@@ -40,7 +42,6 @@ from livo_bench.livo import value_encoder
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
 from livo_bench.seeds import unit_noise
-from livo_bench.weights import find_weights, loading
 
 BETAS = ("beta_start", "beta_end", "beta_schedule")
 PREDICTIONS = ("epsilon", "v_prediction")

@@ -27,9 +27,9 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from livo_bench import seal
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
+from livo_bench.cards.weights import CLIP_WEIGHTS
 from livo_bench.session import find_device
-from livo_bench.weights import CLIP_WEIGHTS
 
 MODEL = "mini"
 PROMPTS = ("nurse", "painter", "judge", "dancer")

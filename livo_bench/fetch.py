@@ -23,15 +23,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.filesize import decimal
 
-from livo_bench import readable
-from livo_bench.cards import Judge, ModelCard
-from livo_bench.catalog import method_card, method_cards, model_card, model_cards
-from livo_bench.errors import BadInput
-from livo_bench.escaping import excerpt
-from livo_bench.fields import place as existing
-from livo_bench.scorers import clip_encoder, features
-from livo_bench.store import write_atomically
-from livo_bench.weights import (
+from livo_bench.cards import readable
+from livo_bench.cards.catalog import method_card, method_cards, model_card, model_cards
+from livo_bench.cards.declared import Judge, ModelCard
+from livo_bench.cards.fields import place as existing
+from livo_bench.cards.weights import (
     Need,
     Repository,
     find_weights,
@@ -40,6 +36,10 @@ from livo_bench.weights import (
     repository_of,
     value_encoder_need,
 )
+from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
+from livo_bench.scorers import clip_encoder, features
+from livo_bench.store import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
 
-from livo_bench import readable
 from livo_bench.acceleration import COMPILED, choose
 from livo_bench.baselines.detoxify import hazard_free
-from livo_bench.cards import OURS, ModelCard, Subset, TaskCard
-from livo_bench.catalog import (
+from livo_bench.cards import readable
+from livo_bench.cards.catalog import (
     LoadedMethod,
     load_method,
     model_card,
@@ -27,10 +26,11 @@ from livo_bench.catalog import (
     select_tasks,
     task_cards,
 )
+from livo_bench.cards.declared import OURS, ModelCard, Subset, TaskCard
+from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.elsewhere import Pictures
 from livo_bench.elsewhere import load as load_pictures
 from livo_bench.errors import BadInput
-from livo_bench.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.session import Session, find_device

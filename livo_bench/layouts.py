@@ -21,9 +21,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from livo_bench.cards.outside import read_rows, read_text
 from livo_bench.decoding import SUFFIXES
 from livo_bench.errors import BadInput
-from livo_bench.outside import read_rows, read_text
 from livo_bench.records import Prompt
 
 METADATA = ("metadata.csv", "metadata.jsonl")

@@ -23,10 +23,10 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import Module
 
-from livo_bench import readable
+from livo_bench.cards import readable
+from livo_bench.cards.weights import loading, settings
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.weights import loading, settings
 
 Network = TypeVar("Network", bound=Module)
 

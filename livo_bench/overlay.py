@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_digest
+from livo_bench.cards.catalog import model_digest
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.weights import digest_file, loading
 from livo_bench.errors import BadInput
 from livo_bench.store import write_atomically
-from livo_bench.weights import digest_file, loading
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

@@ -26,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench import conditions, seal
-from livo_bench.catalog import run_options, unknown_name
+from livo_bench.cards.catalog import run_options, unknown_name
 from livo_bench.conditions import UNKNOWN, Condition
 from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable

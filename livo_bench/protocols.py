@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from livo_bench.cards import ModelCard
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.fields import Scalar
 from livo_bench.errors import BadInput
-from livo_bench.fields import Scalar
 from livo_bench.records import Prompt, Recipe, Request
 
 if TYPE_CHECKING:

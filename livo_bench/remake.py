@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livo_bench import fetch
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import load_method, method_cards, model_card, model_digest
+from livo_bench.cards.catalog import load_method, method_cards, model_card, model_digest
+from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.interrupt import require_unasked
 from livo_bench.protocols import Pixels

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import prompts, seal
+from livo_bench import seal
+from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
 from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import LoadedMethod
+from livo_bench.cards.catalog import LoadedMethod
+from livo_bench.cards.declared import ModelCard
 from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import Stopped

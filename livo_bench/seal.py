@@ -39,9 +39,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from livo_bench.cards import OURS
+from livo_bench.cards.declared import OURS
+from livo_bench.cards.fields import parse_json, place
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.fields import parse_json, place
 from livo_bench.records import REJUDGED
 from livo_bench.store import sweep, write_atomically
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from livo_bench.cards import OURS, ModelCard, ProtocolCard, Subset, TaskCard
-from livo_bench.catalog import model_digest, protocol_card
+from livo_bench.cards.catalog import model_digest, protocol_card
+from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.errors import BadInput
 from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from livo_bench.cards import Judge, ModelCard, TaskCard
+from livo_bench.cards.declared import Judge, ModelCard, TaskCard
+from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
-from livo_bench.weights import find_weights
 
 
 def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[ModelCard, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from livo_bench import fetch, processes
 from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
 from livo_bench.baselines.recipe import objective_of
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
 from livo_bench.livo import train as value_encoder
 from livo_bench.livo.preference import SETTINGS

@@ -18,12 +18,12 @@ from rich.filesize import decimal
 
 from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, finetuning, uce
 from livo_bench.baselines.recipe import objective_of
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import model_card, value_tasks
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.livo import calibration, dev, preference, recipe
 from livo_bench.plan import duration
-from livo_bench.prompts import read_task_prompts
 
 MEMORY = (
     *("unet", "text", "vae", "latents", "attn", "cross-attn"),

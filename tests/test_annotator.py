@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livo_bench.cards import Judge
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import Judge
 from livo_bench.errors import BadInput
 from livo_bench.mini import world
 from livo_bench.mini.drawing import Figure, Portrait, Scene, Still, draw

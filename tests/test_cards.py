@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.cards import read_method_card, read_model_card, read_task_card
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.declared import read_method_card, read_model_card, read_task_card
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
 

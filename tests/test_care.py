@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import livo_bench
-from livo_bench.catalog import DATA, method_cards, model_cards, task_cards
+from livo_bench.cards.catalog import DATA, method_cards, model_cards, task_cards
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, OBJECTS, RACES, SETTINGS
 from livo_bench.mini.vocabulary import words

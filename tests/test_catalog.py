@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from livo_bench import catalog, readable
+from livo_bench.cards import catalog, readable
+from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
 from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
-from livo_bench.weights import digest_folder
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),

@@ -19,7 +19,7 @@ from written_results import (
     write_run,
 )
 
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.check import (
     Comparison,
     Tally,

@@ -10,7 +10,7 @@ from rich.console import Console
 from scipy import stats
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
 
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.compare import (
     ALPHA,
     Difference,

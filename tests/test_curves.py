@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report import curves
 from livo_bench.training_record import sealed_json

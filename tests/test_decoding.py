@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from livo_bench import decoding, outside
+from livo_bench import decoding
+from livo_bench.cards import outside
 from livo_bench.errors import BadInput
 
 SIDE = 16

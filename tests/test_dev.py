@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.livo import calibration
 from livo_bench.livo.dev import Dev
 from livo_bench.livo.recipe import read
 from livo_bench.livo.train import new_encoder
-from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.scorers.annotator import Annotation

@@ -13,7 +13,7 @@ import pytest
 import refresh
 from PIL import Image
 
-from livo_bench.catalog import load_method, model_card
+from livo_bench.cards.catalog import load_method, model_card
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
 from livo_bench.livo.endpoint import ASKED, Answer, LanguageModel, read_answer
 from livo_bench.livo.retriever import MALFORMED, build

@@ -18,9 +18,10 @@ from rich.console import Console
 from test_report_gate import FOUND, PROMPT
 from written_inputs import write_method
 
-from livo_bench import cli, prompts
+from livo_bench import cli
 from livo_bench.bars import bar
-from livo_bench.catalog import task_cards
+from livo_bench.cards import prompts
+from livo_bench.cards.catalog import task_cards
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
 from livo_bench.escaping import (

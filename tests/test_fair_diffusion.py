@@ -18,11 +18,11 @@ from livo_bench.baselines.fair_diffusion import (
     detect,
     read_majorities,
 )
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import DATA, load_method, model_card, model_digest, task_cards
+from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest, task_cards
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.plan import form_blocks
-from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.scorers.annotator import Annotation

@@ -15,13 +15,13 @@ import torch
 from click.testing import CliRunner
 
 from livo_bench import fetch as fetching
-from livo_bench.catalog import method_cards, model_card, model_cards
+from livo_bench.cards.catalog import method_cards, model_card, model_cards
+from livo_bench.cards.weights import Need, pipeline_need, repository_of
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
 from livo_bench.fetch import Wanted, fetch, wanted
 from livo_bench.runner import run
 from livo_bench.scorers import features
-from livo_bench.weights import Need, pipeline_need, repository_of
 
 CONTENT = b"stands for Inception's weights"
 URL = f"https://example.org/weights-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"

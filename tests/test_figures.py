@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report import figures, tables
 from livo_bench.report.tables import read_aggregates

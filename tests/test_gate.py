@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 from gate import drawn, halve, pooled
 
-from livo_bench.catalog import DATA, task_cards
+from livo_bench.cards.catalog import DATA, task_cards
+from livo_bench.cards.prompts import COLUMNS, read_task_prompts
 from livo_bench.check import check
 from livo_bench.cli import main
 from livo_bench.metrics.rows import SEED
 from livo_bench.paired import read_results
-from livo_bench.prompts import COLUMNS, read_task_prompts
 from livo_bench.records import Run
 from livo_bench.runner import run
 

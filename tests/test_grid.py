@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from written_results import TOXIC, bias_images, toxic_images, write_run
 
-from livo_bench.catalog import model_cards, model_digest
+from livo_bench.cards.catalog import model_cards, model_digest
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report.grid import draw, picture_grid

@@ -13,7 +13,7 @@ from markupsafe import escape as markup
 from PIL import Image
 from written_results import TOXIC, bias_images, seal_again, toxic_images, write_run
 
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.compare import compare
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Recipe

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
 from livo_bench.fitting import Step
 from livo_bench.mini import judges, vae, world
 from livo_bench.mini.drawing import (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.catalog import DATA, load_method, model_card, task_cards
+from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
+from livo_bench.cards.prompts import read_task_prompts, read_value_free_prompts
 from livo_bench.livo import preference, value_encoder
 from livo_bench.livo.steering import SHARES
-from livo_bench.prompts import read_task_prompts, read_value_free_prompts
 from livo_bench.records import Recipe, Request
 from livo_bench.scorers import annotator
 from livo_bench.session import Session

@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from livo_bench.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import measure, pictures, world
 from livo_bench.mini.drawing import HAZARDS, Figure, Portrait

@@ -25,7 +25,8 @@ from torch.nn import Module
 from transformers import AutoTokenizer, CLIPTextModel, LlavaForConditionalGeneration
 
 from livo_bench import diffusion, networks, overlay
-from livo_bench.catalog import DATA, model_card
+from livo_bench.cards.catalog import DATA, model_card
+from livo_bench.cards.weights import ELSEWHERE, find_weights
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
 from livo_bench.livo import embeddings, value_encoder
@@ -35,7 +36,6 @@ from livo_bench.networks import PREFIXES
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import Llava
-from livo_bench.weights import ELSEWHERE, find_weights
 
 Tensors = dict[str, Tensor]
 

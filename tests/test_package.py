@@ -64,8 +64,8 @@ def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
     for name in (
         "livo_bench/cli.py",
         "livo_bench/livo/keywords.toml",
-        "livo_bench/livo/value_free/mini.csv",
-        "livo_bench/models/mini.toml",
+        "livo_bench/cards/value_free/mini.csv",
+        "livo_bench/cards/models/mini.toml",
         "livo_bench/_bundled/methods/sd/adapter.py",
         "livo_bench/_bundled/tasks/bias/card.toml",
         "livo_bench/_bundled/results/paper/table2.csv",

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import spawn
 from livo_bench import processes
 from livo_bench.baselines import dapt
 from livo_bench.baselines.finetuning import Finetuning, Settings
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
 from livo_bench.livo import recipe
 from livo_bench.livo.pairs import Pairs, Scene

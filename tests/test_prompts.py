@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench import catalog
-from livo_bench.errors import BadInput
-from livo_bench.prompts import (
+from livo_bench.cards import catalog
+from livo_bench.cards.prompts import (
     list_name,
     read_task_prompts,
     read_user_prompts,
@@ -14,6 +13,7 @@ from livo_bench.prompts import (
     spread,
     with_article,
 )
+from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
 
 HEADER = "id,text,concept,category,template,split\n"

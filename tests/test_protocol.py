@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from livo_bench import results
-from livo_bench.catalog import load_method, model_card, protocol_card, results_of, run_options
+from livo_bench.cards.catalog import load_method, model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.jobs import Options, prepare
 from livo_bench.metrics.quality import frechet_distance

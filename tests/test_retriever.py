@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cli import data, main
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.livo import comparison, retriever

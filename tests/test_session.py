@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from livo_bench import diffusion, scorers
-from livo_bench.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import model_card, value_tasks
+from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import BadInput
 from livo_bench.records import Principle, Prompt, Recipe, Request
 from livo_bench.seeds import seed_of
 from livo_bench.session import Session, find_device
-from livo_bench.weights import digest_folder
 
 PROMPT = Prompt("career-0001", "a photo of a doctor", "doctor", "career", "", "eval")
 REQUEST = Request(PROMPT, 3, Principle("bias", "gender", "gender equality", ("male", "female")))

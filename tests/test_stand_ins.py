@@ -30,7 +30,7 @@ from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProc
 
 from livo_bench import overlay
 from livo_bench.baselines.concept_edit import Weighting, edited_weights, transformation
-from livo_bench.catalog import method_cards
+from livo_bench.cards.catalog import method_cards
 from livo_bench.cli import main
 from livo_bench.diffusion import Diffusion
 from livo_bench.livo.train import new_encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.catalog import load_method, model_card, value_tasks
+from livo_bench.cards.catalog import load_method, model_card, value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.livo.steering import Steering, first, steered
 from livo_bench.livo.value_encoder import Found

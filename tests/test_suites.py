@@ -16,15 +16,15 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from livo_bench.baselines import fair_diffusion, uce
 from livo_bench.baselines.detoxify import detoxified
-from livo_bench.catalog import DATA, load_method, model_card, task_cards
-from livo_bench.livo.retriever import PERSON, Keywords, hazard_words, labelled_prompts, principle_of
-from livo_bench.prompts import (
+from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
+from livo_bench.cards.prompts import (
     SPLITS,
     neutral,
     read_task_prompts,
     read_value_free_prompts,
     with_attributes,
 )
+from livo_bench.livo.retriever import PERSON, Keywords, hazard_words, labelled_prompts, principle_of
 from livo_bench.records import Prompt, Recipe, Request
 
 TABLE_1 = {

@@ -18,15 +18,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from livo_bench import catalog, interrupt
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards
+from livo_bench import interrupt
+from livo_bench.cards import catalog
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.livo import calibration, pairs, preference, recipe, value_encoder
 from livo_bench.livo.preference import Settings, read_settings
 from livo_bench.livo.steering import SHARES
 from livo_bench.livo.train import Trainer, new_encoder, rate
-from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.report.curves import SWEEP_COLUMNS

@@ -12,11 +12,11 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from livo_bench.cards import TaskCard
-from livo_bench.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import model_card, value_tasks
+from livo_bench.cards.declared import TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_task_prompts
 from livo_bench.training_plan import MEMORY, plan
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from livo_bench import latents, training_record
-from livo_bench.catalog import DATA
+from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput
 from livo_bench.fitting import Schedule, fit
 from livo_bench.training_record import (

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
 from livo_bench import diffusion
-from livo_bench.catalog import model_card, model_digest
+from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import value_encoder

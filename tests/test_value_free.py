@@ -8,9 +8,9 @@ from dataclasses import astuple
 from pathlib import Path
 
 import livo_bench.livo
+from livo_bench.cards.prompts import COLUMNS, read_value_free_prompts
 from livo_bench.mini import world
 from livo_bench.mini.drawing import SETTINGS, SPLITS
-from livo_bench.prompts import COLUMNS, read_value_free_prompts
 
 FILE = Path(livo_bench.livo.__file__).parent / "value_free" / "mini.csv"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
 from livo_bench.mini import text, world
 from livo_bench.mini.drawing import COLOURS, CONCEPTS, GENDERS, OBJECTS, RACES, SETTINGS
 from livo_bench.mini.vocabulary import CONTEXT, build_tokenizer, words

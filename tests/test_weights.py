@@ -7,8 +7,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 
-from livo_bench.errors import BadInput
-from livo_bench.weights import (
+from livo_bench.cards.weights import (
     Need,
     Repository,
     digest_folder,
@@ -16,6 +15,7 @@ from livo_bench.weights import (
     loading,
     repository_of,
 )
+from livo_bench.errors import BadInput
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from livo_bench.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.prompts import COLUMNS, read_task_prompts
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     CONCEPTS,
@@ -26,7 +27,6 @@ from livo_bench.mini.drawing import (
     Scene,
     Still,
 )
-from livo_bench.prompts import COLUMNS, read_task_prompts
 from livo_bench.records import Prompt
 from livo_bench.scorers.features import FeatureNetwork
 

@@ -28,11 +28,11 @@ from livo_bench.baselines import finetuning
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.finetuning import Example, Finetuning, Noised
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.latents import moments_of
 from livo_bench.plan import form_blocks, make_plan, part_of
-from livo_bench.prompts import read_task_prompts
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.sampling import images_of, in_parallel
 from livo_bench.session import Session

@@ -23,7 +23,7 @@ from livo_bench import processes
 from livo_bench.baselines import finetuning
 from livo_bench.baselines.finetuning import Example, Finetuning, Noised
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.catalog import value_tasks
+from livo_bench.cards.catalog import value_tasks
 from livo_bench.latents import moments_of
 from livo_bench.livo import preference
 from livo_bench.training_record import Training

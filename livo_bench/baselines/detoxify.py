@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
+from livo_bench.cards.prompts import with_article
 from livo_bench.livo.retriever import hazard_words
-from livo_bench.prompts import with_article
 
 _STAND_INS = {
     "zombie": "person",

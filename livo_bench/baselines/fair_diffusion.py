@@ -22,12 +22,12 @@ from rich.console import Console
 
 from livo_bench.baselines.quota import group_of
 from livo_bench.baselines.recipe import RECIPE, recipe_table
-from livo_bench.cards import TaskCard
-from livo_bench.catalog import value_tasks
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.cards.declared import TaskCard
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.livo.preference import prefers
 from livo_bench.plan import form_blocks
-from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import MethodContext
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.sampling import images_of, in_parallel

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from livo_bench import latents, overlay, processes
 from livo_bench.baselines.parameters import GROUPS, names_in
-from livo_bench.fields import Table
+from livo_bench.cards.fields import Table
 from livo_bench.fitting import Fit, Schedule, fit
 from livo_bench.session import Session
 

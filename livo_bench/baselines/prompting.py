@@ -10,7 +10,7 @@ from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.quota import group_of
 from livo_bench.baselines.recipe import RECIPE
 from livo_bench.baselines.sld import Unwanted, read_unwanted
-from livo_bench.prompts import with_attributes
+from livo_bench.cards.prompts import with_attributes
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from livo_bench.catalog import method_card
+from livo_bench.cards.catalog import method_card
+from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
-from livo_bench.fields import Table, read_table
 
 RECIPE = "recipe.toml"
 """In a method's folder."""

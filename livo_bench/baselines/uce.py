@@ -42,10 +42,10 @@ from livo_bench.baselines.concept_edit import (
 )
 from livo_bench.baselines.detoxify import detoxified
 from livo_bench.baselines.recipe import recipe_table
-from livo_bench.catalog import task_cards
-from livo_bench.fields import read_json
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.fields import read_json
+from livo_bench.cards.prompts import person, read_task_prompts, spread
 from livo_bench.livo.retriever import TASKS, hazard_words
-from livo_bench.prompts import person, read_task_prompts, spread
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.sampling import in_parallel
 from livo_bench.scorers import annotator

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import CLIPTextModel
 
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import value_tasks
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts, spread
 from livo_bench.livo.dev import Dev
-from livo_bench.prompts import read_task_prompts, spread
 from livo_bench.records import Prompt
 from livo_bench.session import Session
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import binomtest
 
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
+from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.livo.retriever import (
     KINDS,
     MALFORMED,
@@ -19,7 +20,6 @@ from livo_bench.livo.retriever import (
     build,
     labelled_prompts,
 )
-from livo_bench.prompts import VALUE_FREE
 from livo_bench.report.rows import Row
 
 ACCURACY, INTERVENTIONS = "accuracy", "false interventions"

@@ -15,7 +15,9 @@ from scipy.spatial.distance import cdist
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench.cards import ModelCard
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.prompts import VALUE_FREE
+from livo_bench.cards.weights import Weights, find_weights
 from livo_bench.diffusion import load_text
 from livo_bench.livo.retriever import (
     KINDS,
@@ -24,9 +26,7 @@ from livo_bench.livo.retriever import (
     principle_of,
     retriever_id,
 )
-from livo_bench.prompts import VALUE_FREE
 from livo_bench.scorers import Lazy
-from livo_bench.weights import Weights, find_weights
 
 Numbers = NDArray[np.float64]
 

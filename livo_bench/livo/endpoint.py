@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from livo_bench.cards.fields import read_json
+from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, redacted
-from livo_bench.fields import read_json
 from livo_bench.livo.retriever import KINDS, MALFORMED, Retrieval, principle_of, retriever_id
-from livo_bench.prompts import VALUE_FREE
 from livo_bench.store import write_atomically
 
 ASKED = 3

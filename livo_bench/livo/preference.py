@@ -36,13 +36,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from livo_bench.cards import Subset, TaskCard
-from livo_bench.catalog import model_card, task_cards, value_tasks
+from livo_bench.cards.catalog import model_card, task_cards, value_tasks
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.fields import Table, read_table
+from livo_bench.cards.prompts import read_task_prompts, with_attributes
 from livo_bench.errors import BadInput
-from livo_bench.fields import Table, read_table
 from livo_bench.interrupt import Stopped
 from livo_bench.plan import WHOLE, Shard, form_blocks, part_of
-from livo_bench.prompts import read_task_prompts, with_attributes
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.sampling import images_of, in_parallel

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from livo_bench.cards import SCALES
-from livo_bench.catalog import method_card, value_tasks
+from livo_bench.cards.catalog import method_card, value_tasks
+from livo_bench.cards.declared import SCALES
+from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
-from livo_bench.fields import Table, read_table
 from livo_bench.livo.loss import OBJECTIVES, Coefficients
 
 TRAINING_LAYOUTS = ("pad77", "train78")

@@ -23,10 +23,10 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from livo_bench.cards import ModelCard, TaskCard
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.declared import ModelCard, TaskCard
+from livo_bench.cards.prompts import VALUE_FREE, read_task_prompts, read_value_free_prompts
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.prompts import VALUE_FREE, read_task_prompts, read_value_free_prompts
 from livo_bench.records import Principle, Prompt
 
 TASKS = ("bias", "toxicity")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from livo_bench.cards.fields import read_json
 from livo_bench.errors import BadInput
-from livo_bench.fields import read_json
 from livo_bench.livo import retriever, value_encoder
 from livo_bench.protocols import MethodContext
 from livo_bench.records import LAYOUTS, Principle, Recipe, Request

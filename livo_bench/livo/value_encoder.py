@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_digest
+from livo_bench.cards.catalog import model_digest
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.weights import Weights, find_weights
 from livo_bench.errors import BadInput
-from livo_bench.weights import Weights, find_weights
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

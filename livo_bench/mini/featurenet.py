@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from livo_bench import networks
+from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
-from livo_bench.weights import find_weights
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

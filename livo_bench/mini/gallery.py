@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure as Plot
 
-from livo_bench.catalog import model_card
+from livo_bench.cards.catalog import model_card
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     COLOURS,

@@ -35,7 +35,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
 from livo_bench.diffusion import to_uint8
 from livo_bench.fitting import Step
 from livo_bench.mini import world

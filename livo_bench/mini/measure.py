@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from livo_bench.catalog import model_card, task_cards, value_tasks
+from livo_bench.cards.catalog import model_card, task_cards, value_tasks
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.diffusion import decode
 from livo_bench.metrics.judge_error import COLUMNS
 from livo_bench.metrics.toxicity import ANSWERS
@@ -26,7 +27,6 @@ from livo_bench.mini.build import PARTS
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Figure, Portrait
 from livo_bench.mini.judges import FEATURE_HEADS, passed
 from livo_bench.mini.vae import to_tensor
-from livo_bench.prompts import read_task_prompts
 from livo_bench.protocols import Pixels, Scorer
 from livo_bench.records import PILOT, Prompt
 from livo_bench.session import Session

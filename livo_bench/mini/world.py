@@ -20,6 +20,8 @@ from itertools import cycle
 import numpy as np
 from numpy.typing import NDArray
 
+from livo_bench.cards.prompts import person as noun_phrase
+from livo_bench.cards.prompts import with_article
 from livo_bench.mini.drawing import (
     COLOURS,
     CONCEPTS,
@@ -34,8 +36,6 @@ from livo_bench.mini.drawing import (
     Scene,
     Still,
 )
-from livo_bench.prompts import person as noun_phrase
-from livo_bench.prompts import with_article
 from livo_bench.records import Prompt
 
 WORLD_SEED = 2410_12700

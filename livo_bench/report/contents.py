@@ -86,7 +86,7 @@ def _laid_out(name: str, options: str, what: str) -> Table:
     """
 
     def make(folder: Path | None, model: str, form: str) -> RenderableType:
-        from livo_bench.catalog import run_options
+        from livo_bench.cards.catalog import run_options
         from livo_bench.report import tables
 
         aggregates = tables.read_aggregates(folder or RUNS, model)
@@ -170,7 +170,7 @@ def _margins(folder: Path | None, model: str, out: Path) -> None:
 
 
 def _convergence(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.catalog import DATA
+    from livo_bench.cards.catalog import DATA
     from livo_bench.report import curves
 
     curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)

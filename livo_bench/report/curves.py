@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench import training_record
-from livo_bench.catalog import results_of
+from livo_bench.cards.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.figures import caption_above, plain, point, require_format, write

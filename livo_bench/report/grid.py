@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.catalog import model_cards, model_digest, results_of, run_options, value_tasks
+from livo_bench.cards.catalog import model_cards, model_digest, results_of, run_options, value_tasks
 from livo_bench.compare import select
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results

@@ -27,8 +27,10 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench import conditions, paired
-from livo_bench.cards import ModelCard
-from livo_bench.catalog import model_cards, results_of, task_cards
+from livo_bench.cards.catalog import model_cards, results_of, task_cards
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.cards.prompts import record as record_of
 from livo_bench.compare import (
     Difference,
     differences,
@@ -39,8 +41,6 @@ from livo_bench.compare import (
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.escaping import visible
 from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
-from livo_bench.prompts import read_task_prompts
-from livo_bench.prompts import record as record_of
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.contents import FIGURES
 from livo_bench.report.grid import choose

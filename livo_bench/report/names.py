@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from livo_bench.catalog import method_labels
+from livo_bench.cards.catalog import method_labels
 
 if TYPE_CHECKING:
     from livo_bench.paired import Results

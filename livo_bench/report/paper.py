@@ -7,7 +7,7 @@ from functools import cache
 
 import pandas as pd
 
-from livo_bench.catalog import DATA, results_of
+from livo_bench.cards.catalog import DATA, results_of
 
 MODEL = "sd15"
 """Name of the card of Stable Diffusion 1.5. Beside results of any other model, above all of the

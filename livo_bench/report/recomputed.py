@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from livo_bench import seal
-from livo_bench.catalog import results_of
+from livo_bench.cards.catalog import results_of
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.metrics import quality, vectors
 from livo_bench.metrics.rows import ALL

@@ -15,13 +15,13 @@ import pandas as pd
 from rich.console import Group, RenderableType
 
 from livo_bench import conditions, seal
-from livo_bench.cards import TOLD
-from livo_bench.catalog import DATA, run_options
+from livo_bench.cards.catalog import DATA, run_options
+from livo_bench.cards.declared import TOLD
+from livo_bench.cards.fields import place
 from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
-from livo_bench.fields import place
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.names import Label, labels

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from livo_bench.catalog import run_options
+from livo_bench.cards.catalog import run_options
 from livo_bench.errors import Incomplete
 from livo_bench.metrics import bias, toxicity
 from livo_bench.metrics.discrepancy import discrepancies

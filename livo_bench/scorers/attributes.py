@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livo_bench.prompts import neutral
+from livo_bench.cards.prompts import neutral
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import judge_id

@@ -17,11 +17,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from livo_bench import networks
-from livo_bench.errors import BadInput
-from livo_bench.fields import place as existing
-from livo_bench.protocols import Pixels
-from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
-from livo_bench.weights import (
+from livo_bench.cards.fields import place as existing
+from livo_bench.cards.weights import (
     CLIP_WEIGHTS,
     Need,
     Repository,
@@ -30,6 +27,9 @@ from livo_bench.weights import (
     find_weights,
     loading,
 )
+from livo_bench.errors import BadInput
+from livo_bench.protocols import Pixels
+from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from livo_bench import networks
+from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import TRIAL, Lazy, judge_id, pixels_to_tensor
-from livo_bench.weights import Weights, find_weights, loading
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor

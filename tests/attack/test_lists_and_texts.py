@@ -11,8 +11,8 @@ from rich.console import Console
 from test_report_gate import FOUND, PROMPT
 
 from attack import COUNTS, damaged, string, survive
-from livo_bench import prompts
-from livo_bench.catalog import DATA, task_cards
+from livo_bench.cards import prompts
+from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, visible
 from livo_bench.report import gate, tables

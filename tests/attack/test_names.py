@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from attack import COUNTS, string, survive
-from livo_bench import catalog, elsewhere, fetch, paired, prompts, remake
+from livo_bench import elsewhere, fetch, paired, remake
+from livo_bench.cards import catalog, prompts
+from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.report import tables
 from livo_bench.store import Store
-from livo_bench.weights import find_weights, repository_of
 
 USES: dict[str, Callable[[str, Path], object]] = {
     "method": lambda name, _: catalog.method_card(name.partition(":")[0]),

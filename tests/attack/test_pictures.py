@@ -12,11 +12,11 @@ from PIL import Image, PngImagePlugin
 
 from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench import layouts
-from livo_bench.catalog import task_cards
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.prompts import read_user_prompts
 from livo_bench.decoding import decode, digest
 from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput
-from livo_bench.prompts import read_user_prompts
 from livo_bench.records import Prompt
 
 SIDE = 12

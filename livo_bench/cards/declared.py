@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from livo_bench.cards.fields import NAME, Scalar, Table, place, read_table
 from livo_bench.errors import BadInput
-from livo_bench.fields import NAME, Scalar, Table, place, read_table
 from livo_bench.records import Principle, Prompt
 
 TOLD = ("nothing", "category", "value", "attributes")
@@ -156,7 +156,7 @@ class TaskCard:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolCard:
-    """`livo_bench/presets/<name>.toml`: conventions of a whole evaluation, as `--protocol`."""
+    """`presets/<name>.toml`: conventions of a whole evaluation, as `--protocol`."""
 
     path: Path
     name: str
@@ -204,7 +204,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """`livo_bench/models/<name>.toml`: a generator, its sampling settings and its judges."""
+    """`models/<name>.toml`: a generator, its sampling settings and its judges."""
 
     path: Path
     """The card's own file."""

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from livo_bench.cards import Subset, TaskCard
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.outside import read_bytes, read_rows
 from livo_bench.errors import BadInput
-from livo_bench.outside import read_bytes, read_rows
 from livo_bench.records import Prompt
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
     Raises:
         BadInput: There is no list for this scale, or a row is wrong.
     """
-    path = Path(__file__).parent / "livo" / "value_free" / f"{scale}.csv"
+    path = Path(__file__).parent / "value_free" / f"{scale}.csv"
     if not path.is_file():
         scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
         raise BadInput(

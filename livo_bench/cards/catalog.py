@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livo_bench import readable
-from livo_bench.cards import (
+from livo_bench.cards import readable
+from livo_bench.cards.declared import (
     OURS,
     MethodCard,
     ModelCard,
@@ -33,8 +33,16 @@ from livo_bench.cards import (
     read_protocol_card,
     read_task_card,
 )
+from livo_bench.cards.fields import place
+from livo_bench.cards.weights import (
+    counted_files,
+    digest_file,
+    digest_folder,
+    find_weights,
+    not_fetched,
+    repository_of,
+)
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
-from livo_bench.fields import place
 from livo_bench.protocols import (
     Method,
     MethodContext,
@@ -44,21 +52,14 @@ from livo_bench.protocols import (
     WithSources,
 )
 from livo_bench.records import Recipe, Request, wrong_field
-from livo_bench.weights import (
-    counted_files,
-    digest_file,
-    digest_folder,
-    find_weights,
-    not_fetched,
-    repository_of,
-)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Card = TypeVar("Card")
 
-_PACKAGE = Path(__file__).parent
+_HERE = Path(__file__).parent
+_PACKAGE = _HERE.parent
 _BUNDLED = _PACKAGE / "_bundled"
 
 DATA = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
@@ -93,12 +94,12 @@ def value_tasks() -> dict[str, TaskCard]:
 
 def model_cards() -> dict[str, ModelCard]:
     """The built-in models by name."""
-    return {card.name: card for card in _cards(_PACKAGE / "models", "*.toml", read_model_card)}
+    return {card.name: card for card in _cards(_HERE / "models", "*.toml", read_model_card)}
 
 
 def protocol_cards() -> dict[str, ProtocolCard]:
     """The evaluation protocols by name."""
-    return {card.name: card for card in _cards(_PACKAGE / "presets", "*.toml", read_protocol_card)}
+    return {card.name: card for card in _cards(_HERE / "presets", "*.toml", read_protocol_card)}
 
 
 def protocol_card(name: str) -> ProtocolCard:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from livo_bench import readable
+from livo_bench.cards import readable
+from livo_bench.cards.fields import place, read_json
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.escaping import excerpt
-from livo_bench.fields import place, read_json
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"

@@ -1,0 +1,1 @@
+"""What is declared, and where it lies: cards, prompts, weights. Imports no torch and no pandas."""
