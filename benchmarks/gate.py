@@ -31,7 +31,7 @@ from livo_bench import paired
 from livo_bench.cards.catalog import DATA, model_card, model_digest, task_cards
 from livo_bench.cards.prompts import COLUMNS, read_task_prompts
 from livo_bench.check import Check, check, hold
-from livo_bench.livo import value_encoder
+from livo_bench.engines import value_encoder
 from livo_bench.metrics.fidelity import CONTENT, PRESENCE
 from livo_bench.paired import Results
 from livo_bench.report.gate import summary

@@ -104,7 +104,7 @@ def profile(prompt: str, images: int) -> dict[str, float]:
         engine = session.engine
         engine.render(recipes)
         latents = torch.randn(images, *engine.noise(recipes).shape[1:])
-        from livo_bench.diffusion import decode
+        from livo_bench.engines.diffusion import decode
 
         pixels = engine.render(recipes)
         with torch.inference_mode():

@@ -36,10 +36,10 @@ from stand_ins import ANSWERS, FULL, REDUCED, Sizes
 from training import PlainLoop, timed
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-from livo_bench.acceleration import SWITCHES
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.engines.acceleration import SWITCHES
 from livo_bench.jobs import prepare
 from livo_bench.livo import recipe
 from livo_bench.livo.pairs import Pairs, Scene

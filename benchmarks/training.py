@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from livo_bench.cards.catalog import model_card
-from livo_bench.livo import pairs, preference, recipe, value_encoder
+from livo_bench.engines import value_encoder
+from livo_bench.livo import pairs, preference, recipe
 from livo_bench.livo.loss import Losses, batch_of, loss
 from livo_bench.livo.train import MAX_NORM, Trainer
 from livo_bench.protocols import Pixels

@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
 
-from livo_bench.acceleration import COMPILED, choose
 from livo_bench.baselines.detoxify import hazard_free
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import (
@@ -30,6 +29,7 @@ from livo_bench.cards.declared import OURS, ModelCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.elsewhere import Pictures
 from livo_bench.elsewhere import load as load_pictures
+from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request

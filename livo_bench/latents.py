@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from livo_bench.diffusion import vae_batch
+from livo_bench.engines.diffusion import vae_batch
 from livo_bench.errors import BadInput
 from livo_bench.plan import id_of_keys
 from livo_bench.protocols import Pixels

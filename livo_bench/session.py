@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from livo_bench.cards.catalog import model_digest, protocol_card
 from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
+from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
-from livo_bench.seeds import seed_of
 from livo_bench.store import Store
 
 if TYPE_CHECKING:
-    from livo_bench.diffusion import Diffusion
+    from livo_bench.engines.diffusion import Diffusion
     from livo_bench.scorers.clip_encoder import ClipEncoder
     from livo_bench.scorers.features import FeatureNetwork
     from livo_bench.scorers.hazards import Llava
@@ -77,7 +77,7 @@ class Session:
 
     @cached_property
     def _engine(self) -> Diffusion:
-        from livo_bench import diffusion
+        from livo_bench.engines import diffusion
 
         return diffusion.load(
             self.model.pipeline, self.device, self.dtype, self.files, self.switches

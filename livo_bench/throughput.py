@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from livo_bench.diffusion import Diffusion
+    from livo_bench.engines.diffusion import Diffusion
     from livo_bench.records import Recipe
 
 SIDE = 8192

@@ -27,8 +27,9 @@ from typing import Any
 
 from livo_bench.cards.fields import parse_json, read_json
 from livo_bench.cards.weights import digest_file, digest_folder
+from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput, LivoBenchError
-from livo_bench.livo import preference, value_encoder
+from livo_bench.livo import preference
 from livo_bench.session import Session
 from livo_bench.store import write_atomically
 

@@ -19,7 +19,7 @@ def start(target: Callable[..., object], *arguments: Any, **options: Any) -> Bas
     """Call a function in a new process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["livo_bench.diffusion", "livo_bench.runner", "open_clip", "torch_fidelity"]
+        ["livo_bench.engines.diffusion", "livo_bench.runner", "open_clip", "torch_fidelity"]
     )
     process = context.Process(target=target, args=arguments, kwargs=options)
     process.start()
@@ -40,7 +40,7 @@ def command(words: Sequence[str], folder: Path) -> None:
     It touches `in-hand` when it is there, and writes standard error to `stderr`.
     """
     from livo_bench.cli import main
-    from livo_bench.diffusion import Diffusion
+    from livo_bench.engines.diffusion import Diffusion
 
     os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in background

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from livo_bench import acceleration, diffusion, overlay
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import acceleration, diffusion, overlay
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.records import Recipe
 from livo_bench.throughput import flops_of, matrix_rate

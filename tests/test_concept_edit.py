@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from livo_bench import diffusion
 from livo_bench.baselines.concept_edit import (
     States,
     Weighting,
@@ -19,7 +18,8 @@ from livo_bench.baselines.concept_edit import (
     transformation,
 )
 from livo_bench.baselines.parameters import names_in
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
 
 D = 6
 PAPER = Weighting("to-end", "all", s_e=1.0, s_p=0.1, lam=0.5)

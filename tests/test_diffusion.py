@@ -12,8 +12,8 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 
-from livo_bench import diffusion
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe

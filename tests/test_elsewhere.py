@@ -11,8 +11,9 @@ from click.testing import CliRunner
 from PIL import Image, ImageChops
 from written_inputs import write_prompts
 
-from livo_bench import check, compare, diffusion, runner
+from livo_bench import check, compare, runner
 from livo_bench.cli import main
+from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
 from livo_bench.jobs import prepare
 from livo_bench.records import ELSEWHERE, Recipe

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from livo_bench import overlay
 from livo_bench.baselines import concept_ablation, dapt
 from livo_bench.baselines.finetuning import Finetuning, Noised, Settings
 from livo_bench.baselines.parameters import names_in
 from livo_bench.cards.catalog import model_card, model_digest
+from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
 from livo_bench.records import Prompt, recipe_from_json

@@ -16,9 +16,9 @@ from diffusers import (
     StableDiffusionPipelineSafe,
 )
 
-from livo_bench import diffusion
-from livo_bench.diffusion import Diffusion
-from livo_bench.guidance import (
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.engines.guidance import (
     classifier_free,
     largest,
     safe_latent_diffusion,

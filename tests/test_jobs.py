@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from livo_bench import diffusion, jobs, scorers
+from livo_bench import jobs, scorers
 from livo_bench.cli import main
+from livo_bench.engines import diffusion
+from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.seeds import seed_of
 
 CARD = """\
 name = "own"

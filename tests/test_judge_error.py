@@ -329,7 +329,7 @@ def test_known_mixtures_of_rendered_pictures_are_recovered(tmp_path):
 def measured_on(work, seed, gender, race, hazard, count=200, strength=1.0):
     """What the world's judges say of pictures with given shares of each class."""
     from livo_bench.cards.catalog import model_card
-    from livo_bench.diffusion import decode
+    from livo_bench.engines.diffusion import decode
     from livo_bench.mini import measure, pictures
     from livo_bench.mini.drawing import CONCEPTS, SETTINGS, Figure, Portrait, draw
     from livo_bench.mini.vae import to_tensor

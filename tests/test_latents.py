@@ -9,8 +9,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from livo_bench import diffusion, latents
+from livo_bench import latents
 from livo_bench.cards.catalog import model_card
+from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
 from livo_bench.session import Session
 from livo_bench.store import Store

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import tiny_models
 
-from livo_bench import overlay
 from livo_bench.baselines.parameters import names_in
 from livo_bench.cards.catalog import DATA, method_cards, model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.engines import overlay
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
 from livo_bench.runner import run

@@ -24,15 +24,15 @@ from torch import Tensor
 from torch.nn import Module
 from transformers import AutoTokenizer, CLIPTextModel, LlavaForConditionalGeneration
 
-from livo_bench import diffusion, networks, overlay
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.cards.weights import ELSEWHERE, find_weights
 from livo_bench.cli import main
+from livo_bench.engines import diffusion, networks, overlay, value_encoder
+from livo_bench.engines.networks import PREFIXES
 from livo_bench.errors import BadInput
-from livo_bench.livo import embeddings, value_encoder
+from livo_bench.livo import embeddings
 from livo_bench.livo.train import new_encoder
 from livo_bench.mini.featurenet import FeatureNet
-from livo_bench.networks import PREFIXES
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import Llava

@@ -19,7 +19,7 @@ from livo_bench import interrupt, training_record
 from livo_bench.cards.catalog import DATA, model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
 from livo_bench.livo.preference import Builder, Settings, prefers, read_settings, units

@@ -24,9 +24,10 @@ from diffusers import UNet2DConditionModel
 from processes import SECONDS, start
 from written_inputs import write_method, write_prompts
 
-from livo_bench import diffusion, runner, scorers, store
+from livo_bench import runner, scorers, store
 from livo_bench.cli import main
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete, NothingScored
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.plan import id_of_keys

@@ -7,7 +7,7 @@ import torch
 from diffusers.utils.torch_utils import randn_tensor
 from scipy import stats
 
-from livo_bench.seeds import seed_of, unit_noise
+from livo_bench.engines.seeds import seed_of, unit_noise
 
 
 def test_seed_is_63_bits_of_the_digest_of_what_was_asked():

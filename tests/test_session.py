@@ -4,12 +4,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from livo_bench import diffusion, scorers
+from livo_bench import scorers
 from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.cards.weights import digest_folder
+from livo_bench.engines import diffusion
+from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.records import Principle, Prompt, Recipe, Request
-from livo_bench.seeds import seed_of
 from livo_bench.session import Session, find_device
 
 PROMPT = Prompt("career-0001", "a photo of a doctor", "doctor", "career", "", "eval")

@@ -8,9 +8,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from written_inputs import write_prompts
 
-from livo_bench import diffusion, runner
+from livo_bench import runner
 from livo_bench.cli import main
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.report.tables import read_aggregates, table_2
 

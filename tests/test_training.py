@@ -23,8 +23,9 @@ from livo_bench.cards import catalog
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
-from livo_bench.livo import calibration, pairs, preference, recipe, value_encoder
+from livo_bench.livo import calibration, pairs, preference, recipe
 from livo_bench.livo.preference import Settings, read_settings
 from livo_bench.livo.steering import SHARES
 from livo_bench.livo.train import Trainer, new_encoder, rate

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from livo_bench import overlay
 from livo_bench.baselines import uce
 from livo_bench.baselines.concept_edit import Edit, joint, transformation
 from livo_bench.baselines.parameters import names_in
@@ -21,7 +20,8 @@ from livo_bench.baselines.uce import Editor, balanced, erasing, moved, shifting
 from livo_bench.cards.catalog import load_method, model_card, model_digest, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import overlay
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe

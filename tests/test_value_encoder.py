@@ -13,11 +13,10 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
-from livo_bench import diffusion
 from livo_bench.cards.catalog import model_card, model_digest
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import diffusion, value_encoder
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.livo import value_encoder
 from livo_bench.livo.train import new_encoder
 from livo_bench.records import Recipe
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from livo_bench.baselines.parameters import names_in
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines.diffusion import Diffusion
 
 Edit = Mapping[str, Mapping[str, float]]
 """By concept its target: the weight of each text."""

@@ -18,9 +18,10 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench import latents, overlay, processes
+from livo_bench import latents, processes
 from livo_bench.baselines.parameters import GROUPS, names_in
 from livo_bench.cards.fields import Table
+from livo_bench.engines import overlay
 from livo_bench.fitting import Fit, Schedule, fit
 from livo_bench.session import Session
 

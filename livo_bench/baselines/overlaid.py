@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from livo_bench import overlay
+from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request

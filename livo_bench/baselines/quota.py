@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from livo_bench.seeds import seed_of
+from livo_bench.engines.seeds import seed_of
 
 
 def group_of(text: str, index: int, groups: Sequence[str]) -> str:

@@ -31,7 +31,6 @@ import pandas as pd
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from livo_bench import overlay
 from livo_bench.baselines.concept_edit import (
     RANGES,
     Edit,
@@ -45,6 +44,7 @@ from livo_bench.baselines.recipe import recipe_table
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.fields import read_json
 from livo_bench.cards.prompts import person, read_task_prompts, spread
+from livo_bench.engines import overlay
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.sampling import in_parallel

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.cards.weights import Weights, find_weights
-from livo_bench.diffusion import load_text
+from livo_bench.engines.diffusion import load_text
 from livo_bench.livo.retriever import (
     KINDS,
     Retrieval,

@@ -36,10 +36,11 @@ from transformers import CLIPTextModel
 
 from livo_bench import checkpoints, interrupt, latents, processes
 from livo_bench.bars import bar
-from livo_bench.diffusion import Diffusion
+from livo_bench.engines import value_encoder
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.fitting import cosine
-from livo_bench.livo import pairs, preference, recipe, value_encoder
+from livo_bench.livo import pairs, preference, recipe
 from livo_bench.livo.calibration import calibrate
 from livo_bench.livo.dev import Dev
 from livo_bench.livo.loss import Losses, active, batch_of, loss

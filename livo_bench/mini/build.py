@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from livo_bench import networks
+from livo_bench.engines import networks
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini import judges, pictures, text, unet, vae, world

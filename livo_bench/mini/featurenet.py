@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from livo_bench import networks
 from livo_bench.cards.weights import find_weights
+from livo_bench.engines import networks
 from livo_bench.errors import BadInput
 
 CONFIG = "config.json"

@@ -19,7 +19,7 @@ import torch
 
 from livo_bench.cards.catalog import model_card, task_cards, value_tasks
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.diffusion import decode
+from livo_bench.engines.diffusion import decode
 from livo_bench.metrics.judge_error import COLUMNS
 from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import pictures, world

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from livo_bench import networks
 from livo_bench.cards.fields import place as existing
 from livo_bench.cards.weights import (
     CLIP_WEIGHTS,
@@ -27,6 +26,7 @@ from livo_bench.cards.weights import (
     find_weights,
     loading,
 )
+from livo_bench.engines import networks
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor

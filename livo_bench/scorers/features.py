@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from livo_bench import networks
 from livo_bench.cards.weights import Weights, find_weights, loading
+from livo_bench.engines import networks
 from livo_bench.errors import BadInput
 from livo_bench.mini.featurenet import MODEL_TYPE, heads_of
 from livo_bench.protocols import Columns, Pixels

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livo_bench import networks
 from livo_bench.cards.weights import Weights, find_weights, loading
+from livo_bench.engines import networks
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt

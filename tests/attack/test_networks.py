@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from attack import COUNTS, as_json, damaged, survive
-from livo_bench import diffusion, networks
-from livo_bench.livo import value_encoder
+from livo_bench.engines import diffusion, networks, value_encoder
 from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.features import FeatureNetwork

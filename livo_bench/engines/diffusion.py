@@ -26,22 +26,21 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging
 
-from livo_bench import networks, overlay
-from livo_bench.acceleration import COMPILED, accelerate
 from livo_bench.cards import readable
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.errors import BadInput
-from livo_bench.escaping import excerpt
-from livo_bench.guidance import (
+from livo_bench.engines import networks, overlay, value_encoder
+from livo_bench.engines.acceleration import COMPILED, accelerate
+from livo_bench.engines.guidance import (
     NoisePrediction,
     classifier_free,
     safe_latent_diffusion,
     semantic_guidance,
 )
-from livo_bench.livo import value_encoder
+from livo_bench.engines.seeds import unit_noise
+from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
-from livo_bench.seeds import unit_noise
 
 BETAS = ("beta_start", "beta_end", "beta_schedule")
 PREDICTIONS = ("epsilon", "v_prediction")

@@ -90,7 +90,7 @@ def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionMod
         BadInput: The file does not load, lacks a tensor that was written, or holds one that is not
             the UNet's.
     """
-    from livo_bench import networks
+    from livo_bench.engines import networks
 
     with loading("weights", path), safe_open(path, framework="np") as file:
         _, written = _said(file.metadata())

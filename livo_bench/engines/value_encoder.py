@@ -105,7 +105,7 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     import torch
     from transformers import CLIPTextModel
 
-    from livo_bench import networks
+    from livo_bench.engines import networks
 
     found = find_weights(folder, "config.json")
     files = networks.files_of("value encoder", Path(found.source), networks.CLIP_TEXT)

@@ -1,0 +1,1 @@
+"""A recipe becomes pixels. Knows no method by name."""
