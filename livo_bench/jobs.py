@@ -33,8 +33,8 @@ from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
+from livo_bench.scorers.substitute import put_in
 from livo_bench.session import Session, find_device
-from livo_bench.stand_in import put_in
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from livo_bench.mini.featurenet import FeatureNet
+from livo_bench.scorers.featurenet import FeatureNet
 
 HEADS = {"content": ["doctor", "nurse", "cat"], "gender": ["male", "female"]}
 

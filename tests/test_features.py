@@ -17,10 +17,10 @@ from torch_fidelity.utils import create_feature_extractor
 
 from livo_bench.errors import BadInput
 from livo_bench.metrics import quality
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, features
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import INCEPTION, FeatureNetwork
 
 PROMPT = Prompt("p1", "a doctor", "doctor", "career", "plain", "eval")

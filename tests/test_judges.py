@@ -33,9 +33,9 @@ from livo_bench.mini.drawing import (
     Still,
     draw,
 )
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.text import contrastive, token_ids
 from livo_bench.mini.vocabulary import build_tokenizer
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.hazards import ANSWERS, CONVERSATION
 
 SCENES: list[Scene] = [

@@ -29,9 +29,9 @@ from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete, NothingScored
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.plan import id_of_keys
 from livo_bench.scorers.clip_encoder import ClipEncoder
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.session import Session
 from livo_bench.store import Store

@@ -32,7 +32,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from livo_bench.mini.featurenet import FeatureNet
+from livo_bench.scorers.featurenet import FeatureNet
 
 SIZE = 64
 TOKENS = 24

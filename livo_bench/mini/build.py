@@ -23,8 +23,8 @@ from livo_bench.engines import networks
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.mini import judges, pictures, text, unet, vae, world
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.vocabulary import build_tokenizer
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.training_record import alone
 
 GENERATOR_RENDERS = 48_000

@@ -50,9 +50,9 @@ from livo_bench.mini.drawing import (
     Scene,
     Still,
 )
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.mini.text import contrastive, token_ids
 from livo_bench.mini.vae import to_tensor
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.hazards import ANSWERS, CONVERSATION
 
 WIDTH = 128

@@ -10,8 +10,8 @@ import pytest
 
 from attack import COUNTS, as_json, damaged, survive
 from livo_bench.engines import diffusion, networks, value_encoder
-from livo_bench.mini.featurenet import FeatureNet
 from livo_bench.scorers.clip_encoder import ClipEncoder
+from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import Llava
 

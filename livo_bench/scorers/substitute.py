@@ -50,7 +50,7 @@ def _refuse_annotator(card: ModelCard, scorer: str) -> None:
 
 
 def _role(scorer: str) -> str:
-    from livo_bench.mini.featurenet import MODEL_TYPE
+    from livo_bench.scorers.featurenet import MODEL_TYPE
     from livo_bench.scorers.features import INCEPTION
 
     if scorer == INCEPTION:

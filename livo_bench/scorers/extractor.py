@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import register_feature_extractor
 
-from livo_bench.mini.featurenet import FeatureNet
+from livo_bench.scorers.featurenet import FeatureNet
 
 
 class FeatureExtractorMini(FeatureExtractorBase):
