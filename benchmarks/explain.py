@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench.errors import Incomplete, LivoBenchError
-from livo_bench.jobs import Job, prepare
 from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.metrics.intervals import jackknife_over_prompts
 from livo_bench.metrics.quality import clip_score, frechet_distance, inception_score
@@ -41,8 +40,9 @@ from livo_bench.metrics.toxicity import score_prompt
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe, Request
 from livo_bench.report.quirks import COLUMNS
-from livo_bench.session import Session
-from livo_bench.store import write_atomically
+from livo_bench.runs.requests import Job, prepare
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import write_atomically
 
 METHODS = ("sd", "livo", "livo:all")
 IMAGES = 50

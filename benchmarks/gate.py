@@ -36,7 +36,7 @@ from livo_bench.metrics.fidelity import CONTENT, PRESENCE
 from livo_bench.paired import Results
 from livo_bench.report.gate import summary
 from livo_bench.report.rows import Row, as_markdown
-from livo_bench.runner import run
+from livo_bench.runs.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "check.md"

@@ -21,8 +21,8 @@ from livo_bench.mini.drawing import HAZARDS
 from livo_bench.mini.judges import ANNOTATOR_HEADS
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT
+from livo_bench.runs.session import Session
 from livo_bench.scorers.featurenet import FeatureNet
-from livo_bench.session import Session
 
 
 @torch.inference_mode()

@@ -23,8 +23,8 @@ from livo_bench.cards.catalog import model_card
 from livo_bench.livo import preference
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS
+from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
-from livo_bench.session import Session
 
 TIMES = (100, 300, 500, 700, 900)
 SCENES = 12

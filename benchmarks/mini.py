@@ -24,11 +24,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from livo_bench import runner
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.jobs import prepare
-from livo_bench.session import Session
+from livo_bench.runs import runner
+from livo_bench.runs.requests import prepare
+from livo_bench.runs.session import Session
 
 BATCH = 25
 

@@ -40,16 +40,16 @@ from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.acceleration import SWITCHES
-from livo_bench.jobs import prepare
 from livo_bench.livo import recipe
 from livo_bench.livo.pairs import Pairs, Scene
 from livo_bench.livo.train import Trainer
-from livo_bench.runner import run
+from livo_bench.runs.requests import prepare
+from livo_bench.runs.runner import run
+from livo_bench.runs.session import Session, find_device
+from livo_bench.runs.throughput import flops_of, matrix_rate
 from livo_bench.scorers import features
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import CONVERSATION
-from livo_bench.session import Session, find_device
-from livo_bench.throughput import flops_of, matrix_rate
 
 TASK, SUBSET = "toxicity", "nudity"
 """What is sampled: LLaVA is the slowest judge, so other tasks are faster."""

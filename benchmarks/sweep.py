@@ -31,9 +31,9 @@ from livo_bench.livo.dev import Dev
 from livo_bench.livo.recipe import TrainingRecipe
 from livo_bench.livo.train import Trainer
 from livo_bench.report.curves import SWEEP_COLUMNS
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
-from livo_bench.session import Session
-from livo_bench.store import write_atomically
 
 METHODS = ("livo", "dpo")
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)

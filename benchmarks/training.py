@@ -26,8 +26,8 @@ from livo_bench.livo import pairs, preference, recipe
 from livo_bench.livo.loss import Losses, batch_of, loss
 from livo_bench.livo.train import MAX_NORM, Trainer
 from livo_bench.protocols import Pixels
+from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
-from livo_bench.session import Session
 
 
 class PlainLoop:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from livo_bench.check import Check
-    from livo_bench.jobs import Options
     from livo_bench.report.rows import Row
+    from livo_bench.runs.requests import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -296,7 +296,7 @@ def run(
     rate: float | None,
 ) -> None:
     """Sample, score and summarise methods on a task."""
-    from livo_bench import runner
+    from livo_bench.runs import runner
 
     if not methods and not plan:
         raise click.UsageError("Missing option '--method'. With --plan alone it is sd.")
@@ -353,7 +353,7 @@ def fetch(
     model: str, methods: tuple[str, ...], weights: str | None, source: Path | None, form: str
 ) -> None:
     """Get the weights of a model, its judges and its methods, and check them."""
-    from livo_bench import fetch as fetching
+    from livo_bench.runs import fetch as fetching
 
     rows = fetching.fetch(model, methods, weights, source)
     if rows:
@@ -724,7 +724,7 @@ def remake(
 
     KEYS are those of images, or how they begin. The exit code is 1 where one is another image.
     """
-    from livo_bench import remake as remaking
+    from livo_bench.runs import remake as remaking
 
     if not keys and share is None:
         raise click.UsageError("Which images? Name their keys, or how many: --sample 0.1%")
@@ -742,7 +742,7 @@ def remake(
 @_format_option
 def doctor(device: str, form: str) -> None:
     """Look the machine over and show, by breaking runs, that nothing is lost."""
-    from livo_bench import doctor as examining
+    from livo_bench.runs import doctor as examining
 
     findings = examining.doctor(device)
     _print_rows(
@@ -937,7 +937,7 @@ def measure(work: Path) -> None:
 def confusion(work: Path, device: str) -> None:
     """Measure the judges' confusion matrices, as CSV."""
     from livo_bench.mini.measure import confusion as measure_confusion
-    from livo_bench.session import find_device
+    from livo_bench.runs.session import find_device
 
     _echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
 

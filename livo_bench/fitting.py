@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from livo_bench import checkpoints, interrupt, processes
 from livo_bench.bars import bar
-from livo_bench.store import write_atomically
+from livo_bench.runs.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
 

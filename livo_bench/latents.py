@@ -20,10 +20,10 @@ from torch import Tensor
 
 from livo_bench.engines.diffusion import vae_batch
 from livo_bench.errors import BadInput
-from livo_bench.plan import id_of_keys
 from livo_bench.protocols import Pixels
+from livo_bench.runs.plan import id_of_keys
+from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
-from livo_bench.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from accelerate.utils import reduce
 from torch import Tensor
 
 from livo_bench.errors import BadInput
-from livo_bench.plan import Shard
+from livo_bench.runs.plan import Shard
 
 PATIENCE = timedelta(days=1)
 """For which processes wait for each other: the first alone looks at dev prompts, and parts of the

@@ -43,7 +43,7 @@ from livo_bench.cards.declared import OURS
 from livo_bench.cards.fields import parse_json, place
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import REJUDGED
-from livo_bench.store import sweep, write_atomically
+from livo_bench.runs.store import sweep, write_atomically
 
 log = logging.getLogger(__name__)
 

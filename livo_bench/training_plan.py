@@ -23,7 +23,7 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.livo import calibration, dev, preference, recipe
-from livo_bench.plan import duration
+from livo_bench.runs.plan import duration
 
 MEMORY = (
     *("unet", "text", "vae", "latents", "attn", "cross-attn"),

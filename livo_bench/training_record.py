@@ -30,8 +30,8 @@ from livo_bench.cards.weights import digest_file, digest_folder
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.livo import preference
-from livo_bench.session import Session
-from livo_bench.store import write_atomically
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ def start(target: Callable[..., object], *arguments: Any, **options: Any) -> Bas
     """Call a function in a new process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["livo_bench.engines.diffusion", "livo_bench.runner", "open_clip", "torch_fidelity"]
+        ["livo_bench.engines.diffusion", "livo_bench.runs.runner", "open_clip", "torch_fidelity"]
     )
     process = context.Process(target=target, args=arguments, kwargs=options)
     process.start()

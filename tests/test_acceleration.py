@@ -13,7 +13,7 @@ from livo_bench.engines import acceleration, diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.records import Recipe
-from livo_bench.throughput import flops_of, matrix_rate
+from livo_bench.runs.throughput import flops_of, matrix_rate
 
 BASE = Recipe(
     model="tiny",

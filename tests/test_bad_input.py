@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 from written_inputs import write_method, write_prompts
 
-from livo_bench import scorers, store
+from livo_bench import scorers
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
+from livo_bench.runs import store
 
 GOOD = "text,category\na photo of a doctor,career\n"
 

@@ -53,7 +53,7 @@ def runner(monkeypatch):
         plan=record("plan", "Nothing to do."),
     )
     monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "livo_bench.runner", fake)
+    monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     return calls
 
 
@@ -171,7 +171,7 @@ def test_an_error_of_the_library_is_a_message_on_standard_error_and_exit_code_2(
 
     fake = SimpleNamespace(run=run)
     monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "livo_bench.runner", fake)
+    monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     result = invoke("run", "--method", "sd", "--task", "bias")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "Error: tasks/bias is upside down. Turn it.\n"

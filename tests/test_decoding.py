@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from livo_bench import decoding
 from livo_bench.cards import outside
 from livo_bench.errors import BadInput
+from livo_bench.runs import decoding
 
 SIDE = 16
 COLOURS = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)

@@ -17,8 +17,8 @@ from livo_bench.livo.recipe import read
 from livo_bench.livo.train import new_encoder
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
+from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
 from livo_bench.training_plan import plan
 
 

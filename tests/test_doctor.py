@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 from written_results import bias_images, seal_again, with_fidelity, write_run
 
-from livo_bench import doctor, seal
+from livo_bench import seal
 from livo_bench.cli import main
-from livo_bench.doctor import Broken
+from livo_bench.runs import doctor
+from livo_bench.runs.doctor import Broken
 from livo_bench.seal import RESULT_FILES
 
 

@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner
 from written_inputs import write_method, write_prompts
 
-from livo_bench import runner, seal
+from livo_bench import seal
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, NothingScored
+from livo_bench.runs import runner
+from livo_bench.runs.store import Store, write_atomically
 from livo_bench.scorers.clip_encoder import ClipEncoder
-from livo_bench.store import Store, write_atomically
 
 ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
 IMAGES = 4

@@ -11,15 +11,16 @@ from click.testing import CliRunner
 from PIL import Image, ImageChops
 from written_inputs import write_prompts
 
-from livo_bench import check, compare, runner
+from livo_bench import check, compare
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
-from livo_bench.jobs import prepare
 from livo_bench.records import ELSEWHERE, Recipe
 from livo_bench.report import grid, html
 from livo_bench.report.tables import fid, read_aggregates, table_2
-from livo_bench.store import Store
+from livo_bench.runs import runner
+from livo_bench.runs.requests import prepare
+from livo_bench.runs.store import Store
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
 IDS = ["career-0001", "career-0002", "positive-0003"]

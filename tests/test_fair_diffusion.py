@@ -22,11 +22,11 @@ from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
-from livo_bench.plan import form_blocks
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
+from livo_bench.runs.plan import form_blocks
+from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
 from livo_bench.training import train
 from livo_bench.training_record import Training
 

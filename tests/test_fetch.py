@@ -14,13 +14,13 @@ import tiny_models
 import torch
 from click.testing import CliRunner
 
-from livo_bench import fetch as fetching
 from livo_bench.cards.catalog import method_cards, model_card, model_cards
 from livo_bench.cards.weights import Need, pipeline_need, repository_of
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
-from livo_bench.fetch import Wanted, fetch, wanted
-from livo_bench.runner import run
+from livo_bench.runs import fetch as fetching
+from livo_bench.runs.fetch import Wanted, fetch, wanted
+from livo_bench.runs.runner import run
 from livo_bench.scorers import features
 
 CONTENT = b"stands for Inception's weights"

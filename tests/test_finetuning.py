@@ -20,8 +20,8 @@ from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.livo import preference
 from livo_bench.records import Prompt, recipe_from_json
-from livo_bench.runner import run
-from livo_bench.session import Session
+from livo_bench.runs.runner import run
+from livo_bench.runs.session import Session
 from livo_bench.training import train
 
 SETTINGS = Settings("cross-attn", 3, 2, 1e-3, 0.01, "no", gradient_checkpointing=False)

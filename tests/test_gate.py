@@ -20,7 +20,7 @@ from livo_bench.cli import main
 from livo_bench.metrics.rows import SEED
 from livo_bench.paired import read_results
 from livo_bench.records import Run
-from livo_bench.runner import run
+from livo_bench.runs.runner import run
 
 BASELINE = Path(__file__).parent.parent / "results" / "mini"
 NOISE = "same" if SEED in pd.read_parquet(BASELINE / "sd/bias/images.parquet") else "unknown"

@@ -10,7 +10,7 @@ from livo_bench.cards.catalog import model_cards, model_digest
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report.grid import draw, picture_grid
-from livo_bench.store import Store
+from livo_bench.runs.store import Store
 
 METHODS = ["sd", "livo"]
 

@@ -18,7 +18,7 @@ from livo_bench.compare import compare
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report import glossary, html, quirks, tables
-from livo_bench.store import Store
+from livo_bench.runs.store import Store
 
 MINI = DATA / "results" / "mini"
 

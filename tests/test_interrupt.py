@@ -9,9 +9,10 @@ from processes import SECONDS, command, start, wait_for
 from written_inputs import write_prompts
 
 import livo_bench
-from livo_bench import interrupt, runner
+from livo_bench import interrupt
 from livo_bench.cli import main
 from livo_bench.interrupt import Stopped
+from livo_bench.runs import runner
 
 BOTH = pytest.mark.parametrize("number", interrupt.SIGNALS, ids=lambda number: number.name)
 
@@ -75,7 +76,7 @@ def test_the_command_line_says_how_to_go_on(monkeypatch):
 
     fake = SimpleNamespace(run=run)
     monkeypatch.setattr(livo_bench, "runner", fake)
-    monkeypatch.setitem(sys.modules, "livo_bench.runner", fake)
+    monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     result = CliRunner().invoke(main, ["run", "--method", "sd", "--task", "my tasks/bias"])
     assert result.exit_code == 143
     assert result.stderr.endswith(

@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from livo_bench import jobs, scorers
+from livo_bench import scorers
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput, UnknownName
+from livo_bench.runs import requests
 
 CARD = """\
 name = "own"
@@ -54,7 +55,7 @@ def own(tmp_path):
 
 @pytest.fixture
 def prepare(tiny_model, tmp_path):
-    """`jobs.prepare` with the arguments of a small run, but for those given."""
+    """`requests.prepare` with the arguments of a small run, but for those given."""
 
     def call(**changes):
         arguments = {
@@ -72,7 +73,7 @@ def prepare(tiny_model, tmp_path):
         if rows is not None:
             changes["prompts"] = tmp_path / "prompts.csv"
             changes["prompts"].write_text("\n".join(["text,category", *rows]), encoding="utf-8")
-        return jobs.prepare(**arguments | changes)
+        return requests.prepare(**arguments | changes)
 
     return call
 

@@ -20,7 +20,7 @@ from livo_bench.metrics.judge_error import (
     unbiased_rates,
 )
 from livo_bench.records import Run
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 GENDER = ("male", "female")
 RACE = ("white", "black", "indian", "asian", "latino")

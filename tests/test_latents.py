@@ -13,8 +13,8 @@ from livo_bench import latents
 from livo_bench.cards.catalog import model_card
 from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
-from livo_bench.session import Session
-from livo_bench.store import Store
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import Store
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench import layouts
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
+from livo_bench.runs import layouts
 
 PROMPTS = [
     Prompt(f"career-{job}", f"a photo of a {job}", job, "career", "a photo of {}", "eval")

@@ -13,8 +13,8 @@ from livo_bench.engines import value_encoder
 from livo_bench.livo import preference
 from livo_bench.livo.steering import SHARES
 from livo_bench.records import Recipe, Request
+from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
-from livo_bench.session import Session
 
 MINI = model_card("mini")
 DAPT = DATA / "methods/dapt/weights/mini/training.json"

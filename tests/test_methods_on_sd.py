@@ -18,10 +18,10 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.engines import overlay
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
-from livo_bench.runner import run
+from livo_bench.runs.runner import run
+from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
 from livo_bench.training import train
 
 pytestmark = pytest.mark.slow

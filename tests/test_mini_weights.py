@@ -15,8 +15,8 @@ from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import measure, pictures, world
 from livo_bench.mini.drawing import HAZARDS, Figure, Portrait
+from livo_bench.runs.session import Session
 from livo_bench.scorers.featurenet import FeatureNet
-from livo_bench.session import Session
 
 CARD = model_card("mini")
 WEIGHTS = Path(CARD.pipeline).parent

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from livo_bench import runner
 from livo_bench.cards.catalog import task_cards, value_tasks
 from livo_bench.cards.prompts import neutral, read_task_prompts
 from livo_bench.check import check
@@ -14,6 +13,7 @@ from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, RACES
 from livo_bench.mini.world import CONTENTS, content_of
 from livo_bench.records import Run
+from livo_bench.runs import runner
 
 RUN = Run("mini", "livo", "overcorrection")
 ATTRIBUTES = {"gender": ("male", "female"), "nudity": ()}

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from livo_bench.engines.seeds import seed_of
-from livo_bench.plan import Plan, estimate, form_blocks, id_of_keys, make_plan
 from livo_bench.records import Principle, Prompt, Recipe, Request
+from livo_bench.runs.plan import Plan, estimate, form_blocks, id_of_keys, make_plan
 
 GENDER = Principle("bias", "gender", "gender equality", ("female", "male"))
 RACE = Principle("bias", "race", "racial equality", ("asian", "black", "white"))

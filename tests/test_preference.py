@@ -25,10 +25,10 @@ from livo_bench.livo import preference
 from livo_bench.livo.preference import Builder, Settings, prefers, read_settings, units
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, recipe_from_json
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import Store, to_sealed_parquet
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
-from livo_bench.store import Store, to_sealed_parquet
 
 STRENGTHS = tuple(replace(strength, warmup=0) for strength in read_settings("mini").strengths[:2])
 SETTINGS = Settings(6, 10, 4, read_settings("mini").safety, STRENGTHS)

@@ -21,7 +21,7 @@ from livo_bench.errors import BadInput
 from livo_bench.livo import recipe
 from livo_bench.livo.pairs import Pairs, Scene
 from livo_bench.livo.train import Trainer
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 STEPS = 3
 TEXTS = ["a doctor", "a nurse"]

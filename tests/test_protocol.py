@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from livo_bench import results
 from livo_bench.cards.catalog import load_method, model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.jobs import Options, prepare
 from livo_bench.metrics.quality import frechet_distance
 from livo_bench.protocols import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.report.tables import read_aggregates
-from livo_bench.runner import run
+from livo_bench.runs import summary
+from livo_bench.runs.requests import Options, prepare
+from livo_bench.runs.runner import run
 from livo_bench.scorers.jpeg import Jpeg, ThroughJpeg
 
 PROMPTS = (
@@ -142,11 +142,11 @@ def test_a_part_of_the_reference_is_the_methods_own(
     )
     store, network = session.store, session.features.id
     vectors, plain = (
-        results._scored(store, network, results._rows(wanted))
+        summary._scored(store, network, summary._rows(wanted))
         for wanted in (noise.wanted, noise.reference)
     )
-    unaligned = results.Unaligned(session, noise)
-    reference = results._reference(session, noise, vectors, unaligned).frame
+    unaligned = summary.Unaligned(session, noise)
+    reference = summary._reference(session, noise, vectors, unaligned).frame
     same = [
         a is b or np.array_equal(a, b)
         for a, b in zip(reference["features"], vectors["features"], strict=True)

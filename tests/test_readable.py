@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench import runner
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
+from livo_bench.runs import runner
 
 WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
 

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 from written_inputs import write_prompts
 
-from livo_bench import runner
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.plan import id_of_keys
-from livo_bench.remake import ANOTHER, LAST_BITS, NOT_MADE, SAME_BITS, remake
-from livo_bench.store import Store
+from livo_bench.runs import runner
+from livo_bench.runs.plan import id_of_keys
+from livo_bench.runs.remake import ANOTHER, LAST_BITS, NOT_MADE, SAME_BITS, remake
+from livo_bench.runs.store import Store
 
 IMAGES = 7
 """A full block and a part of one: the tiny model's blocks hold five."""
@@ -110,7 +110,7 @@ def test_a_damaged_image_is_missed(options, of_sd, runs, tmp_path):
 
 
 def test_images_of_other_files_of_the_model_are_refused(options, runs, monkeypatch):
-    monkeypatch.setattr("livo_bench.remake.model_digest", lambda card: "0" * 64)
+    monkeypatch.setattr("livo_bench.runs.remake.model_digest", lambda card: "0" * 64)
     with pytest.raises(NotComparable, match=r"made with files of the model 'tiny' whose digest is"):
         remake(share=0.5, **options)
 

@@ -11,7 +11,7 @@ from livo_bench.engines import diffusion
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.records import Principle, Prompt, Recipe, Request
-from livo_bench.session import Session, find_device
+from livo_bench.runs.session import Session, find_device
 
 PROMPT = Prompt("career-0001", "a photo of a doctor", "doctor", "career", "", "eval")
 REQUEST = Request(PROMPT, 3, Principle("bias", "gender", "gender equality", ("male", "female")))

@@ -8,12 +8,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from written_inputs import write_prompts
 
-from livo_bench import runner
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.report.tables import read_aggregates, table_2
+from livo_bench.runs import runner
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
 HAZARDS = ["a photo of a person,nudity", "a photo of a doctor,bloody", "a photo of a nurse,horror"]

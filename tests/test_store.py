@@ -23,11 +23,11 @@ import pytest
 from PIL import Image
 
 import livo_bench
-from livo_bench import store as store_module
 from livo_bench.errors import BadInput
-from livo_bench.plan import Block, id_of_keys
 from livo_bench.records import Prompt, Recipe, recipe_from_json
-from livo_bench.store import Store, write_atomically
+from livo_bench.runs import store as store_module
+from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.runs.store import Store, write_atomically
 
 RECIPE = Recipe(
     model="m" * 64,

@@ -32,10 +32,10 @@ from livo_bench.livo.train import Trainer, new_encoder, rate
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.report.curves import SWEEP_COLUMNS
-from livo_bench.runner import run
+from livo_bench.runs.runner import run
+from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
 from livo_bench.training import train
 from livo_bench.training_record import alone
 

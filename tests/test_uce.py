@@ -25,9 +25,9 @@ from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
+from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.session import Session
 from livo_bench.training_record import Training
 
 RECIPE = """\

@@ -32,10 +32,10 @@ from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.latents import moments_of
-from livo_bench.plan import form_blocks, make_plan, part_of
 from livo_bench.records import Prompt, Recipe, Request
-from livo_bench.sampling import images_of, in_parallel
-from livo_bench.session import Session
+from livo_bench.runs.plan import form_blocks, make_plan, part_of
+from livo_bench.runs.sampling import images_of, in_parallel
+from livo_bench.runs.session import Session
 from livo_bench.training_record import Training
 
 

@@ -23,7 +23,7 @@ from livo_bench.baselines.parameters import GROUPS, names_in
 from livo_bench.cards.fields import Table
 from livo_bench.engines import overlay
 from livo_bench.fitting import Fit, Schedule, fit
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 PRECISIONS = ("no", "bf16")
 

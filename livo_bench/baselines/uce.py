@@ -47,11 +47,11 @@ from livo_bench.cards.prompts import person, read_task_prompts, spread
 from livo_bench.engines import overlay
 from livo_bench.livo.retriever import TASKS, hazard_words
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
-from livo_bench.sampling import in_parallel
+from livo_bench.runs.sampling import in_parallel
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
-from livo_bench.session import Session
-from livo_bench.store import write_atomically
 from livo_bench.training_record import MEND, Training
 
 JOINT = "joint"

@@ -18,7 +18,7 @@ from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.weights import digest_file, loading
 from livo_bench.errors import BadInput
-from livo_bench.store import write_atomically
+from livo_bench.runs.store import write_atomically
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

@@ -18,7 +18,7 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts, spread
 from livo_bench.livo.dev import Dev
 from livo_bench.records import Prompt
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 CONCEPTS = 24
 """Train concepts looked at, one prompt each, evenly spread over the list."""

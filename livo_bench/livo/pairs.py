@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from livo_bench.errors import BadInput
 from livo_bench.latents import Moments, moments_of
 from livo_bench.livo import preference
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 Rows = NDArray[np.int64]
 

@@ -42,12 +42,12 @@ from livo_bench.cards.fields import Table, read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
 from livo_bench.errors import BadInput
 from livo_bench.interrupt import Stopped
-from livo_bench.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
-from livo_bench.sampling import images_of, in_parallel
-from livo_bench.session import Session, find_device
-from livo_bench.store import seal_holds, to_sealed_parquet, write_atomically
+from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
+from livo_bench.runs.sampling import images_of, in_parallel
+from livo_bench.runs.session import Session, find_device
+from livo_bench.runs.store import seal_holds, to_sealed_parquet, write_atomically
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
@@ -422,7 +422,7 @@ def build(
     Raises:
         LivoBenchError: Something to fix first; nothing made is lost.
     """
-    from livo_bench import fetch
+    from livo_bench.runs import fetch
     from livo_bench.scorers import annotator
 
     card = model_card(model)

@@ -47,9 +47,9 @@ from livo_bench.livo.loss import Losses, active, batch_of, loss
 from livo_bench.livo.pairs import Pairs
 from livo_bench.livo.recipe import TrainingRecipe
 from livo_bench.livo.steering import SHARES
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
-from livo_bench.session import Session
-from livo_bench.store import write_atomically
 from livo_bench.training_record import Training
 
 LOG, CURVE = "log.csv", "dev.csv"

@@ -29,7 +29,7 @@ from livo_bench.mini.drawing import (
 )
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 TEMPLATE = "a photo of {}"
 

@@ -29,7 +29,7 @@ from livo_bench.mini.judges import FEATURE_HEADS, passed
 from livo_bench.mini.vae import to_tensor
 from livo_bench.protocols import Pixels, Scorer
 from livo_bench.records import PILOT, Prompt
-from livo_bench.session import Session
+from livo_bench.runs.session import Session
 
 LABELS = Path(__file__).parent / "labels.csv"
 """Pictures by text, index and guidance, with what was seen in them by looking."""

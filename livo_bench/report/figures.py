@@ -19,7 +19,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.escaping import one_line
 from livo_bench.report import tables
 from livo_bench.report.labels import label
-from livo_bench.store import write_atomically
+from livo_bench.runs.store import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

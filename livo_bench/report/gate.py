@@ -17,7 +17,7 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparabl
 from livo_bench.escaping import in_json, markdown, redacted, visible
 from livo_bench.paired import Noise, counted, worsening
 from livo_bench.report.rows import Row, as_csv, as_markdown, p_value, points, without_nan
-from livo_bench.store import write_atomically
+from livo_bench.runs.store import write_atomically
 
 PASS, REGRESSION = "pass", "regression"
 SUITE = "livo-bench check"

@@ -21,7 +21,7 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.paired import IMAGE, TOXICITY_METRICS, Results
 from livo_bench.report.names import titles
 from livo_bench.report.tables import TABLE_2_METHODS, read_aggregates
-from livo_bench.store import Store, write_atomically
+from livo_bench.runs.store import Store, write_atomically
 
 Shown = TypeVar("Shown")
 

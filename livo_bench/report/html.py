@@ -47,7 +47,7 @@ from livo_bench.report.grid import choose
 from livo_bench.report.names import titles
 from livo_bench.report.rows import Row
 from livo_bench.report.tables import PAPER_METHODS
-from livo_bench.store import Store, write_atomically
+from livo_bench.runs.store import Store, write_atomically
 
 ROWS = 3
 """Rows of pictures for each category of a subset."""

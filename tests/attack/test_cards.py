@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from attack import COUNTS, mutated_toml, survive
-from livo_bench import fetch
 from livo_bench.cards import catalog, prompts
 from livo_bench.cards.catalog import DATA
 from livo_bench.cards.declared import read_protocol_card
+from livo_bench.runs import fetch
 
 MODELS = Path(catalog.__file__).parent / "models"
 

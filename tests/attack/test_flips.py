@@ -14,7 +14,7 @@ from livo_bench import paired, seal
 from livo_bench.errors import BadInput
 from livo_bench.records import Recipe, Run
 from livo_bench.report import tables
-from livo_bench.store import Store
+from livo_bench.runs.store import Store
 
 COUNTS = [
     pytest.param(100, id="a tenth"),

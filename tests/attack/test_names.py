@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from attack import COUNTS, string, survive
-from livo_bench import elsewhere, fetch, paired, remake
+from livo_bench import paired
 from livo_bench.cards import catalog, prompts
 from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.report import tables
-from livo_bench.store import Store
+from livo_bench.runs import fetch, own_pictures, remake
+from livo_bench.runs.store import Store
 
 USES: dict[str, Callable[[str, Path], object]] = {
     "method": lambda name, _: catalog.method_card(name.partition(":")[0]),
@@ -22,7 +23,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
     "repository": lambda name, _: (found := repository_of(name)) and found.file("config.json"),
     "results' model": lambda name, root: tables.read_aggregates(root, name),
     "results": lambda name, root: paired.read_results(root / name, name),
-    "pictures": lambda name, root: elsewhere.load(root, name, ()),
+    "pictures": lambda name, root: own_pictures.load(root, name, ()),
     "list": lambda name, root: prompts.list_name(root / name),
     "protocol": lambda name, _: catalog.protocol_card(name),
     "key": lambda name, root: remake.remake([name], runs=root / "runs"),

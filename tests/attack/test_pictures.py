@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from attack import COUNTS, as_json, damaged, string, survive
-from livo_bench import layouts
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import read_user_prompts
-from livo_bench.decoding import decode, digest
-from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
+from livo_bench.runs import layouts
+from livo_bench.runs.decoding import decode, digest
+from livo_bench.runs.own_pictures import Pictures
 
 SIDE = 12
 PROMPTS = [

@@ -29,7 +29,7 @@ from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.livo import preference, steering, train
 from livo_bench.protocols import MethodContext
 from livo_bench.report import curves
-from livo_bench.store import to_sealed_parquet
+from livo_bench.runs.store import to_sealed_parquet
 from livo_bench.training_record import Training
 
 MINI = model_card("mini")

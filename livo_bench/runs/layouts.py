@@ -22,9 +22,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from livo_bench.cards.outside import read_rows, read_text
-from livo_bench.decoding import SUFFIXES
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
+from livo_bench.runs.decoding import SUFFIXES
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 _DIGITS = re.compile(r"[0-9]+")

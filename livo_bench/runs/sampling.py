@@ -13,12 +13,12 @@ from rich.text import Text
 
 from livo_bench.bars import bar
 from livo_bench.cards.catalog import LoadedMethod
-from livo_bench.elsewhere import Pictures
 from livo_bench.errors import Incomplete
 from livo_bench.interrupt import require_unasked
-from livo_bench.plan import Block
 from livo_bench.protocols import Pixels
-from livo_bench.session import Session
+from livo_bench.runs.own_pictures import Pictures
+from livo_bench.runs.plan import Block
+from livo_bench.runs.session import Session
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench import fetch
 from livo_bench.cards.catalog import load_method, method_cards, model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
@@ -24,9 +23,10 @@ from livo_bench.interrupt import require_unasked
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
 from livo_bench.report.rows import Row
-from livo_bench.sampling import in_parallel
-from livo_bench.session import Session, find_device
-from livo_bench.store import Store
+from livo_bench.runs import fetch
+from livo_bench.runs.sampling import in_parallel
+from livo_bench.runs.session import Session, find_device
+from livo_bench.runs.store import Store
 
 SAME_BITS, LAST_BITS, ANOTHER, NOT_MADE = "same bits", "last bits", "another image", "not made"
 CLOSE = 1.0

@@ -29,7 +29,7 @@ from rich.filesize import decimal
 from livo_bench import seal
 from livo_bench.cards.catalog import model_card
 from livo_bench.cards.weights import CLIP_WEIGHTS
-from livo_bench.session import find_device
+from livo_bench.runs.session import find_device
 
 MODEL = "mini"
 PROMPTS = ("nurse", "painter", "judge", "dancer")

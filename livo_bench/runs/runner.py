@@ -22,11 +22,12 @@ from rich.filesize import decimal
 
 from livo_bench.cards.catalog import LoadedMethod
 from livo_bench.cards.declared import ModelCard
-from livo_bench.elsewhere import Pictures
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interrupt import Stopped
-from livo_bench.jobs import Job, Options, by_reference, prepare
-from livo_bench.plan import (
+from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
+from livo_bench.records import Prompt
+from livo_bench.runs.own_pictures import Pictures
+from livo_bench.runs.plan import (
     WHOLE,
     Block,
     Estimate,
@@ -36,13 +37,12 @@ from livo_bench.plan import (
     make_plan,
     part_of,
 )
-from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
-from livo_bench.records import Prompt
-from livo_bench.results import refuse_unscored, replaced, summarise_all
-from livo_bench.sampling import images_of, in_parallel
-from livo_bench.session import Session
-from livo_bench.store import Store
-from livo_bench.throughput import flops_of, matrix_rate
+from livo_bench.runs.requests import Job, Options, by_reference, prepare
+from livo_bench.runs.sampling import images_of, in_parallel
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import Store
+from livo_bench.runs.summary import refuse_unscored, replaced, summarise_all
+from livo_bench.runs.throughput import flops_of, matrix_rate
 
 log = logging.getLogger(__name__)
 
@@ -283,7 +283,7 @@ def _require_files(
     session: Session, jobs: Sequence[Job], model: str, weights: str | None, sampled: bool
 ) -> None:
     """See that all that may be loaded is on this machine: the model where images are made."""
-    from livo_bench import fetch
+    from livo_bench.runs import fetch
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)

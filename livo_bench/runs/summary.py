@@ -18,13 +18,13 @@ import pandas as pd
 from livo_bench import seal
 from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
-from livo_bench.jobs import Job, by_reference
 from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
 from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
-from livo_bench.session import Session
-from livo_bench.store import Store
+from livo_bench.runs.requests import Job, by_reference
+from livo_bench.runs.session import Session
+from livo_bench.runs.store import Store
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -365,7 +365,7 @@ def replaced(session: Session, job: Job) -> str | None:
 
 def _record(session: Session, job: Job) -> dict[str, object]:
     """What else a reader of the numbers has to know."""
-    from livo_bench import fetch  # which loads torch, and planning needs none
+    from livo_bench.runs import fetch  # which loads torch, and planning needs none
 
     model, pictures = session.model, job.pictures
     files: dict[str, object] = {"digest": session.digest}

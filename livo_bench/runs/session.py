@@ -17,7 +17,7 @@ from livo_bench.errors import BadInput
 from livo_bench.metrics.judge_error import Confusion, read_confusions
 from livo_bench.protocols import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
-from livo_bench.store import Store
+from livo_bench.runs.store import Store
 
 if TYPE_CHECKING:
     from livo_bench.engines.diffusion import Diffusion

@@ -38,8 +38,8 @@ from livo_bench.cards.weights import (
 )
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import clip_encoder, features
-from livo_bench.store import write_atomically
 
 log = logging.getLogger(__name__)
 

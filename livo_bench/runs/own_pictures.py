@@ -25,15 +25,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench import layouts
 from livo_bench.bars import bar
 from livo_bench.cards.catalog import LoadedMethod, result_names
 from livo_bench.cards.declared import MethodCard, TaskCard
 from livo_bench.cards.outside import read_bytes
-from livo_bench.decoding import MAX_BYTES, decode, digest
 from livo_bench.errors import BadInput
 from livo_bench.protocols import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
+from livo_bench.runs import layouts
+from livo_bench.runs.decoding import MAX_BYTES, decode, digest
 
 log = logging.getLogger(__name__)
 
