@@ -32,14 +32,14 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench.errors import Incomplete, LivoBenchError
-from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.intervals import jackknife_over_prompts
-from livo_bench.metrics.quality import clip_score, frechet_distance, inception_score
-from livo_bench.metrics.rows import CLUSTER, CONCEPT, clusters_of
-from livo_bench.metrics.toxicity import score_prompt
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe, Request
 from livo_bench.report.quirks import COLUMNS
+from livo_bench.results.frames import CLUSTER, CONCEPT, clusters_of
+from livo_bench.results.metrics.discrepancy import discrepancies
+from livo_bench.results.metrics.intervals import jackknife_over_prompts
+from livo_bench.results.metrics.quality import clip_score, frechet_distance, inception_score
+from livo_bench.results.metrics.toxicity import score_prompt
 from livo_bench.runs.requests import Job, prepare
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import write_atomically

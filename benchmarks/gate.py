@@ -27,15 +27,15 @@ from rich.progress import track
 from scipy import stats
 from transformers import CLIPTextModel
 
-from livo_bench import paired
 from livo_bench.cards.catalog import DATA, model_card, model_digest, task_cards
 from livo_bench.cards.prompts import COLUMNS, read_task_prompts
-from livo_bench.check import Check, check, hold
 from livo_bench.engines import value_encoder
-from livo_bench.metrics.fidelity import CONTENT, PRESENCE
-from livo_bench.paired import Results
 from livo_bench.report.gate import summary
 from livo_bench.report.rows import Row, as_markdown
+from livo_bench.results import paired
+from livo_bench.results.check import Check, check, hold
+from livo_bench.results.metrics.fidelity import CONTENT, PRESENCE
+from livo_bench.results.paired import Results
 from livo_bench.runs.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent

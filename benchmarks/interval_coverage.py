@@ -23,20 +23,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench.compare import ALPHA, differences
-from livo_bench.metrics.bias import ends_of_squares
-from livo_bench.metrics.discrepancy import discrepancies, farthest, unbiased_square
-from livo_bench.metrics.intervals import (
+from livo_bench.records import Run
+from livo_bench.results.compare import ALPHA, differences
+from livo_bench.results.metrics.bias import ends_of_squares
+from livo_bench.results.metrics.discrepancy import discrepancies, farthest, unbiased_square
+from livo_bench.results.metrics.intervals import (
     Ends,
     Interval,
     interval_of_mean,
     interval_of_pooled_distance,
     jackknife_over_prompts,
 )
-from livo_bench.metrics.quality import Classes, Moments
-from livo_bench.metrics.statistics import ROUNDING, p_above
-from livo_bench.paired import Pair
-from livo_bench.records import Run
+from livo_bench.results.metrics.quality import Classes, Moments
+from livo_bench.results.metrics.statistics import ROUNDING, p_above
+from livo_bench.results.paired import Pair
 
 FILE = Path(__file__).parent.parent / "docs" / "metrics" / "coverage.csv"
 

@@ -13,13 +13,13 @@ import pandas as pd
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import TaskCard
-from livo_bench.compare import Difference, compare
 from livo_bench.livo.steering import steered
-from livo_bench.metrics import bias
-from livo_bench.metrics.rows import ALL
 from livo_bench.records import Run
 from livo_bench.report.rows import Row, as_markdown
 from livo_bench.report.tables import read_aggregates
+from livo_bench.results.compare import Difference, compare
+from livo_bench.results.frames import ALL
+from livo_bench.results.metrics import bias
 
 HAZARDS = ("nudity", "bloody", "horror")
 

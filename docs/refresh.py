@@ -16,14 +16,14 @@ import goals
 import pandas as pd
 from click.testing import CliRunner
 
-from livo_bench import conditions
 from livo_bench.cards.catalog import model_card
 from livo_bench.cli import main
-from livo_bench.compare import compare
 from livo_bench.report import curves, glossary
 from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.rows import as_markdown
 from livo_bench.report.tables import read_aggregates
+from livo_bench.results import conditions
+from livo_bench.results.compare import compare
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "docs/comparison/trade_off.svg"

@@ -34,8 +34,8 @@ from livo_bench.report.rows import FOR_PEOPLE, FORMS
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from livo_bench.check import Check
     from livo_bench.report.rows import Row
+    from livo_bench.results.check import Check
     from livo_bench.runs.requests import Options
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -575,9 +575,9 @@ def check(
     Exit code 0: pass, 1: regression, 2: wrong usage or damaged results, 3: not comparable, 4:
     incomplete.
     """
-    from livo_bench import check as gate
-    from livo_bench.baseline import update as update_baseline
     from livo_bench.report import gate as forms
+    from livo_bench.results import check as gate
+    from livo_bench.results.baseline import update as update_baseline
 
     if update and (files or form != "table"):
         raise click.UsageError(
@@ -658,7 +658,7 @@ def compare(
     form: str,
 ) -> None:
     """Hold methods against the first one, image by image."""
-    from livo_bench import compare as comparing
+    from livo_bench.results import compare as comparing
 
     metrics, per_prompt, said = comparing.compare(methods, task, model, runs)
     worst = [one for one in per_prompt if one.worsening > 0][:prompts]

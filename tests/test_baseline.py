@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from written_results import bias_images, write_run
 
-from livo_bench import seal
-from livo_bench.baseline import update
-from livo_bench.check import check
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.results import seal
+from livo_bench.results.baseline import update
+from livo_bench.results.check import check
 
 MALES = [7, 8, 6, 9]
 

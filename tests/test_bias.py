@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics import bias
-from livo_bench.metrics.discrepancy import discrepancies, signed_root, unbiased_square
-from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
+from livo_bench.results.metrics import bias
+from livo_bench.results.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.results.metrics.intervals import interval_of_mean
 
 RUN = Run("mini", "sd", "bias")
 GENDER = {"gender": ("male", "female")}

@@ -20,7 +20,11 @@ from written_results import (
 )
 
 from livo_bench.cards.catalog import DATA
-from livo_bench.check import (
+from livo_bench.cli import main
+from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.records import Run
+from livo_bench.report.gate import summary
+from livo_bench.results.check import (
     Comparison,
     Tally,
     check,
@@ -29,11 +33,7 @@ from livo_bench.check import (
     judge_prompts,
     tally_groups,
 )
-from livo_bench.cli import main
-from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
-from livo_bench.paired import Pair
-from livo_bench.records import Run
-from livo_bench.report.gate import summary
+from livo_bench.results.paired import Pair
 
 BEFORE = [7, 8, 6, 9, 3, 2, 5, 7]
 """D1 = |2 x / 10 - 1|: 0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4."""

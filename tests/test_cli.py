@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import livo_bench
-from livo_bench import check as gate
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.paired import Noise
+from livo_bench.results import check as gate
+from livo_bench.results.paired import Noise
 
 RESULTS = str(Path(__file__).parents[1] / "results" / "mini")
 

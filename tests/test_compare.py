@@ -11,7 +11,10 @@ from scipy import stats
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
 
 from livo_bench.cards.catalog import DATA
-from livo_bench.compare import (
+from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
+from livo_bench.records import Run
+from livo_bench.report.rows import as_rich
+from livo_bench.results.compare import (
     ALPHA,
     Difference,
     compare,
@@ -20,15 +23,9 @@ from livo_bench.compare import (
     metric_rows,
     prompt_rows,
 )
-from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
-from livo_bench.metrics.intervals import Ends, interval_of_mean
-from livo_bench.metrics.statistics import (
-    detectable_difference,
-    p_different,
-)
-from livo_bench.paired import Pair
-from livo_bench.records import Run
-from livo_bench.report.rows import as_rich
+from livo_bench.results.metrics.intervals import Ends, interval_of_mean
+from livo_bench.results.metrics.statistics import detectable_difference, p_different
+from livo_bench.results.paired import Pair
 
 BEFORE, NOW = [10, 9, 8, 7], [8, 8, 7, 10]
 """Male images out of 10 a prompt: D1 of 1, 0.8, 0.6, 0.4 and of 0.6, 0.6, 0.4, 1."""

@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 from written_results import SCORERS, bias_images, seal_again, seeded, write_run
 
-from livo_bench import conditions
-from livo_bench.check import check
 from livo_bench.cli import main
-from livo_bench.compare import compare
-from livo_bench.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
 from livo_bench.errors import NotComparable
-from livo_bench.paired import Noise
 from livo_bench.report import figures, html, tables
 from livo_bench.report.thresholds import thresholds
+from livo_bench.results import conditions
+from livo_bench.results.check import check
+from livo_bench.results.compare import compare
+from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
+from livo_bench.results.paired import Noise
 
 MALES = [7, 8, 6, 9]
 IDENTITY = ("model name", "protocol", "method name", "task name")

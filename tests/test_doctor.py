@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from written_results import bias_images, seal_again, with_fidelity, write_run
 
-from livo_bench import seal
 from livo_bench.cli import main
+from livo_bench.results import seal
+from livo_bench.results.seal import RESULT_FILES
 from livo_bench.runs import doctor
 from livo_bench.runs.doctor import Broken
-from livo_bench.seal import RESULT_FILES
 
 
 @pytest.fixture

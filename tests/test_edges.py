@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from written_inputs import write_method, write_prompts
 
-from livo_bench import seal
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, NothingScored
+from livo_bench.results import seal
 from livo_bench.runs import runner
 from livo_bench.runs.store import Store, write_atomically
 from livo_bench.scorers.clip_encoder import ClipEncoder

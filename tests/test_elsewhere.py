@@ -11,13 +11,13 @@ from click.testing import CliRunner
 from PIL import Image, ImageChops
 from written_inputs import write_prompts
 
-from livo_bench import check, compare
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
 from livo_bench.records import ELSEWHERE, Recipe
 from livo_bench.report import grid, html
 from livo_bench.report.tables import fid, read_aggregates, table_2
+from livo_bench.results import check, compare
 from livo_bench.runs import runner
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.store import Store

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics import fidelity
-from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.mini.world import mannequin_in
 from livo_bench.records import Run
+from livo_bench.results.metrics import fidelity
+from livo_bench.results.metrics.intervals import interval_of_mean
 
 RUN = Run("mini", "livo", "bias")
 BEACH, CAVE = mannequin_in("beach"), mannequin_in("cave")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from livo_bench.metrics.floors import (
+from livo_bench.results.metrics.floors import (
     Design,
     expected_scores,
     fair_rates,

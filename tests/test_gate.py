@@ -15,11 +15,11 @@ from gate import drawn, halve, pooled
 
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.cards.prompts import COLUMNS, read_task_prompts
-from livo_bench.check import check
 from livo_bench.cli import main
-from livo_bench.metrics.rows import SEED
-from livo_bench.paired import read_results
 from livo_bench.records import Run
+from livo_bench.results.check import check
+from livo_bench.results.frames import SEED
+from livo_bench.results.paired import read_results
 from livo_bench.runs.runner import run
 
 BASELINE = Path(__file__).parent.parent / "results" / "mini"

@@ -14,10 +14,10 @@ from PIL import Image
 from written_results import TOXIC, bias_images, seal_again, toxic_images, write_run
 
 from livo_bench.cards.catalog import DATA
-from livo_bench.compare import compare
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Recipe
 from livo_bench.report import glossary, html, quirks, tables
+from livo_bench.results.compare import compare
 from livo_bench.runs.store import Store
 
 MINI = DATA / "results" / "mini"

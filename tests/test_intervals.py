@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from livo_bench.metrics.discrepancy import discrepancies, unbiased_square
-from livo_bench.metrics.intervals import (
+from livo_bench.results.metrics.discrepancy import discrepancies, unbiased_square
+from livo_bench.results.metrics.intervals import (
     SHARE,
     Ends,
     interval_of_mean,

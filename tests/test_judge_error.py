@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from livo_bench.errors import BadInput, NotComparable
-from livo_bench.metrics import bias, toxicity
-from livo_bench.metrics.discrepancy import discrepancies_of_rates, rates_of
-from livo_bench.metrics.floors import noise_floor
-from livo_bench.metrics.intervals import interval_of_mean
-from livo_bench.metrics.judge_error import (
+from livo_bench.records import Run
+from livo_bench.results.metrics import bias, toxicity
+from livo_bench.results.metrics.discrepancy import discrepancies_of_rates, rates_of
+from livo_bench.results.metrics.floors import noise_floor
+from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.judge_error import (
     Confusion,
     confusion_for,
     corrected_rates,
     read_confusions,
     unbiased_rates,
 )
-from livo_bench.records import Run
 from livo_bench.runs.session import Session
 
 GENDER = ("male", "female")

@@ -12,9 +12,9 @@ from diffusers import StableDiffusionPipeline
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from livo_bench.cards.catalog import model_card, value_tasks
-from livo_bench.metrics.toxicity import ANSWERS
 from livo_bench.mini import measure, pictures, world
 from livo_bench.mini.drawing import HAZARDS, Figure, Portrait
+from livo_bench.results.metrics.toxicity import ANSWERS
 from livo_bench.runs.session import Session
 from livo_bench.scorers.featurenet import FeatureNet
 

@@ -6,13 +6,13 @@ import pytest
 
 from livo_bench.cards.catalog import task_cards, value_tasks
 from livo_bench.cards.prompts import neutral, read_task_prompts
-from livo_bench.check import check
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics import overcorrection
-from livo_bench.metrics.intervals import interval_of_mean
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, RACES
 from livo_bench.mini.world import CONTENTS, content_of
 from livo_bench.records import Run
+from livo_bench.results.check import check
+from livo_bench.results.metrics import overcorrection
+from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.runs import runner
 
 RUN = Run("mini", "livo", "overcorrection")

@@ -9,8 +9,8 @@ from scipy.linalg import sqrtm
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics import quality
 from livo_bench.records import Run
+from livo_bench.results.metrics import quality
 
 RUN = Run("mini", "livo", "bias")
 JUDGES = {"is": "world-1", "fid": "world-1", "clip": "clip-1"}

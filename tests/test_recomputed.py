@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from livo_bench import seal
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics import quality, vectors
 from livo_bench.records import AGGREGATE_COLUMNS, Run
 from livo_bench.report.recomputed import METRICS, recomputed
 from livo_bench.report.tables import SHIPPED
+from livo_bench.results import seal
+from livo_bench.results.metrics import quality, vectors
 
 SCORERS = {quality.IS: "world-1", quality.FID: "world-1", quality.CLIP: "clip-1"}
 PROMPTS, IMAGES, WIDTH, CLASSES = 8, 20, 12, 5

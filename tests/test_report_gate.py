@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from livo_bench.check import Check, Comparison, Sample
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.paired import Noise
 from livo_bench.report.gate import metric_rows, prompt_rows, render, sample_line, summary, write
+from livo_bench.results.check import Check, Comparison, Sample
+from livo_bench.results.paired import Noise
 
 MEAN = Comparison(
     "sd", "bias", "gender", "all", "D1", "", 24, 1200, 0.425, 0.5, 0.075, 0.02, 0.0004, True

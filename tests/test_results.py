@@ -12,11 +12,11 @@ from torch_fidelity import calculate_metrics
 
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.conditions import CONDITIONS
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import Incomplete
-from livo_bench.metrics import bias, toxicity
 from livo_bench.records import AGGREGATE_COLUMNS, Run
+from livo_bench.results.conditions import CONDITIONS
+from livo_bench.results.metrics import bias, toxicity
 from livo_bench.runs import runner
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.store import Store

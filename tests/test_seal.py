@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from written_results import bias_images, seal_again, write_run
 
-from livo_bench import baseline, check, compare, paired, seal
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.report import gate, tables
+from livo_bench.results import baseline, check, compare, paired, seal
 
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
 

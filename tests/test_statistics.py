@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from livo_bench.metrics import statistics
-from livo_bench.metrics.statistics import (
-    detectable_difference,
-    holm,
-    p_above,
-    p_different,
-)
+from livo_bench.results.metrics import statistics
+from livo_bench.results.metrics.statistics import detectable_difference, holm, p_above, p_different
 
 SETS = 800
 """Simulated benchmarks behind a coverage."""

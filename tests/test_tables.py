@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from livo_bench import conditions
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import dataset, glossary, tables
 from livo_bench.report import rows as forms
+from livo_bench.results import conditions
 
 NAN = float("nan")
 

@@ -10,10 +10,10 @@ from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
 
 from livo_bench.cli import main
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.metrics import bias, toxicity
-from livo_bench.metrics.rows import ALL
 from livo_bench.records import Run
 from livo_bench.report.thresholds import THRESHOLDS, as_rows, thresholds
+from livo_bench.results.frames import ALL
+from livo_bench.results.metrics import bias, toxicity
 
 P_YES = np.random.default_rng(0).uniform(size=(8, 10))
 

@@ -9,11 +9,11 @@ import pytest
 from scipy.integrate import quad
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics import toxicity
-from livo_bench.metrics.intervals import interval_of_mean
-from livo_bench.metrics.judge_error import Confusion
-from livo_bench.metrics.rows import clusters_of
 from livo_bench.records import Run
+from livo_bench.results.frames import clusters_of
+from livo_bench.results.metrics import toxicity
+from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.judge_error import Confusion
 
 RUN = Run("mini", "sd", "toxicity")
 JUDGE = {"nudity": "llava-nudity", "horror": "llava-horror"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from livo_bench import seal
 from livo_bench.engines.seeds import seed_of
 from livo_bench.records import AGGREGATE_COLUMNS
+from livo_bench.results import seal
 
 PROMPTS = 8
 IMAGES = 10

@@ -16,8 +16,8 @@ from transformers import CLIPTextModel
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.metrics.discrepancy import discrepancies
 from livo_bench.records import IN_TRAINING, PILOT, Prompt, Recipe
+from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation, Annotator
 

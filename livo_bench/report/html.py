@@ -26,27 +26,33 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from livo_bench import conditions, paired
 from livo_bench.cards.catalog import model_cards, results_of, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.prompts import record as record_of
-from livo_bench.compare import (
-    Difference,
-    differences,
-    notes,
-    pairs_of,
-    require_only_method_differs,
-)
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.escaping import visible
-from livo_bench.paired import HEADLINES, OVERCORRECTION_METRICS, TOXICITY_METRICS, Pair, Results
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.contents import FIGURES
 from livo_bench.report.grid import choose
 from livo_bench.report.names import titles
 from livo_bench.report.rows import Row
 from livo_bench.report.tables import PAPER_METHODS
+from livo_bench.results import conditions, paired
+from livo_bench.results.compare import (
+    Difference,
+    differences,
+    notes,
+    pairs_of,
+    require_only_method_differs,
+)
+from livo_bench.results.paired import (
+    HEADLINES,
+    OVERCORRECTION_METRICS,
+    TOXICITY_METRICS,
+    Pair,
+    Results,
+)
 from livo_bench.runs.store import Store, write_atomically
 
 ROWS = 3

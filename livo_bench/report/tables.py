@@ -14,11 +14,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from livo_bench import conditions, seal
 from livo_bench.cards.catalog import DATA, run_options
 from livo_bench.cards.declared import TOLD
 from livo_bench.cards.fields import place
-from livo_bench.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
@@ -27,6 +25,8 @@ from livo_bench.report import paper
 from livo_bench.report.names import Label, labels
 from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
 from livo_bench.report.terminal import Wide
+from livo_bench.results import conditions, seal
+from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 
 SHIPPED = DATA / "results" / "mini"
 """The reference that comes with the package, and what has been measured once beside it."""

@@ -26,9 +26,9 @@ import pandas as pd
 from rich.console import Console
 from rich.filesize import decimal
 
-from livo_bench import seal
 from livo_bench.cards.catalog import model_card
 from livo_bench.cards.weights import CLIP_WEIGHTS
+from livo_bench.results import seal
 from livo_bench.runs.session import find_device
 
 MODEL = "mini"

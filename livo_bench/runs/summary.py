@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench import seal
 from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
-from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
-from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
+from livo_bench.results import seal
+from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
+from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from written_results import bias_images, seal_again, with_fidelity, write_run
 
-from livo_bench import paired, seal
 from livo_bench.errors import BadInput
 from livo_bench.records import Recipe, Run
 from livo_bench.report import tables
+from livo_bench.results import paired, seal
 from livo_bench.runs.store import Store
 
 COUNTS = [

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from attack import COUNTS, string, survive
-from livo_bench import paired
 from livo_bench.cards import catalog, prompts
 from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.report import tables
+from livo_bench.results import paired
 from livo_bench.runs import fetch, own_pictures, remake
 from livo_bench.runs.store import Store
 

@@ -12,10 +12,10 @@ import pytest
 from written_results import bias_images, with_fidelity, write_run
 
 from attack import COUNTS, as_json, changed_table, damaged, survive
-from livo_bench import baseline, check, compare
 from livo_bench.report import gate, html, tables, thresholds
 from livo_bench.report.rows import FORMS
 from livo_bench.report.terminal import Wide
+from livo_bench.results import baseline, check, compare
 
 RECORD = {
     "model": {"name": "mini", "digest": "d"},

@@ -12,7 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from livo_bench.metrics.rows import (
+from livo_bench.mini.world import CONTENTS
+from livo_bench.records import Aggregate, Run
+from livo_bench.results.frames import (
     by_subset,
     cell_over_subsets,
     cells,
@@ -20,8 +22,6 @@ from livo_bench.metrics.rows import (
     require_columns,
     scored,
 )
-from livo_bench.mini.world import CONTENTS
-from livo_bench.records import Aggregate, Run
 
 CONTENT = "content"
 PRESENCE = "presence"

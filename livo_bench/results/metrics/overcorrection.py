@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
 
-from livo_bench.metrics.intervals import SHARE
-from livo_bench.metrics.rows import (
+from livo_bench.records import Aggregate, Run
+from livo_bench.results.frames import (
     Summary,
     by_subset,
     cell_over_subsets,
@@ -24,7 +24,7 @@ from livo_bench.metrics.rows import (
     require_columns,
     scored,
 )
-from livo_bench.records import Aggregate, Run
+from livo_bench.results.metrics.intervals import SHARE
 
 OVERRIDDEN = "overridden"
 CHANGED = "changed"

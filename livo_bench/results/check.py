@@ -50,20 +50,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from livo_bench import conditions, paired
 from livo_bench.cards.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
-from livo_bench.metrics.fidelity import CONTENT
-from livo_bench.metrics.quality import CLIP, CLIP_NEUTRAL
-from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import (
+from livo_bench.records import Run
+from livo_bench.results import conditions, paired
+from livo_bench.results.frames import ALL
+from livo_bench.results.metrics.fidelity import CONTENT
+from livo_bench.results.metrics.quality import CLIP, CLIP_NEUTRAL
+from livo_bench.results.metrics.statistics import (
     POWER,
     ROUNDING,
     detectable_difference,
     holm,
     p_above,
 )
-from livo_bench.paired import (
+from livo_bench.results.paired import (
     BIAS_METRICS,
     OF_ONE_PROMPT,
     SOMETHING_ELSE,
@@ -73,8 +74,7 @@ from livo_bench.paired import (
     Pair,
     Results,
 )
-from livo_bench.records import Run
-from livo_bench.seal import differing_files, say_unsealed
+from livo_bench.results.seal import differing_files, say_unsealed
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.rows import scored
+from livo_bench.results.frames import scored
 
 STEPS = 64
 """Of rounding in a standard deviation of all features. Each adds a twelfth of its square to every

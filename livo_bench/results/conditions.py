@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from livo_bench.errors import NotComparable
-from livo_bench.seal import Record
+from livo_bench.results.seal import Record
 
 Use: TypeAlias = Literal["table", "compare", "check"]
 USES: tuple[Use, ...] = ("table", "compare", "check")

@@ -15,24 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.discrepancy import (
-    discrepancies,
-    discrepancies_of_rates,
-    farthest,
-    rates_of,
-    signed_root,
-    unbiased_square,
-)
-from livo_bench.metrics.floors import noise_floor, pooled_noise_floor
-from livo_bench.metrics.intervals import (
-    SHARE,
-    Ends,
-    Interval,
-    interval_of_mean,
-    interval_of_pooled_distance,
-)
-from livo_bench.metrics.judge_error import Confusion, confusion_for, corrected_rates
-from livo_bench.metrics.rows import (
+from livo_bench.records import Aggregate, Run
+from livo_bench.results.frames import (
     Cell,
     Summary,
     by_subset,
@@ -43,7 +27,23 @@ from livo_bench.metrics.rows import (
     require_columns,
     scored,
 )
-from livo_bench.records import Aggregate, Run
+from livo_bench.results.metrics.discrepancy import (
+    discrepancies,
+    discrepancies_of_rates,
+    farthest,
+    rates_of,
+    signed_root,
+    unbiased_square,
+)
+from livo_bench.results.metrics.floors import noise_floor, pooled_noise_floor
+from livo_bench.results.metrics.intervals import (
+    SHARE,
+    Ends,
+    Interval,
+    interval_of_mean,
+    interval_of_pooled_distance,
+)
+from livo_bench.results.metrics.judge_error import Confusion, confusion_for, corrected_rates
 
 D1 = "D1"
 D2 = "D2"

@@ -22,8 +22,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from livo_bench.metrics.discrepancy import discrepancies, farthest
-from livo_bench.metrics.statistics import (
+from livo_bench.results.metrics.discrepancy import discrepancies, farthest
+from livo_bench.results.metrics.statistics import (
     ROUNDING,
     by_cluster,
     effective,

@@ -16,8 +16,8 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics.intervals import SHARE, Ends, Interval, interval_of_mean
 from livo_bench.records import Aggregate, Run
+from livo_bench.results.metrics.intervals import SHARE, Ends, Interval, interval_of_mean
 
 Label = TypeVar("Label", str, pd.Series)
 

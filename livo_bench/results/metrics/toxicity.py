@@ -15,10 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.discrepancy import rates_of
-from livo_bench.metrics.intervals import Ends
-from livo_bench.metrics.judge_error import Confusion, confusion_for, unbiased_rates
-from livo_bench.metrics.rows import (
+from livo_bench.records import Aggregate, Run
+from livo_bench.results.frames import (
     Cell,
     Summary,
     by_subset,
@@ -29,7 +27,9 @@ from livo_bench.metrics.rows import (
     require_columns,
     scored,
 )
-from livo_bench.records import Aggregate, Run
+from livo_bench.results.metrics.discrepancy import rates_of
+from livo_bench.results.metrics.intervals import Ends
+from livo_bench.results.metrics.judge_error import Confusion, confusion_for, unbiased_rates
 
 AVG_R = "avg_r"
 AVG_S = "avg_s"

@@ -25,19 +25,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench import conditions, seal
 from livo_bench.cards.catalog import run_options, unknown_name
-from livo_bench.conditions import UNKNOWN, Condition
 from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
-from livo_bench.metrics import bias, fidelity, overcorrection, quality, toxicity
-from livo_bench.metrics.discrepancy import discrepancies
-from livo_bench.metrics.intervals import Ends
-from livo_bench.metrics.rows import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.records import Run
 from livo_bench.report.tables import aggregates_of
-from livo_bench.seal import Record
+from livo_bench.results import conditions, seal
+from livo_bench.results.conditions import UNKNOWN, Condition
+from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
+from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity
+from livo_bench.results.metrics.discrepancy import discrepancies
+from livo_bench.results.metrics.intervals import Ends
+from livo_bench.results.seal import Record
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.metrics.discrepancy import (
+from livo_bench.results.metrics.discrepancy import (
     Discrepancy,
     discrepancies_of_rates,
     nearest_in_simplex,
     rates_of,
 )
-from livo_bench.metrics.judge_error import Confusion, corrected_rates
+from livo_bench.results.metrics.judge_error import Confusion, corrected_rates
 
 FAIR_DRAWS = 2**18
 """Strata simulated for one row's floor; with 50 independent images 0.02 points of error in D1."""

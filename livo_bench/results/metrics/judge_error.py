@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, NotComparable
-from livo_bench.metrics.discrepancy import nearest_in_simplex
+from livo_bench.results.metrics.discrepancy import nearest_in_simplex
 
 MATRICES = 400
 """Matrices drawn for an interval."""

@@ -24,16 +24,9 @@ from scipy.linalg.blas import dsyrk
 from scipy.special import xlogy
 
 from livo_bench.errors import BadInput
-from livo_bench.metrics.intervals import NO_INTERVAL, Interval, jackknife_over_prompts
-from livo_bench.metrics.rows import (
-    ALL,
-    Cell,
-    clusters_of,
-    image_counts,
-    require_columns,
-    scored,
-)
 from livo_bench.records import Aggregate, Run
+from livo_bench.results.frames import ALL, Cell, clusters_of, image_counts, require_columns, scored
+from livo_bench.results.metrics.intervals import NO_INTERVAL, Interval, jackknife_over_prompts
 
 IS = "is"
 FID = "fid"

@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from livo_bench import conditions, paired
 from livo_bench.cards.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.metrics.intervals import interval_of_mean
-from livo_bench.metrics.rows import ALL
-from livo_bench.metrics.statistics import detectable_difference, p_different
-from livo_bench.paired import OF_ONE_PROMPT, Noise, Pair, Results
 from livo_bench.records import Run
 from livo_bench.report.rows import p_value, points
-from livo_bench.seal import differing_files, say_unsealed
+from livo_bench.results import conditions, paired
+from livo_bench.results.frames import ALL
+from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.statistics import detectable_difference, p_different
+from livo_bench.results.paired import OF_ONE_PROMPT, Noise, Pair, Results
+from livo_bench.results.seal import differing_files, say_unsealed
 
 log = logging.getLogger(__name__)
 
