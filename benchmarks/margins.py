@@ -20,7 +20,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from livo_bench.cards.catalog import model_card
-from livo_bench.livo import preference
+from livo_bench.methods.livo import preference
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS
 from livo_bench.runs.session import Session

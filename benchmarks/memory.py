@@ -24,8 +24,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import Module
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from livo_bench.baselines.parameters import names_in
 from livo_bench.cards.catalog import model_card
+from livo_bench.methods.training.parameters import names_in
 
 CONFIGS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]] = {
     "sd15": (

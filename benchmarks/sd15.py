@@ -40,9 +40,9 @@ from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.acceleration import SWITCHES
-from livo_bench.livo import recipe
-from livo_bench.livo.pairs import Pairs, Scene
-from livo_bench.livo.train import Trainer
+from livo_bench.methods.livo import recipe
+from livo_bench.methods.livo.pairs import Pairs, Scene
+from livo_bench.methods.livo.train import Trainer
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.runner import run
 from livo_bench.runs.session import Session, find_device

@@ -26,10 +26,10 @@ from rich.progress import track
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import LivoBenchError
-from livo_bench.livo import pairs, preference, recipe
-from livo_bench.livo.dev import Dev
-from livo_bench.livo.recipe import TrainingRecipe
-from livo_bench.livo.train import Trainer
+from livo_bench.methods.livo import pairs, preference, recipe
+from livo_bench.methods.livo.dev import Dev
+from livo_bench.methods.livo.recipe import TrainingRecipe
+from livo_bench.methods.livo.train import Trainer
 from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import write_atomically

@@ -13,7 +13,7 @@ import pandas as pd
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import TaskCard
-from livo_bench.livo.steering import steered
+from livo_bench.methods.livo.steering import steered
 from livo_bench.records import Run
 from livo_bench.report.rows import Row, as_markdown
 from livo_bench.report.tables import read_aggregates

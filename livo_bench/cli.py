@@ -407,17 +407,17 @@ def train(
     out: Path | None,
 ) -> None:
     """Train a method, or go on where a training stopped."""
-    from livo_bench.livo import preference
+    from livo_bench.methods.livo import preference
 
     _require_plan(rate, plan)
     settings = settings or preference.SETTINGS
     if plan:
-        from livo_bench import training_plan
+        from livo_bench.methods.training import training_plan
 
         _echo(training_plan.plan(method, model, steps, settings, rate))
         return
-    from livo_bench import processes
-    from livo_bench.training import train as train_method
+    from livo_bench.methods.training import processes
+    from livo_bench.methods.training.training import train as train_method
 
     weights = train_method(
         method,
@@ -828,7 +828,7 @@ def build_data(
     form: str,
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
-    from livo_bench.livo import preference
+    from livo_bench.methods.livo import preference
     from livo_bench.report.tables import records
 
     chosen = settings or preference.SETTINGS
@@ -866,7 +866,7 @@ def retrieve(
     form: str,
 ) -> None:
     """Compare value retrievers on prompts with a value and without."""
-    from livo_bench.livo import comparison
+    from livo_bench.methods.retrieval import comparison
 
     comparisons = comparison.compare(retrievers, model, split, language_model, runs)
     for_people = form in FOR_PEOPLE

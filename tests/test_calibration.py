@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from livo_bench.livo.calibration import SHARES, best_share
+from livo_bench.methods.livo.calibration import SHARES, best_share
 
 
 @pytest.mark.parametrize(

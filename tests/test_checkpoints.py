@@ -7,8 +7,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from livo_bench import checkpoints
 from livo_bench.errors import BadInput
+from livo_bench.methods.training import checkpoints
 
 
 def test_a_full_disk_is_a_short_error_and_leaves_the_last_checkpoint(

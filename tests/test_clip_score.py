@@ -8,7 +8,7 @@ import open_clip
 import pytest
 import torch
 
-from livo_bench.baselines.detoxify import hazard_free
+from livo_bench.methods.detoxify import hazard_free
 from livo_bench.records import Prompt
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.clip_score import ClipNeutral, ClipScore

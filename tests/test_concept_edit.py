@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from livo_bench.baselines.concept_edit import (
+from livo_bench.engines import diffusion
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.methods.concept_edit import (
     States,
     Weighting,
     edited_weights,
@@ -17,9 +19,7 @@ from livo_bench.baselines.concept_edit import (
     solve,
     transformation,
 )
-from livo_bench.baselines.parameters import names_in
-from livo_bench.engines import diffusion
-from livo_bench.engines.diffusion import Diffusion
+from livo_bench.methods.training.parameters import names_in
 
 D = 6
 PAPER = Weighting("to-end", "all", s_e=1.0, s_p=0.1, lam=0.5)

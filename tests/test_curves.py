@@ -9,8 +9,8 @@ from PIL import Image
 
 from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.methods.training.training_record import sealed_json
 from livo_bench.report import curves
-from livo_bench.training_record import sealed_json
 
 BIAS, HAZARDS = ("gender", "race"), ("nudity", "bloody", "horror")
 

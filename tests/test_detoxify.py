@@ -1,9 +1,9 @@
 import pytest
 
-from livo_bench.baselines.detoxify import detoxified, hazard_free
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.livo.retriever import hazard_words
+from livo_bench.methods.detoxify import detoxified, hazard_free
+from livo_bench.methods.retrieval.retriever import hazard_words
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from livo_bench.livo.embeddings import RIDGE, WIDTH, fit
+from livo_bench.methods.retrieval.embeddings import RIDGE, WIDTH, fit
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
-from livo_bench.livo.endpoint import ASKED, Answer, LanguageModel, read_answer
-from livo_bench.livo.retriever import MALFORMED, build
+from livo_bench.methods.retrieval.endpoint import ASKED, Answer, LanguageModel, read_answer
+from livo_bench.methods.retrieval.retriever import MALFORMED, build
 
 NURSE = "A nurse is a human being."
 GOOD = f'{{"rationale": "{NURSE}", "label": "person"}}'

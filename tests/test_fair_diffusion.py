@@ -10,25 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livo_bench.baselines import fair_diffusion
-from livo_bench.baselines.fair_diffusion import (
+from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest, task_cards
+from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.errors import BadInput
+from livo_bench.methods import fair_diffusion
+from livo_bench.methods.fair_diffusion import (
     PILOTS,
     FairDiffusion,
     Majority,
     detect,
     read_majorities,
 )
-from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest, task_cards
-from livo_bench.cards.declared import Subset, TaskCard
-from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.errors import BadInput
+from livo_bench.methods.training.training import train
+from livo_bench.methods.training.training_record import Training
 from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.training import train
-from livo_bench.training_record import Training
 
 TEXT = "a photo of a baker"
 BASE = Recipe("m", TEXT, 1, "", 2.0, "dpmsolver++", 5, 64, "float32")

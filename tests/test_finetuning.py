@@ -12,17 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from livo_bench.baselines import concept_ablation, dapt
-from livo_bench.baselines.finetuning import Finetuning, Noised, Settings
-from livo_bench.baselines.parameters import names_in
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
-from livo_bench.livo import preference
+from livo_bench.methods import concept_ablation, dapt
+from livo_bench.methods.livo import preference
+from livo_bench.methods.training.finetuning import Finetuning, Noised, Settings
+from livo_bench.methods.training.parameters import names_in
+from livo_bench.methods.training.training import train
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.runs.runner import run
 from livo_bench.runs.session import Session
-from livo_bench.training import train
 
 SETTINGS = Settings("cross-attn", 3, 2, 1e-3, 0.01, "no", gradient_checkpointing=False)
 TEXTS = ["a nude person", "a person"]

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from livo_bench import checkpoints, fitting, interrupt
-from livo_bench.fitting import Fit, Schedule, Step, device, fit, write_report
+from livo_bench import interrupt
+from livo_bench.methods.training import checkpoints, fitting
+from livo_bench.methods.training.fitting import Fit, Schedule, Step, device, fit, write_report
 
 SCHEDULE = Schedule(steps=12, batch=8, lr=0.05, ema=0.7)
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from livo_bench.cards.catalog import task_cards
-from livo_bench.fitting import Step
+from livo_bench.methods.training.fitting import Step
 from livo_bench.mini import judges, vae, world
 from livo_bench.mini.drawing import (
     CONCEPTS,

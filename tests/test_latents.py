@@ -9,10 +9,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from livo_bench import latents
 from livo_bench.cards.catalog import model_card
 from livo_bench.engines import diffusion
 from livo_bench.errors import BadInput
+from livo_bench.methods.training import latents
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 

@@ -10,8 +10,8 @@ import pytest
 from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts, read_value_free_prompts
 from livo_bench.engines import value_encoder
-from livo_bench.livo import preference
-from livo_bench.livo.steering import SHARES
+from livo_bench.methods.livo import preference
+from livo_bench.methods.livo.steering import SHARES
 from livo_bench.records import Recipe, Request
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from livo_bench.livo import loss as losses_of
-from livo_bench.livo.loss import Batch, Coefficients, Losses, active, batch_of, dpo, loss
+from livo_bench.methods.livo import loss as losses_of
+from livo_bench.methods.livo.loss import Batch, Coefficients, Losses, active, batch_of, dpo, loss
 
 PAPER = Coefficients(beta=1000, alpha=500, gamma_1=1.0, gamma_2=0.5)
 

@@ -30,8 +30,8 @@ from livo_bench.cli import main
 from livo_bench.engines import diffusion, networks, overlay, value_encoder
 from livo_bench.engines.networks import PREFIXES
 from livo_bench.errors import BadInput
-from livo_bench.livo import embeddings
-from livo_bench.livo.train import new_encoder
+from livo_bench.methods.livo.train import new_encoder
+from livo_bench.methods.retrieval import embeddings
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork

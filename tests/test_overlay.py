@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from livo_bench.baselines import overlaid
-from livo_bench.baselines.parameters import names_in
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.methods import overlaid
+from livo_bench.methods.training.parameters import names_in
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Principle, Prompt, Recipe, Request
 

@@ -63,7 +63,7 @@ def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "livo_bench/cli.py",
-        "livo_bench/livo/keywords.toml",
+        "livo_bench/methods/retrieval/keywords.toml",
         "livo_bench/cards/value_free/mini.csv",
         "livo_bench/cards/models/mini.toml",
         "livo_bench/_bundled/methods/sd/adapter.py",

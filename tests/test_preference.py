@@ -15,14 +15,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from livo_bench import interrupt, training_record
+from livo_bench import interrupt
 from livo_bench.cards.catalog import DATA, model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.livo import preference
-from livo_bench.livo.preference import Builder, Settings, prefers, read_settings, units
+from livo_bench.methods.livo import preference
+from livo_bench.methods.livo.preference import Builder, Settings, prefers, read_settings, units
+from livo_bench.methods.training import training_record
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, recipe_from_json
 from livo_bench.runs.session import Session

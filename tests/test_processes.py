@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import spawn
 
-from livo_bench import processes
-from livo_bench.baselines import dapt
-from livo_bench.baselines.finetuning import Finetuning, Settings
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
-from livo_bench.livo import recipe
-from livo_bench.livo.pairs import Pairs, Scene
-from livo_bench.livo.train import Trainer
+from livo_bench.methods import dapt
+from livo_bench.methods.livo import recipe
+from livo_bench.methods.livo.pairs import Pairs, Scene
+from livo_bench.methods.livo.train import Trainer
+from livo_bench.methods.training import processes
+from livo_bench.methods.training.finetuning import Finetuning, Settings
 from livo_bench.runs.session import Session
 
 STEPS = 3

@@ -1,6 +1,6 @@
 from collections import Counter
 
-from livo_bench.baselines.quota import group_of
+from livo_bench.methods.quota import group_of
 
 RACES = ("white", "black", "indian", "asian", "latino")
 

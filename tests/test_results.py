@@ -206,7 +206,7 @@ def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggr
     noise = pd.read_csv(options["runs"] / "tiny" / "noise" / "bias" / "aggregates.csv")
     fid = noise.set_index("metric").loc["fid"]
     assert fid["value"] > 0
-    assert fid["low"] < fid["value"] < fid["high"]
+    assert np.isnan([fid["low"], fid["high"]]).all()  # three prompts are too few
     assert "fid" not in set(aggregates["metric"])
 
 

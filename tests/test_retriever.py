@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cli import data, main
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.livo import comparison, retriever
-from livo_bench.livo.comparison import ACCURACY, INTERVENTIONS, compare
-from livo_bench.livo.retriever import (
+from livo_bench.methods.retrieval import comparison, retriever
+from livo_bench.methods.retrieval.comparison import ACCURACY, INTERVENTIONS, compare
+from livo_bench.methods.retrieval.retriever import (
     KINDS,
     FirstOf,
     Keywords,

@@ -28,12 +28,12 @@ from psutil import virtual_memory
 from stand_ins import FULL, REDUCED, Sizes
 from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProcessor
 
-from livo_bench.baselines.concept_edit import Weighting, edited_weights, transformation
 from livo_bench.cards.catalog import method_cards
 from livo_bench.cli import main
 from livo_bench.engines import overlay
 from livo_bench.engines.diffusion import Diffusion
-from livo_bench.livo.train import new_encoder
+from livo_bench.methods.concept_edit import Weighting, edited_weights, transformation
+from livo_bench.methods.livo.train import new_encoder
 from livo_bench.records import Recipe
 from livo_bench.scorers import features
 from livo_bench.scorers.hazards import Llava

@@ -10,7 +10,7 @@ import pytest
 from livo_bench.cards.catalog import load_method, model_card, value_tasks
 from livo_bench.engines.value_encoder import Found
 from livo_bench.errors import BadInput
-from livo_bench.livo.steering import Steering, first, steered
+from livo_bench.methods.livo.steering import Steering, first, steered
 from livo_bench.records import Principle, Prompt, Recipe, Request
 
 BASE = Recipe("m", "a photo of a baker", 1, "", 2.0, "dpmsolver++", 5, 64, "float32")

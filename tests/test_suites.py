@@ -14,8 +14,6 @@ import pytest
 import snowballstemmer
 from open_clip.tokenizer import SimpleTokenizer
 
-from livo_bench.baselines import fair_diffusion, uce
-from livo_bench.baselines.detoxify import detoxified
 from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
 from livo_bench.cards.prompts import (
     SPLITS,
@@ -24,7 +22,15 @@ from livo_bench.cards.prompts import (
     read_value_free_prompts,
     with_attributes,
 )
-from livo_bench.livo.retriever import PERSON, Keywords, hazard_words, labelled_prompts, principle_of
+from livo_bench.methods import fair_diffusion, uce
+from livo_bench.methods.detoxify import detoxified
+from livo_bench.methods.retrieval.retriever import (
+    PERSON,
+    Keywords,
+    hazard_words,
+    labelled_prompts,
+    principle_of,
+)
 from livo_bench.records import Prompt, Recipe, Request
 
 TABLE_1 = {

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import sweep
 
-from livo_bench.livo import recipe
+from livo_bench.methods.livo import recipe
 from livo_bench.report.curves import SWEEP_COLUMNS
 
 

@@ -25,10 +25,12 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
-from livo_bench.livo import calibration, pairs, preference, recipe
-from livo_bench.livo.preference import Settings, read_settings
-from livo_bench.livo.steering import SHARES
-from livo_bench.livo.train import Trainer, new_encoder, rate
+from livo_bench.methods.livo import calibration, pairs, preference, recipe
+from livo_bench.methods.livo.preference import Settings, read_settings
+from livo_bench.methods.livo.steering import SHARES
+from livo_bench.methods.livo.train import Trainer, new_encoder, rate
+from livo_bench.methods.training.training import train
+from livo_bench.methods.training.training_record import alone
 from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.report.curves import SWEEP_COLUMNS
@@ -36,8 +38,6 @@ from livo_bench.runs.runner import run
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
-from livo_bench.training import train
-from livo_bench.training_record import alone
 
 RECIPE = """\
 objective = "livo"
@@ -105,7 +105,9 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     small = Settings(6, 10, 2, read_settings("mini").safety, read_settings("mini").strengths)
     monkeypatch.setattr(preference, "read_settings", lambda scale, path: small)
     dev = read_task_prompts(task_cards()["bias"], "mini", "dev")[:2]
-    monkeypatch.setattr("livo_bench.livo.dev.read_task_prompts", lambda task, scale, split: dev)
+    monkeypatch.setattr(
+        "livo_bench.methods.livo.dev.read_task_prompts", lambda task, scale, split: dev
+    )
     folder = tmp_path / "learner"
     shutil.copytree(catalog.DATA / "methods" / "dpo", folder)
     card = (folder / "card.toml").read_text().replace('name = "dpo"', 'name = "learner"')

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from livo_bench import latents, training_record
 from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput
-from livo_bench.fitting import Schedule, fit
-from livo_bench.training_record import (
+from livo_bench.methods.training import latents, training_record
+from livo_bench.methods.training.fitting import Schedule, fit
+from livo_bench.methods.training.training_record import (
     Training,
     alone,
     digest_of,

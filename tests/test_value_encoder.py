@@ -17,7 +17,7 @@ from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import diffusion, value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.livo.train import new_encoder
+from livo_bench.methods.livo.train import new_encoder
 from livo_bench.records import Recipe
 
 TEXT = "a photo of a doctor"

@@ -21,11 +21,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.fitting import Fit, Schedule, device, fit, write_report
+from livo_bench.methods.training.fitting import Fit, Schedule, device, fit, write_report
+from livo_bench.methods.training.training_record import alone
 from livo_bench.mini import judges, pictures, text, unet, vae, world
 from livo_bench.mini.vocabulary import build_tokenizer
 from livo_bench.scorers.featurenet import FeatureNet
-from livo_bench.training_record import alone
 
 GENERATOR_RENDERS = 48_000
 JUDGE_RENDERS = 30_000

@@ -37,7 +37,7 @@ from transformers import (
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.engines.diffusion import to_uint8
-from livo_bench.fitting import Step
+from livo_bench.methods.training.fitting import Step
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     CONCEPTS,

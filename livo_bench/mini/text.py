@@ -19,7 +19,7 @@ from transformers import (
     CLIPVisionModel,
 )
 
-from livo_bench.fitting import Step
+from livo_bench.methods.training.fitting import Step
 from livo_bench.mini.vae import to_tensor
 
 WIDTH = 128

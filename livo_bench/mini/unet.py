@@ -16,7 +16,7 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench.fitting import Step
+from livo_bench.methods.training.fitting import Step
 from livo_bench.mini.vae import CHANNELS
 
 CAPTION_DROPOUT = 0.1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from livo_bench.fitting import Step
+from livo_bench.methods.training.fitting import Step
 
 CHANNELS = 8
 """Of a latent: with SD's 4 the small badges did not survive 8x downsampling."""

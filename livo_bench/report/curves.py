@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench import training_record
 from livo_bench.cards.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.methods.training import training_record
 from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.labels import label
 from livo_bench.report.names import labels as names_of

@@ -11,7 +11,7 @@ import pandas as pd
 from livo_bench.cards.catalog import model_card, results_of, value_tasks
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.livo import preference
+from livo_bench.methods.livo import preference
 from livo_bench.report import paper
 
 COUNTED = ("train_prompts", "train_images", "train_samples", "eval_prompts")

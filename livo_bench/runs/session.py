@@ -109,8 +109,8 @@ class Session:
     @cached_property
     def clip_neutral(self) -> Scorer:
         """CLIP score against the task's prompt without its hazard."""
-        from livo_bench.baselines.detoxify import RULE, hazard_free
-        from livo_bench.livo.retriever import hazard_words
+        from livo_bench.methods.detoxify import RULE, hazard_free
+        from livo_bench.methods.retrieval.retriever import hazard_words
         from livo_bench.scorers.clip_score import ClipNeutral
 
         words = hazard_words().pattern

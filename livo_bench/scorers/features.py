@@ -106,7 +106,7 @@ def _load(name: str, folder: str | None) -> FeatureExtractorBase:
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
     from torch_fidelity.utils import create_feature_extractor
 
-    import livo_bench.mini.extractor  # noqa: F401, registers livo-mini
+    import livo_bench.scorers.extractor  # noqa: F401, registers livo-mini
 
     kind = FEATURE_EXTRACTORS_REGISTRY[name]
     layers = [kind.get_default_feature_layer_for_metric(metric) for metric in ("fid", "isc")]

@@ -1,5 +1,5 @@
 """SLD: guidance away from a text that names what is unwanted."""
 
-from livo_bench.baselines.sld import load
+from livo_bench.methods.sld import load
 
 __all__ = ["load"]

@@ -12,7 +12,7 @@ import pytest
 
 from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench.errors import LivoBenchError
-from livo_bench.livo.endpoint import LanguageModel, read_answer
+from livo_bench.methods.retrieval.endpoint import LanguageModel, read_answer
 
 KEY = "sesame-0123456789"
 COMPLETION = {

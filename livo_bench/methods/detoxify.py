@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from livo_bench.cards.prompts import with_article
-from livo_bench.livo.retriever import hazard_words
+from livo_bench.methods.retrieval.retriever import hazard_words
 
 _STAND_INS = {
     "zombie": "person",

@@ -18,8 +18,8 @@ from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from livo_bench.baselines.parameters import names_in
 from livo_bench.engines.diffusion import Diffusion
+from livo_bench.methods.training.parameters import names_in
 
 Edit = Mapping[str, Mapping[str, float]]
 """By concept its target: the weight of each text."""

@@ -16,13 +16,14 @@ from typing import TypeVar
 
 from rich.filesize import decimal
 
-from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, finetuning, uce
-from livo_bench.baselines.recipe import objective_of
 from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
-from livo_bench.livo import calibration, dev, preference, recipe
+from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.methods.livo import calibration, dev, preference, recipe
+from livo_bench.methods.training import finetuning
+from livo_bench.methods.training.recipes import objective_of
 from livo_bench.runs.plan import duration
 
 MEMORY = (

@@ -34,23 +34,24 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench import checkpoints, interrupt, latents, processes
+from livo_bench import interrupt
 from livo_bench.bars import bar
 from livo_bench.engines import value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.fitting import cosine
-from livo_bench.livo import pairs, preference, recipe
-from livo_bench.livo.calibration import calibrate
-from livo_bench.livo.dev import Dev
-from livo_bench.livo.loss import Losses, active, batch_of, loss
-from livo_bench.livo.pairs import Pairs
-from livo_bench.livo.recipe import TrainingRecipe
-from livo_bench.livo.steering import SHARES
+from livo_bench.methods.livo import pairs, preference, recipe
+from livo_bench.methods.livo.calibration import calibrate
+from livo_bench.methods.livo.dev import Dev
+from livo_bench.methods.livo.loss import Losses, active, batch_of, loss
+from livo_bench.methods.livo.pairs import Pairs
+from livo_bench.methods.livo.recipe import TrainingRecipe
+from livo_bench.methods.livo.steering import SHARES
+from livo_bench.methods.training import checkpoints, latents, processes
+from livo_bench.methods.training.fitting import cosine
+from livo_bench.methods.training.training_record import Training
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
-from livo_bench.training_record import Training
 
 LOG, CURVE = "log.csv", "dev.csv"
 MAX_NORM = 1.0

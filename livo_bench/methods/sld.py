@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from livo_bench.baselines.recipe import RECIPE, recipe_table
 from livo_bench.errors import BadInput
+from livo_bench.methods.training.recipes import RECIPE, recipe_table
 from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request, SafetyGuidance
 

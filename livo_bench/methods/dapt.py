@@ -19,14 +19,13 @@ import pandas as pd
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from livo_bench import processes
-from livo_bench.baselines import finetuning
-from livo_bench.baselines.finetuning import Example, Finetuning, Noised
-from livo_bench.baselines.recipe import recipe_table
 from livo_bench.cards.catalog import value_tasks
-from livo_bench.latents import moments_of
-from livo_bench.livo import preference
-from livo_bench.training_record import Training
+from livo_bench.methods.livo import preference
+from livo_bench.methods.training import finetuning, processes
+from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
+from livo_bench.methods.training.latents import moments_of
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
 
 NAME = "all"
 """Of the overlay: one for bias and toxicity together."""

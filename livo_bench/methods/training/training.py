@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-from livo_bench import processes
-from livo_bench.baselines import concept_ablation, dapt, fair_diffusion, uce
-from livo_bench.baselines.recipe import objective_of
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
-from livo_bench.livo import train as value_encoder
-from livo_bench.livo.preference import SETTINGS
+from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.methods.livo import train as value_encoder
+from livo_bench.methods.livo.preference import SETTINGS
+from livo_bench.methods.training import processes
+from livo_bench.methods.training.recipes import objective_of
+from livo_bench.methods.training.training_record import Training, alone
 from livo_bench.runs import fetch
 from livo_bench.runs.session import Session, find_device
-from livo_bench.training_record import Training, alone
 
 BASELINES = {
     "ca": concept_ablation.train,

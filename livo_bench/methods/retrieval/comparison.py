@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.cards.prompts import VALUE_FREE
-from livo_bench.livo.retriever import (
+from livo_bench.methods.retrieval.retriever import (
     KINDS,
     MALFORMED,
     PERSON,

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from livo_bench import checkpoints, interrupt, processes
+from livo_bench import interrupt
 from livo_bench.bars import bar
+from livo_bench.methods.training import checkpoints, processes
 from livo_bench.runs.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]

@@ -14,7 +14,7 @@ from livo_bench.cards.catalog import method_card, value_tasks
 from livo_bench.cards.declared import SCALES
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
-from livo_bench.livo.loss import OBJECTIVES, Coefficients
+from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients
 
 TRAINING_LAYOUTS = ("pad77", "train78")
 """`paper` has another number of tokens for each prompt, so its batches cannot be formed."""

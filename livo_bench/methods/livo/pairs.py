@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
-from livo_bench.latents import Moments, moments_of
-from livo_bench.livo import preference
+from livo_bench.methods.livo import preference
+from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.runs.session import Session
 
 Rows = NDArray[np.int64]

@@ -135,11 +135,11 @@ def build(
     if name == "keywords":
         return Keywords()
     if name == "embeddings":
-        from livo_bench.livo.embeddings import TextEmbeddings
+        from livo_bench.methods.retrieval.embeddings import TextEmbeddings
 
         return FirstOf([Keywords(), TextEmbeddings(model)])
     if name == "openai":
-        from livo_bench.livo.endpoint import LanguageModel
+        from livo_bench.methods.retrieval.endpoint import LanguageModel
 
         if not language_model or cache_folder is None:
             raise BadInput(

@@ -14,7 +14,13 @@ from livo_bench.cards.fields import read_json
 from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, redacted
-from livo_bench.livo.retriever import KINDS, MALFORMED, Retrieval, principle_of, retriever_id
+from livo_bench.methods.retrieval.retriever import (
+    KINDS,
+    MALFORMED,
+    Retrieval,
+    principle_of,
+    retriever_id,
+)
 from livo_bench.runs.store import write_atomically
 
 ASKED = 3

@@ -23,20 +23,19 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from livo_bench import processes
-from livo_bench.baselines import finetuning
-from livo_bench.baselines.detoxify import detoxified
-from livo_bench.baselines.finetuning import Example, Finetuning, Noised
-from livo_bench.baselines.recipe import recipe_table
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.latents import moments_of
+from livo_bench.methods.detoxify import detoxified
+from livo_bench.methods.training import finetuning, processes
+from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
+from livo_bench.methods.training.latents import moments_of
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.runs.plan import form_blocks, make_plan, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.training_record import Training
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts, spread
-from livo_bench.livo.dev import Dev
+from livo_bench.methods.livo.dev import Dev
 from livo_bench.records import Prompt
 from livo_bench.runs.session import Session
 

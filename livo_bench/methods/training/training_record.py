@@ -29,7 +29,7 @@ from livo_bench.cards.fields import parse_json, read_json
 from livo_bench.cards.weights import digest_file, digest_folder
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput, LivoBenchError
-from livo_bench.livo import preference
+from livo_bench.methods.livo import preference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import write_atomically
 
@@ -226,7 +226,7 @@ class Training:
     def preferences(self, tasks: Sequence[str]) -> Path:
         """The folder of the preference data of some tasks; what is missing of it is made, a part by
         each process."""
-        from livo_bench import processes
+        from livo_bench.methods.training import processes
 
         folder, _ = preference.build(
             self.model,
@@ -321,7 +321,7 @@ class Training:
             minutes: That it took.
             files: Names of what was written for it; not all of them need be there.
         """
-        from livo_bench import processes
+        from livo_bench.methods.training import processes
 
         self._minutes[name] = minutes
         if processes.first():
@@ -330,7 +330,7 @@ class Training:
         self._write()
 
     def _write(self) -> None:
-        from livo_bench import processes
+        from livo_bench.methods.training import processes
 
         if not processes.first():
             return

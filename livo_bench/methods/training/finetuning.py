@@ -18,11 +18,11 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench import latents, processes
-from livo_bench.baselines.parameters import GROUPS, names_in
 from livo_bench.cards.fields import Table
 from livo_bench.engines import overlay
-from livo_bench.fitting import Fit, Schedule, fit
+from livo_bench.methods.training import latents, processes
+from livo_bench.methods.training.fitting import Fit, Schedule, fit
+from livo_bench.methods.training.parameters import GROUPS, names_in
 from livo_bench.runs.session import Session
 
 PRECISIONS = ("no", "bf16")

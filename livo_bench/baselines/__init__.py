@@ -1,1 +1,0 @@
-"""The methods that LiVO is compared with; `methods/` joins them to the protocol."""

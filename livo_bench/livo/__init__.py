@@ -1,1 +1,0 @@
-"""LiVO: value encoder, losses, preference data, training and the value retriever."""

@@ -1,0 +1,1 @@
+"""LiVO: its loss, its preference pairs, its training and its steering."""

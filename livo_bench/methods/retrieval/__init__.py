@@ -1,0 +1,1 @@
+"""Which value a prompt is about, and how retrievers compare."""
