@@ -27,7 +27,7 @@ import pandas as pd
 from rich.console import Console
 from scipy.stats import ttest_1samp
 
-from livo_bench.report.rows import FORMS
+from livo_bench.report.printing import FORMS
 from livo_bench.results.metrics.quality import CLIP, CLIP_NEUTRAL
 
 PAIRS = (

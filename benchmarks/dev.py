@@ -20,7 +20,7 @@ import pandas as pd
 from livo_bench.cards.catalog import load_method, model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.records import PILOT, Request
-from livo_bench.report.rows import as_markdown
+from livo_bench.report.printing import as_markdown
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.sampling import images_of, in_parallel

@@ -30,8 +30,8 @@ from transformers import CLIPTextModel
 from livo_bench.cards.catalog import DATA, model_card, model_digest, task_cards
 from livo_bench.cards.prompts import COLUMNS, read_task_prompts
 from livo_bench.engines import value_encoder
-from livo_bench.report.gate import summary
-from livo_bench.report.rows import Row, as_markdown
+from livo_bench.report.check_report import summary
+from livo_bench.report.printing import Row, as_markdown
 from livo_bench.results import paired
 from livo_bench.results.check import Check, check, hold
 from livo_bench.results.metrics.fidelity import CONTENT, PRESENCE

@@ -15,7 +15,7 @@ from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import TaskCard
 from livo_bench.methods.livo.steering import steered
 from livo_bench.records import Run
-from livo_bench.report.rows import Row, as_markdown
+from livo_bench.report.printing import Row, as_markdown
 from livo_bench.report.tables import read_aggregates
 from livo_bench.results.compare import Difference, compare
 from livo_bench.results.frames import ALL

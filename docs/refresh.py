@@ -20,7 +20,7 @@ from livo_bench.cards.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.report import curves, glossary
 from livo_bench.report.figures import trade_off as draw_trade_off
-from livo_bench.report.rows import as_markdown
+from livo_bench.report.printing import as_markdown
 from livo_bench.report.tables import read_aggregates
 from livo_bench.results import conditions
 from livo_bench.results.compare import compare

@@ -29,12 +29,12 @@ from livo_bench.errors import (
 )
 from livo_bench.escaping import redacted, visible
 from livo_bench.report import contents
-from livo_bench.report.rows import FOR_PEOPLE, FORMS
+from livo_bench.report.printing import FOR_PEOPLE, FORMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from livo_bench.report.rows import Row
+    from livo_bench.report.printing import Row
     from livo_bench.results.check import Check
     from livo_bench.runs.requests import Options
 

@@ -23,7 +23,7 @@ from livo_bench.cards.catalog import DATA
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.records import Run
-from livo_bench.report.gate import summary
+from livo_bench.report.check_report import summary
 from livo_bench.results.check import (
     Comparison,
     Tally,

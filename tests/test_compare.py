@@ -13,7 +13,7 @@ from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fide
 from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.records import Run
-from livo_bench.report.rows import as_rich
+from livo_bench.report.printing import as_rich
 from livo_bench.results.compare import (
     ALPHA,
     Difference,

@@ -34,10 +34,10 @@ from livo_bench.escaping import (
     redacted,
     visible,
 )
-from livo_bench.report import gate, tables
+from livo_bench.report import tables
 from livo_bench.report.figures import plain
-from livo_bench.report.rows import FORMS
-from livo_bench.report.terminal import Wide
+from livo_bench.report.printing import FORMS
+from livo_bench.report.wide_tables import Wide
 
 PACKAGE = Path(cli.__file__).parent
 STEERS = re.compile(
@@ -192,9 +192,9 @@ def test_every_form_of_a_check_is_escaped_and_junit_is_xml():
         nasty = replace(PROMPT, method=text, prompt=text, label=text)
         found = replace(FOUND, prompts=[nasty])
         for outcome in (found, BadInput(text or "x")):
-            ElementTree.fromstring(gate.render(outcome, "junit"))
+            ElementTree.fromstring(check_report.render(outcome, "junit"))
             for form in ("junit", "json", "markdown"):
-                said = gate.render(outcome, form)
+                said = check_report.render(outcome, form)
                 assert not STEERS.search(said), (form, text)
                 said.encode("utf-8")
 

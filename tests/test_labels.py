@@ -5,7 +5,7 @@ from itertools import combinations
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from livo_bench.report.labels import label
+from livo_bench.report.placing import label
 
 
 def test_labels_cover_neither_points_nor_each_other() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import paper, tables
-from livo_bench.report.rows import as_csv
+from livo_bench.report.printing import as_csv
 
 
 def results(model: str) -> pd.DataFrame:

@@ -7,7 +7,14 @@ from xml.etree import ElementTree
 import pytest
 
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.report.gate import metric_rows, prompt_rows, render, sample_line, summary, write
+from livo_bench.report.check_report import (
+    metric_rows,
+    prompt_rows,
+    render,
+    sample_line,
+    summary,
+    write,
+)
 from livo_bench.results.check import Check, Comparison, Sample
 from livo_bench.results.paired import Noise
 

@@ -11,7 +11,7 @@ import pytest
 from written_results import bias_images, seal_again, write_run
 
 from livo_bench.errors import BadInput, NotComparable
-from livo_bench.report import gate, tables
+from livo_bench.report import tables
 from livo_bench.results import baseline, check, compare, paired, seal
 
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
@@ -205,8 +205,8 @@ def test_unsealed_results_are_read_and_said_to_be(tmp_path, caplog):
     assert not caplog.text
     found = check.check(tmp_path / "old", tmp_path / "new")
     assert caplog.text.count("are unsealed") == 1
-    assert gate.sample_line(found.samples[0]).endswith(" Unsealed: baseline.")
-    assert "Unsealed: baseline." in gate.render(found, "markdown")
+    assert check_report.sample_line(found.samples[0]).endswith(" Unsealed: baseline.")
+    assert "Unsealed: baseline." in check_report.render(found, "markdown")
     caplog.clear()
     assert check.check(tmp_path / "new", tmp_path / "new").samples[0].unsealed == ()
     assert not caplog.text
@@ -220,9 +220,11 @@ def test_other_files_behind_a_method_are_said(tmp_path, caplog):
     found = check.check(tmp_path / "old", tmp_path / "new")
     said = f"Method files differ: {name} 1a2b3c4d -> 3c4d5e6f."
     assert not found.regressions
-    assert said in gate.sample_line(found.samples[0])
+    assert said in check_report.sample_line(found.samples[0])
     for form in ("markdown", "json"):
-        assert f"{name} 1a2b3c4d -> 3c4d5e6f" in gate.render(found, form).replace("&gt;", ">")
+        assert f"{name} 1a2b3c4d -> 3c4d5e6f" in check_report.render(found, form).replace(
+            "&gt;", ">"
+        )
     [line] = baseline.update(tmp_path / "old", tmp_path / "new")
     assert line.endswith(f"no metric changed; method files differ: {name} 1a2b3c4d -> 3c4d5e6f")
     assert check.check(tmp_path / "old", tmp_path / "new").samples[0].files == ()

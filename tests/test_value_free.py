@@ -8,6 +8,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import livo_bench.livo
+
 from livo_bench.cards.prompts import COLUMNS, read_value_free_prompts
 from livo_bench.mini import world
 from livo_bench.mini.drawing import SETTINGS, SPLITS

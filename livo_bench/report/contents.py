@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.rows import FOR_PEOPLE, FORMS
+from livo_bench.report.printing import FOR_PEOPLE, FORMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

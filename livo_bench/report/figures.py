@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.escaping import one_line
 from livo_bench.report import tables
-from livo_bench.report.labels import label
+from livo_bench.report.placing import label
 from livo_bench.runs.store import write_atomically
 
 if TYPE_CHECKING:

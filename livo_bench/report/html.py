@@ -35,9 +35,9 @@ from livo_bench.escaping import visible
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.contents import FIGURES
 from livo_bench.report.grid import choose
-from livo_bench.report.names import titles
-from livo_bench.report.rows import Row
+from livo_bench.report.printing import Row
 from livo_bench.report.tables import PAPER_METHODS
+from livo_bench.report.titles import titles
 from livo_bench.results import conditions, paired
 from livo_bench.results.compare import (
     Difference,

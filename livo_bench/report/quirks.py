@@ -14,7 +14,7 @@ import pandas as pd
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.paper import PLAIN
-from livo_bench.report.rows import Row
+from livo_bench.report.printing import Row
 from livo_bench.report.tables import records
 
 QUIRKS = "quirks.csv"

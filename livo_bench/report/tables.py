@@ -22,9 +22,9 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import markdown, one_line
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
 from livo_bench.report import paper
-from livo_bench.report.names import Label, labels
-from livo_bench.report.rows import latex_line, latex_tabular, latex_text, markdown_line
-from livo_bench.report.terminal import Wide
+from livo_bench.report.printing import latex_line, latex_tabular, latex_text, markdown_line
+from livo_bench.report.titles import Label, labels
+from livo_bench.report.wide_tables import Wide
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 

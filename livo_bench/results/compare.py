@@ -22,7 +22,7 @@ from scipy import stats
 from livo_bench.cards.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
-from livo_bench.report.rows import p_value, points
+from livo_bench.report.printing import p_value, points
 from livo_bench.results import conditions, paired
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics.intervals import interval_of_mean

@@ -22,7 +22,7 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparabl
 from livo_bench.interrupt import require_unasked
 from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
-from livo_bench.report.rows import Row
+from livo_bench.report.printing import Row
 from livo_bench.runs import fetch
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session, find_device

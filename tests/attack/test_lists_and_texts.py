@@ -15,8 +15,8 @@ from livo_bench.cards import prompts
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, visible
-from livo_bench.report import gate, tables
-from livo_bench.report.rows import FORMS
+from livo_bench.report import tables
+from livo_bench.report.printing import FORMS
 
 STEERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -60,8 +60,8 @@ def test_a_text_is_printed_and_steers_nothing(count: int) -> None:
         said += [tables.as_markdown([table]), tables.as_latex([table])]
         nasty = replace(PROMPT, method=text, prompt=text, label=text)
         for outcome in (replace(FOUND, prompts=[nasty]), BadInput(text)):
-            said += [gate.render(outcome, form) for form in ("markdown", "json")]
-            ElementTree.fromstring(gate.render(outcome, "junit"))
+            said += [check_report.render(outcome, form) for form in ("markdown", "json")]
+            ElementTree.fromstring(check_report.render(outcome, "junit"))
         for one in said:
             one.encode("utf-8")
             assert not STEERS.search(one), one

@@ -12,9 +12,9 @@ import pytest
 from written_results import bias_images, with_fidelity, write_run
 
 from attack import COUNTS, as_json, changed_table, damaged, survive
-from livo_bench.report import gate, html, tables, thresholds
-from livo_bench.report.rows import FORMS
-from livo_bench.report.terminal import Wide
+from livo_bench.report import html, tables, thresholds
+from livo_bench.report.printing import FORMS
+from livo_bench.report.wide_tables import Wide
 from livo_bench.results import baseline, check, compare
 
 RECORD = {
@@ -58,7 +58,7 @@ def compared(runs: Path, other: Path) -> None:
 def checked(runs: Path, other: Path) -> None:
     found = check.check(other, runs)
     for form in ("markdown", "json", "junit", "csv"):
-        gate.render(found, form)
+        check_report.render(found, form)
 
 
 def at_thresholds(runs: Path, other: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from attack import COUNTS, changed_table, damaged, survive
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.report import curves, quirks
-from livo_bench.report.rows import FORMS
+from livo_bench.report.printing import FORMS
 from livo_bench.results.metrics.judge_error import read_confusions
 
 

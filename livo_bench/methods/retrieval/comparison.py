@@ -20,7 +20,7 @@ from livo_bench.methods.retrieval.retriever import (
     build,
     labelled_prompts,
 )
-from livo_bench.report.rows import Row
+from livo_bench.report.printing import Row
 
 ACCURACY, INTERVENTIONS = "accuracy", "false interventions"
 

@@ -18,7 +18,7 @@ from livo_bench.escaping import csv_cell, in_json, markdown, one_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from livo_bench.report.terminal import Wide
+    from livo_bench.report.wide_tables import Wide
 
 Row = Mapping[str, object]
 """Texts and numbers by column; all rows of a table have the same columns."""
@@ -26,7 +26,7 @@ Row = Mapping[str, object]
 
 def as_rich(rows: Sequence[Row]) -> Wide:
     """A table for a terminal, every row one line; square brackets are text, not markup."""
-    from livo_bench.report.terminal import Wide
+    from livo_bench.report.wide_tables import Wide
 
     heads = list(rows[0]) if rows else []
     cells = [[one_line(str(value)) for value in row.values()] for row in rows]
