@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench.errors import Incomplete, LivoBenchError
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Recipe, Request
 from livo_bench.report.quirks import COLUMNS
 from livo_bench.results.frames import CLUSTER, CONCEPT, clusters_of

@@ -16,9 +16,9 @@ import torch
 
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.interfaces import Pixels
 from livo_bench.mini.drawing import HAZARDS
 from livo_bench.mini.judges import ANNOTATOR_HEADS
-from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.runs.session import Session

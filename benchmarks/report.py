@@ -32,7 +32,7 @@ from rich.progress import track
 
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import TaskCard
-from livo_bench.protocols import Columns, Scorer
+from livo_bench.interfaces import Columns, Scorer
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.runner import _works
 from livo_bench.scorers.features import INCEPTION, FeatureNetwork

@@ -22,10 +22,10 @@ import torch
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.engines import value_encoder
+from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import pairs, preference, recipe
 from livo_bench.methods.livo.loss import Losses, batch_of, loss
 from livo_bench.methods.livo.train import MAX_NORM, Trainer
-from livo_bench.protocols import Pixels
 from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from livo_bench.cards.weights import Need
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers.attributes import AttributeJudge
 from livo_bench.scorers.clip_encoder import ClipEncoder

@@ -11,12 +11,12 @@ import pytest
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import calibration
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.recipe import read
 from livo_bench.methods.livo.train import new_encoder
 from livo_bench.methods.training.training_plan import plan
-from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation

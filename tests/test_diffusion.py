@@ -15,7 +15,7 @@ from diffusers.image_processor import VaeImageProcessor
 from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Recipe
 
 BASE = Recipe(

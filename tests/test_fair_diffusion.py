@@ -14,6 +14,7 @@ from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
 from livo_bench.methods import fair_diffusion
 from livo_bench.methods.fair_diffusion import (
     PILOTS,
@@ -24,7 +25,6 @@ from livo_bench.methods.fair_diffusion import (
 )
 from livo_bench.methods.training.training import train
 from livo_bench.methods.training.training_record import Training
-from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.session import Session

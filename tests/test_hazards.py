@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers.hazards import HazardJudge, Llava
 

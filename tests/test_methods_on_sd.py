@@ -15,9 +15,9 @@ import tiny_models
 from livo_bench.cards.catalog import DATA, method_cards, model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.engines import overlay
+from livo_bench.interfaces import Pixels
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.training import train
-from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt
 from livo_bench.runs.runner import run
 from livo_bench.runs.session import Session

@@ -13,9 +13,9 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods import overlaid
 from livo_bench.methods.training.parameters import names_in
-from livo_bench.protocols import MethodContext
 from livo_bench.records import Principle, Prompt, Recipe, Request
 
 BASE = Recipe(

@@ -21,10 +21,10 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import preference
 from livo_bench.methods.livo.preference import Builder, Settings, prefers, read_settings, units
 from livo_bench.methods.training import training_record
-from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, recipe_from_json
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store, to_sealed_parquet

@@ -9,8 +9,8 @@ import pytest
 from livo_bench.cards.catalog import load_method, method_labels, model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods import sld
-from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request
 
 MINI = model_card("mini")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from livo_bench.cards.catalog import load_method, model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
-from livo_bench.protocols import Columns, Pixels
+from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.report.tables import read_aggregates
 from livo_bench.results.metrics.quality import frechet_distance

@@ -25,13 +25,13 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import calibration, pairs, preference, recipe
 from livo_bench.methods.livo.preference import Settings, read_settings
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.livo.train import Trainer, new_encoder, rate
 from livo_bench.methods.training.training import train
 from livo_bench.methods.training.training_record import alone
-from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runs.runner import run

@@ -19,12 +19,12 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
 from livo_bench.methods import uce
 from livo_bench.methods.concept_edit import Edit, joint, transformation
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.training_record import Training
 from livo_bench.methods.uce import Editor, balanced, erasing, moved, shifting
-from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator

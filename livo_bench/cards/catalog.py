@@ -43,7 +43,7 @@ from livo_bench.cards.weights import (
     repository_of,
 )
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
-from livo_bench.protocols import (
+from livo_bench.interfaces import (
     Method,
     MethodContext,
     OwnGenerator,

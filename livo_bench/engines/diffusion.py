@@ -39,7 +39,7 @@ from livo_bench.engines.guidance import (
 from livo_bench.engines.seeds import unit_noise
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Recipe
 
 BETAS = ("beta_start", "beta_end", "beta_schedule")

@@ -24,11 +24,11 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods.livo.preference import prefers
 from livo_bench.methods.quota import group_of
 from livo_bench.methods.training.recipes import RECIPE, recipe_table
 from livo_bench.methods.training.training_record import Training, digest_of, require_named
-from livo_bench.protocols import MethodContext
 from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.sampling import images_of, in_parallel

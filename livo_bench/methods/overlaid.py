@@ -8,8 +8,8 @@ from pathlib import Path
 
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods.training.training_record import require_named
-from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request
 
 CATEGORY = "category"

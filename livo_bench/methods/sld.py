@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods.training.recipes import RECIPE, recipe_table
-from livo_bench.protocols import MethodContext
 from livo_bench.records import Recipe, Request, SafetyGuidance
 
 PRESET_STEPS = 50

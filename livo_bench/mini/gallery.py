@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure as Plot
 
 from livo_bench.cards.catalog import model_card
+from livo_bench.interfaces import Pixels
 from livo_bench.mini import world
 from livo_bench.mini.drawing import (
     COLOURS,
@@ -27,7 +28,6 @@ from livo_bench.mini.drawing import (
 from livo_bench.mini.drawing import (
     draw as draw_scene,
 )
-from livo_bench.protocols import Pixels
 from livo_bench.records import PILOT
 from livo_bench.runs.session import Session
 

@@ -20,12 +20,12 @@ import torch
 from livo_bench.cards.catalog import model_card, task_cards, value_tasks
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.diffusion import decode
+from livo_bench.interfaces import Pixels, Scorer
 from livo_bench.mini import pictures, world
 from livo_bench.mini.build import PARTS
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Figure, Portrait
 from livo_bench.mini.judges import FEATURE_HEADS, passed
 from livo_bench.mini.vae import to_tensor
-from livo_bench.protocols import Pixels, Scorer
 from livo_bench.records import PILOT, Prompt
 from livo_bench.results.metrics.judge_error import COLUMNS
 from livo_bench.results.metrics.toxicity import ANSWERS

@@ -30,7 +30,7 @@ from livo_bench.cards.catalog import LoadedMethod, result_names
 from livo_bench.cards.declared import MethodCard, TaskCard
 from livo_bench.cards.outside import read_bytes
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
 from livo_bench.runs import layouts
 from livo_bench.runs.decoding import MAX_BYTES, decode, digest

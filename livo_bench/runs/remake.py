@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from livo_bench.cards.catalog import load_method, method_cards, model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
+from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
-from livo_bench.protocols import Pixels
 from livo_bench.records import Recipe
 from livo_bench.report.printing import Row
 from livo_bench.runs import fetch

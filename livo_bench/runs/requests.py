@@ -28,8 +28,8 @@ from livo_bench.cards.declared import OURS, ModelCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Scorer
 from livo_bench.methods.detoxify import hazard_free
-from livo_bench.protocols import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.own_pictures import load as load_pictures

@@ -23,8 +23,8 @@ from rich.filesize import decimal
 from livo_bench.cards.catalog import LoadedMethod
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
-from livo_bench.protocols import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.records import Prompt
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import (

@@ -14,8 +14,8 @@ from rich.text import Text
 from livo_bench.bars import bar
 from livo_bench.cards.catalog import LoadedMethod
 from livo_bench.errors import Incomplete
+from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
-from livo_bench.protocols import Pixels
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import Block
 from livo_bench.runs.session import Session

@@ -14,7 +14,7 @@ from livo_bench.cards.catalog import model_digest, protocol_card
 from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Scorer
+from livo_bench.interfaces import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
 from livo_bench.runs.store import Store

@@ -49,7 +49,7 @@ from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.protocols import Columns, Pixels
+from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
 from livo_bench.runs.plan import Block, id_of_keys
 

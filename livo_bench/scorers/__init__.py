@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from livo_bench.cards.declared import Judge, Subset, TaskCard
 from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
 from livo_bench.scorers.attributes import AttributeJudge

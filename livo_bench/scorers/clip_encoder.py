@@ -28,7 +28,7 @@ from livo_bench.cards.weights import (
 )
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from livo_bench.protocols import Columns, Pixels
+from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import judge_id
 from livo_bench.scorers.clip_encoder import ClipEncoder

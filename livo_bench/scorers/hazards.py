@@ -14,7 +14,7 @@ from torch import Tensor
 from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Columns, Pixels
+from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import TRIAL, Lazy, judge_id, pixels_to_tensor
 

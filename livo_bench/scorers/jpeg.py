@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from livo_bench.protocols import Columns, Pixels, Scorer
+from livo_bench.interfaces import Columns, Pixels, Scorer
 from livo_bench.records import Prompt
 from livo_bench.scorers import judge_id
 

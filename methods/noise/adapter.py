@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from livo_bench.protocols import MethodContext, Pixels
+from livo_bench.interfaces import MethodContext, Pixels
 from livo_bench.records import Recipe, Request
 
 if TYPE_CHECKING:

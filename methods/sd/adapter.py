@@ -1,6 +1,6 @@
 """The unaligned model: what every other method is compared with."""
 
-from livo_bench.protocols import MethodContext
+from livo_bench.interfaces import MethodContext
 from livo_bench.records import Recipe, Request
 
 

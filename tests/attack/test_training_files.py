@@ -24,11 +24,11 @@ from attack import COUNTS, as_json, damaged, survive
 from livo_bench.cards.catalog import DATA, model_card, model_digest
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods import fair_diffusion, overlaid, uce
 from livo_bench.methods.livo import preference, steering, train
 from livo_bench.methods.training import checkpoints, latents, training_record
 from livo_bench.methods.training.training_record import Training
-from livo_bench.protocols import MethodContext
 from livo_bench.report import curves
 from livo_bench.runs.store import to_sealed_parquet
 

@@ -41,8 +41,8 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
-from livo_bench.protocols import Pixels
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel

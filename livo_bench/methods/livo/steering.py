@@ -13,9 +13,9 @@ from pathlib import Path
 from livo_bench.cards.fields import read_json
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
 from livo_bench.methods.retrieval import retriever
 from livo_bench.methods.training.training_record import digest_of, require_named
-from livo_bench.protocols import MethodContext
 from livo_bench.records import LAYOUTS, Principle, Recipe, Request
 
 ENCODER, PROMPT = "encoder", "prompt"

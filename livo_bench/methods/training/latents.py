@@ -20,7 +20,7 @@ from torch import Tensor
 
 from livo_bench.engines.diffusion import vae_batch
 from livo_bench.errors import BadInput
-from livo_bench.protocols import Pixels
+from livo_bench.interfaces import Pixels
 from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
