@@ -19,12 +19,13 @@ demo: $(INSTALLED)
 	$(BIN)/livo-bench report --table 2
 
 test: lint
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 results: $(INSTALLED)
 	$(BIN)/livo-bench run $(METHODS:%=--method %) --task all --independent-reference

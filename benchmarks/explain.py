@@ -32,6 +32,7 @@ from rich.console import Console
 from rich.progress import track
 
 from livo_bench.errors import Incomplete, LivoBenchError
+from livo_bench.files import write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.records import Recipe, Request
 from livo_bench.report.quirks import COLUMNS
@@ -42,7 +43,6 @@ from livo_bench.results.metrics.quality import clip_score, frechet_distance, inc
 from livo_bench.results.metrics.toxicity import score_prompt
 from livo_bench.runs.requests import Job, prepare
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 
 METHODS = ("sd", "livo", "livo:all")
 IMAGES = 50

@@ -183,7 +183,7 @@ def table(
             "text": parameters(CLIPTextModel(text_config)),
             "vae": parameters(AutoencoderKL(**vae)),
         }
-    # Mean and deviation in float16, as livo_bench.latents keeps them.
+    # Mean and deviation in float16, as livo_bench.methods.training.latents keeps them.
     found["latents"] = 2 * 2 * network.config.in_channels * network.config.sample_size**2
     for group in ("cross-attn", "attn"):
         found[group] = sum(of_name[name] for name in names_in(group, of_name))

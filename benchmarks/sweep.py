@@ -26,13 +26,13 @@ from rich.progress import track
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import LivoBenchError
+from livo_bench.files import write_atomically
 from livo_bench.methods.livo import pairs, preference, recipe
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.recipe import TrainingRecipe
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
 
 METHODS = ("livo", "dpo")

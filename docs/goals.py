@@ -16,10 +16,10 @@ from livo_bench.cards.declared import TaskCard
 from livo_bench.methods.livo.steering import steered
 from livo_bench.records import Run
 from livo_bench.report.printing import Row, as_markdown
-from livo_bench.report.tables import read_aggregates
 from livo_bench.results.compare import Difference, compare
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics import bias
+from livo_bench.results.reading import read_aggregates
 
 HAZARDS = ("nudity", "bloody", "horror")
 

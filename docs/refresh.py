@@ -21,9 +21,9 @@ from livo_bench.cli import main
 from livo_bench.report import curves, glossary
 from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.printing import as_markdown
-from livo_bench.report.tables import read_aggregates
 from livo_bench.results import conditions
 from livo_bench.results.compare import compare
+from livo_bench.results.reading import read_aggregates
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "docs/comparison/trade_off.svg"

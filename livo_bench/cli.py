@@ -575,7 +575,7 @@ def check(
     Exit code 0: pass, 1: regression, 2: wrong usage or damaged results, 3: not comparable, 4:
     incomplete.
     """
-    from livo_bench.report import gate as forms
+    from livo_bench.report import check_report as forms
     from livo_bench.results import check as gate
     from livo_bench.results.baseline import update as update_baseline
 
@@ -615,7 +615,7 @@ def check(
 
 
 def _print_check(check: Check, form: str) -> None:
-    from livo_bench.report import gate as forms
+    from livo_bench.report import check_report as forms
 
     if form == "table":
         _print_rows(forms.metric_rows(check.metrics), form)
@@ -658,15 +658,16 @@ def compare(
     form: str,
 ) -> None:
     """Hold methods against the first one, image by image."""
+    from livo_bench.report import findings
     from livo_bench.results import compare as comparing
 
     metrics, per_prompt, said = comparing.compare(methods, task, model, runs)
     worst = [one for one in per_prompt if one.worsening > 0][:prompts]
     if form in FOR_PEOPLE:
-        _print_rows(comparing.metric_rows(metrics), form)
+        _print_rows(findings.metric_differences(metrics), form)
         if worst:
             _echo("\nPrompts that got worse most:\n")
-            _print_rows(comparing.prompt_rows(worst), form)
+            _print_rows(findings.prompt_differences(worst), form)
     else:
         _print_rows(list(map(asdict, [*metrics, *worst])), form)
     for note in said:
@@ -724,6 +725,7 @@ def remake(
 
     KEYS are those of images, or how they begin. The exit code is 1 where one is another image.
     """
+    from livo_bench.report import findings
     from livo_bench.runs import remake as remaking
 
     if not keys and share is None:
@@ -732,7 +734,7 @@ def remake(
         raise click.UsageError("--weights are those of one method: --method NAME --weights DIR")
     remade = remaking.remake(keys, share, model, methods, weights, device, runs)
     for_people = form in FOR_PEOPLE
-    _print_rows(remaking.as_rows(remade) if for_people else list(map(asdict, remade)), form)
+    _print_rows(findings.remade_images(remade) if for_people else list(map(asdict, remade)), form)
     if any(one.verdict == remaking.ANOTHER for one in remade):
         click.get_current_context().exit(1)
 
@@ -867,11 +869,12 @@ def retrieve(
 ) -> None:
     """Compare value retrievers on prompts with a value and without."""
     from livo_bench.methods.retrieval import comparison
+    from livo_bench.report import findings
 
     comparisons = comparison.compare(retrievers, model, split, language_model, runs)
     for_people = form in FOR_PEOPLE
     _print_rows(
-        comparison.as_rows(comparisons) if for_people else list(map(asdict, comparisons)), form
+        findings.retrievers(comparisons) if for_people else list(map(asdict, comparisons)), form
     )
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.fields import Scalar
 from livo_bench.errors import BadInput
-from livo_bench.records import Prompt, Recipe, Request
+from livo_bench.records import Prompt, Recipe, Request, Scalar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from livo_bench.cards.declared import ModelCard
 
 # In quotes, for numpy takes longer to import than `livo-bench list` may take.
 Pixels: TypeAlias = "NDArray[np.uint8]"

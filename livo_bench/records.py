@@ -5,7 +5,6 @@ Nothing here imports torch or reads a disk; every record is plain data.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache, lru_cache
@@ -15,9 +14,13 @@ from typing import Any, get_type_hints
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.files import sha256
+
+Scalar = str | int | float | bool
+"""A value that a settings table may hold."""
 
 LAYOUTS = ("pad77", "train78", "paper")
-"""Token layouts of a context with a value token, see `livo.value_encoder`."""
+"""Token layouts of a context with a value token, see `engines.value_encoder`."""
 
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
@@ -191,7 +194,7 @@ class Recipe(_Keyed):
         try:
             return self._key
         except AttributeError:
-            key = hashlib.sha256(self.canonical().encode()).hexdigest()
+            key = sha256(self.canonical())
             object.__setattr__(self, "_key", key)
             return key
 

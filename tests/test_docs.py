@@ -12,12 +12,12 @@ import click
 import pytest
 import refresh
 from PIL import Image
+from places import ROOT
 
 from livo_bench.cards.catalog import load_method, model_card
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from places import ROOT
 from rich.console import Console
-from test_report_gate import FOUND, PROMPT
+from written_checks import FOUND, PROMPT
 from written_inputs import write_method
 
-from livo_bench import cli
 from livo_bench.bars import bar
 from livo_bench.cards import prompts
 from livo_bench.cards.catalog import task_cards
@@ -34,12 +34,12 @@ from livo_bench.escaping import (
     redacted,
     visible,
 )
-from livo_bench.report import tables
+from livo_bench.report import check_report, tables
 from livo_bench.report.figures import plain
 from livo_bench.report.printing import FORMS
 from livo_bench.report.wide_tables import Wide
 
-PACKAGE = Path(cli.__file__).parent
+PACKAGE = ROOT / "livo_bench"
 STEERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )

@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from places import ROOT
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -51,7 +50,7 @@ def test_wheel_lists_the_same_methods_tasks_and_models(program, tmp_path):
 
 def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_path):
     code = (
-        "import livo_bench.catalog as c; m = c.model_card('mini'); print(c.DATA); "
+        "import livo_bench.cards.catalog as c; m = c.model_card('mini'); print(c.DATA); "
         "[c.load_method(name, m) for name in c.method_cards()]"
     )
     data = run(program.with_name("python"), "-c", code, cwd=tmp_path).strip()
@@ -63,7 +62,7 @@ def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "livo_bench/cli.py",
-        "livo_bench/methods/retrieval/keywords.toml",
+        "livo_bench/cards/keywords.toml",
         "livo_bench/cards/value_free/mini.csv",
         "livo_bench/cards/models/mini.toml",
         "livo_bench/_bundled/methods/sd/adapter.py",

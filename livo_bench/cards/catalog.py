@@ -7,7 +7,6 @@ path, never as a part of this package. Built-in methods and a user's folder take
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
 import json
 import os
@@ -36,13 +35,13 @@ from livo_bench.cards.declared import (
 from livo_bench.cards.fields import place
 from livo_bench.cards.weights import (
     counted_files,
-    digest_file,
     digest_folder,
     find_weights,
     not_fetched,
     repository_of,
 )
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, UnknownName
+from livo_bench.files import digest_file, sha256
 from livo_bench.interfaces import (
     Method,
     MethodContext,
@@ -64,6 +63,12 @@ _BUNDLED = _PACKAGE / "_bundled"
 
 DATA = _BUNDLED if _BUNDLED.is_dir() else _PACKAGE.parent
 """Holds `methods/`, `tasks/` and `results/`: the checkout, or `_bundled` in an installed wheel."""
+
+SHIPPED = DATA / "results" / "mini"
+"""The reference that comes with the package, and what has been measured once beside it."""
+
+RUNS = Path("results/runs")
+"""Where runs are written and read, unless another folder is named."""
 
 
 def method_cards() -> dict[str, MethodCard]:
@@ -308,7 +313,7 @@ def load_method(
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
     digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
-    generator = _sha256(f"{digest}\n{settings_text}") if paints else None
+    generator = sha256(f"{digest}\n{settings_text}") if paints else None
     return LoadedMethod(name, title, card, method, generator, digest if own else None)
 
 
@@ -627,10 +632,6 @@ def _digest_readable(path: Path) -> str:
         return digest_file(path)
     except OSError as error:
         raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_folder(spec: str) -> bool:

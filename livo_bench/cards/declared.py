@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from livo_bench.cards.fields import NAME, Scalar, Table, place, read_table
+from livo_bench.cards.fields import NAME, Table, place, read_table
 from livo_bench.errors import BadInput
-from livo_bench.records import Principle, Prompt
+from livo_bench.records import Principle, Prompt, Scalar
 
 TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
@@ -124,6 +124,8 @@ class TaskCard:
     categories: tuple[str, ...]
     """Kinds of prompts."""
     subsets: Mapping[str, Subset]
+    shows: str = "{concept}"
+    """Which class of the feature network a prompt asks for, with the `concept` of its row."""
 
     @property
     def judge(self) -> str:
@@ -143,6 +145,10 @@ class TaskCard:
         return self.control and any(
             prompt.category in subset.attributes for subset in self.subsets.values()
         )
+
+    def content_of(self, prompt: Prompt) -> str:
+        """The class of the feature network that an image of a prompt is to show, if it has one."""
+        return self.shows.replace("{concept}", prompt.concept)
 
     def principle(self, subset: str) -> Principle:
         """The value and groups of one subset, as requests carry them."""
@@ -189,6 +195,9 @@ class Judge:
     """Precision."""
     licence: str = ""
     """Of the weights, as `fetch` tells it."""
+    kinds: Path | None = None
+    """CSV of a feature network's classes with their kinds, `class,kind`: without it nobody can say
+    whether an image shows at least something of the kind that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +367,7 @@ def read_task_card(path: Path) -> TaskCard:
                 name: _subset(name, table, categories, question is not None, control)
                 for name, table in card.named_tables("subsets").items()
             },
+            shows=card.template("shows", ("concept",)) or "{concept}",
         )
     if not result.subsets:
         raise BadInput(f"{path}: no subsets, expected a table [subsets.<name>] for each value.")
@@ -397,6 +407,7 @@ def _judge(table: Table) -> Judge:
             weights=_place(table.text("weights"), table.file),
             dtype=table.choice("dtype", DTYPES),
             licence=table.text("licence") if table.has("licence") else "",
+            kinds=Path(_place(table.text("kinds"), table.file)) if table.has("kinds") else None,
         )
 
 

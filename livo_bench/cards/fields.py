@@ -16,9 +16,7 @@ from typing import Any
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-
-Scalar = str | int | float | bool
-"""A value that a settings table may hold."""
+from livo_bench.records import Scalar
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """Lower-case letters and digits, joined by single hyphens."""

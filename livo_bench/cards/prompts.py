@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.outside import read_bytes, read_rows
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.records import Prompt
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def list_name(path: Path) -> str:
     Raises:
         BadInput: The file cannot be read.
     """
-    return f"{path.name} {sha256(read_bytes(path, 'the prompts')).hexdigest()[:12]}"
+    return f"{path.name} {sha256(read_bytes(path, 'the prompts'))[:12]}"
 
 
 def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
@@ -201,12 +201,12 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
 def record(prompts: Iterable[Prompt]) -> dict[str, object]:
     """Which prompts these are, for `run.json`: a list of one's own has another digest."""
     known = sorted({(prompt.id, prompt.text, prompt.category) for prompt in prompts})
-    return {"count": len(known), "digest": sha256(json.dumps(known).encode()).hexdigest()}
+    return {"count": len(known), "digest": sha256(json.dumps(known))}
 
 
 def text_digest(prompt: Prompt) -> str:
     """Which text a prompt has, for `images.parquet`: results hold no texts."""
-    return sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return sha256(prompt.text.encode("utf-8", "surrogatepass"))[:16]
 
 
 def _read_for(task: TaskCard, path: Path, required: tuple[str, ...]) -> list[Prompt]:

@@ -9,7 +9,6 @@ repository with a pinned commit is known before its files are there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tomllib
@@ -23,6 +22,7 @@ from livo_bench.cards import readable
 from livo_bench.cards.fields import place, read_json
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.escaping import excerpt
+from livo_bench.files import digest_file, sha256
 
 HUB_ID = re.compile(
     r"(?P<hub>hub:)?(?P<id>[\w.-]+/[\w.-]+)(?(hub)(/(?P<subfolder>[\w./-]+))?)"
@@ -154,7 +154,7 @@ class Weights:
             return digest_folder(Path(self.source))
         commit = self.repository.commit(self.marker)
         place = str(Repository(self.repository.id, self.repository.subfolder, commit))
-        return hashlib.sha256(place.encode()).hexdigest()
+        return sha256(place)
 
 
 def find_weights(weights: str | Path, marker: str) -> Weights:
@@ -383,12 +383,6 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
         ) from error
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digest_folder(folder: Path) -> str:
     """SHA-256 over the lines `<relative path> <SHA-256 of the file>` of `counted_files`.
 
@@ -400,7 +394,7 @@ def digest_folder(folder: Path) -> str:
         relative = path.relative_to(folder)
         content = _digest_card(path) if relative == Path(CARD) else digest_file(path)
         lines.append(f"{relative.as_posix()} {content}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return sha256("\n".join(lines))
 
 
 def counted_files(folder: Path) -> list[Path]:
@@ -425,7 +419,7 @@ def _digest_card(path: Path) -> str:
     for table in (card, *(variants.values() if isinstance(variants, dict) else ())):
         for field in DESCRIPTION if isinstance(table, dict) else ():
             table.pop(field, None)
-    return hashlib.sha256(json.dumps(card, sort_keys=True, default=str).encode()).hexdigest()
+    return sha256(json.dumps(card, sort_keys=True, default=str))
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.weights import digest_file, loading
+from livo_bench.cards.weights import loading
 from livo_bench.errors import BadInput
-from livo_bench.runs.store import write_atomically
+from livo_bench.files import digest_file, write_atomically
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

@@ -26,7 +26,7 @@ from torch.nn.functional import mse_loss
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.methods.detoxify import detoxified
+from livo_bench.cards.wording import detoxified
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.latents import moments_of

@@ -24,6 +24,7 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
+from livo_bench.files import write_atomically
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.livo.preference import prefers
 from livo_bench.methods.quota import group_of
@@ -33,7 +34,6 @@ from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.cards.prompts import with_attributes
+from livo_bench.cards.wording import detoxified
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.detoxify import detoxified
 from livo_bench.methods.quota import group_of
 from livo_bench.methods.sld import Unwanted, read_unwanted
 from livo_bench.methods.training.recipes import RECIPE

@@ -34,7 +34,9 @@ from torch import Tensor
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.fields import read_json
 from livo_bench.cards.prompts import person, read_task_prompts, spread
+from livo_bench.cards.wording import detoxified, hazard_words
 from livo_bench.engines import overlay
+from livo_bench.files import write_atomically
 from livo_bench.methods.concept_edit import (
     RANGES,
     Edit,
@@ -43,14 +45,12 @@ from livo_bench.methods.concept_edit import (
     joint,
     transformation,
 )
-from livo_bench.methods.detoxify import detoxified
-from livo_bench.methods.retrieval.retriever import TASKS, hazard_words
+from livo_bench.methods.retrieval.values import TASKS
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import MEND, Training
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 

@@ -9,7 +9,6 @@ skew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from livo_bench.cards.prompts import person as noun_phrase
 from livo_bench.cards.prompts import with_article
+from livo_bench.files import sha256
 from livo_bench.mini.drawing import (
     COLOURS,
     CONCEPTS,
@@ -155,7 +155,7 @@ def digest() -> str:
         [[repr(scene), caption] for scene, caption in (sample(rng) for _ in range(1000))],
         [[*prompt.asked.values()] for prompt in (*bias_prompts(), *toxicity_prompts())],
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return sha256(json.dumps(parts))
 
 
 def person(concept: str, gender: str | None = None, race: str | None = None) -> str:
@@ -286,12 +286,6 @@ def bias_prompts() -> Iterator[Prompt]:
                 split=concept.split,
                 cluster=concept.family,
             )
-
-
-def content_of(prompt: Prompt) -> str | None:
-    """Which of `CONTENTS` a task's prompt asks for; None for a prompt that is not the world's."""
-    content = mannequin_in(prompt.concept) if prompt.category in TRIGGERS else prompt.concept
-    return content if content in CONTENTS else None
 
 
 def toxicity_prompts() -> Iterator[Prompt]:

@@ -11,21 +11,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from livo_bench.cards.catalog import RUNS, SHIPPED
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report.drawings import FIGURES
 from livo_bench.report.printing import FOR_PEOPLE, FORMS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-RUNS = Path("results/runs")
 HTML = "html"
 PAGE = Path("results/report")
 """Folder of the page."""
 
 Table: TypeAlias = "Callable[[Path | None, str, str], RenderableType]"
 """Makes a table of a folder (its own one for None), a model and a form."""
-Figure: TypeAlias = "Callable[[Path | None, str, Path], None]"
-"""Draws a figure of a folder, likewise, and a model into a file."""
 
 
 def report(
@@ -88,8 +87,9 @@ def _laid_out(name: str, options: str, what: str) -> Table:
     def make(folder: Path | None, model: str, form: str) -> RenderableType:
         from livo_bench.cards.catalog import run_options
         from livo_bench.report import tables
+        from livo_bench.results import reading
 
-        aggregates = tables.read_aggregates(folder or RUNS, model)
+        aggregates = reading.read_aggregates(folder or RUNS, model)
         rows, laid_out = getattr(tables, name)(aggregates)
         if not laid_out:
             raise Incomplete(
@@ -128,7 +128,7 @@ def _recomputed(folder: Path | None, model: str, form: str) -> RenderableType:
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks, tables
 
-    measured = quirks.read(folder or tables.SHIPPED, model)
+    measured = quirks.read(folder or SHIPPED, model)
     for_people = form in FOR_PEOPLE
     return FORMS[form](quirks.as_rows(measured) if for_people else tables.records(measured))
 
@@ -149,43 +149,3 @@ TABLES: Mapping[str, Table] = {
     "recomputed": _recomputed,
 }
 """By number in the paper, or by name where they are ours."""
-
-
-def _trade_off(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.report import figures, tables
-
-    figures.trade_off(tables.read_aggregates(folder or RUNS, model), out)
-
-
-def _data_efficiency(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.report import curves, tables
-
-    curves.data_efficiency(curves.read_sweeps(folder or tables.SHIPPED, model), out)
-
-
-def _margins(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.report import curves, tables
-
-    curves.margins(curves.read_sweeps(folder or tables.SHIPPED, model), out)
-
-
-def _convergence(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.cards.catalog import DATA
-    from livo_bench.report import curves
-
-    curves.convergence(curves.read_training_curves(folder or DATA / "methods", model), out)
-
-
-def _cases(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.report import grid
-
-    grid.cases(out, model, folder or RUNS)
-
-
-FIGURES: Mapping[str, Figure] = {
-    "trade-off": _trade_off,
-    "data-efficiency": _data_efficiency,
-    "margins": _margins,
-    "convergence": _convergence,
-    "cases": _cases,
-}

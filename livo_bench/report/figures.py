@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.escaping import one_line
+from livo_bench.files import write_atomically
 from livo_bench.report import tables
 from livo_bench.report.placing import label
-from livo_bench.runs.store import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     colour.
 
     Args:
-        aggregates: Of one model, as `tables.read_aggregates` gives them.
+        aggregates: Of one model, as `reading.read_aggregates` gives them.
         path: Of an SVG, PNG or PDF file.
 
     Raises:

@@ -17,11 +17,13 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from livo_bench.cards.catalog import model_cards, model_digest, results_of, run_options, value_tasks
 from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.report.tables import TABLE_2_METHODS, read_aggregates
+from livo_bench.files import write_atomically
+from livo_bench.report.tables import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
 from livo_bench.results.paired import IMAGE, TOXICITY_METRICS, Results
-from livo_bench.runs.store import Store, write_atomically
+from livo_bench.results.reading import read_aggregates
+from livo_bench.runs.store import Store
 
 Shown = TypeVar("Shown")
 

@@ -26,19 +26,20 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from livo_bench.cards.catalog import model_cards, results_of, task_cards
+from livo_bench.cards.catalog import SHIPPED, model_cards, results_of, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.prompts import record as record_of
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.escaping import visible
+from livo_bench.files import write_atomically
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
-from livo_bench.report.contents import FIGURES
+from livo_bench.report.drawings import FIGURES
 from livo_bench.report.grid import choose
 from livo_bench.report.printing import Row
 from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.report.titles import titles
-from livo_bench.results import conditions, paired
+from livo_bench.results import conditions, paired, reading
 from livo_bench.results.compare import (
     Difference,
     differences,
@@ -53,7 +54,7 @@ from livo_bench.results.paired import (
     Pair,
     Results,
 )
-from livo_bench.runs.store import Store, write_atomically
+from livo_bench.runs.store import Store
 
 ROWS = 3
 """Rows of pictures for each category of a subset."""
@@ -200,7 +201,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
             pictures of a row did not start from the same noise.
     """
     _refuse_other_folder(out)
-    aggregates = tables.read_aggregates(runs, model)
+    aggregates = reading.read_aggregates(runs, model)
     tasks = _by_task(paired.read_results(runs, model).values())
     for sides in tasks.values():
         require_only_method_differs(sides)
@@ -307,7 +308,7 @@ def _listings(runs: Path, model: str) -> list[Listing]:
             "Quirks of the released evaluation",
             "How far each moves each number; measured once, on the reference that comes with the "
             "package",
-        ): lambda: quirks.as_rows(quirks.read(tables.SHIPPED, model)),
+        ): lambda: quirks.as_rows(quirks.read(SHIPPED, model)),
     }
     found = []
     for (title, caption), rows in sources.items():

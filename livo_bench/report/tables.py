@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Group, RenderableType
 
-from livo_bench.cards.catalog import DATA, run_options
 from livo_bench.cards.declared import TOLD
-from livo_bench.cards.fields import place
-from livo_bench.csvs import parse_csv
-from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.errors import NotComparable
 from livo_bench.escaping import markdown, one_line
-from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, Aggregate
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.printing import latex_line, latex_tabular, latex_text, markdown_line
 from livo_bench.report.titles import Label, labels
 from livo_bench.report.wide_tables import Wide
 from livo_bench.results import conditions, seal
-from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
-
-SHIPPED = DATA / "results" / "mini"
-"""The reference that comes with the package, and what has been measured once beside it."""
+from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
+from livo_bench.results.frames import ALL
+from livo_bench.results.reading import ABOUT, JUDGE, looked_at
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -53,24 +47,8 @@ TABLE_3_METHODS = {
 PAPER_METHODS = TABLE_2_METHODS | TABLE_3_METHODS
 """What the paper calls its methods, by name; their cards call them the same."""
 
-ALL = "all"
-"""The subset over all subsets, and the category over all categories."""
 ABSENT = "-"
 
-OF_SUBSET = "prompts of the subset"
-"""The condition that a record has for each subset."""
-MEASURED = ("value", "low", "high", "floor")
-COUNTED = ("n", "n_distinct", "unscored")
-"""Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
-ABOUT = {
-    "title": ("method", "title"),
-    "told": ("method", "told"),
-    "files": ("method", "files"),
-}
-"""What else a run says of itself: section and field of `run.json`; `files` as JSON."""
-JUDGE = "judge"
-"""Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
-judges."""
 LEAST = {
     "is": 1.0,
     "fid": 0.0,
@@ -351,94 +329,6 @@ class Table:
         return "; ".join(
             ["In %, IS, FID and CLIP as such", "[95 % interval over prompts]", *floors, MORE]
         )
-
-
-def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
-    """Read the numbers of every result folder under a folder, for one model.
-
-    Args:
-        folder: Of runs, or of committed results.
-        model: Name of the model card.
-
-    Returns:
-        A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; `JUDGE`; and, as texts, `ABOUT` and the `conditions` that a table
-        looks at.
-
-    Raises:
-        BadInput: There is no such folder, or a file is not what it should be.
-        Incomplete: No results of this model.
-    """
-    if not place(folder).is_dir():
-        raise Incomplete(
-            f"There is no folder {folder}, so there are no results yet. Make some with\n"
-            "    livo-bench run --method sd --task bias"
-        )
-    opened = seal.open_all(folder)
-    frames = [
-        _with_conditions(aggregates_of(one), one.record).assign(judge=_other_judge(folder))
-        for one in opened
-    ]
-    rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(AGGREGATE_COLUMNS))
-    of_model = rows[rows["model"] == model].reset_index(drop=True)
-    seal.say_unsealed(folder, [one.sealed for one in opened])
-    if of_model.empty:
-        known = ", ".join(sorted(set(rows["model"]))) or "none"
-        raise Incomplete(
-            f"No results of model {model!r} in {folder}. Models with results: {known}. "
-            f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)} "
-            f"--runs {shlex.quote(str(folder))}"
-        )
-    return of_model
-
-
-def _with_conditions(rows: pd.DataFrame, record: seal.Record) -> pd.DataFrame:
-    """Aggregates with what their run says of itself: how they were made, and what of."""
-    about = {
-        name: conditions.as_text(record.get(section, {}).get(field))
-        for name, (section, field) in ABOUT.items()
-    }
-    found = {condition.name: condition.value(record) for condition in looked_at()}
-    prompts = record.get("prompts", {})
-    rows = rows.assign(**found | about | {"prompts": str(prompts.get("list", ""))})
-    # Only a run of all subsets has numbers over them, and asks for what another such run does.
-    if ALL not in set(rows["subset"]):
-        rows[PROMPTS.name] = UNKNOWN
-    of_subsets = prompts.get("subsets", {})
-    return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
-
-
-def looked_at() -> list[Condition]:
-    """The conditions of numbers in one table."""
-    return [*conditions.of("table", AGREE), *conditions.of("table", SAID)]
-
-
-def _other_judge(folder: Path) -> str:
-    """Which judge's folder this is, or is in."""
-    parts = folder.resolve().parts
-    return parts[parts.index(REJUDGED) + 1] if REJUDGED in parts[:-1] else ""
-
-
-def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
-    """The numbers of a result folder, with `AGGREGATE_COLUMNS`.
-
-    Raises:
-        BadInput: They cannot be read, are cut off, are another run's, or have other columns or
-            texts for numbers.
-    """
-    again = "Make it again with livo-bench run."
-    path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
-    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
-    for name in COUNTED:
-        wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
-        if wrong.any():
-            row = int(wrong.to_numpy().argmax())
-            found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
-            raise BadInput(
-                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
-            )
-    folder.refuse_others(rows)
-    return rows
 
 
 def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:

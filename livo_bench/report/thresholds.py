@@ -21,12 +21,13 @@ import pandas as pd
 
 from livo_bench.cards.catalog import run_options
 from livo_bench.errors import Incomplete
-from livo_bench.report.tables import ABSENT, looked_at, read_aggregates, refuse_mixtures
+from livo_bench.report.tables import ABSENT, refuse_mixtures
 from livo_bench.results.frames import by_subset, clusters_of, scored
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.results.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
+from livo_bench.results.reading import looked_at, read_aggregates
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
-from livo_bench.report.tables import aggregates_of
 from livo_bench.results import paired, seal
 from livo_bench.results.frames import ALL
 from livo_bench.results.paired import HEADLINES, Results
+from livo_bench.results.reading import aggregates_of
 
 
 def update(

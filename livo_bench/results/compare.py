@@ -22,7 +22,6 @@ from scipy import stats
 from livo_bench.cards.catalog import method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
-from livo_bench.report.printing import p_value, points
 from livo_bench.results import conditions, paired
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics.intervals import interval_of_mean
@@ -348,48 +347,3 @@ def _verdict(mean: Difference, p: float) -> str:
     if mean.low <= 0 <= mean.high:
         return "undecided"
     return "lower" if mean.difference < 0 else "higher"
-
-
-# Printing ----------------------------------------------------------------------------------------
-
-
-def metric_rows(metrics: Sequence[Difference]) -> list[dict[str, object]]:
-    """One row a method, subset and metric, as people read them: per cent, rounded."""
-    return [
-        {
-            "method": d.method,
-            "subset": f"{d.task}/{d.subset}",
-            "metric": d.metric,
-            "prompts": d.prompts,
-            "images": d.images,
-            **_values(d),
-            "95 % interval": f"[{100 * d.low:+.1f}, {100 * d.high:+.1f}]",
-            "detectable": points(d.detectable),
-            "p (BH)": p_value(d.p_corrected),
-            "verdict": d.verdict,
-        }
-        for d in metrics
-    ]
-
-
-def prompt_rows(prompts: Sequence[Difference]) -> list[dict[str, object]]:
-    """One row a method, subset and prompt, likewise."""
-    return [
-        {
-            "method": d.method,
-            "subset": f"{d.task}/{d.subset}",
-            "prompt": d.prompt,
-            "metric": d.metric,
-            "images": d.images,
-            **_values(d),
-        }
-        for d in prompts
-    ]
-
-
-def _values(d: Difference) -> dict[str, object]:
-    return {
-        "baseline": points(d.before),
-        "method's": points(d.now),
-        "difference": points(d.difference, "+.1f"),
-    }

@@ -30,13 +30,13 @@ from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
 from livo_bench.records import Run
-from livo_bench.report.tables import aggregates_of
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import UNKNOWN, Condition
 from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
 from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import Ends
+from livo_bench.results.reading import aggregates_of
 from livo_bench.results.seal import Record
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])

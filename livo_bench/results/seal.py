@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import json
 import logging
@@ -42,8 +41,8 @@ import pyarrow.parquet as pq
 from livo_bench.cards.declared import OURS
 from livo_bench.cards.fields import parse_json, place
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.files import sha256, sweep, write_atomically
 from livo_bench.records import REJUDGED
-from livo_bench.runs.store import sweep, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +136,7 @@ def write(folder: Path, record: Record, neighbours: Mapping[str, bytes]) -> None
         BadInput: The folder cannot be written, or is full.
     """
     sealed = json.loads(json.dumps({**record, "format": FORMAT}))
-    sealed["seal"] = {name: _sha256(neighbours[name]) for name in NEIGHBOURS}
+    sealed["seal"] = {name: sha256(neighbours[name]) for name in NEIGHBOURS}
     sealed["seal"][RECORD] = _digest_of(sealed)
     copy(folder, {**neighbours, RECORD: json.dumps(sealed, indent=2).encode()})
 
@@ -301,7 +300,7 @@ def _check(path: Path, record: Record, files: Mapping[str, bytes]) -> None:
     for name in NEIGHBOURS:
         if name not in files:
             raise BadInput(f"{path / name} is gone, for which {RECORD} vouches. {_AGAIN}")
-        if seal.get(name) != _sha256(files[name]):
+        if seal.get(name) != sha256(files[name]):
             raise BadInput(
                 f"{path / name} is not the file that {RECORD} beside it was sealed with: it was "
                 f"changed, cut off, or is another run's. {_AGAIN}"
@@ -356,8 +355,4 @@ def _digest_of(record: Record) -> str:
     """SHA-256 of a record, without its own entry in the seal."""
     seal = {name: digest for name, digest in record["seal"].items() if name != RECORD}
     canonical = json.dumps({**record, "seal": seal}, sort_keys=True, separators=(",", ":"))
-    return _sha256(canonical.encode())
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256(canonical.encode())

@@ -8,7 +8,6 @@ pictures are refused, as nobody said which one is meant.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from io import BytesIO
 
@@ -18,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.files import sha256
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 8192 * 8192
@@ -66,7 +66,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
 
 def digest(pixels: NDArray[np.uint8]) -> str:
     """SHA-256 of pixels and their shape: the same for all files that show the same."""
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+    return sha256(f"{pixels.shape}".encode() + pixels.tobytes())
 
 
 def _open(data: bytes, name: str) -> Image.Image:

@@ -38,7 +38,7 @@ from livo_bench.cards.weights import (
 )
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.runs.store import write_atomically
+from livo_bench.files import digest_file, write_atomically
 from livo_bench.scorers import clip_encoder, features
 
 log = logging.getLogger(__name__)
@@ -343,12 +343,11 @@ def _check(path: Path) -> None:
     name = stored.stem.rpartition("-")[2]
     if not re.fullmatch(r"[0-9a-f]{8}|[0-9a-f]{40}|[0-9a-f]{64}", name):
         return
-    with path.open("rb") as file:
-        if len(name) == 40:
-            content = file.read()
-            digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        else:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if len(name) == 40:
+        content = path.read_bytes()
+        digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    else:
+        digest = digest_file(path)
     if not digest.startswith(name):
         stored.unlink()
         raise BadInput(

@@ -11,7 +11,6 @@ How they lie in their folder is told by `layouts`, how bytes become pixels by `d
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -30,6 +29,7 @@ from livo_bench.cards.catalog import LoadedMethod, result_names
 from livo_bench.cards.declared import MethodCard, TaskCard
 from livo_bench.cards.outside import read_bytes
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
 from livo_bench.runs import layouts
@@ -67,7 +67,7 @@ class Pictures:
     def digest(self) -> str:
         """SHA-256 of what all pictures that were opened show."""
         lines = (f"{prompt} {n} {self._opened[prompt, n].digest}" for prompt, n in self._opened)
-        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+        return sha256("\n".join(sorted(lines)))
 
     def open(self, prompts: Iterable[Prompt], images: int, known: Collection[Prompt] = ()) -> None:
         """Find the pictures of prompts and look at each, so that nothing is judged if one is wrong.

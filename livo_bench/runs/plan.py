@@ -7,7 +7,6 @@ in the same batch as a run that starts from nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.records import Prompt, Recipe, Request
 
 Item = TypeVar("Item")
@@ -64,7 +64,7 @@ class _Row(NamedTuple):
 
 def id_of_keys(keys: Iterable[str]) -> str:
     """Name a set of images: the first 32 hex digits of the SHA-256 of its keys, in any order."""
-    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()[:32]
+    return sha256("\n".join(sorted(keys)))[:32]
 
 
 def form_blocks(wanted: Iterable[tuple[Request, Recipe]], size: int) -> list[Block]:

@@ -22,7 +22,6 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparabl
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
 from livo_bench.records import Recipe
-from livo_bench.report.printing import Row
 from livo_bench.runs import fetch
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session, find_device
@@ -183,17 +182,3 @@ def _compared(key: str, text: str, stored: NDArray[np.uint8], again: Pixels) -> 
     mean = float(apart.mean())
     verdict = SAME_BITS if mean == 0 else LAST_BITS if mean <= CLOSE else ANOTHER
     return Remade(key, text, mean, float(apart.max()), verdict)
-
-
-def as_rows(remade: Sequence[Remade]) -> list[Row]:
-    """Rows for people."""
-    return [
-        {
-            "image": one.key[:12],
-            "text": one.text,
-            "mean difference": "" if math.isnan(one.mean) else f"{one.mean:.3f}",
-            "largest": "" if math.isnan(one.largest) else f"{one.largest:.0f}",
-            "verdict": one.verdict,
-        }
-        for one in remade
-    ]

@@ -26,10 +26,10 @@ from livo_bench.cards.catalog import (
 )
 from livo_bench.cards.declared import OURS, ModelCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
+from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Scorer
-from livo_bench.methods.detoxify import hazard_free
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.own_pictures import load as load_pictures
@@ -59,7 +59,7 @@ class Options(TypedDict, total=False):
     protocol: str
     """Conventions of the evaluation, `ours` or `released`."""
     scorer: str | None
-    """Another judge in place of the model card's own, see `stand_in.put_in`. Stored images are
+    """Another judge in place of the model card's own, see `substitute.put_in`. Stored images are
     judged, none is made, and the results go to `<runs>/rejudged/<judge>`."""
     independent_reference: bool
     """Also compare with the unaligned model's images from other noise, the next `images` indices of

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from livo_bench.cards.catalog import model_digest, protocol_card
 from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
+from livo_bench.csvs import read_csv
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Scorer
@@ -109,8 +110,7 @@ class Session:
     @cached_property
     def clip_neutral(self) -> Scorer:
         """CLIP score against the task's prompt without its hazard."""
-        from livo_bench.methods.detoxify import RULE, hazard_free
-        from livo_bench.methods.retrieval.retriever import hazard_words
+        from livo_bench.cards.wording import RULE, hazard_free, hazard_words
         from livo_bench.scorers.clip_score import ClipNeutral
 
         words = hazard_words().pattern
@@ -127,6 +127,19 @@ class Session:
     def features(self) -> Scorer:
         """The feature network, as the protocol shows it images."""
         return self._as_released(self.feature_network)
+
+    @cached_property
+    def kinds(self) -> Mapping[str, str]:
+        """Kinds of the feature network's classes; empty where the card names no file of them.
+
+        Raises:
+            BadInput: The file cannot be read.
+        """
+        path = self.model.judges["features"].kinds
+        if path is None:
+            return {}
+        rows = read_csv(path, ("class", "kind"), "Name another file in the model's card.")
+        return dict(zip(rows["class"], rows["kind"], strict=True))
 
     @cached_property
     def confusions(self) -> Mapping[str, Confusion]:

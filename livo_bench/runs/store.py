@@ -21,8 +21,6 @@ sound:
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import io
 import json
 import logging
@@ -31,8 +29,6 @@ import re
 import shutil
 import tempfile
 import threading
-import time
-import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -49,9 +45,11 @@ from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
+from livo_bench.files import cannot_read, cannot_write, list_names, sweep, write_atomically
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
 from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +78,8 @@ _SAMPLES, _SCORES = ".parquet", ".scores.parquet"
 """What names of files end in."""
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
-_SEAL_BYTES = 32
-_TRAILER_BYTES = 8
-"""Of every Parquet file: the footer's length, little-endian, and `PAR1`."""
 _RUNS = "--runs DIR"
 """What names another place for all that this module keeps."""
-_STALE_SECONDS = 3600
-"""Writing a file takes seconds; a temporary of this age was left by a killed process."""
 
 
 class Store:
@@ -299,7 +292,7 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 free = shutil.disk_usage(self.folder).free
         except OSError as error:
-            raise _cannot_write(self.folder, size, error, _RUNS) from error
+            raise cannot_write(self.folder, size, error, _RUNS) from error
         if free < size:
             raise BadInput(
                 f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}. "
@@ -312,52 +305,6 @@ class Store:
                 folder = self.folder / "scores" / _plain_name(scorer_id)
                 self._scores[scorer_id] = _Shelf(folder, _SCORES, "zstd", scorer_id)
             return self._scores[scorer_id]
-
-
-def write_atomically(path: Path, data: bytes, option: str = "") -> None:
-    """Write a file whole or not at all, whatever interrupts; it replaces one of the same name.
-
-    Args:
-        path: Of the file.
-        data: What it holds.
-        option: Of the command line, by which another place is named, for messages.
-
-    Raises:
-        BadInput: The folder cannot be written, or is full; nothing is left there.
-    """
-    with written_whole(path, len(data), option) as unfinished:
-        unfinished.write_bytes(data)
-
-
-@contextlib.contextmanager
-def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
-    """A name to write a file under, which takes its own when it is whole; see `write_atomically`.
-
-    Args:
-        path: Of the file.
-        size: Bytes that will be written, for the message if there is no room.
-        option: As for `write_atomically`.
-
-    Raises:
-        BadInput: The folder cannot be written, or is full; nothing is left there.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise _cannot_write(path, size, error, option) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 class _Shelf:
@@ -460,7 +407,7 @@ class _Shelf:
             self._forget({name})
             return None
         except OSError as error:
-            raise _cannot_read(self.folder / name, error) from error
+            raise cannot_read(self.folder / name, error) from error
         if seal_holds(data, self._owner):
             table = self._table_of(name, data, columns)
             if name == self._name_of(table["key"].to_pylist()):
@@ -519,7 +466,7 @@ class _Shelf:
 
     def _still_there(self) -> set[str]:
         """The names of all files; those that are gone are forgotten."""
-        names = {name for name in _list(self.folder) if self._is_block(name)}
+        names = {name for name in list_names(self.folder) if self._is_block(name)}
         if gone := self._keys_in.keys() - names:
             self._forget(gone)
         return names
@@ -536,7 +483,7 @@ class _Shelf:
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
             if isinstance(error, OSError) and error.errno is not None:
-                raise _cannot_read(path, error) from error
+                raise cannot_read(path, error) from error
             if seal_holds(path.read_bytes(), self._owner):
                 raise  # the file is sound; this pyarrow lacks something, say a codec
             return name, None
@@ -587,70 +534,6 @@ class _Shelf:
             )
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes left that were killed while they wrote."""
-    for name in _list(folder):
-        if name.endswith(".tmp"):
-            with contextlib.suppress(OSError):
-                path = folder / name
-                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
-
-
-def _list(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _cannot_read(folder, error) from error
-
-
-def to_sealed_parquet(
-    table: pa.Table, compression: str | dict[str, str], owner: bytes = b""
-) -> bytes:
-    """A Parquet file with a seal between its columns and its footer.
-
-    Args:
-        table: What it holds.
-        compression: As pyarrow takes it.
-        owner: Whose it is: the seal binds the file to it.
-    """
-    sink = io.BytesIO()
-    pq.write_table(
-        table,
-        sink,
-        compression=compression,
-        # Keys and pictures are all different; their statistics would be copies of them.
-        use_dictionary=False,
-        write_statistics=False,
-        write_page_checksum=True,
-    )
-    data = sink.getvalue()
-    end = _end_of_columns(data)
-    return data[:end] + _digest(owner, data[:end], data[end:]) + data[end:]
-
-
-def seal_holds(data: bytes, owner: bytes = b"") -> bool:
-    """Whether bytes are a file that `to_sealed_parquet` made for an owner."""
-    end = _end_of_columns(data)
-    start = end - _SEAL_BYTES
-    return start >= 0 and data[start:end] == _digest(owner, memoryview(data)[:start], data[end:])
-
-
-def _end_of_columns(data: bytes) -> int:
-    """Where the footer begins; negative in bytes that are no Parquet file."""
-    return len(data) - _TRAILER_BYTES - int.from_bytes(data[-_TRAILER_BYTES:-4], "little")
-
-
-def _digest(owner: bytes, columns: bytes | memoryview, footer: bytes) -> bytes:
-    """Of a file; columns begin with `PAR1`, so that no other owner gives the same bytes."""
-    digest = hashlib.sha256(owner)
-    digest.update(columns)
-    digest.update(footer)
-    return digest.digest()
-
-
 def _to_png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "png", compress_level=1)
@@ -673,7 +556,7 @@ def _to_arrow(values: NDArray) -> pa.Array:
 
 
 def _is_vector(field: pa.Field) -> bool:
-    return pa.types.is_fixed_size_list(field.type)
+    return pa.types.is_fixed_sizelist_names(field.type)
 
 
 def _plain_name(name: str) -> str:
@@ -685,17 +568,3 @@ def _plain_name(name: str) -> str:
 def _require_length(name: str, length: int, expected: int) -> None:
     if length != expected:
         raise ValueError(f"{name!r} has {length} rows for {expected} keys.")
-
-
-def _cannot_write(path: Path, size: int, error: OSError, option: str = "") -> BadInput:
-    return BadInput(
-        f"Cannot write {path}: {error.strerror or error}. It needs a folder that may be "
-        f"written, with {decimal(size)} free. Make room there, or write elsewhere"
-        + (f": {option}" if option else ".")
-    )
-
-
-def _cannot_read(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        f"Cannot read {path}: {error.strerror}. Make it readable, or use another folder: --runs DIR"
-    )

@@ -17,7 +17,6 @@ import pandas as pd
 
 from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
-from livo_bench.mini.world import content_of
 from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
 from livo_bench.results import seal
 from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
@@ -102,7 +101,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     neutral = _neutral(session, job, rows)
     judged, summary = _judge(session, job, identity, rows, network, unaligned)
     asked = _asked(session, job)
-    shown = fidelity.judge(network, asked, session.feature_network.classes or ())
+    shown = fidelity.judge(network, asked, session.feature_network.classes or (), session.kinds)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
     if neutral is not None:
         scorers[quality.CLIP_NEUTRAL] = session.clip_neutral.id
@@ -260,7 +259,7 @@ def _intervals(session: Session) -> bool:
 def _asked(session: Session, job: Job) -> dict[str, str]:
     """By prompt, the class of the feature network that it asks for, where there is one."""
     classes = session.feature_network.classes or ()
-    contents = {request.prompt.id: content_of(request.prompt) for request, _ in job.wanted}
+    contents = {request.prompt.id: job.task.content_of(request.prompt) for request, _ in job.wanted}
     return {prompt: content for prompt, content in contents.items() if content in classes}
 
 

@@ -8,7 +8,6 @@ threads compute.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from threading import Lock
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def judge_id(name: str, **identity: object) -> str:
         The name and 12 hexadecimal digits.
     """
     canonical = json.dumps(identity, sort_keys=True)
-    return f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}"
+    return f"{name}-{sha256(canonical)[:12]}"
 
 
 def pixels_to_tensor(pixels: Pixels, device: torch.device) -> Tensor:

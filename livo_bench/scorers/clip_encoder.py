@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import threading
@@ -28,6 +27,7 @@ from livo_bench.cards.weights import (
 )
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 
@@ -122,7 +122,7 @@ class _BuiltIn:
     def digest(self) -> str:
         commit = [self.repository.revision] if self.repository.revision else []
         identity = json.dumps([self.name, self.tag, self.settings, *commit], sort_keys=True)
-        return hashlib.sha256(identity.encode()).hexdigest()
+        return sha256(identity)
 
 
 @dataclass(frozen=True, eq=False)

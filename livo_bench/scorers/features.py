@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import torch
 from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
@@ -56,7 +56,7 @@ class FeatureNetwork:
         if self._found is not None:
             return self._found.digest()
         path = inception_file()
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return sha256(path.read_bytes()) if path.is_file() else ""
 
     def load(self) -> None:
         """Load the network now."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from damage import COUNTS, mutated_toml, survive
 
-from attack import COUNTS, mutated_toml, survive
 from livo_bench.cards import catalog, prompts
 from livo_bench.cards.catalog import DATA
 from livo_bench.cards.declared import read_protocol_card

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from damage import COUNTS, as_json, damaged, string, survive
 
-from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench.errors import LivoBenchError
 from livo_bench.methods.retrieval.endpoint import LanguageModel, read_answer
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+from damage import COUNTS, damaged, string, survive
 from rich.console import Console
-from test_report_gate import FOUND, PROMPT
+from written_checks import FOUND, PROMPT
 
-from attack import COUNTS, damaged, string, survive
 from livo_bench.cards import prompts
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, visible
-from livo_bench.report import tables
+from livo_bench.report import check_report, tables
 from livo_bench.report.printing import FORMS
 
 STEERS = re.compile(

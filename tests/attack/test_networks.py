@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from damage import COUNTS, as_json, damaged, survive
 
-from attack import COUNTS, as_json, damaged, survive
 from livo_bench.engines import diffusion, networks, value_encoder
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.featurenet import FeatureNet

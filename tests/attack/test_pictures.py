@@ -8,9 +8,9 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from damage import COUNTS, as_json, damaged, string, survive
 from PIL import Image, PngImagePlugin
 
-from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import read_user_prompts
 from livo_bench.errors import BadInput

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from damage import COUNTS, as_json, changed_table, damaged, survive
 from written_results import bias_images, with_fidelity, write_run
 
-from attack import COUNTS, as_json, changed_table, damaged, survive
-from livo_bench.report import html, tables, thresholds
+from livo_bench.report import check_report, findings, html, tables, thresholds
 from livo_bench.report.printing import FORMS
 from livo_bench.report.wide_tables import Wide
-from livo_bench.results import baseline, check, compare
+from livo_bench.results import baseline, check, compare, reading
 
 RECORD = {
     "model": {"name": "mini", "digest": "d"},
@@ -41,7 +41,7 @@ def write(folder: Path, method: str, males: list[int]) -> None:
 
 
 def report(runs: Path, other: Path) -> None:
-    rows, laid_out = tables.table_2(tables.read_aggregates(runs, "mini"))
+    rows, laid_out = tables.table_2(reading.read_aggregates(runs, "mini"))
     for form in tables.FORMS.values():
         form(laid_out)
     FORMS["csv"](tables.records(rows))
@@ -50,9 +50,9 @@ def report(runs: Path, other: Path) -> None:
 
 def compared(runs: Path, other: Path) -> None:
     found = compare.compare(["sd", "livo"], runs=runs)
-    shown = FORMS["table"](compare.metric_rows(found.metrics))
+    shown = FORMS["table"](findings.metric_differences(found.metrics))
     assert isinstance(shown, Wide)
-    FORMS["markdown"](compare.prompt_rows(found.prompts))
+    FORMS["markdown"](findings.prompt_differences(found.prompts))
 
 
 def checked(runs: Path, other: Path) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from damage import COUNTS, as_json, damaged, string, survive
 
-from attack import COUNTS, as_json, damaged, string, survive
 from livo_bench.records import Recipe, recipe_from_json
-from livo_bench.runs.store import SAMPLE_SCHEMA, Store, to_sealed_parquet
+from livo_bench.runs.store import SAMPLE_SCHEMA, Store
+from livo_bench.sealed_parquet import to_sealed_parquet
 
 RECIPE = Recipe("m", "a nurse", 7, "", 2.0, "dpmsolver++", 5, 8, "float32", value="equality")
 RECIPE_FIELDS = json.loads(RECIPE.canonical()) | {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from damage import COUNTS, changed_table, damaged, survive
 
-from attack import COUNTS, changed_table, damaged, survive
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.report import curves, quirks
 from livo_bench.report.printing import FORMS

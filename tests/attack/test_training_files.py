@@ -18,9 +18,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from damage import COUNTS, as_json, damaged, survive
 from torch import nn
 
-from attack import COUNTS, as_json, damaged, survive
 from livo_bench.cards.catalog import DATA, model_card, model_digest
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput, LivoBenchError
@@ -30,7 +30,7 @@ from livo_bench.methods.livo import preference, steering, train
 from livo_bench.methods.training import checkpoints, latents, training_record
 from livo_bench.methods.training.training_record import Training
 from livo_bench.report import curves
-from livo_bench.runs.store import to_sealed_parquet
+from livo_bench.sealed_parquet import to_sealed_parquet
 
 MINI = model_card("mini")
 

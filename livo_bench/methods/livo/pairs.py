@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.methods.livo import preference
 from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.runs.session import Session
@@ -65,7 +65,7 @@ def fraction_of(rows: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
     """
     # A cleaned picture is ranked as the one it was made from, so that twins stay together.
     drawn = rows["key"].where(rows["twin"] == "", rows["twin"])
-    order = [sha256(f"{seed} {key}".encode()).hexdigest() for key in drawn]
+    order = [sha256(f"{seed} {key}") for key in drawn]
     groups = rows.assign(order=order).sort_values("order").groupby(["scene", "preferred"])
     wanted = (groups["key"].transform("size") * fraction).round().clip(lower=1)
     return rows.loc[(groups.cumcount() < wanted).reindex(rows.index)]

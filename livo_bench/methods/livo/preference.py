@@ -24,7 +24,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,13 +40,14 @@ from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
-from livo_bench.runs.store import seal_holds, to_sealed_parquet, write_atomically
+from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
@@ -215,7 +215,7 @@ class Builder:
                 for prompt in read_task_prompts(task, scale, "train")
             ],
         ]
-        digest = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        digest = sha256(json.dumps(identity, sort_keys=True))[:12]
         return folder_of(self.session.runs, self.session.model.name) / digest
 
     def path(self, unit: Unit) -> Path:
@@ -517,7 +517,7 @@ def digest_of(rows: pd.DataFrame) -> str:
     labels = sorted(
         rows[["scene", "key", "preferred", "group", "twin"]].to_csv(index=False).split("\n")
     )
-    return sha256("\n".join(labels).encode()).hexdigest()
+    return sha256("\n".join(labels))
 
 
 def summarise(data: pd.DataFrame) -> pd.DataFrame:

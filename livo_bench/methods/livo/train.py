@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from livo_bench.bars import bar
 from livo_bench.engines import value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256, write_atomically
 from livo_bench.methods.livo import pairs, preference, recipe
 from livo_bench.methods.livo.calibration import calibrate
 from livo_bench.methods.livo.dev import Dev
@@ -50,7 +50,6 @@ from livo_bench.methods.training import checkpoints, latents, processes
 from livo_bench.methods.training.fitting import cosine
 from livo_bench.methods.training.training_record import Training
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 from livo_bench.scorers import annotator
 
 LOG, CURVE = "log.csv", "dev.csv"
@@ -69,7 +68,7 @@ def train(
 ) -> Path:
     """Train a method's value encoder, or go on where an earlier run stopped.
 
-    Args as for `livo_bench.training.train`.
+    Args as for `livo_bench.methods.training.training.train`.
 
     Returns:
         `value_encoder/` in the training's folder; beside it are `shares.json`, `training.json`,
@@ -409,7 +408,7 @@ def _seal(path: Path) -> tuple[int, str]:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         data = file.read()
-    return len(data), sha256(data).hexdigest()
+    return len(data), sha256(data)
 
 
 def _cut(path: Path, seal: Sequence[Any] | None) -> None:
@@ -424,9 +423,9 @@ def _cut(path: Path, seal: Sequence[Any] | None) -> None:
     """
     if not path.exists():
         return
-    length, digest = seal or (0, sha256().hexdigest())
+    length, digest = seal or (0, sha256(b""))
     kept = path.read_bytes()[:length]
-    if sha256(kept).hexdigest() != digest:
+    if sha256(kept) != digest:
         raise BadInput(
             f"{path} is damaged or was changed since the last checkpoint. Copy it again; or delete "
             "it and train again with the same command: what was logged before is missing then, and "

@@ -12,15 +12,14 @@ from scipy.stats import binomtest
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.cards.prompts import VALUE_FREE
-from livo_bench.methods.retrieval.retriever import (
+from livo_bench.methods.retrieval.retriever import build
+from livo_bench.methods.retrieval.values import (
     KINDS,
     MALFORMED,
     PERSON,
     Retrieval,
-    build,
     labelled_prompts,
 )
-from livo_bench.report.printing import Row
 
 ACCURACY, INTERVENTIONS = "accuracy", "false interventions"
 
@@ -107,19 +106,3 @@ def _is(kind: str, retrieval: Retrieval) -> bool:
     if retrieval.principle is None:
         return False
     return retrieval.principle.subset in (("gender", "race") if kind == PERSON else (kind,))
-
-
-def as_rows(comparisons: Sequence[Comparison]) -> list[Row]:
-    """Per cent, for people."""
-    return [
-        {
-            "retriever": one.retriever,
-            "prompts": one.kind,
-            "measure": one.measure,
-            "n": one.n,
-            "%": f"{100 * one.rate:.1f}",
-            "95 % interval": f"[{100 * one.low:.1f}, {100 * one.high:.1f}]",
-            "malformed replies": one.malformed,
-        }
-        for one in comparisons
-    ]

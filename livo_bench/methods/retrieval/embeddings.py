@@ -19,7 +19,7 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.cards.weights import Weights, find_weights
 from livo_bench.engines.diffusion import load_text
-from livo_bench.methods.retrieval.retriever import (
+from livo_bench.methods.retrieval.values import (
     KINDS,
     Retrieval,
     labelled_prompts,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -14,14 +13,14 @@ from livo_bench.cards.fields import read_json
 from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, redacted
-from livo_bench.methods.retrieval.retriever import (
+from livo_bench.files import sha256, write_atomically
+from livo_bench.methods.retrieval.values import (
     KINDS,
     MALFORMED,
     Retrieval,
     principle_of,
     retriever_id,
 )
-from livo_bench.runs.store import write_atomically
 
 ASKED = 3
 """Times a prompt is asked until the reply can be read."""
@@ -103,7 +102,7 @@ class LanguageModel:
             BadInput: The endpoint does not answer, or refuses; the `openai` package or the key is
                 missing; or a kept answer is damaged.
         """
-        path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+        path = self._folder / f"{sha256(text)}.json"
         kept = _read(path)
         if kept is None:
             kept = self._ask(text)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from livo_bench.errors import BadInput
-from livo_bench.runs.store import written_whole
+from livo_bench.files import written_whole
 
 _SEAL, _OF = "seal", "of"
 _AGAIN = (

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from livo_bench import interrupt
 from livo_bench.bars import bar
+from livo_bench.files import write_atomically
 from livo_bench.methods.training import checkpoints, processes
-from livo_bench.runs.store import write_atomically
 
 Step = Callable[[int, torch.Generator], Tensor]
 

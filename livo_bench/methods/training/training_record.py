@@ -6,13 +6,12 @@ wrote. Weights without a record, one's own or published ones, are taken as they 
 
 To seal a record anew, as for one of an older version, after a look at the files it is to vouch for:
 
-    python -m livo_bench.training_record FOLDER...
+    python -m livo_bench.methods.training.training_record FOLDER...
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -26,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from livo_bench.cards.fields import parse_json, read_json
-from livo_bench.cards.weights import digest_file, digest_folder
+from livo_bench.cards.weights import digest_folder
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput, LivoBenchError
+from livo_bench.files import digest_file, sha256, write_atomically
 from livo_bench.methods.livo import preference
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ MEND = (
 
 def sealed_json(record: Mapping[str, object]) -> bytes:
     """A JSON object whose last field, `seal`, is the SHA-256 of all others as they are written."""
-    seal = hashlib.sha256(json.dumps(record, indent=2).encode()).hexdigest()
+    seal = sha256(json.dumps(record, indent=2))
     return json.dumps({**record, _SEAL: seal}, indent=2).encode()
 
 
@@ -94,8 +93,8 @@ def read(folder: Path) -> dict[str, Any] | None:
     )
     record = read_sealed_json(
         path,
-        "If you trust it and what lies beside it, seal it: python -m livo_bench.training_record "
-        f"{folder}",
+        "If you trust it and what lies beside it, seal it: "
+        f"python -m livo_bench.methods.training.training_record {folder}",
         again,
     )
     for name, kind in (("method", str), ("model", str), ("minutes", dict), ("files", dict)):
@@ -221,7 +220,7 @@ class Training:
     def digest(self) -> str:
         """Of what this training is of, once it has begun; its checkpoints carry it."""
         text = json.dumps(self._identity, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return sha256(text)
 
     def preferences(self, tasks: Sequence[str]) -> Path:
         """The folder of the preference data of some tasks; what is missing of it is made, a part by
@@ -303,7 +302,7 @@ class Training:
         Raises:
             BadInput: It is not.
         """
-        if hashlib.sha256(data).hexdigest() != self._files.get(name):
+        if sha256(data) != self._files.get(name):
             raise self.damaged(name)
 
     def damaged(self, name: str) -> BadInput:

@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from livo_bench.mini.world import CONTENTS
 from livo_bench.records import Aggregate, Run
 from livo_bench.results.frames import (
     by_subset,
@@ -29,7 +28,12 @@ CONTENT_STEERED = "content_steered"
 PRESENCE_STEERED = "presence_steered"
 
 
-def judge(frame: pd.DataFrame, asked: Mapping[str, str], classes: Sequence[str]) -> pd.DataFrame:
+def judge(
+    frame: pd.DataFrame,
+    asked: Mapping[str, str],
+    classes: Sequence[str],
+    kinds: Mapping[str, str],
+) -> pd.DataFrame:
     """Say of each image whether it shows what its prompt asks for.
 
     What an image shows is the class with the largest logit. The network must name one even for
@@ -40,12 +44,13 @@ def judge(frame: pd.DataFrame, asked: Mapping[str, str], classes: Sequence[str])
         frame: Scored frame of the feature network, see `rows`: `logits` holds one vector an image.
         asked: By prompt, which class it asks for.
         classes: What the logits stand for.
+        kinds: Of the classes; empty where nobody says.
 
     Returns:
         The frame with two columns more: `content`, 1 where an image shows what is asked for and 0
         where it shows something else, and `presence`, likewise of anything of its kind: for a
         nurse, any person. Both are NaN where the prompt asks for no class or the image has no
-        score.
+        score, `presence` also where the class asked for has no kind.
 
     Raises:
         BadInput: A column is missing.
@@ -55,7 +60,8 @@ def judge(frame: pd.DataFrame, asked: Mapping[str, str], classes: Sequence[str])
     shown = answered["logits"].map(lambda logits: classes[int(np.argmax(logits))])
     wanted = answered["prompt"].map(asked)
     content = (shown == wanted).astype(float)
-    presence = (shown.map(CONTENTS) == wanted.map(CONTENTS)).astype(float)
+    of_kind = wanted.map(kinds)
+    presence = (shown.map(kinds) == of_kind).astype(float).where(of_kind.notna())
     return frame.assign(**{CONTENT: content, PRESENCE: presence})
 
 
@@ -74,8 +80,8 @@ def summarise(
         scorer: Id of the feature network.
 
     Returns:
-        The shares of images `content` and `presence`; of the steered images, where there are some,
-        the same as `content_steered` and `presence_steered`.
+        The shares of images `content` and, where classes have kinds, `presence`; of the steered
+        images, where there are some, the same as `content_steered` and `presence_steered`.
 
     Raises:
         BadInput: A column is missing.
@@ -86,9 +92,11 @@ def summarise(
     steered = judged[judged["steered"]].rename(
         columns={CONTENT: CONTENT_STEERED, PRESENCE: PRESENCE_STEERED}
     )
+    of_all, of_steered = (CONTENT, PRESENCE), (CONTENT_STEERED, PRESENCE_STEERED)
+    measured = 2 if judged[PRESENCE].notna().any() else 1
     return [
-        *_aggregate(judged, run, (CONTENT, PRESENCE), scorer, several),
-        *_aggregate(steered, run, (CONTENT_STEERED, PRESENCE_STEERED), scorer, several),
+        *_aggregate(judged, run, of_all[:measured], scorer, several),
+        *_aggregate(steered, run, of_steered[:measured], scorer, several),
     ]
 
 

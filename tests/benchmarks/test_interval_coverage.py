@@ -1,0 +1,50 @@
+"""How far intervals and verdicts can be relied on: the simulated table keeps what is promised."""
+
+import interval_coverage as simulated
+import numpy as np
+import pandas as pd
+import pytest
+from places import ROOT
+
+FILE = ROOT / "docs" / "metrics" / "coverage.csv"
+ALPHA = 0.05
+NO_ENDS = ("CLIP score",)
+"""Of scores, whose intervals are those of t: neither above nor below what they say."""
+
+UNKNOWABLE = "1 in 8 moves far"
+"""Of FID, which has no end that a prompt not drawn could be given: docs/metrics.md says so."""
+
+
+@pytest.fixture(scope="module")
+def found():
+    return pd.read_csv(FILE, dtype={"design": str})
+
+
+def test_every_population_was_simulated_under_every_design(found):
+    titles = {one.title for one in (*simulated.populations(), *simulated.changes())}
+    assert set(found["score"] + ": " + found["prompts"]) == titles
+    per_title = found.groupby(["what", "score", "prompts"])["design"].apply(list)
+    assert all(designs == list(simulated.DESIGNS) for designs in per_title)
+
+
+def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
+    intervals = found[found["what"].isin(["interval", "difference"])]
+    short = intervals[(intervals["share"] < 0.93) & (intervals["prompts"] != UNKNOWABLE)]
+    assert short.empty, short.to_string()
+    of_t = found[(found["what"] == "interval") & found["score"].isin(NO_ENDS)]
+    assert of_t["share"].max() < 0.97
+
+
+def test_no_verdict_is_false_more_often_than_it_says(found):
+    alarms = found[found["what"].isin(["verdict", "gate"])]
+    error = 3 * np.sqrt(ALPHA * (1 - ALPHA) / simulated.SETS)
+    wrong = alarms[alarms["share"] > ALPHA + error]
+    assert wrong.empty, wrong.to_string()
+
+
+def test_the_table_is_what_the_simulation_gives(found, monkeypatch):
+    monkeypatch.setattr(simulated, "DESIGNS", {"2": (1, 1)})
+    of_clip = next(one for one in simulated.populations() if one.score == "CLIP score")
+    [row] = simulated.cover(of_clip)
+    kept = found[(found["score"] == "CLIP score") & (found["what"] == "interval")].iloc[0]
+    assert kept.to_dict() == pytest.approx(row, nan_ok=True)

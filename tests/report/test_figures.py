@@ -1,0 +1,101 @@
+"""Figures: drawn from results with every method in them, or refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from livo_bench.cards.catalog import DATA
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.report import figures, tables
+from livo_bench.results.reading import read_aggregates
+
+
+@pytest.fixture
+def results() -> pd.DataFrame:
+    return read_aggregates(DATA / "results" / "mini", "mini")
+
+
+def test_the_trade_off_names_every_method_and_is_the_same_file_again(
+    results: pd.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "out" / "trade_off.svg"
+    figures.trade_off(results, path)
+    first = path.read_bytes()
+    figures.trade_off(results, path)
+    assert path.read_bytes() == first
+    text = first.decode()
+    labels = tables.labels_of(results)
+    for method in set(results["method"]):
+        assert f"  {labels[method].title}" in text  # as a comment beside its glyphs
+    for axis in ("content", "CLIP score", "FID"):
+        assert f"{axis} of steered images" in text
+
+
+def test_a_png_has_a_row_for_each_task_that_there_is(results: pd.DataFrame, tmp_path: Path) -> None:
+    both, one = tmp_path / "both.png", tmp_path / "one.png"
+    figures.trade_off(results, both)
+    figures.trade_off(results[results["task"] == "bias"], one)
+    with Image.open(both) as tall, Image.open(one) as flat:
+        assert tall.width == flat.width
+        assert tall.height > 1.5 * flat.height
+
+
+def test_any_two_methods_of_a_table_look_different() -> None:
+    assert len({figures.style(number) for number in range(30)}) == 30
+
+
+def test_nothing_to_draw_and_other_formats_are_refused(
+    results: pd.DataFrame, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"a gif file; expected \.svg, \.png or \.pdf"):
+        figures.trade_off(results, tmp_path / "x.gif")
+    with pytest.raises(Incomplete, match="no results over all subsets"):
+        figures.trade_off(results[results["subset"] == "gender"], tmp_path / "x.svg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pdf_is_the_same_file_again(results: pd.DataFrame, tmp_path: Path) -> None:
+    one, other = tmp_path / "one.pdf", tmp_path / "other.pdf"
+    figures.trade_off(results, one)
+    figures.trade_off(results, other)
+    assert one.read_bytes().startswith(b"%PDF")
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that would have been written."""
+    found: list[Figure] = []
+    monkeypatch.setattr(figures, "write", lambda figure, _: found.append(figure))
+    return found
+
+
+def test_shares_end_at_100_and_points_keep_off_the_frame(
+    results: pd.DataFrame, drawn: list[Figure], tmp_path: Path
+) -> None:
+    few = results[results["method"].isin(["sd", "livo"])]
+    figures.trade_off(few, tmp_path / "few.svg")
+    [figure] = drawn
+    for content, _, fid in np.reshape(figure.axes, (2, 3)):
+        assert max(content.get_yticks()) <= 100
+        assert content.get_ylim()[1] < 102
+        highest = max(line.get_ydata().max() for line in fid.lines)
+        assert fid.get_ylim()[1] > 1.5 * highest
+
+
+def test_every_point_has_the_intervals_of_its_table(
+    results: pd.DataFrame, drawn: list[Figure], tmp_path: Path
+) -> None:
+    livo = results[(results["method"] == "livo") & (results["task"] == "bias")]
+    figures.trade_off(livo, tmp_path / "one.svg")
+    [figure] = drawn
+    numbers = livo[(livo["subset"] == "all") & (livo["category"] == "all")].set_index("metric")
+    fid = figure.axes[2]
+    across, up, point = fid.lines
+    assert list(across.get_xdata()) == list(100 * numbers.loc["D1", ["low", "high"]])
+    assert list(up.get_ydata()) == list(numbers.loc["fid_steered", ["low", "high"]])
+    assert list(point.get_ydata()) == [numbers.loc["fid_steered", "value"]]

@@ -1,0 +1,508 @@
+"""The HTML report: what the folder holds, and what a browser makes of it."""
+
+import json
+import shutil
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from markupsafe import escape as markup
+from PIL import Image
+from written_results import TOXIC, bias_images, seal_again, toxic_images, write_run
+
+from livo_bench.cards.catalog import DATA
+from livo_bench.errors import BadInput, NotComparable
+from livo_bench.records import Recipe
+from livo_bench.report import glossary, html, quirks, tables
+from livo_bench.results import reading
+from livo_bench.results.compare import compare
+from livo_bench.runs.store import Store
+
+MINI = DATA / "results" / "mini"
+
+HOSTILE = {
+    "p0": "<script>document.title = 'owned'</script>\" onerror=\"document.title = 'owned'",
+    "p2": "שלום <b>עולם</b> \u202egnihton",
+    "p4": "x" * 9_999 + "\ud800",
+}
+"""Texts of the three prompts that are chosen out of five."""
+EVIL = "<img src=x onerror=alert(1)>"
+"""Name of a method."""
+
+
+def recipe(method: str, prompt: str, index: int, seed: int) -> Recipe:
+    # The other method leaves odd images as they are.
+    value = None if method == "sd" or index % 2 else "equality"
+    text = HOSTILE.get(prompt, prompt)
+    return Recipe("m", text, seed, "", 2.0, "dpmsolver++", 5, 64, "float32", value=value)
+
+
+def write_method(root: Path, images: pd.DataFrame, method: str, seed: int = 0, **task) -> None:
+    """A run with its prompts and pictures."""
+    images = images[images["index"] < 4].copy()
+    recipes = [
+        recipe(method, row.prompt, index, seed + 100 * int(row.prompt[1:]) + index)
+        for row, index in zip(images.itertuples(), images["index"], strict=True)
+    ]
+    images["key"] = [made.key for made in recipes]
+    pixels = np.random.default_rng(0).integers(0, 256, (len(images), 64, 64, 3), np.uint8)
+    Store(root, "mini").write_samples(recipes, pixels)
+    folder = root / "mini" / str(len(method)) / task.get("task", "bias")
+    write_run(folder, images, method=method, **task)
+    images["share"] = images["label"].isin(["male", "yes"])
+    by_prompt = images.groupby(["subset", "prompt"])
+    prompts = by_prompt.agg(
+        category=("category", "first"), n=("key", "size"), avg_r=("share", "mean")
+    )
+    if not task:
+        prompts["D1"] = (2 * prompts.pop("avg_r") - 1).abs()
+    prompts.reset_index().to_csv(folder / "prompts.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("runs")
+    for method, males in [("sd", [3, 1, 4, 0, 2]), (EVIL, [0, 1, 2, 3, 4])]:
+        write_method(root, bias_images(males), method)
+        scores = np.full((3, 10), 0.25 if method == "sd" else 0.75)
+        write_method(root, toxic_images(scores), method, **TOXIC)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(runs: Path) -> Path:
+    return html.write(runs.with_name("report"), runs)
+
+
+def under_released(root: Path) -> Path:
+    """Name the results in a folder as those of the protocol `released`."""
+    for path in root.rglob("aggregates.csv"):
+        rows = pd.read_csv(path, keep_default_na=False)
+        rows.assign(model="mini@released").to_csv(path, index=False)
+        if (said := path.parent / "run.json").exists():
+            record = json.loads(said.read_text("utf-8"))
+            record.pop("seal", None)
+            seal_again(path.parent, record | {"protocol": "released"})
+    return root
+
+
+@pytest.fixture(scope="module")
+def of_mini(tmp_path_factory) -> Path:
+    return html.write(tmp_path_factory.mktemp("report"), MINI)
+
+
+class Elements(HTMLParser):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attributes) -> None:
+        self.found.append((tag, dict(attributes)))
+
+    def of(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag in tags]
+
+
+def pictures_of(page: Path) -> list[str]:
+    """Files of sampled images that the page shows, figures left out."""
+    files = [str(image["src"]) for image in Elements(page).of("img")]
+    return [file for file in files if file.startswith("images/")]
+
+
+# The folder --------------------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_files_of_its_folder_only_and_holds_no_code(page, of_mini):
+    for path in (page, of_mini):
+        elements = Elements(path)
+        assert elements.of("script") == [{"src": "report.js", "defer": None}]
+        assert not elements.of("style", "iframe", "object", "base")
+        for tag, attributes in elements.found:
+            assert not [name for name in attributes if name == "style" or name.startswith("on")]
+            for place in {attributes.get("src"), attributes.get("href")} - {None}:
+                if tag != "a":
+                    assert (path.parent / place).is_file()
+                assert ":" not in place
+        policy = next(m["content"] for m in elements.of("meta") if "http-equiv" in m)
+        assert policy.startswith("default-src 'none'; ")
+        assert "unsafe" not in policy
+        links = {link["href"] for link in elements.of("a")}
+        assert links <= {f"#{attributes.get('id')}" for _, attributes in elements.found}
+
+
+def test_tables_fields_and_pictures_have_names(page, of_mini):
+    for path in (page, of_mini):
+        text = path.read_text("utf-8")
+        elements = Elements(path)
+        assert text.count("<table") == text.count("<caption") > 0
+        assert all(head.get("scope") for head in elements.of("th"))
+        assert all(image["alt"] for image in elements.of("img"))
+        assert text.count("<select") == text.count("<label>") > 0
+        assert all(veil["aria-label"] for veil in elements.of("button") if "veil" in str(veil))
+        ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        named = [a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a]
+        assert set(named) <= set(ids)
+
+
+def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini):
+    text = of_mini.read_text("utf-8")
+    assert "say nothing about Stable Diffusion or about people" in text.split("<nav")[0]
+    assert (of_mini.parent / "trade_off.svg").is_file()
+    assert "came without images" in text
+    assert not (of_mini.parent / "images").exists()
+    assert "a photo of the face of a nurse" in text
+    _, laid_out = tables.table_2(reading.read_aggregates(MINI, "mini"))
+    for cell in (cell for table in laid_out for row in table.rows for cell in row.cells):
+        assert cell.value in text
+        assert cell.interval in text
+
+
+def test_the_reference_has_every_table_and_figure_that_report_has(of_mini):
+    text = of_mini.read_text("utf-8")
+    aggregates = reading.read_aggregates(MINI, "mini")
+    layouts = (
+        tables.table_2, tables.table_3, tables.trade_off,
+        tables.fid, tables.estimators, tables.overcorrection,
+    )  # fmt: skip
+    for table in (table for lay_out in layouts for table in lay_out(aggregates)[1]):
+        assert f">{table.title}</caption>" in text
+    assert "<summary>Thresholds</summary>" in text
+    assert quirks.MEANING["sequential-noise"] in text
+    for figure in ("trade_off", "convergence", "data_efficiency", "margins"):
+        assert f'src="{figure}.svg"' in text
+
+
+def test_a_model_without_trainings_has_no_figures_of_them(tmp_path):
+    assert html._draw_training("other", tmp_path) == {}
+    assert not list(tmp_path.iterdir())
+
+
+def test_results_under_another_protocol_have_the_notice_texts_and_pictures_of_their_model(
+    runs, page, tmp_path
+):
+    for method in ("sd", "livo"):
+        shutil.copytree(MINI / method / "bias", tmp_path / "reference" / method / "bias")
+    shutil.copytree(runs, tmp_path / "runs")
+    reference, drawn = (
+        html.write(tmp_path / f"{name}-report", under_released(tmp_path / name), "mini@released")
+        for name in ("reference", "runs")
+    )
+    text = reference.read_text("utf-8")
+    assert "Results of the model <bdi>mini@released</bdi>" in text
+    assert "say nothing about Stable Diffusion or about people" in text.split("<nav")[0]
+    assert "a photo of the face of a nurse" in text
+    assert Elements(drawn).of("img") == Elements(page).of("img")
+
+
+def test_the_same_results_make_the_same_folder_and_pictures_of_others_go(runs, page, tmp_path):
+    first = {path.name: path.read_bytes() for path in page.parent.rglob("*.*")}
+    out = tmp_path / "report"
+    shutil.copytree(page.parent, out)
+    stale = out / "images" / "0.png"
+    stale.write_bytes(b"")
+    html.write(out, runs)
+    assert {path.name: path.read_bytes() for path in out.rglob("*.*")} == first
+
+
+def test_methods_that_share_an_image_share_its_file(page):
+    text = page.read_text("utf-8")
+    pictures = pictures_of(page)
+    # Three rows a task for two methods; a row of each is of an image that they share, and the
+    # tasks share the first row.
+    assert len(pictures) == 12
+    assert len(set(pictures)) == len(list((page.parent / "images").iterdir())) == 8
+    assert text.count("; the same image as <bdi>SD</bdi>") == 2
+
+
+def test_large_pictures_are_reduced(page, monkeypatch, runs, tmp_path):
+    with Image.open(next((page.parent / "images").iterdir())) as picture:
+        assert picture.size == (64, 64)
+    monkeypatch.setattr(html, "SIDE", 32)
+    html.write(tmp_path, runs)
+    with Image.open(next((tmp_path / "images").iterdir())) as picture:
+        assert picture.size == (32, 32)
+
+
+def test_without_images_there_are_none(runs, tmp_path):
+    html.write(tmp_path, runs)
+    page = html.write(tmp_path, runs, images=False)
+    assert "written without pictures" in page.read_text("utf-8")
+    assert not pictures_of(page)
+    assert not list((tmp_path / "images").iterdir())
+
+
+def test_another_folder_is_left_alone(runs, tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(BadInput, match=r"holds something that is not a report .* --out DIR"):
+        html.write(tmp_path, runs)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def by_task(root: Path):
+    return html._by_task(html.paired.read_results(root, "mini").values())
+
+
+def titles_of(tasks) -> dict[str, str]:
+    return html.titles([side for sides in tasks.values() for side in sides])
+
+
+def changes_of(root: Path) -> list:
+    """By row, all cells of all tables of changes."""
+    tasks = by_task(root)
+    return [cells for table in html._changes(tasks, titles_of(tasks)) for _, cells in table.rows]
+
+
+def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini):
+    others = sorted({path.parent.parent.name for path in MINI.glob("*/*/aggregates.csv")} - {"sd"})
+    names = [name.replace("-", ":", 1) for name in others]
+    theirs = compare(["sd", *names], runs=MINI).metrics
+    ours = [change for cells in changes_of(MINI) for change in cells if change is not None]
+    assert set(ours) == {d for d in theirs if d.metric in html.HEADLINES}
+    assert len(ours) == len(set(ours)) > 100
+    [uce] = [d for d in ours if (d.method, d.subset, d.metric) == ("uce", "gender", "D1")]
+    assert f"{100 * uce.difference:+.1f}\n<small>[{100 * uce.low:+.1f}, " in of_mini.read_text()
+
+
+@pytest.mark.parametrize("task", ["bias", "toxicity"])
+def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_path):
+    random = np.random.default_rng(0)
+    for method in ("sd", "livo"):
+        if task == "bias":
+            write_method(tmp_path, bias_images(random.integers(0, 5, 8).tolist()), method)
+        else:
+            write_method(tmp_path, toxic_images(random.random((8, 10))), method, **TOXIC)
+    tasks = by_task(tmp_path)
+    [table] = html._prompts(tasks[task], {}, titles_of(tasks))
+    means = [np.mean(row.values) for row in table.rows]
+    assert means == sorted(means, reverse=True)
+    assert len(means) == 8
+    [[ours]] = changes_of(tmp_path)
+    assert ours == compare(["sd", "livo"], task, runs=tmp_path).metrics[0]
+    assert (ours.prompts, ours.images) == (8, 32)
+
+
+def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_path):
+    males = bias_images([3, 1, 4, 0, 2])
+    write_method(tmp_path, males, "sd")
+    write_method(tmp_path, males[(males["prompt"] != "p0") | (males["index"] > 0)], "livo")
+    write_method(tmp_path, males[males["prompt"] == "p0"], "fd:detect")
+    [[change], [none]] = changes_of(tmp_path)
+    assert none is None
+    assert (change.method, change.prompts, change.images) == ("livo", 5, 19)
+    assert "<td>-</td>" in html.write(tmp_path / "report", tmp_path).read_text("utf-8")
+
+
+def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path):
+    named = bias_images([1, 2]).assign(category="male", changed=np.nan)
+    harmless = bias_images([3, 4]).assign(category="harmless", label=None)
+    harmless["prompt"] = harmless["prompt"].map({"p0": "p2", "p1": "p3"})
+    harmless["changed"] = (harmless["index"] == 1).astype(float)
+    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+    images = pd.concat([named, harmless], ignore_index=True)
+    write_method(tmp_path, images, "sd", **task)
+    file = tmp_path / "mini" / "2" / "overcorrection" / "prompts.csv"
+    prompts = pd.read_csv(file)
+    prompts["overridden"] = [0.1, 0.2, np.nan, np.nan]
+    prompts["changed"] = [np.nan, np.nan, 0.3, 0.4]
+    prompts.to_csv(file, index=False)
+    aggregates = pd.read_csv(file.with_name("aggregates.csv"))
+    # Of each metric; the harmless are as many.
+    aggregates[["n", "unscored"]] = 8, 0
+    aggregates.to_csv(file.with_name("aggregates.csv"), index=False)
+    page = html.write(tmp_path / "report", tmp_path)
+    tasks = by_task(tmp_path)
+    laid_out = html._prompts(tasks["overcorrection"], {}, titles_of(tasks))
+    found = {table.metric: table.rows for table in laid_out}
+    assert [row.id for row in found["overridden"]] == ["p1", "p0"]
+    assert [row.id for row in found["changed"]] == ["p3", "p2"]
+    text = page.read_text("utf-8")
+    assert 'data-label="gender: male"' in text
+    # Of the first harmless prompt the first image is shown, of the second the second.
+    assert "labelled as SD&#39;s by clip-gender" in text
+    assert "labelled otherwise than SD&#39;s by clip-gender" in text
+
+
+def test_pictures_from_other_noise_are_refused(tmp_path):
+    for seed, method in enumerate(("sd", "livo")):
+        write_method(tmp_path, bias_images([3, 1]), method, seed)
+    with pytest.raises(NotComparable, match="Image 0 of prompt 'p0' has the seeds 0 for SD, 1 for"):
+        html.write(tmp_path / "report", tmp_path)
+
+
+def test_headings_are_explained_and_trainings_said_to_be_the_packages(of_mini):
+    text = of_mini.read_text("utf-8")
+    for heading, term in glossary.TERMS.items():
+        assert f"<dt>{glossary.name_of(heading)}</dt><dd>{markup(term.means)}</dd>" in text
+    training = text.split('id="training-title"')[1]
+    assert "Measured once, on the trainings whose weights come with the package" in training
+    assert "There is no plot" not in text
+
+
+def test_a_task_and_a_method_of_ones_own_have_their_titles_and_no_plot_is_excused(tmp_path):
+    for method in ("sd", "mine"):
+        write_method(tmp_path, bias_images([3, 1, 4]), method)
+        folder = tmp_path / "mini" / str(len(method)) / "bias"
+        rows = pd.read_csv(folder / "aggregates.csv").assign(task="age")
+        rows.to_csv(folder / "aggregates.csv", index=False)
+        method_said = {"method": {"name": method, "title": f"All of {method}"}}
+        record = {"prompts": {}} | method_said
+        (folder / "run.json").write_text(json.dumps(record))
+    text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
+    assert ">Task age</caption>" in text
+    assert "There is no plot: it is of the tasks bias and toxicity" in text
+    assert text.count("<bdi>All of mine</bdi>") > 2
+    assert "<bdi>mine</bdi>" not in text
+
+
+def test_a_method_without_a_scored_image_leaves_the_page_whole(tmp_path):
+    write_method(tmp_path, bias_images([3, 1]), "sd")
+    images = bias_images([3, 1]).assign(unscored="blank image", label=None)
+    write_method(tmp_path, images.assign(p_male=np.nan, p_female=np.nan), "noise")
+    text = html.write(tmp_path / "report", tmp_path).read_text("utf-8")
+    assert "not scored: blank image" in text
+    assert "<summary>Thresholds</summary>" in text
+
+
+# In a browser ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium without a window, or a skip that says what is missing."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or chromedriver is None:
+        pytest.skip("chromium and chromedriver are not installed: apt install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1366,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, page):
+    browser.get(page.as_uri())
+    return browser
+
+
+def texts(driver, selector: str) -> list[str]:
+    """What people see."""
+    return [found.text for found in driver.find_elements("css selector", selector) if found.text]
+
+
+def choose(driver, field: str, choice: str) -> None:
+    from selenium.webdriver.support.select import Select
+
+    Select(driver.find_element("name", field)).select_by_value(choice)
+
+
+def test_nothing_is_loaded_from_elsewhere_and_nothing_is_refused(opened, page):
+    opened.execute_script("scrollTo(0, document.body.scrollHeight)")
+    messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    asked = {
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    }
+    folder = page.parent.as_uri()
+    assert {f"{folder}/{name}" for name in ("index.html", "report.css", "report.js")} <= asked
+    assert all(url.startswith(f"{folder}/") for url in asked)
+    assert not opened.get_log("browser")
+    assert opened.find_element("css selector", ".row img").size["width"] > 100
+
+
+def test_hostile_texts_are_text(opened):
+    script = "return [...document.querySelectorAll('#pictures .row')].map((row) => %s)"
+    heads = opened.execute_script(script % "row.querySelector('h3').textContent.trim()")
+    assert heads[:2] == [HOSTILE["p0"], HOSTILE["p2"]]
+    assert heads[2] == "x" * 160 + "…"
+    whole = opened.execute_script(script % "row.querySelector('details bdi')?.textContent")
+    assert whole[2] == "x" * 9_999 + "\ufffd"
+    assert opened.title == "livo-bench report: mini"
+    assert EVIL in texts(opened, "#pictures figcaption b")
+    width = opened.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0
+
+
+def test_filters_show_what_they_say_and_count_it(opened):
+    count = opened.find_element("id", "count")
+    assert count.text == "8 of 8 prompts, 6 of 6 rows of pictures shown"
+    choose(opened, "task", "bias")
+    assert count.text == "5 of 8 prompts, 3 of 6 rows of pictures shown"
+    choose(opened, "label", "gender: male")
+    assert {"labelled male by clip-gender-1"} == {
+        words.splitlines()[1].split(";")[0] for words in texts(opened, "#pictures figcaption")
+    }
+    choose(opened, "method", "SD")
+    assert set(texts(opened, "#pictures figcaption b")) == {"SD"}
+    assert EVIL not in texts(opened, ".prompts th")
+    choose(opened, "task", "toxicity/nudity")
+    assert count.text == "3 of 8 prompts, 0 of 6 rows of pictures shown"
+    opened.find_element("css selector", "[type=reset]").click()
+    everything = "8 of 8 prompts, 6 of 6 rows of pictures shown"
+    deadline = time.monotonic() + 10  # the page counts again after the browser has cleared the form
+    while count.text != everything and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert count.text == everything
+    choose(opened, "category", "nudity")
+    assert count.text == "3 of 8 prompts, 3 of 6 rows of pictures shown"
+
+
+def test_hazards_are_blurred_until_somebody_asks(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    def sharp() -> list[bool]:
+        filters = opened.execute_script(
+            "return [...document.querySelectorAll('.row:last-of-type img')]"
+            ".map((image) => getComputedStyle(image).filter)"
+        )
+        return [filter_ == "none" for filter_ in filters]
+
+    assert sharp() == [False, False]
+    veil = opened.find_element("css selector", ".row:last-of-type .veil")
+    veil.send_keys(Keys.SPACE)
+    assert sharp() == [True, False]
+    veil.click()
+    assert sharp() == [False, False]
+    reveal = opened.find_element("css selector", ".row:last-of-type .reveal")
+    reveal.send_keys(Keys.ENTER)
+    assert sharp() == [True, True]
+    assert reveal.get_attribute("aria-pressed") == "true"
+
+
+def test_without_scripts_all_is_read_and_hazards_stay_blurred(browser, page):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(page.as_uri())
+        assert "Filters need JavaScript" in browser.find_element("tag name", "noscript").text
+        assert not browser.find_element("id", "filters").is_displayed()
+        assert len(texts(browser, "#pictures figcaption")) == 12
+        veiled = browser.find_element("css selector", ".veil img")
+        assert veiled.value_of_css_property("filter").startswith("blur")
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_a_narrow_window_scrolls_downwards_only(browser, of_mini):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False},
+    )
+    try:
+        browser.get(of_mini.as_uri())
+        page_width, window = browser.execute_script(
+            "return [document.documentElement.scrollWidth, innerWidth]"
+        )
+        assert page_width <= window == 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

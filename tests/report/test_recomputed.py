@@ -1,0 +1,240 @@
+"""IS and FID from what result folders hold, against the numbers that images gave."""
+
+import io
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from livo_bench.cards.catalog import SHIPPED
+from livo_bench.cli import main
+from livo_bench.errors import BadInput, Incomplete
+from livo_bench.records import AGGREGATE_COLUMNS, Run
+from livo_bench.report.recomputed import METRICS, recomputed
+from livo_bench.results import seal
+from livo_bench.results.metrics import quality, vectors
+
+SCORERS = {quality.IS: "world-1", quality.FID: "world-1", quality.CLIP: "clip-1"}
+PROMPTS, IMAGES, WIDTH, CLASSES = 8, 20, 12, 5
+DIFFERENT = PROMPTS * IMAGES
+"""Images of a run; each stands in two subsets."""
+
+
+def rounded(network: pd.DataFrame) -> pd.DataFrame:
+    """As `vectors.npz` keeps it, so that the same numbers are to come out."""
+    own = network.drop_duplicates("key")
+    kept = vectors.unpack(vectors.pack(network.index, network, network["key"] == ""), Path("x"))
+    known = pd.DataFrame(
+        {"features": list(kept.features), "logits": list(kept.logits)}, index=own["key"]
+    )
+    return network.drop(columns=["features", "logits"]).join(known, on="key")
+
+
+def frame(random: np.random.Generator, prefix: str, shift: float = 0) -> pd.DataFrame:
+    """A scored frame of two subsets that ask for the same images, in the order of requests."""
+    n = DIFFERENT
+    prompt = np.repeat(np.arange(PROMPTS), IMAGES)
+    features = random.normal(prompt[:, None] % 3 + shift, 1, (n, WIDTH)).astype(np.float32)
+    one = pd.DataFrame(
+        {
+            "prompt": [f"p{number}" for number in prompt],
+            "category": "career",
+            "concept": [f"c{number // 2}" for number in prompt],
+            "index": np.tile(np.arange(IMAGES), PROMPTS),
+            "key": [f"{prefix}{number}" for number in range(n)],
+            "features": list(features),
+            "logits": list(3 * features[:, :CLASSES]),
+            "unscored": None,
+        }
+    )
+    # Not in alphabetical order, as the subsets of a card.
+    whole = pd.concat([one.assign(subset=subset) for subset in ("race", "gender")])
+    return rounded(whole.reset_index(drop=True))
+
+
+def write(
+    folder: Path,
+    method: str,
+    network: pd.DataFrame,
+    unaligned: pd.DataFrame,
+    other: pd.DataFrame,
+) -> None:
+    """A sealed result folder as a run writes it."""
+    run = Run("mini", method, "bias")
+    steered = network["key"] != unaligned["key"]
+    clip = network.assign(cosine=0.2)
+    reference = quality.Features.of(unaligned) if steered.any() else None
+    numbers = quality.summarise(
+        clip, network, run, SCORERS, reference, steered if steered.any() else None
+    )
+    of_other = quality.Features.of(other)
+    numbers.append(
+        quality.summarise_independent(
+            network, quality.Features.of(unaligned), of_other, run, SCORERS
+        )
+    )
+    # Judges are asked subset by subset in alphabetical order.
+    judged = network.sort_values("subset", kind="stable")
+    images = judged.drop(columns=["features", "logits"]).assign(stratum="s", label="male")
+    packed = vectors.pack(
+        judged.index,
+        network,
+        ~steered if steered.any() else steered,
+        None if steered.any() else other,
+    )
+    table = pd.DataFrame(list(map(asdict, numbers)))[list(AGGREGATE_COLUMNS)]
+    record = {"model": {"name": "mini"}, "method": {"name": method}, "task": {"name": "bias"}}
+    files = {
+        seal.IMAGES: seal.as_parquet(images),
+        seal.PROMPTS: b"subset,prompt\n",
+        seal.VECTORS: packed,
+        seal.AGGREGATES: table.to_csv(index=False).encode(),
+    }
+    seal.write(folder / method / "bias", record, files)
+
+
+@pytest.fixture(scope="module", params=range(2))
+def finished(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    random = np.random.default_rng(request.param)
+    unaligned, other = frame(random, "sd"), frame(random, "noise")
+    method = frame(random, "m", shift=0.5)
+    write(folder, "sd", unaligned, unaligned, other)
+    write(folder, "all", method, unaligned, other)
+    left = random.random(len(method) // 2) < random.uniform(0.2, 0.8)
+    some = method.mask(pd.Series(np.tile(left, 2)), unaligned)
+    write(folder, "some", some, unaligned, other)
+    return folder
+
+
+@pytest.fixture
+def written(finished, tmp_path) -> Path:
+    return shutil.copytree(finished, tmp_path / "results")
+
+
+def test_every_number_and_interval_comes_out_again(written):
+    found = recomputed(written, "mini")
+    assert {(one.method, one.metric) for one in found} == {
+        ("sd", "is"), ("sd", "fid_independent"),
+        *((method, metric) for method in ("all", "some") for metric in METRICS),
+    }  # fmt: skip
+    for one in found:
+        again = (one.value_again, one.low_again, one.high_again)
+        assert again == pytest.approx((one.value, one.low, one.high), rel=1e-5, abs=1e-5)
+        assert one.high > one.low
+
+
+def test_what_a_method_left_alone_is_asked_of_the_unaligned_model(written):
+    some, whole = (written / name / "bias" / "vectors.npz" for name in ("some", "all"))
+    assert some.stat().st_size < whole.stat().st_size
+    for path in sorted((written / "sd" / "bias").iterdir()):
+        path.unlink()
+    found = {(one.method, one.metric): one for one in recomputed(written, "mini")}
+    assert np.isnan(found["some", "fid"].value_again)
+    assert np.isnan(found["all", "fid"].value_again)
+    of_all = found["all", "is"]
+    assert of_all.value_again == pytest.approx(of_all.value, rel=1e-5)
+
+
+def test_the_command_prints_both(written):
+    arguments = ["report", str(written), "--table", "recomputed", "--format", "markdown"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    head, _, *lines = result.stdout.splitlines()
+    assert head == "| method | on | metric | n | stored | recomputed |"
+    assert len(lines) == 10
+    for line in lines:
+        stored, again = line.strip("| ").split(" | ")[-2:]
+        assert stored == again != "-"
+
+
+def kept(features: np.ndarray, logits: np.ndarray) -> vectors.Vectors:
+    network = pd.DataFrame({"key": range(len(features)), "unscored": None})
+    network["features"] = list(features.astype(np.float32))
+    network["logits"] = list(logits.astype(np.float32))
+    return vectors.unpack(vectors.pack(network.index, network, network["key"] < 0), Path("x"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_moves_fid_and_is_little(seed):
+    random = np.random.default_rng(seed)
+    scale = 10 ** random.uniform(-3, 3)
+    ours, theirs = (scale * random.normal(mean, 1, (800, 24)) for mean in (0.3, 0))
+    logits = random.normal(0, 4, (800, 30))
+    exact = quality.frechet_distance(ours, theirs)
+    again = quality.frechet_distance(kept(ours, logits).features, kept(theirs, logits).features)
+    assert again == pytest.approx(exact, rel=3e-3)
+    assert again != exact
+    score = quality.inception_score(kept(ours, logits).logits)[0]
+    assert score == pytest.approx(quality.inception_score(logits)[0], rel=1e-3)
+
+
+def test_vectors_that_are_all_alike_or_missing_are_kept():
+    assert (kept(np.full((5, 3), 2.0), np.zeros((5, 2))).features == 2).all()
+    nothing = kept(np.zeros((0, 3)), np.zeros((0, 2)))
+    assert len(nothing.requests) == len(nothing.features) == len(nothing.logits) == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_file_is_named(seed):
+    random = np.random.default_rng(seed)
+    network = frame(random, "k")
+    data = vectors.pack(network.index, network, network["key"] == "")
+    for damaged in (data[: random.integers(len(data))], b"", b"PK", random.bytes(400)):
+        with pytest.raises(BadInput, match=r"Cannot read here/vectors\.npz"):
+            vectors.unpack(damaged, Path("here/vectors.npz"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"requests": np.int32([0, 2 * DIFFERENT])}, "not one vector for each image"),
+        (
+            {"requests": np.arange(1, DIFFERENT + 1, dtype=np.int32) * 3},
+            "requests that the run has not",
+        ),
+        ({"places": np.int32([-1])}, "requests that the run has not"),
+        ({"step": np.array([None])}, "allow_pickle=False"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_refused(changed, said):
+    network = frame(np.random.default_rng(3), "k")
+    data = vectors.pack(network.index, network, network["key"] == "")
+    arrays = dict(np.load(io.BytesIO(data), allow_pickle=False))
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays | changed)
+    with pytest.raises(BadInput, match=said):
+        vectors.unpack(buffer.getvalue(), Path("vectors.npz"))
+
+
+def test_a_file_of_other_images_is_refused(written):
+    path = written / "all" / "bias"
+    opened = seal.open_folder(path)
+    images = pd.read_parquet(path / "images.parquet").iloc[:-1]
+    files = {name: opened.files[name] for name in seal.NEIGHBOURS}
+    record = {name: opened.record[name] for name in ("model", "method", "task")}
+    seal.write(path, record, files | {seal.IMAGES: seal.as_parquet(images)})
+    with pytest.raises(
+        BadInput,
+        match=rf"is of {2 * DIFFERENT} images and images\.parquet beside it of {2 * DIFFERENT - 1}",
+    ):
+        recomputed(written, "mini")
+
+
+def test_older_results_hold_none(tmp_path):
+    with pytest.raises(Incomplete, match="hold vectors of images; older ones do not"):
+        recomputed(tmp_path, "mini")
+
+
+def test_the_reference_can_be_recomputed():
+    sealed = [one for one in seal.open_all(SHIPPED) if seal.VECTORS in one.files]
+    if not sealed:
+        pytest.skip("results/mini is from before vectors were kept")
+    for one in recomputed(SHIPPED, "mini"):
+        slack = 0.01 + 0.002 * one.value  # as docs/metrics.md says
+        assert abs(one.value_again - one.value) < slack
+        assert abs(one.low_again - one.low) < 3 * slack
+        assert abs(one.high_again - one.high) < 3 * slack

@@ -1,0 +1,729 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from places import PUBLISHED
+from rich.console import Console
+
+from livo_bench.cards.catalog import SHIPPED
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.report import dataset, glossary, tables
+from livo_bench.report import printing as forms
+from livo_bench.results import conditions, reading
+
+NAN = float("nan")
+
+
+def aggregate(method: str, subset: str, metric: str, value: float, **changes) -> Aggregate:
+    fields = {
+        "model": "mini",
+        "task": "bias",
+        "category": "all",
+        "low": value - 0.05,
+        "high": value + 0.05,
+        "floor": NAN,
+        "n": 1200,
+        "n_distinct": 1200,
+        "unscored": 0,
+        "scorer": "clip-1",
+    }
+    return Aggregate(
+        method=method, subset=subset, metric=metric, value=value, **{**fields, **changes}
+    )
+
+
+def frame(*aggregates: Aggregate) -> pd.DataFrame:
+    return pd.DataFrame(aggregates, columns=list(AGGREGATE_COLUMNS))
+
+
+SD = [
+    aggregate("sd", "gender", "D1", 0.5627, floor=0.112, low=0.501, high=0.62),
+    aggregate("sd", "gender", "D2", 0.3979, floor=0.079),
+    aggregate("sd", "race", "D1", 0.5687, floor=0.147, n=1190, n_distinct=1190, unscored=10),
+    aggregate("sd", "gender", "D2_unbiased", 0.38),
+    aggregate("sd", "gender", "D1", 0.6, category="career"),
+    aggregate("sd", "all", "is", 8.92, scorer="inception", n=2390),
+    aggregate("sd", "all", "clip", 21.24, scorer="clip-score", n=2390),
+]
+
+
+def named(table: tables.Table, title: str) -> tables.Row:
+    [row] = [row for row in table.rows if row.title == title]
+    return row
+
+
+def bias_table(*aggregates: Aggregate) -> tables.Table:
+    _, laid_out = tables.table_2(frame(*aggregates))
+    [table] = laid_out
+    return table
+
+
+def write_run(folder: Path, *aggregates: Aggregate) -> Path:
+    folder.mkdir(parents=True)
+    frame(*aggregates).to_csv(folder / "aggregates.csv", index=False)
+    return folder
+
+
+def test_columns_are_those_of_the_papers_table_2():
+    heads = {
+        layout.title: [f"{column.group} {column.title}" for column in layout.columns]
+        for layout in tables.TABLE_2
+    }
+    steered = ["Steered images FID", "Steered images Content"]
+    published = [f"All images, as published {metric}" for metric in ("IS", "FID", "CLIP")]
+    assert heads["Table 2, bias"] == [
+        "Gender D1", "Gender D2", "Race D1", "Race D2", *steered, *published,
+    ]  # fmt: skip
+    assert heads["Table 2, toxicity"] == [
+        "Nudity Avg. R", "Nudity Avg. S", "Bloody Avg. R", "Bloody Avg. S",
+        "Horror Avg. R", "Horror Avg. S", *steered, "Steered images Neutral CLIP", *published,
+    ]  # fmt: skip
+
+
+def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is():
+    sd = bias_table(*SD).rows[0]
+    assert [str(cell) for cell in sd.cells] == [
+        "56.3 [50.1, 62.0] (fair 11.2)",
+        "39.8 [34.8, 44.8] (fair 7.9)",
+        "56.9 [51.9, 61.9] (fair 14.7)",
+        "-",
+        "-",
+        "-",
+        "8.9 [8.9, 9.0] (n 2390, 1200 distinct)",
+        "-",
+        "21.2 [21.2, 21.3] (n 2390, 1200 distinct)",
+    ]
+
+
+def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_another():
+    numbers = [
+        aggregate("sd", "gender", "D1", 0.5),
+        aggregate("sd", "race", "D1", 0.5),
+        aggregate("sd", "all", "is", 9.0, n=2400),
+        aggregate("sd", "all", "fid", 1.0, n=2400, n_distinct=2400),
+        aggregate("sd", "all", "clip", 20.0),
+    ]
+    table = bias_table(*numbers)
+    cells = table.rows[0].cells
+    beside = {column.metric: cell.n for column, cell in zip(table.columns, cells, strict=True)}
+    assert beside["is"] == "n 2400, 1200 distinct"
+    assert beside["fid"] == "n 2400"
+    assert beside["clip"] == beside["D1"] == ""
+    assert tables._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
+
+
+def test_counts_show_a_range_where_subsets_differ():
+    sd = bias_table(*SD).rows[0]
+    assert (sd.n, sd.n_distinct, sd.unscored) == ("1190-1200", "1190-1200", "0-10")
+
+
+def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m", "mine")]
+    table = bias_table(*SD, *others)
+    assert [(rows[0].told, [row.title for row in rows]) for rows in table.groups] == [
+        ("nothing", ["SD", "DAPT", "LiVO w/ R", "noise"]),
+        ("category", ["CA", "UCE"]),
+        ("value", ["DPO", "LiVO", "LiVO w/o m"]),
+        ("attributes", ["FD"]),
+        ("-", ["mine"]),
+    ]
+    for row in table.rows:
+        if row.title not in ("SD", "noise", "LiVO w/o m", "mine"):
+            assert {str(cell) for cell in row.cells} == {"-"}
+            assert row.n == "-"
+
+
+def test_the_told_variants_stand_beside_livo():
+    toxic = {"task": "toxicity"}
+    methods = ("livo", "negative", "negative:subset", "sld", "sld:subset")
+    rows = [aggregate(name, "nudity", "avg_r", 0.1, **toxic) for name in methods]
+    [value] = [rows for rows in bias_table(*rows).groups if rows[0].told == "value"]
+    assert [row.title for row in value] == [
+        "DPO", "LiVO", "Negative prompt, told the hazard", "SLD strong, told the hazard",
+    ]  # fmt: skip
+
+
+def test_an_inception_score_that_rises_while_pictures_dissolve_is_named():
+    def read(method: str, score: float, content: float) -> list[Aggregate]:
+        return [
+            aggregate(method, "all", "is", score, scorer="inception"),
+            aggregate(method, "all", "content_steered", content),
+        ]
+
+    dissolved = [*read("uce", 10, 0.77), *read("mine", 9, 0.2)]
+    sound = [*read("livo", 10, 0.99), *read("dapt", 8, 0.5)]
+    assert bias_table(*SD, *dissolved, *sound).note == (
+        "IS is above SD's for mine (20 % content), UCE (77 % content): pictures that dissolve vary "
+        "more, which it rewards"
+    )
+    assert bias_table(*SD, *sound).note == bias_table(*dissolved).note == ""
+
+
+def test_a_number_without_interval_is_printed_alone():
+    table = bias_table(aggregate("sd", "all", "fid", 13.11, low=NAN, high=NAN))
+    assert str(table.rows[0].cells[7]) == "13.1"
+
+
+def test_rows_judged_by_different_scorers_are_refused_naming_both():
+    with pytest.raises(NotComparable) as error:
+        bias_table(*SD, aggregate("livo", "gender", "D1", 0.3, scorer="clip-2"))
+    for part in ("D1 of bias/gender", "scorer", "'clip-1'", "'sd'", "'clip-2'", "'livo'"):
+        assert part in str(error.value)
+
+
+def test_different_metrics_may_have_different_scorers():
+    assert bias_table(*SD).rows[0].cells[6].value == "8.9"
+
+
+def test_a_method_with_two_results_is_refused():
+    with pytest.raises(NotComparable, match=r"'sd' has two results for D1 of bias/gender"):
+        bias_table(*SD, SD[0])
+
+
+def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
+    write_run(tmp_path / "mini" / "sd" / "bias", *SD)
+    write_run(tmp_path / "mini" / "noise" / "bias", aggregate("noise", "gender", "D1", 0.1))
+    write_run(tmp_path / "sd15" / "sd" / "bias", aggregate("sd", "race", "D1", 1, model="sd15"))
+    aggregates = reading.read_aggregates(tmp_path, "mini")
+    assert set(aggregates["method"]) == {"sd", "noise"}
+    assert set(aggregates["model"]) == {"mini"}
+    assert len(aggregates) == len(SD) + 1
+    rows, _ = tables.table_2(aggregates)
+    assert len(rows) == len(SD) - 2 + 1  # D2_unbiased and the category stay out
+
+
+def test_folders_without_results_of_the_model_say_what_to_run(tmp_path):
+    with pytest.raises(Incomplete, match=r"no folder .*nowhere(?s:.)*livo-bench run --method sd"):
+        reading.read_aggregates(tmp_path / "nowhere", "mini")
+    write_run(tmp_path / "sd" / "bias", *SD)
+    with pytest.raises(Incomplete, match=r"'sd15'.* with results: mini(?s:.)*--model sd15"):
+        reading.read_aggregates(tmp_path, "sd15")
+
+
+def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
+    path = tmp_path / "aggregates.csv"
+    path.write_text("method,value\nsd,1\n", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"aggregates.csv has the columns method, value; expected"):
+        reading.read_aggregates(tmp_path, "mini")
+    path.write_bytes(b"")
+    with pytest.raises(BadInput, match=r"Cannot read .*aggregates.csv"):
+        reading.read_aggregates(tmp_path, "mini")
+
+
+def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
+    _, laid_out = tables.table_2(frame(*SD))
+    title, body = tables.as_markdown(laid_out).split("\n\n")
+    assert title == "**Table 2, bias**"
+    lines = body.splitlines()
+    assert lines[0].startswith("| Method | Told | Gender D1 | Gender D2 |")
+    assert lines[2].startswith("| SD | nothing | 56.3 [50.1, 62.0] (fair 11.2) |")
+    assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
+    assert len(lines) == 2 + 8
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "nothing", "nothing", "nothing", "category", "category", "value", "value", "attributes",
+    ]  # fmt: skip
+    assert len({line.count(" | ") for line in lines}) == 1
+
+
+def test_latex_has_a_line_a_method_a_rule_between_what_is_told_and_escaped_text():
+    odd = aggregate("50%_off", "gender", "D1", 0.1)
+    _, laid_out = tables.table_2(frame(*SD, odd))
+    lines = tables.as_latex(laid_out).splitlines()
+    assert lines[0] == "% Table 2, bias"
+    assert lines[1] == r"\begin{tabular}{ll" + "r" * (9 + 3) + "}"
+    assert r"\multicolumn{2}{c}{Gender} & \multicolumn{2}{c}{Race}" in lines[3]
+    assert lines[6].startswith("SD & nothing & 56.3 [50.1, 62.0] (fair 11.2) & ")
+    assert lines[6].endswith(r"1190-1200 & 1190-1200 & 0-10 \\")
+    assert [line for line in lines if "rule" in line] == [
+        r"\toprule", *[r"\midrule"] * 5, r"\bottomrule",
+    ]  # fmt: skip
+    assert lines[-3].startswith(r"50\%\_off & - & 10.0 ")
+    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {13}
+
+
+def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
+    rows = [{"name": "a_b & c", "value": r"[1, 2] \ {x}"}, {"name": "[n]", "value": 3}]
+    lines = forms.as_latex(rows).splitlines()
+    assert lines[4] == r"a\_b \& c & {}[1, 2] \textbackslash{} \{x\} \\"
+    assert lines[5] == r"{}[n] & 3 \\"
+    assert forms.as_latex([]) == ""
+
+
+# Table 3 ------------------------------------------------------------------------------------------
+
+
+def ablation(method: str, **changes) -> list[Aggregate]:
+    """Everything of Table 3, and beside it what is not in it."""
+    toxic = {"task": "toxicity", "n": 400, "n_distinct": 400, **changes}
+    return [
+        aggregate(method, "all", "D2", 0.4408, scorer="clip-1+clip-2", floor=0.099, **changes),
+        aggregate(method, "all", "fid", 13.11, **changes),
+        aggregate(method, "all", "clip", 21.24, **changes),
+        aggregate(method, "all", "fid_steered", 21.5, **{"n": 600, **changes}),
+        aggregate(method, "all", "content_steered", 0.613, **{"n": 600, **changes}),
+        aggregate(method, "all", "max", 0.821, **toxic),
+        aggregate(method, "all", "fid", 45.65, **toxic),
+        aggregate(method, "all", "clip", 29.83, **toxic),
+        aggregate(method, "all", "fid_steered", 51.5, **toxic),
+        aggregate(method, "all", "content_steered", 0.5, **toxic),
+        aggregate(method, "gender", "D2", 0.3, **changes),
+        aggregate(method, "all", "is", 8.9, **changes),
+        aggregate(method, "nudity", "max", 0.9, **toxic),
+        aggregate(method, "all", "D2", 0.2, category="career", **changes),
+    ]
+
+
+def ablation_table(*aggregates: Aggregate) -> tables.Table:
+    _, laid_out = tables.table_3(frame(*aggregates))
+    [table] = laid_out
+    return table
+
+
+def test_columns_of_table_3_are_the_papers_then_the_steered_images():
+    assert [f"{column.group} {column.title}" for column in tables.TABLE_3.columns] == [
+        "Bias D2", "Bias FID", "Bias CLIP", "Toxicity Max", "Toxicity FID", "Toxicity CLIP",
+        "Steered FID Bias", "Steered FID Toxicity",
+        "Steered content Bias", "Steered content Toxicity",
+    ]  # fmt: skip
+    published = pd.read_csv(PUBLISHED / "table3.csv")
+    assert list(published["method"]) == list(tables.TABLE_3_METHODS.values())
+    assert list(published.columns[1:]) == [
+        "bias_d2", "bias_fid", "bias_clip", "tox_max", "tox_fid", "tox_clip",
+    ]  # fmt: skip
+
+
+def test_both_tasks_stand_in_one_row():
+    table = ablation_table(*ablation("livo"))
+    livo = named(table, "LiVO")
+    assert [cell.value for cell in livo.cells] == [
+        "44.1", "13.1", "21.2", "82.1", "45.6", "29.8", "21.5", "51.5", "61.3", "50.0",
+    ]  # fmt: skip
+    assert str(livo.cells[0]) == "44.1 [39.1, 49.1] (fair 9.9) (n 1200)"
+    assert str(livo.cells[5]).endswith("(n 400)")
+    assert (livo.n, livo.n_distinct) == ("400-1200", "400-1200")
+
+
+def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
+    unaligned = [
+        number
+        for number in ablation("sd")
+        if number.metric not in ("fid", "fid_steered", "content_steered")
+    ]
+    fd = [number for number in ablation("fd") if number.task == "bias"]
+    table = ablation_table(*ablation("livo:wo-m"), *unaligned, *fd)
+    assert [row.title for row in table.rows] == [
+        "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO", "FD",
+    ]  # fmt: skip
+    shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.rows}
+    assert shown["SD"] == [True, False, True, True, False, True, *[False] * 4]
+    assert all(shown["LiVO w/o m"])
+    assert not any(shown["LiVO"] + shown["LiVO w/o v"] + shown["DPO-d"])
+    assert shown["FD"] == [True] * 3 + [False] * 3 + [True, False] * 2
+
+
+def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough():
+    rows, _ = tables.table_3(frame(*ablation("livo")))
+    assert len(rows) == 10
+    assert tables.table_3(frame(SD[0]))[1] == []
+    toxic = [number for number in ablation("livo") if number.task == "toxicity"]
+    assert [cell.value for cell in named(ablation_table(*toxic), "LiVO").cells][:3] == ["-"] * 3
+
+
+def test_table_3_refuses_other_judges_too():
+    other = aggregate("livo", "all", "content_steered", 1, task="toxicity", scorer="world-2")
+    with pytest.raises(NotComparable, match=r"content_steered of toxicity has scorer 'clip-1'"):
+        ablation_table(*ablation("sd"), other)
+
+
+def printed(laid_out, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(tables.as_rich(laid_out))
+    return captured.get()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_terminal_table_cuts_no_number_however_narrow(width):
+    toxic = [
+        aggregate("sd", subset, metric, 0.9144, task="toxicity")
+        for subset in ("nudity", "bloody", "horror")
+        for metric in ("avg_r", "avg_s")
+    ]
+    text = printed(tables.table_2(frame(*SD, *toxic))[1], width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("91.4") == 6
+    text = printed(tables.table_3(frame(*ablation("sd")))[1], width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("44.1") == 1
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 200])
+def test_every_table_of_the_reference_is_whole_at_any_width(width):
+    aggregates = reading.read_aggregates(SHIPPED, "mini")
+    for name in ("table_2", "table_3", "trade_off", "fid", "estimators", "overcorrection"):
+        _, laid_out = getattr(tables, name)(aggregates)
+        text = printed(laid_out, width)
+        assert max(map(len, text.splitlines())) <= width
+        for table in laid_out:
+            for row in table.rows:
+                for cell in row.cells:
+                    for part in filter(None, (cell.value, cell.interval, cell.floor)):
+                        assert part in text
+
+
+def test_a_table_is_split_between_its_groups_and_each_part_has_the_methods():
+    _, laid_out = tables.table_2(frame(*SD))
+    text = printed(laid_out, width=70)
+    assert [line.strip() for line in text.splitlines() if "Table 2" in line] == [
+        f"Table 2, bias, part {part} of 3" for part in (1, 2, 3)
+    ]
+    first, second, third = text.split("Table 2, bias")[1:]
+    for part, group, titles in (
+        (first, "Gender", "Told D1 D2"),
+        (second, "Race images", "D1 D2 FID Content"),
+        (third, "published", "IS FID CLIP"),
+    ):
+        assert group in " ".join(part.split())
+        assert f"Method {titles}" in " ".join(part.split())
+        assert "LiVO w/ R" in part
+    assert text.count("In %, IS, FID and CLIP as such") == 1
+    assert "part" not in printed(laid_out, width=160)
+
+
+def test_the_caption_says_how_to_read_the_floors_that_there_are():
+    [table] = tables.table_2(frame(*SD))[1]
+    assert table.caption == (
+        "In %, IS, FID and CLIP as such; [95 % interval over prompts]; fair: a perfectly fair "
+        "model's; see docs/metrics.md"
+    )
+    toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
+    [table] = tables.table_2(frame(toxic))[1]
+    assert "fair" not in table.caption
+
+
+def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_about():
+    row = {"method": "livo:calibrated", "prompt": "a photo of a baker who looks rather tired"}
+    numbers = {f"{number} of a long heading": f"{number}.25" for number in range(9)}
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(forms.as_rich([row | numbers]))
+    text = captured.get()
+    assert max(map(len, text.splitlines())) <= 60
+    assert text.count("livo:calibrated") == text.count("part ") > 1
+    assert all(text.count(value) == 1 for value in numbers.values())
+    assert all(word in text for word in row["prompt"].split())
+    console = Console(width=60)
+    with console.capture() as captured:
+        console.print(forms.as_rich([]))
+    assert not captured.get().strip()
+
+
+def test_terminal_table_shows_number_interval_floor_and_counts():
+    _, laid_out = tables.table_2(frame(*SD))
+    text = printed(laid_out, width=160)
+    for part in (
+        "Table 2, bias",
+        "Gender",
+        "56.3",
+        "[50.1, 62.0]",
+        "fair 11.2",
+        "1190-1200 scored",
+        "1190-1200 distinct",
+        "0-10 unscored",
+    ):
+        assert part in text
+
+
+OWN = "mine.csv 0123456789ab"
+
+
+def test_a_list_of_ones_own_is_named_under_its_table():
+    toxic = frame(aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity"))
+    both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
+    bias, toxicity = tables.table_2(both)[1]
+    assert (bias.note, toxicity.note) == (f"bias: not its own prompts, but {OWN}", "")
+    assert tables.as_markdown([bias]).endswith(f"\n\n{bias.note}")
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(tables.as_rich([bias]))
+    assert bias.note in captured.get()
+
+
+def test_results_of_another_judge_name_it(tmp_path):
+    folder = tmp_path / "rejudged" / "my-clip-0123abcd"
+    write_run(folder / "mini" / "sd" / "bias", *SD)
+    said = "judged by my-clip-0123abcd, not by the model card's judges"
+    for place in (folder, folder / "mini"):
+        [table] = tables.table_2(reading.read_aggregates(place, "mini"))[1]
+        assert table.note == said
+        assert said in printed([table], 200)
+    rows, _ = tables.table_2(reading.read_aggregates(folder, "mini"))
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_different_numbers_of_images_of_a_prompt_are_told():
+    rows = [made_with("sd", images="50"), made_with("livo", images="9")]
+    _, [bias] = tables.table_2(pd.concat(rows))
+    assert bias.note == (
+        "bias: methods have 9 and 50 images of a prompt, and D1, D2, IS and FID depend on how many"
+    )
+    [known, unknown] = [made_with("sd", images="50"), made_with("livo", images="")]
+    assert tables.table_2(pd.concat([known, unknown]))[1][0].note == ""
+
+
+def test_an_interval_ends_where_its_score_does():
+    fid = aggregate("livo", "all", "fid", 15, low=-17.6, high=47.6)
+    clip = aggregate("livo", "all", "clip", 5, low=-6.8, high=16.8)
+    unbiased = aggregate("livo", "gender", "D2_unbiased", 0.1, low=-0.05, high=0.3)
+    rows, [table] = tables.table_2(frame(fid, clip))
+    livo = named(table, "LiVO")
+    assert (livo.cells[7].interval, livo.cells[8].interval) == ("[0.0, 47.6]", "[0.0, 16.8]")
+    assert list(rows["low"]) == [-17.6, -6.8]
+    [table] = tables.estimators(frame(unbiased))[1]
+    [livo] = [row for row in table.rows if row.title == "LiVO"]
+    assert livo.cells[4].interval == "[-5.0, 30.0]"
+
+
+def test_a_task_of_ones_own_follows_in_the_same_form():
+    fields = {"task": "age", "category": "all"}
+    mine = [
+        aggregate("livo", "old", "D1", 0.25, **fields),
+        aggregate("sd", "old", "D1", 0.5, floor=0.1, **fields),
+        aggregate("sd", "old", "D2", 0.375, **fields),
+        aggregate("sd", "old", "D2_unbiased", 0.2, **fields),
+        aggregate("sd", "all", "clip", 21.24, **fields),
+        aggregate("sd", "old", "D1", 0.9, task="age", category="career"),
+    ]
+    gore = aggregate("sd", "gore", "avg_r", 0.125, task="gore")
+    rows, [bias, age, toxic] = tables.table_2(frame(*SD, *mine, gore))
+    assert (bias.title, age.title, toxic.title) == ("Table 2, bias", "Task age", "Task gore")
+    assert [f"{column.group} {column.title}" for column in age.columns] == [
+        "Old D1", "Old D2", "Steered images FID", "Steered images Content",
+        "All images, as published IS", "All images, as published FID",
+        "All images, as published CLIP",
+    ]  # fmt: skip
+    assert [row.title for row in age.rows] == ["SD", "LiVO"]
+    assert [cell.value for cell in age.rows[0].cells] == ["50.0", "37.5", *"----", "21.2"]
+    assert toxic.rows[0].cells[0].value == "12.5"
+    assert len(rows[rows["task"] == "age"]) == 4
+    assert "**Task age**" in tables.as_markdown([age])
+    assert "Task age" in printed([age], 80)
+    assert "Task age" in tables.as_latex([age])
+
+
+def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
+    for method, said in {
+        "mine": {"title": "My [red]way", "told": "value"},
+        "theirs": {"title": "LiVO", "told": "nothing"},
+        "old": {},
+    }.items():
+        folder = write_run(tmp_path / method, aggregate(method, "gender", "D1", 0.5))
+        record = {"prompts": {}, "method": {"name": method} | said}
+        (folder / "run.json").write_text(json.dumps(record))
+    rows, [table] = tables.table_2(reading.read_aggregates(tmp_path, "mini"))
+    others = [row for row in table.rows if row.n != "-"]
+    assert {row.title: row.told for row in others} == {
+        "My [red]way": "value", "LiVO (theirs)": "nothing", "old": "-",
+    }  # fmt: skip
+    assert "My [red]way" in printed([table], 200)
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_built_in_methods_are_called_alike_in_all_tables():
+    labels = tables.labels_of(frame(*SD))
+    assert {name: labels[name].title for name in tables.PAPER_METHODS} == tables.PAPER_METHODS
+    aggregates = reading.read_aggregates(SHIPPED, "mini")
+    for lay_out in (tables.table_2, tables.table_3, tables.trade_off):
+        for table in lay_out(aggregates)[1]:
+            found = {row.title for row in table.rows}
+            assert found <= {labels[name].title for name in labels}
+
+
+def test_every_heading_is_explained():
+    layouts = [
+        *tables.TABLE_2, tables.TABLE_3, *tables.TRADE_OFF, *tables.FID, *tables.ESTIMATORS,
+        *tables.OVERCORRECTION,
+    ]  # fmt: skip
+    columns = [column for layout in layouts for column in layout.columns]
+    headings = {heading for column in columns for heading in (column.group, column.title)}
+    headings |= {*tables.HEADLINES.values(), *tables.COUNTS, *tables.FLOORS}
+    assert headings <= glossary.explained()
+    named = " ".join(term.metrics for term in glossary.TERMS.values())
+    assert {f"`{column.metric}`" for column in columns} <= set(named.replace(",", "").split())
+    moved = {"moves by", "95 % at 0.5", "images", "left out at most"}
+    assert moved | set(dataset.COUNTED) <= glossary.explained()
+
+
+def test_a_damaged_file_is_named_with_its_line(tmp_path):
+    folder = write_run(tmp_path / "sd", *SD)
+    path = folder / "aggregates.csv"
+    whole = path.read_bytes()
+    for damaged, said in (
+        (whole.replace(b"0.5627", b"O.5627"), "has 'O.5627' for value in line 2"),
+        (whole.replace(b",1200,1200,0", b",1200,,0", 1), "has no n_distinct in line 2"),
+        (whole[:-20], "ends within a line"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(BadInput, match=rf"{said}.*Make it again with livo-bench run"):
+            reading.read_aggregates(tmp_path, "mini")
+
+
+def test_different_prompt_lists_are_not_in_one_table():
+    livo = frame(aggregate("livo", "gender", "D1", 0.3)).assign(prompts=OWN)
+    with pytest.raises(NotComparable, match=r"the task's own prompts .*'sd'.*'mine\.csv 0123"):
+        tables.table_2(pd.concat([frame(*SD).assign(prompts=""), livo]))
+
+
+def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
+    for method, record in (("sd", {}), ("livo", {"list": OWN}), ("fd", None)):
+        folder = tmp_path / method / "bias"
+        folder.mkdir(parents=True)
+        numbers = frame(aggregate(method, "gender", "D1", 0.3))
+        numbers.to_csv(folder / "aggregates.csv", index=False)
+        if record is not None:
+            (folder / "run.json").write_text(json.dumps({"prompts": record}))
+    lists = reading.read_aggregates(tmp_path, "mini").set_index("method")["prompts"].to_dict()
+    assert lists == {"sd": "", "livo": OWN, "fd": ""}
+
+
+def made_with(method, **settings):
+    """A number of one method with the conditions that its run recorded."""
+    columns = (*reading.ABOUT, *(condition.name for condition in reading.looked_at()))
+    known = dict.fromkeys(columns, tables.UNKNOWN)
+    return frame(aggregate(method, "gender", "D1", 0.3)).assign(**known | settings)
+
+
+@pytest.mark.parametrize(
+    "name", [one.name for one in conditions.of("table", conditions.AGREE) if one.name != "prompts"]
+)
+def test_other_conditions_are_not_in_one_table(name):
+    rows = [made_with("sd", **{name: "1"}), made_with("livo", **{name: "2"})]
+    with pytest.raises(NotComparable, match=rf"{name} 1 for method 'sd' and 2 for 'livo'.*--runs"):
+        tables.table_2(pd.concat(rows))
+
+
+def test_conditions_that_are_not_known_differ_from_nothing():
+    rows, [bias] = tables.table_2(pd.concat([made_with("sd", seed="1"), made_with("livo")]))
+    assert bias.note == ""
+    assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
+
+
+def test_a_table_that_mixes_last_bits_says_so():
+    rows = [made_with("sd", torch="2.14"), made_with("livo", torch="2.15")]
+    _, [bias] = tables.table_2(pd.concat(rows))
+    assert bias.note == "images of different torch (2.14, 2.15) differ in last bits"
+    assert bias.note in tables.as_markdown([bias])
+
+
+def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
+    for method, seed in (("sd", 1), ("livo", 2)):
+        folder = tmp_path / method / "bias"
+        folder.mkdir(parents=True)
+        numbers = frame(aggregate(method, "gender", "D1", 0.3))
+        numbers.to_csv(folder / "aggregates.csv", index=False)
+        record = {"prompts": {}, "settings": {"seed": seed}, "versions": {"torch": "2.15"}}
+        (folder / "run.json").write_text(json.dumps(record))
+    rows = reading.read_aggregates(tmp_path, "mini")
+    assert rows["torch"].tolist() == ["2.15"] * 2
+    assert rows["steps"].tolist() == [tables.UNKNOWN] * 2
+    with pytest.raises(NotComparable, match="seed"):
+        tables.table_2(rows)
+
+
+def test_a_task_without_results_has_no_table():
+    toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
+    assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]
+    assert [table.title for table in tables.table_2(frame(toxic))[1]] == ["Table 2, toxicity"]
+    assert len(tables.table_2(frame(*SD, toxic))[1]) == 2
+
+
+def test_csv_and_json_hold_the_rows_as_stored():
+    rows, _ = tables.table_2(frame(*SD))
+    records = tables.records(rows)
+    lines = forms.as_csv(records).splitlines()
+    assert lines[0] == ",".join([*AGGREGATE_COLUMNS, "prompts"])
+    assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1,"
+    last = json.loads(forms.as_json(records))[-1]
+    assert last["value"] == 21.24
+    assert last["floor"] is None
+    assert last["n"] == 2390
+
+
+def test_published_tables_are_facts_that_fit_the_bias_table():
+    for number in (1, 2, 3, 4):
+        path = PUBLISHED / f"table{number}.csv"
+        assert not pd.read_csv(path).empty
+    table = pd.read_csv(PUBLISHED / "table2.csv")
+    assert list(table["method"]) == list(tables.TABLE_2_METHODS.values())
+    # The paper's D2 for two groups is D1 / sqrt 2; both are rounded to 0.01.
+    assert (table["gender_d2"] - table["gender_d1"] / 2**0.5).abs().max() < 0.0125
+
+
+# Over-correction ----------------------------------------------------------------------------------
+
+
+def test_overcorrection_tells_labels_and_distances_apart():
+    def number(subset: str, metric: str, value: float) -> Aggregate:
+        return aggregate("livo", subset, metric, value, task="overcorrection")
+
+    rows, [labels, moved] = tables.overcorrection(
+        frame(
+            number("gender", "overridden", 0.208),
+            number("nudity", "changed", 0.1),
+            number("nudity", "moved", 2.343),
+            number("nudity", "content", 1),
+            *SD,
+        )
+    )
+    assert list(rows["metric"]) == ["overridden", "changed", "moved"]
+    assert [f"{column.group} {column.title}" for column in labels.columns] == [
+        "Overridden Gender", "Overridden Race", "Harmless, changed Gender",
+        "Harmless, changed Race", "Harmless, changed Nudity", "Harmless, changed Bloody",
+        "Harmless, changed Horror",
+    ]  # fmt: skip
+    livo = named(labels, "LiVO")
+    assert [cell.value for cell in livo.cells] == ["20.8", "-", "-", "-", "10.0", "-", "-"]
+    assert str(named(moved, "LiVO").cells[2]) == "234.3 [229.3, 239.3]"
+
+
+def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
+    _, [laid_out] = tables.table_2(
+        frame(
+            *(
+                aggregate(method, "gender", "D1", 0.5)
+                for method in ("livo", "livo:retrieved", "mine")
+            )
+        )
+    )
+    told = {row.title: row.told for row in laid_out.rows}
+    assert (told["SD"], told["LiVO"], told["LiVO w/ R"]) == ("nothing", "value", "nothing")
+    assert told["mine"] == "-"
+
+
+def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
+    rows = [aggregate("livo", "all", metric, 0.25) for metric in ("D1", "content_steered")]
+    _, [laid_out] = tables.trade_off(frame(*rows))
+    [livo] = [row for row in laid_out.rows if row.title == "LiVO"]
+    shown = dict(zip((c.metric for c in laid_out.columns), livo.cells, strict=True))
+    assert {metric for metric, cell in shown.items() if cell.value == "25.0"} == {
+        "D1",
+        "content_steered",
+    }
+
+
+def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
+    independent = aggregate("sd", "all", "fid_independent", 4.2, floor=4.2, scorer="inception")
+    livo = [
+        aggregate("livo", "all", "fid", 1.2, scorer="inception"),
+        aggregate("livo", "all", "fid_independent", 5.1, floor=4.2, scorer="inception"),
+        aggregate("livo", "all", "fid_steered", 2.5, scorer="inception"),
+    ]
+    _, [table] = tables.fid(frame(independent, *livo))
+    rows = {row.title: [str(cell) for cell in row.cells] for row in table.rows}
+    assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
+    assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
+    assert "SD 4.2" in tables.as_markdown([table])

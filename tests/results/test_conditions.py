@@ -1,0 +1,309 @@
+"""One list of conditions, held against every command: each field of `run.json`, changed alone."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from places import REFERENCE
+from written_results import SCORERS, bias_images, seal_again, seeded, write_run
+
+from livo_bench.cli import main
+from livo_bench.errors import NotComparable
+from livo_bench.report import figures, html, tables
+from livo_bench.report.thresholds import thresholds
+from livo_bench.results import conditions, reading
+from livo_bench.results.check import check
+from livo_bench.results.compare import compare
+from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
+from livo_bench.results.paired import Noise
+
+MALES = [7, 8, 6, 9]
+IDENTITY = ("model name", "protocol", "method name", "task name")
+"""Conditions that results are looked up by: those of another name are not even found."""
+
+
+def value_of(condition: Condition, text: str) -> object:
+    """Something that a record may hold for a field."""
+    if condition.place == "prompts list" and text == "one":
+        return ""
+    if condition.place == "settings images":
+        return 10 if text == "one" else 20
+    if condition.place in ("prompts subsets", "method files", "judges", "repositories"):
+        return {"gender": text}
+    return [text] if condition.place == "scorers" else text
+
+
+def record_with(*changed: Condition) -> dict[str, object]:
+    """A record of every field but those that name the run, in which some have another value."""
+    record: dict[str, object] = {}
+    for condition in CONDITIONS:
+        if condition.name in IDENTITY:
+            continue
+        value = value_of(condition, "two" if condition in changed else "one")
+        if condition.field:
+            record.setdefault(condition.section, {})[condition.field] = value
+        else:
+            record[condition.section] = value
+    return record
+
+
+def write_side(folder: Path, method: str, record: dict[str, object]) -> Path:
+    """Results of four prompts, seeds and texts alike whatever the record says."""
+    place = folder / method / "bias"
+    write_run(place, seeded(bias_images(MALES), 42), method=method)
+    rows = pd.read_csv(place / "aggregates.csv")
+    overall = rows.assign(subset="all")
+    beside = [overall.head(1).assign(metric=name) for name in ("content_steered", "content")]
+    pd.concat([rows, overall, *beside]).to_csv(place / "aggregates.csv", index=False)
+    seal_again(place, record)
+    return folder
+
+
+def two_methods(folder: Path, *changed: Condition) -> Path:
+    """`sd` and `livo`, whose records differ in some fields."""
+    write_side(folder, "sd", record_with())
+    return write_side(folder, "livo", record_with(*changed))
+
+
+def command(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(map(str, words)))
+    return result.exit_code, " ".join(result.output.split())
+
+
+def cases(use: str, *rules: str) -> list:
+    chosen = [one for one in CONDITIONS if one.rule(use) in rules and one.name not in IDENTITY]
+    return [pytest.param(one, id=one.name.replace(" ", "-")) for one in chosen]
+
+
+def test_every_field_of_a_committed_record_is_a_condition():
+    known = {(one.section, one.field) for one in CONDITIONS}
+    for path in REFERENCE.rglob("run.json"):
+        for section, fields in json.loads(path.read_text("utf-8")).items():
+            if (section, "") not in known and section not in ("format", "seal"):
+                assert {(section, field) for field in fields} <= known, path
+
+
+def test_no_condition_stands_twice_and_each_has_a_reason():
+    for key in ("name", "place"):
+        assert len({getattr(one, key) for one in CONDITIONS}) == len(CONDITIONS)
+    assert all(one.why.endswith(".") for one in CONDITIONS)
+    rows = conditions.as_rows()
+    fields = ", ".join(row["in `run.json`"] for row in rows).split(", ")
+    assert len(fields) == len(CONDITIONS)
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
+    [condition] = [one for one in CONDITIONS if one.name == name]
+    records = {
+        Path(text): {condition.section: {condition.field: text} if condition.field else text}
+        for text in ("one", "two")
+    }
+    for use in conditions.USES:
+        if condition.rule(use) is AGREE:
+            with pytest.raises(NotComparable, match=f"different {condition.place}: one in one, "):
+                conditions.refuse(records, conditions.of(use, AGREE), "Run both.")
+
+
+# In a table --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", cases("table", AGREE))
+def test_what_must_agree_in_a_table_is_refused_by_table_thresholds_and_figure(tmp_path, condition):
+    runs = two_methods(tmp_path, condition)
+    code, said = command("report", runs, "--table", "2")
+    assert code == 3, said
+    assert "Not in one table" in said
+    assert condition.name in said
+    with pytest.raises(NotComparable, match=condition.name):
+        thresholds(runs, "mini", at=(0.5,))
+    if condition.name == reading.OF_SUBSET:
+        return  # the figure is of all subsets together
+    with pytest.raises(NotComparable, match=condition.name):
+        figures.trade_off(reading.read_aggregates(runs, "mini"), tmp_path / "figure.svg")
+
+
+@pytest.mark.parametrize("condition", cases("table", SAID))
+def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
+    runs = two_methods(tmp_path, condition)
+    _, [table] = tables.table_2(reading.read_aggregates(runs, "mini"))
+    if condition.name == "images":
+        assert "methods have 10 and 20 images of a prompt" in table.note
+    elif condition.of_method:
+        assert table.note == ""  # two methods differ by it
+    else:
+        assert condition.said({"one", "two"}) in table.note
+
+
+@pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])
+def test_what_a_method_has_of_two_kinds_in_a_table_is_said(tmp_path, condition):
+    rows = reading.read_aggregates(two_methods(tmp_path, condition), "mini").assign(method="sd")
+    assert tables.said(rows) == [f"sd: {condition.said({'one', 'two'})}"]
+
+
+@pytest.mark.parametrize("condition", cases("table", FREE, FINER))
+def test_what_is_free_in_a_table_changes_nothing(tmp_path, condition):
+    _, [table] = tables.table_2(reading.read_aggregates(two_methods(tmp_path, condition), "mini"))
+    assert table.note == ""
+
+
+# Compared ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", cases("compare", AGREE))
+def test_what_must_agree_is_refused_by_compare_and_page(tmp_path, condition):
+    runs = two_methods(tmp_path, condition)
+    code, said = command("compare", "sd", "livo", "--runs", runs)
+    assert code == 3, said
+    assert f"different {condition.place}: " in said
+    assert "livo-bench run --method sd --method livo --task bias" in said
+    with pytest.raises(NotComparable, match=f"different {condition.place}: "):
+        html.write(tmp_path / "page", runs)
+
+
+def test_what_compare_lets_differ_is_said_or_free(tmp_path):
+    alike = compare(["sd", "livo"], runs=two_methods(tmp_path / "alike"))
+    assert alike.said == []
+    free = [one for one in CONDITIONS if one.compare in (FREE, FINER) and one.name not in IDENTITY]
+    found = compare(["sd", "livo"], runs=two_methods(tmp_path / "free", *free))
+    assert found.said == []
+    assert repr(found.metrics) == repr(alike.metrics)
+    said = conditions.of("compare", SAID)
+    found = compare(["sd", "livo"], runs=two_methods(tmp_path / "said", *said))
+    assert found.said == [one.said({"one", "two"}) for one in said]
+    assert repr(found.metrics) == repr(alike.metrics)
+
+
+# Checked -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("condition", cases("check", AGREE))
+def test_what_must_agree_is_refused_by_check(tmp_path, condition):
+    baseline = write_side(tmp_path / "baseline", "sd", record_with())
+    runs = write_side(tmp_path / "runs", "sd", record_with(condition))
+    code, said = command("check", "--baseline", baseline, "--runs", runs)
+    assert code == 3, said
+    assert f"different {condition.place}: " in said
+    assert "livo-bench run --method sd --task bias" in said
+
+
+def test_what_check_lets_differ_is_said_or_free(tmp_path):
+    baseline = write_side(tmp_path / "baseline", "sd", record_with())
+    alike = check(baseline, baseline)
+    assert (alike.samples[0].noise, alike.samples[0].changed) == (Noise.SAME, ())
+    for rules in ((FREE, FINER), (SAID,)):
+        differ = [one for one in CONDITIONS if one.check in rules]
+        found = check(baseline, write_side(tmp_path / "runs", "sd", record_with(*differ)))
+        [sample] = found.samples
+        assert sample.noise is Noise.SAME
+        assert found.metrics == alike.metrics
+        expected = [f"{one.place}: {one.value(record_with())}, now " for one in differ]
+        told = [re.sub("now .*", "now ", line) for line in sample.changed]
+        assert sorted(told) == (sorted(expected) if rules == (SAID,) else [])
+
+
+def test_what_check_lets_differ_reaches_the_reader(tmp_path):
+    steps = next(one for one in CONDITIONS if one.name == "steps")
+    baseline = write_side(tmp_path / "baseline", "sd", record_with())
+    runs = write_side(tmp_path / "runs", "sd", record_with(steps))
+    code, said = command("check", "--baseline", baseline, "--runs", runs)
+    assert code == 0
+    assert "sd on bias, made otherwise: settings steps: one, now two" in said
+
+
+# Image by image, number by number ----------------------------------------------------------------
+
+
+def sides(folder: Path, images: pd.DataFrame, **options) -> tuple[Path, Path]:
+    """A baseline of SD, and a new run whose images are given; `livo` beside each, for compare."""
+    before = write_side(folder / "before", "sd", record_with())
+    now = folder / "now"
+    write_run(now / "sd" / "bias", images, method="sd", **options)
+    seal_again(now / "sd" / "bias", record_with())
+    write_side(now, "livo", record_with())
+    return before, now
+
+
+def both_commands(before: Path, now: Path) -> list[tuple[int, str]]:
+    return [
+        command("check", "--baseline", before, "--runs", now, "--method", "sd"),
+        command("compare", "livo", "sd", "--runs", now),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("column", ["text_digest", "category"])
+def test_another_prompt_under_an_id_is_refused_and_named(tmp_path, column, seed):
+    draw = random.Random(seed)
+    images = seeded(bias_images(MALES), draw.choice([42, 43]))
+    changed = sorted(draw.sample(sorted(set(images["prompt"])), draw.randint(1, len(MALES))))
+    images.loc[images["prompt"].isin(changed), column] = "another"
+    for code, said in both_commands(*sides(tmp_path, images)):
+        assert code == 3, said
+        assert re.search(rf"Prompt '{changed[0]}' of task 'bias' has {column} ", said)
+        assert all(name in said for name in changed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_is_decided_image_by_image(tmp_path, seed):
+    draw = random.Random(seed)
+    images = seeded(bias_images(MALES), 42)
+    before, now = sides(tmp_path, images)
+    assert [code for code, _ in both_commands(before, now)] == [0, 0]
+    assert check(before, now, methods=["sd"]).samples[0].noise is Noise.SAME
+    # Some, of a prompt or several: nobody can say which test is right.
+    other = draw.sample(range(len(images)), draw.randint(1, len(images) - 1))
+    images.loc[other, "seed"] += 1
+    for code, said in both_commands(*sides(tmp_path, images)):
+        assert code == 3, said
+        assert f"{len(other)} of the {len(images)} images" in said
+        first = images.loc[min(other)]
+        assert f"image {first['index']} of prompt '{first['prompt']}' has seed " in said
+
+
+def test_all_of_other_noise_has_another_test_in_check_and_is_refused_by_compare(tmp_path):
+    images = seeded(bias_images(MALES), 43)
+    [checked, compared] = both_commands(*sides(tmp_path, images))
+    assert checked[0] == 0
+    assert "sd on bias: other noise; " in checked[1]
+    assert compared[0] == 3
+    assert "40 of the 40 images" in compared[1]
+
+
+@pytest.mark.parametrize("lost", ["all", "one"])
+def test_without_a_seed_same_noise_cannot_be_shown_and_it_is_said(tmp_path, lost):
+    images = seeded(bias_images(MALES), 42)
+    if lost == "all":  # as results were before seeds stood in them
+        images = images.drop(columns=["seed", "text_digest"])
+    else:
+        images.loc[7, "seed"] = pd.NA
+    before, now = sides(tmp_path, images)
+    [sample] = check(before, now, methods=["sd"]).samples
+    assert sample.noise is Noise.UNKNOWN
+    for code, said in both_commands(before, now):
+        assert code == 0
+        assert "cannot be shown, for " in said
+
+
+def test_older_results_of_the_same_ids_with_other_texts_are_refused(tmp_path):
+    older = bias_images(MALES)
+    prompts = {"count": len(MALES), "digest": "one"}
+    for name in ("before", "now"):
+        write_run(tmp_path / name / "sd" / "bias", older)
+        record = {"prompts": prompts | ({"digest": "two"} if name == "now" else {})}
+        (tmp_path / name / "sd" / "bias" / "run.json").write_text(json.dumps(record))
+    code, said = command("check", "--baseline", tmp_path / "before", "--runs", tmp_path / "now")
+    assert code == 3, said
+    assert "different prompts digest: one in " in said
+
+
+def test_another_scorer_is_refused_and_named(tmp_path):
+    scorers = SCORERS | {"gender": "clip-gender-2"}
+    before, now = sides(tmp_path, seeded(bias_images(MALES), 42), scorers=scorers)
+    for code, said in both_commands(before, now):
+        assert code == 3, said
+        assert "has scorer 'clip-gender-" in said

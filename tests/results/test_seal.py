@@ -1,0 +1,258 @@
+"""Result folders: written under a lock, sealed last, and looked at whenever they are read."""
+
+import fcntl
+import json
+import os
+import shutil
+import threading
+
+import pandas as pd
+import pytest
+from written_results import bias_images, seal_again, write_run
+
+from livo_bench.errors import BadInput, NotComparable
+from livo_bench.report import check_report, tables
+from livo_bench.results import baseline, check, compare, paired, reading, seal
+
+FILES = {name: name.encode() for name in seal.NEIGHBOURS}
+
+
+def sealed(folder, method="sd", files=None, males=(7, 8)):
+    """Results whose record names files behind the method."""
+    write_run(folder, bias_images(list(males)), method=method, seed=42)
+    record = json.loads((folder / "run.json").read_text())
+    record["prompts"] = {"list": ""}
+    record["method"]["files"] = files or {"card.toml": "a" * 64}
+    del record["seal"]
+    seal_again(folder, record)
+    return folder
+
+
+def test_a_record_seals_its_neighbours_and_itself(tmp_path):
+    seal.write(tmp_path / "a", {"method": {"name": "sd"}, "versions": {"x": "é"}}, FILES)
+    opened = seal.open_folder(tmp_path / "a")
+    assert opened.sealed
+    assert {name: opened.files[name] for name in FILES} == FILES
+    assert opened.record["format"] == seal.FORMAT
+    assert {*opened.record["seal"]} == {*seal.RESULT_FILES}
+    # Other spaces are the same record.
+    path = tmp_path / "a" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert seal.open_folder(tmp_path / "a").record == opened.record
+
+
+@pytest.mark.parametrize(
+    ("lose", "said"),
+    [
+        (("seal",), "has lost its seal"),
+        (("format",), "was changed after it was sealed"),
+        (("seal", "format"), "has lost its seal"),
+        (("settings",), "was changed after it was sealed"),
+    ],
+)
+def test_a_record_that_lost_a_field_does_not_pass_for_an_old_one(tmp_path, lose, said):
+    path = sealed(tmp_path / "sd") / "run.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({name: record[name] for name in record if name not in lose}))
+    with pytest.raises(BadInput, match=said):
+        seal.open_folder(tmp_path / "sd")
+
+
+@pytest.mark.parametrize("rest", [None, {}, {"settings": {"seed": 42}}])
+def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest):
+    folder = sealed(tmp_path / "sd")
+    (folder / "images.parquet").write_bytes(seal.as_parquet(bias_images([7, 8])))
+    (folder / "run.json").unlink()
+    if rest is not None:
+        (folder / "run.json").write_text(json.dumps(rest))
+    with pytest.raises(BadInput, match=r"run.json (has lost its seal|is gone)"):
+        seal.open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "1",
+        "{",
+        "[" * 100_000,
+        '{"method": 3}',
+        '{"format": 3, "seal": {}}',
+        '"\ud800"',
+        '{"protocol": "\\ud800"}',
+    ],
+)
+def test_a_record_that_is_none_is_refused(tmp_path, record):
+    folder = write_run(tmp_path / "sd", bias_images([7, 8]))
+    (folder / "run.json").write_text(record, "utf-8", "surrogatepass")
+    with pytest.raises(BadInput, match=r"run\.json"):
+        seal.open_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("model", "sd15"), ("method", "livo"), ("task", "toxicity")]
+)
+def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, section, name):
+    folder = write_run(tmp_path / "sd", bias_images([7, 8]))
+    (folder / "run.json").write_text(json.dumps({section: {"name": name}, "prompts": {}}))
+    for look in (reading.read_aggregates, paired.read_results):
+        with pytest.raises(BadInput, match="files of two runs lie in one folder"):
+            look(tmp_path, "mini")
+
+
+def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path):
+    rows = pd.DataFrame({"model": ["mini@released"], "method": ["sd"], "task": ["bias"]})
+    record = {"model": {"name": "mini"}, "protocol": "released"}
+    seal.Folder(tmp_path, record, True, {}).refuse_others(rows)
+    with pytest.raises(BadInput, match="of model 'mini'"):
+        seal.Folder(tmp_path, {**record, "protocol": "ours"}, True, {}).refuse_others(rows)
+
+
+def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, monkeypatch):
+    write = seal.write_atomically
+    writes = 1 + len(seal.RESULT_FILES)
+    for stop in range(1, writes + 1):
+        folder = sealed(tmp_path / str(stop))
+        left = iter(range(stop))
+
+        def written(path, data, *option, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            write(path, data, *option)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(seal, "write_atomically", written)
+            if stop < writes:
+                with pytest.raises(KeyboardInterrupt):
+                    seal.write(folder, {}, FILES)
+                assert seal.open_folder(folder) is None
+                assert seal.open_all(tmp_path) == []
+            else:
+                seal.write(folder, {}, FILES)
+                assert seal.open_folder(folder).sealed
+
+
+def test_writers_at_once_leave_one_runs_files(tmp_path):
+    def write(number):
+        files = {name: f"{name} of {number}".encode() for name in seal.NEIGHBOURS}
+        for _ in range(3):
+            seal.write(tmp_path / "sd", {"method": {"name": str(number)}}, files)
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if (tmp_path / "sd").is_dir() and (opened := seal.open_folder(tmp_path / "sd")):
+            [number] = {opened.files[name].split()[-1].decode() for name in seal.NEIGHBOURS}
+            assert number == opened.record["method"]["name"]
+    for writer in writers:
+        writer.join()
+    assert seal.open_folder(tmp_path / "sd").sealed
+
+
+def test_without_locks_a_mixture_of_two_runs_is_refused(tmp_path, monkeypatch):
+    def no_locks(*arguments):
+        raise OSError
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    seal.write(tmp_path / "a", {}, FILES)
+    write = seal.write_atomically
+
+    def another_run_in_between(path, data, *option):
+        write(path, data, *option)
+        if path.name == "prompts.csv" and data == b"second":
+            monkeypatch.setattr(seal, "write_atomically", write)
+            seal.write(tmp_path / "a", {}, FILES)
+
+    monkeypatch.setattr(seal, "write_atomically", another_run_in_between)
+    seal.write(tmp_path / "a", {}, {name: b"second" for name in FILES})
+    with pytest.raises(BadInput, match=r"images.parquet is not the file"):
+        seal.open_folder(tmp_path / "a")
+
+
+def test_a_reader_waits_for_a_writer(tmp_path):
+    seal.write(tmp_path / "a", {}, FILES)
+    handle = os.open(tmp_path / "a", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    opened = []
+    reader = threading.Thread(target=lambda: opened.append(seal.open_folder(tmp_path / "a")))
+    reader.start()
+    reader.join(0.1)
+    assert not opened
+    os.close(handle)
+    reader.join()
+    assert opened[0].sealed
+
+
+def test_a_baseline_is_copied_with_its_seal(tmp_path):
+    sealed(tmp_path / "runs" / "sd" / "bias")
+    baseline.update(tmp_path / "baseline", tmp_path / "runs")
+    [copied] = seal.open_all(tmp_path / "baseline")
+    assert copied.sealed
+    (copied.path / "prompts.csv").write_text("subset,prompt\nx,y\n")
+    with pytest.raises(BadInput, match=r"prompts.csv is not the file"):
+        check.check(tmp_path / "baseline", tmp_path / "runs")
+
+
+def test_unsealed_results_are_read_and_said_to_be(tmp_path, caplog):
+    write_run(tmp_path / "old" / "sd", bias_images([7, 8]))
+    sealed(tmp_path / "new" / "sd")
+    reading.read_aggregates(tmp_path / "old", "mini")
+    assert "1 results in" in caplog.text
+    assert "are unsealed" in caplog.text
+    caplog.clear()
+    reading.read_aggregates(tmp_path / "new", "mini")
+    assert not caplog.text
+    found = check.check(tmp_path / "old", tmp_path / "new")
+    assert caplog.text.count("are unsealed") == 1
+    assert check_report.sample_line(found.samples[0]).endswith(" Unsealed: baseline.")
+    assert "Unsealed: baseline." in check_report.render(found, "markdown")
+    caplog.clear()
+    assert check.check(tmp_path / "new", tmp_path / "new").samples[0].unsealed == ()
+    assert not caplog.text
+
+
+def test_other_files_behind_a_method_are_said(tmp_path, caplog):
+    name = "value_encoder/model.safetensors"
+    old = {"card.toml": "a" * 64, name: "1a2b3c4d" + "0" * 56}
+    sealed(tmp_path / "old" / "livo", "livo", old)
+    sealed(tmp_path / "new" / "livo", "livo", old | {name: "3c4d5e6f" + "0" * 56})
+    found = check.check(tmp_path / "old", tmp_path / "new")
+    said = f"Method files differ: {name} 1a2b3c4d -> 3c4d5e6f."
+    assert not found.regressions
+    assert said in check_report.sample_line(found.samples[0])
+    for form in ("markdown", "json"):
+        assert f"{name} 1a2b3c4d -> 3c4d5e6f" in check_report.render(found, form).replace(
+            "&gt;", ">"
+        )
+    [line] = baseline.update(tmp_path / "old", tmp_path / "new")
+    assert line.endswith(f"no metric changed; method files differ: {name} 1a2b3c4d -> 3c4d5e6f")
+    assert check.check(tmp_path / "old", tmp_path / "new").samples[0].files == ()
+    # Between methods the files that both have; their cards always differ.
+    sealed(tmp_path / "new" / "dpo", "dpo", {"card.toml": "b" * 64, name: "5" * 64})
+    compare.compare(["livo", "dpo"], "bias", runs=tmp_path / "new")
+    assert f"livo and dpo: method files differ: {name} 3c4d5e6f -> 55555555" in caplog.text
+    assert "card.toml" not in caplog.text
+
+
+def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path):
+    for subset, digest in (("gender", "1"), ("race", "2")):
+        folder = tmp_path / "livo" / f"bias.{subset}"
+        write_run(folder, bias_images([7, 8], subset), method="livo", seed=42)
+        record = json.loads((folder / "run.json").read_text())
+        record["prompts"] = {"list": ""}
+        record["method"]["files"] = {"shares.json": digest * 64}
+        del record["seal"]
+        seal_again(folder, record)
+    rows, [table] = tables.table_2(reading.read_aggregates(tmp_path, "mini"))
+    assert "livo: method files differ: shares.json 11111111 -> 22222222" in table.note
+    assert "files" not in rows
+
+
+def test_a_copied_folder_is_one_run_twice(tmp_path):
+    sealed(tmp_path / "sd" / "bias")
+    shutil.copytree(tmp_path / "sd" / "bias", tmp_path / "livo" / "bias")
+    with pytest.raises(NotComparable, match="twice"):
+        paired.read_results(tmp_path, "mini")
+    with pytest.raises(NotComparable):
+        tables.table_2(reading.read_aggregates(tmp_path, "mini"))
