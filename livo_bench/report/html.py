@@ -28,8 +28,7 @@ from rich.progress import track
 
 from livo_bench.cards.catalog import SHIPPED, model_cards, results_of, task_cards
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.cards.prompts import record as record_of
+from livo_bench.cards.prompts import digest_of, read_task_prompts
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.escaping import visible
 from livo_bench.files import write_atomically
@@ -39,7 +38,7 @@ from livo_bench.report.grid import choose
 from livo_bench.report.printing import Row
 from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.report.titles import titles
-from livo_bench.results import conditions, paired, reading
+from livo_bench.results import conditions, paired, reading, seal
 from livo_bench.results.compare import (
     Difference,
     differences,
@@ -54,6 +53,7 @@ from livo_bench.results.paired import (
     Pair,
     Results,
 )
+from livo_bench.results.record import RunRecord
 from livo_bench.runs.store import Store
 
 ROWS = 3
@@ -424,8 +424,8 @@ def _texts(sides: Sequence[Results], card: ModelCard | None) -> dict[str, str]:
         for folder in side.folders:
             ids = paired.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
             prompts = [known[name] for name in ids if name in known]
-            recorded = side.records.get(folder / "run.json", {}).get("prompts", {})
-            if record_of(prompts).items() <= recorded.items():
+            recorded = side.records.get(folder / seal.RECORD, RunRecord()).prompts
+            if digest_of(prompts) == recorded.digest:
                 texts |= {prompt.id: prompt.text for prompt in prompts}
     return texts
 

@@ -24,6 +24,7 @@ from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
 from livo_bench.results.frames import ALL
 from livo_bench.results.reading import ABOUT, JUDGE, looked_at
+from livo_bench.results.record import Method, RunRecord
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -561,7 +562,9 @@ def _file_notes(rows: pd.DataFrame) -> list[str]:
     """Of methods whose results of this table rest on different files, which these are."""
     notes = []
     for method, files in rows.groupby("method")["files"]:
-        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        first, *others = (
+            RunRecord(method=Method(files=json.loads(text))) for text in files.unique()
+        )
         differing = seal.differing_files([first], others)
         if differing:
             told = ", ".join(f"{name} {digests}" for name, digests in differing.items())

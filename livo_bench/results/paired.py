@@ -37,7 +37,7 @@ from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, 
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import Ends
 from livo_bench.results.reading import aggregates_of
-from livo_bench.results.seal import Record
+from livo_bench.results.record import RunRecord
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
@@ -116,7 +116,7 @@ class Results:
     """By subset and metric."""
     images: pd.DataFrame
     """Scored frame, see `metrics.rows`."""
-    records: Mapping[Path, Record]
+    records: Mapping[Path, RunRecord]
     """By file; a reference of many runs in one file has none."""
     sealed: bool
     """Whether all of its files were under a seal, see `seal`."""
@@ -611,11 +611,7 @@ def refuse_other_prompts(before: Results, now: Results) -> None:
 def _same_prompts(before: Results, now: Results) -> bool:
     """Whether two sides have the same ids, and each has all that its records speak of."""
     ids = [set(side.images["prompt"]) for side in (before, now)]
-    counts = {
-        record.get("prompts", {}).get("count")
-        for side in (before, now)
-        for record in side.records.values()
-    }
+    counts = {record.prompts.count for side in (before, now) for record in side.records.values()}
     return ids[0] == ids[1] and counts <= {None, len(ids[0])}
 
 
