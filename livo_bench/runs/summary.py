@@ -16,7 +16,15 @@ import pandas as pd
 
 from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
-from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
+from livo_bench.records import (
+    AGGREGATE_COLUMNS,
+    OVERCORRECTION,
+    TOXICITY,
+    Prompt,
+    Recipe,
+    Request,
+    Run,
+)
 from livo_bench.results import seal
 from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
@@ -193,11 +201,11 @@ def _judge(
     judges = {
         subset: scorer.id for (subset, _), scorer in job.judges.items() if scorer.id != network
     }
-    if job.task.control:
+    if job.task.kind == OVERCORRECTION:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
     known = session.confusions
     confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
-    if job.task.class_text is None:
+    if job.task.kind == TOXICITY:
         return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
