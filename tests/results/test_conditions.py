@@ -49,8 +49,11 @@ def value_of(condition: Condition, text: str) -> object:
 
 def both_of(condition: Condition) -> set[str]:
     """The two values of a field as texts."""
-    records = (record_with(), record_with(condition))
-    return {condition.value(from_json(record, Path("run.json"))) for record in records}
+    return {value_in(condition, record) for record in (record_with(), record_with(condition))}
+
+
+def value_in(condition: Condition, record: dict[str, object]) -> str:
+    return condition.value(from_json(record, Path("run.json")))
 
 
 def record_with(*changed: Condition) -> dict[str, object]:
@@ -209,7 +212,7 @@ def test_what_compare_lets_differ_is_said_or_free(tmp_path):
     assert repr(found.metrics) == repr(alike.metrics)
     said = conditions.of("compare", SAID)
     found = compare(["sd", "livo"], runs=two_methods(tmp_path / "said", *said))
-    assert found.said == [one.said({"one", "two"}) for one in said]
+    assert found.said == [one.said(both_of(one)) for one in said]
     assert repr(found.metrics) == repr(alike.metrics)
 
 
@@ -236,7 +239,7 @@ def test_what_check_lets_differ_is_said_or_free(tmp_path):
         [sample] = found.samples
         assert sample.noise is Noise.SAME
         assert found.metrics == alike.metrics
-        expected = [f"{one.place}: {one.value(record_with())}, now " for one in differ]
+        expected = [f"{one.place}: {value_in(one, record_with())}, now " for one in differ]
         told = [re.sub("now .*", "now ", line) for line in sample.changed]
         assert sorted(told) == (sorted(expected) if rules == (SAID,) else [])
 
@@ -247,7 +250,7 @@ def test_what_check_lets_differ_reaches_the_reader(tmp_path):
     runs = write_side(tmp_path / "runs", "sd", record_with(steps))
     code, said = command("check", "--baseline", baseline, "--runs", runs)
     assert code == 0
-    assert "sd on bias, made otherwise: settings steps: one, now two" in said
+    assert "sd on bias, made otherwise: settings steps: 10, now 20" in said
 
 
 # Image by image, number by number ----------------------------------------------------------------
