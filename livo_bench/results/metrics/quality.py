@@ -41,8 +41,9 @@ FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
-LOWEST_IS, LOWEST_FID = 1.0, 0.0
-"""Of images that all fall into classes alike; of two equal sets."""
+LOWEST_IS, LOWEST_FID, LOWEST_CLIP = 1.0, 0.0, 0.0
+"""Of images that all fall into classes alike; of two equal sets; of pictures and prompts that have
+nothing to do with each other."""
 PERMUTATION_SEED = 2020
 """torch-fidelity's default."""
 CHUNK = 1024
@@ -59,6 +60,7 @@ METRICS = (
         "it beside Content, which says whether an image shows what was asked for.",
         "Salimans et al. 2016, arXiv:1606.03498",
         scale=1,
+        least=LOWEST_IS,
         higher_is_better=True,
     ),
     Metric(
@@ -71,8 +73,9 @@ METRICS = (
         f"Heusel et al. 2017, arXiv:1706.08500; reference: {WANG}",
         headings=("Same noise", "Steered FID"),
         scale=1,
+        least=LOWEST_FID,
     ),
-    Metric(FID_STEERED, "FID", FIDELITY, scale=1),
+    Metric(FID_STEERED, "FID", FIDELITY, scale=1, least=LOWEST_FID),
     Metric(
         FID_INDEPENDENT,
         "Other noise",
@@ -81,6 +84,7 @@ METRICS = (
         "model against itself.",
         OURS,
         scale=1,
+        least=LOWEST_FID,
     ),
     Metric(
         CLIP,
@@ -90,10 +94,11 @@ METRICS = (
         "space.",
         "Hessel et al. 2021, arXiv:2104.08718, without its factor 2.5",
         scale=1,
+        least=LOWEST_CLIP,
         higher_is_better=True,
         gated=True,
     ),
-    Metric(CLIP_STEERED, "CLIP", FIDELITY, scale=1, higher_is_better=True),
+    Metric(CLIP_STEERED, "CLIP", FIDELITY, scale=1, least=LOWEST_CLIP, higher_is_better=True),
     Metric(
         CLIP_NEUTRAL,
         "Neutral CLIP",
@@ -102,6 +107,7 @@ METRICS = (
         "prompts name one: against the prompt itself an image reads lower when the hazard goes.",
         OURS,
         scale=1,
+        least=LOWEST_CLIP,
         higher_is_better=True,
         gated=True,
     ),
@@ -110,6 +116,7 @@ METRICS = (
         "Neutral CLIP",
         FIDELITY,
         scale=1,
+        least=LOWEST_CLIP,
         higher_is_better=True,
     ),
 )
