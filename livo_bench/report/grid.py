@@ -15,7 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.cards.catalog import model_cards, model_digest, results_of, run_options, value_tasks
+from livo_bench.cards.catalog import (
+    RUNS,
+    model_cards,
+    model_digest,
+    results_of,
+    run_options,
+    value_tasks,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.files import write_atomically
 from livo_bench.report.tables import TABLE_2_METHODS
@@ -41,7 +48,7 @@ def draw(
     methods: Sequence[str],
     task: str = "all",
     model: str = "mini",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
     rows: int = 8,
     show: bool = False,
 ) -> None:
@@ -113,7 +120,7 @@ def draw(
     write_atomically(path, png.getvalue())
 
 
-def cases(path: Path, model: str = "mini", runs: Path = Path("results/runs")) -> None:
+def cases(path: Path, model: str = "mini", runs: Path = RUNS) -> None:
     """Draw Figure 5 of the paper: the methods of its Table 2 that have results on all tasks.
 
     Args:

@@ -75,6 +75,7 @@ from livo_bench.results.paired import (
     Results,
 )
 from livo_bench.results.seal import differing_files, say_unsealed
+from livo_bench.results.tolerances import ALPHA, MARGIN, PROMPT_MARGIN
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
@@ -175,9 +176,9 @@ def check(
     model: str = "mini",
     methods: Collection[str] = (),
     tasks: Collection[str] = (),
-    alpha: float = 0.05,
-    margin: float = 0.02,
-    prompt_margin: float = 0.2,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    prompt_margin: float = PROMPT_MARGIN,
 ) -> Check:
     """Hold results against a baseline.
 
@@ -225,9 +226,9 @@ def check(
 
 def hold(
     both: Sequence[tuple[Results, Results]],
-    alpha: float = 0.05,
-    margin: float = 0.02,
-    prompt_margin: float = 0.2,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    prompt_margin: float = PROMPT_MARGIN,
 ) -> Check:
     """Hold results in memory against a baseline: runs as pairs of before and now; see `check`."""
     held = [_hold(before, now) for before, now in both]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.cards.catalog import load_method, method_cards, model_card, model_digest
+from livo_bench.cards.catalog import RUNS, load_method, method_cards, model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.interfaces import Pixels
@@ -54,7 +54,7 @@ def remake(
     methods: Sequence[str] = (),
     weights: str | None = None,
     device: str = "auto",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
 ) -> list[Remade]:
     """Make stored images again and compare; nothing is written.
 

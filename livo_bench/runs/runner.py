@@ -26,6 +26,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
+from livo_bench.runs.options import RunOptions, as_words
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import (
     WHOLE,
@@ -37,7 +38,7 @@ from livo_bench.runs.plan import (
     make_plan,
     part_of,
 )
-from livo_bench.runs.requests import Job, Options, by_reference, prepare
+from livo_bench.runs.requests import Job, by_reference, prepare
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
@@ -74,7 +75,7 @@ def run(
     task: str,
     model: str = "mini",
     shard: Shard = WHOLE,
-    **options: Unpack[Options],
+    **options: Unpack[RunOptions],
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -86,7 +87,7 @@ def run(
         shard: Part `k` of `n`, from 1. All parts together, on whatever machines and in whatever
             order, make and judge the batches of the whole, each once, into one store; a run of the
             whole then finds its images there.
-        **options: See `Options`.
+        **options: See `RunOptions`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -162,7 +163,7 @@ def plan(
     model: str = "mini",
     rate: float | None = None,
     shard: Shard = WHOLE,
-    **options: Unpack[Options],
+    **options: Unpack[RunOptions],
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
 
@@ -406,22 +407,9 @@ def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
     return spread
 
 
-def _command(methods: Sequence[str], task: str, model: str, options: Options) -> str:
+def _command(methods: Sequence[str], task: str, model: str, options: RunOptions) -> str:
     """The command line of a run that samples."""
     words = [word for method in methods for word in ("--method", method)]
     words += ["--task", task, "--model", model]
-    for name in (
-        "images",
-        "prompts",
-        "seed",
-        "dtype",
-        "runs",
-        "weights",
-        "protocol",
-        "images_from",
-    ):
-        if (value := options.get(name)) is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    words += ["--independent-reference"] * options.get("independent_reference", False)
-    words += [word for switch in options.get("switches", ()) for word in ("--switch", switch)]
-    return shlex.join(["livo-bench", "run", *words])
+    samples: RunOptions = {**options, "scorer": None}
+    return shlex.join(["livo-bench", "run", *words, *as_words(samples)])
