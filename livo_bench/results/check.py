@@ -213,10 +213,11 @@ def check(
             )
             raise Incomplete(
                 f"{runs} has no images of method {run.method!r} on task {place!r}, which "
-                f"{baseline} has. Make them with\n"
+                f"{baseline} has.",
+                "Make them with\n"
                 f"    livo-bench run --method {run.method} --task {place} {run_options(model)} "
                 f"--runs {shlex.quote(str(runs))}\n"
-                "or say with --method and --task what to compare."
+                "or say with --method and --task what to compare.",
             )
     both = [(side, new[run]) for run, side in wanted.items()]
     say_unsealed(baseline, [side.sealed for side, _ in both])

@@ -99,7 +99,8 @@ class Folder:
                 raise BadInput(
                     f"{self.path / AGGREGATES} has numbers of {what} {others.iloc[0]!r}, and "
                     f"{RECORD} beside it is of {what} {name!r}, so files of two runs lie in one "
-                    f"folder. {_AGAIN}"
+                    "folder.",
+                    _AGAIN,
                 )
 
 
@@ -174,8 +175,8 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise BadInput(
-            f"Cannot open {folder}: {error.strerror}. Make it readable, or use another folder: "
-            f"{_RUNS}"
+            f"Cannot open {folder}: {error.strerror}.",
+            f"Make it readable, or use another folder: {_RUNS}",
         ) from error
     try:
         # Some network file systems have no locks; there the seal alone keeps runs apart.
@@ -243,7 +244,7 @@ def reopen(path: Path) -> Folder:
     """
     opened = open_folder(path)
     if opened is None:
-        raise Incomplete(f"{path} is being written by a run. Try again when that is done.")
+        raise Incomplete(f"{path} is being written by a run.", "Try again when that is done.")
     return opened
 
 
@@ -254,7 +255,7 @@ def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+        raise BadInput(f"Cannot read {path}: {error.strerror}.", "Make it readable.") from error
 
 
 def _parse(data: bytes, path: Path) -> Record:
@@ -262,13 +263,11 @@ def _parse(data: bytes, path: Path) -> Record:
     for section in SECTIONS:
         fields = record.get(section, {})
         if not isinstance(fields, dict):
-            raise BadInput(
-                f"{path} has {fields!r:.100} for {section}; expected an object. {_AGAIN}"
-            )
+            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object.", _AGAIN)
     images = record.get("settings", {}).get("images", 0)
     if not isinstance(images, int) or isinstance(images, bool):
         raise BadInput(
-            f"{path} has {images!r:.100} for settings images; expected a whole number. {_AGAIN}"
+            f"{path} has {images!r:.100} for settings images; expected a whole number.", _AGAIN
         )
     return record
 
@@ -282,28 +281,30 @@ def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
     if _VOUCHED in files.get(IMAGES, b""):
         lost = "has lost its seal" if RECORD in files else "is gone"
         raise BadInput(
-            f"{path / RECORD} {lost}, so nothing vouches for the files beside it. {_AGAIN}"
+            f"{path / RECORD} {lost}, so nothing vouches for the files beside it.", _AGAIN
         )
 
 
 def _check(path: Path, record: Record, files: Mapping[str, bytes]) -> None:
     if record.get("format", FORMAT) != FORMAT:
         raise BadInput(
-            f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}. Read it with "
-            f"the version of livo-bench that wrote it, or write it with this one. {_AGAIN}"
+            f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}.",
+            "Read it with the version of livo-bench that wrote it, or write it with this one. "
+            f"{_AGAIN}",
         )
     seal = record.get("seal")
     if not isinstance(seal, dict):
-        raise BadInput(f"{path / RECORD} has lost its seal; expected digests. {_AGAIN}")
+        raise BadInput(f"{path / RECORD} has lost its seal; expected digests.", _AGAIN)
     if seal.get(RECORD) != _digest_of(record):
-        raise BadInput(f"{path / RECORD} was changed after it was sealed. {_AGAIN}")
+        raise BadInput(f"{path / RECORD} was changed after it was sealed.", _AGAIN)
     for name in NEIGHBOURS:
         if name not in files:
-            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches. {_AGAIN}")
+            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches.", _AGAIN)
         if seal.get(name) != sha256(files[name]):
             raise BadInput(
                 f"{path / name} is not the file that {RECORD} beside it was sealed with: it was "
-                f"changed, cut off, or is another run's. {_AGAIN}"
+                "changed, cut off, or is another run's.",
+                _AGAIN,
             )
 
 

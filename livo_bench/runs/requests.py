@@ -115,19 +115,21 @@ def prepare(
         if given is not None and len(methods) > 1:
             raise BadInput(
                 f"{what} {str(given)!r} were given to {len(methods)} methods: "
-                f"{', '.join(methods)}; expected one. Run them one by one."
+                f"{', '.join(methods)}; expected one.",
+                "Run them one by one.",
             )
     conventions = protocol_card(asked["protocol"])
     if conventions.images and images != conventions.images:
         raise BadInput(
             f"The protocol {conventions.name!r} makes {conventions.images} images of a prompt, "
-            f"asked for are {images}. Pass --images {conventions.images}, or leave --protocol out."
+            f"asked for are {images}.",
+            f"Pass --images {conventions.images}, or leave --protocol out.",
         )
     if independent_reference and 2 * images > PILOT:
         raise BadInput(
             f"An independent reference of {images} images a prompt needs indices up to "
-            f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
-            f"--images {PILOT // 2}"
+            f"{2 * images - 1}, but those from {PILOT} up are for pilots.",
+            f"Use at most --images {PILOT // 2}",
         )
     if images_from is None:
         loaded = [load_method(spec, card, weights, conventions) for spec in methods]
@@ -224,7 +226,8 @@ def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> No
         if other != spec:
             raise BadInput(
                 f"{other} and {spec} are both called {method.name!r}, so their results could not "
-                "be told apart. Leave one out, or rename its folder and `name` in its card."
+                "be told apart.",
+                "Leave one out, or rename its folder and `name` in its card.",
             )
 
 
@@ -234,8 +237,8 @@ def _refuse_many_shapes(jobs: Iterable[Job]) -> None:
         if any(recipe.layout == "paper" for _, recipe in job.wanted):
             raise BadInput(
                 f"Method {job.method.name!r} lays out tokens as the released code does, each text "
-                "at its own length, and --switch compile and cuda-graphs make kernels for one. "
-                "Leave the switch or --protocol released out."
+                "at its own length, and --switch compile and cuda-graphs make kernels for one.",
+                "Leave the switch or --protocol released out.",
             )
 
 
@@ -248,7 +251,8 @@ def _pictures(
     if weights is not None:
         raise BadInput(
             f"Weights {weights!r} are for a method, and --images-from {folder} takes pictures that "
-            "are there. Leave one of the two out."
+            "are there.",
+            "Leave one of the two out.",
         )
     return load_pictures(folder, name, [task for task, _ in tasks])
 
@@ -325,8 +329,8 @@ def _requests(
         if not chosen:
             raise BadInput(
                 f"No prompt for {task.name}/{subset.name}: the list has none in its categories "
-                f"({', '.join(subset.categories)}). Add some, or name the subsets that it is for: "
-                f"--task {task.name}/SUBSET"
+                f"({', '.join(subset.categories)}).",
+                f"Add some, or name the subsets that it is for: --task {task.name}/SUBSET",
             )
         for prompt in chosen:
             for index in indices:

@@ -104,8 +104,8 @@ def run(
     if session.stand_in is not None and cost.missing:
         raise Incomplete(
             f"{cost.missing:,} of {cost.wanted:,} images are not in "
-            f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
-            + _command(methods, task, model, options)
+            f"{session.store.folder}, and --scorer samples nothing.",
+            f"Make them first:\n    {_command(methods, task, model, options)}",
         )
     session.store.require_room(cost.bytes)
     weights = options.get("weights")
@@ -137,8 +137,8 @@ def _finish(
             break
     else:
         raise Incomplete(
-            f"Files in {session.store.folder} are damaged as often as they are written. Check that "
-            "disk, or write elsewhere: --runs DIR"
+            f"Files in {session.store.folder} are damaged as often as they are written.",
+            "Check that disk, or write elsewhere: --runs DIR",
         )
     refuse_unscored(folders)
     return folders
@@ -373,8 +373,9 @@ def _score(scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns
     except torch.OutOfMemoryError as error:
         if not half:
             raise BadInput(
-                f"One image does not fit into the device's memory with {scorer.id}: {error}. Free "
-                "it, or judge on another device: --device cpu. Images that were made are kept."
+                f"One image does not fit into the device's memory with {scorer.id}: {error}.",
+                "Free it, or judge on another device: --device cpu. Images that were made are "
+                "kept.",
             ) from error
     # Out here, where the error no longer holds what did not fit.
     torch.accelerator.empty_cache()
