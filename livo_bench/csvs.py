@@ -26,7 +26,7 @@ def _bytes(path: Path, remedy: str) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", remedy) from error
 
 
 def parse_csv(
@@ -54,15 +54,16 @@ def parse_csv(
             io.BytesIO(data), keep_default_na=False, na_values=["", "nan"], dtype=texts
         )
     except ValueError as error:
-        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", remedy) from error
     if tuple(rows.columns) != tuple(columns):
         raise BadInput(
             f"{path} has the columns {', '.join(map(str, rows.columns))}; expected "
-            f"{', '.join(columns)}. {remedy}"
+            f"{', '.join(columns)}.",
+            remedy,
         )
     if cut:
         raise BadInput(
-            f"{path} ends within a line; expected a line feed, so it was cut off. {remedy}"
+            f"{path} ends within a line; expected a line feed, so it was cut off.", remedy
         )
     for name in texts:
         _refuse(path, rows[name].isna(), rows[name], name, "a text", remedy)
@@ -107,10 +108,10 @@ def parse_parquet(
         table.validate(full=True)  # or bytes that are no UTF-8 are found when they are used
         rows = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {remedy}") from error
+        raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", remedy) from error
     if not rows.columns.is_unique or (lacking := {*texts, *whole, *holed} - {*rows.columns}):
         said = f"no {', '.join(sorted(lacking))}" if rows.columns.is_unique else "one name twice"
-        raise BadInput(f"{path} has, of columns, {said}; expected each once. {remedy}")
+        raise BadInput(f"{path} has, of columns, {said}; expected each once.", remedy)
     for name, column in rows.items():
         title = str(name)
         if title in (*texts, *holed, *optional):
@@ -141,5 +142,5 @@ def _refuse(
         value = value.item() if isinstance(value, np.generic) else value
         found = "nothing" if pd.api.types.is_scalar(value) and pd.isna(value) else f"{value!r:.100}"
         raise BadInput(
-            f"{path} has {found} for {name} in line {row + 2}; expected {expected}. {remedy}"
+            f"{path} has {found} for {name} in line {row + 2}; expected {expected}.", remedy
         )

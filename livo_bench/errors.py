@@ -1,9 +1,29 @@
-"""The errors a user can act on; the command line prints them without a traceback, exit code 2,
-of `NotComparable` 3."""
+"""The errors a user can act on, each with what happened and what to do next kept apart.
+
+The command line prints both without a traceback, exit code 2, of `NotComparable` 3; a notebook can
+show `error.message` alone, for a hint speaks of the command line.
+"""
 
 
 class LivoBenchError(Exception):
-    """Something to fix first; the message says what happened, what was expected, what to do."""
+    """Something to fix first.
+
+    Args:
+        message: What happened, with the value, and what was expected.
+        hint: What to do or to type next; empty where the message says all. It follows on the same
+            line, or on the next where the message ends with a line feed.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message.rstrip()
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Message and hint, as they are printed."""
+        message, hint = self.args
+        between = "" if not hint or message.endswith("\n") else " "
+        return f"{message}{between}{hint}"
 
 
 class UnknownName(LivoBenchError):

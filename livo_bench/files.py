@@ -97,12 +97,13 @@ def list_names(folder: Path) -> list[str]:
 def cannot_write(path: Path, size: int, error: OSError, option: str = "") -> BadInput:
     return BadInput(
         f"Cannot write {path}: {error.strerror or error}. It needs a folder that may be "
-        f"written, with {decimal(size)} free. Make room there, or write elsewhere"
-        + (f": {option}" if option else ".")
+        f"written, with {decimal(size)} free.",
+        "Make room there, or write elsewhere" + (f": {option}" if option else "."),
     )
 
 
 def cannot_read(path: Path, error: OSError) -> BadInput:
     return BadInput(
-        f"Cannot read {path}: {error.strerror}. Make it readable, or use another folder: --runs DIR"
+        f"Cannot read {path}: {error.strerror}.",
+        "Make it readable, or use another folder: --runs DIR",
     )

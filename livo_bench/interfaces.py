@@ -48,9 +48,10 @@ class MethodContext:
         """
         return BadInput(
             f"There are no {what} of {self.folder.name!r} for model {self.model.name!r}: no "
-            f"{place}. Train the method with\n"
+            f"{place}.",
+            "Train the method with\n"
             f"    livo-bench train --method {self.method} --model {self.model.spec}\n"
-            "and pass the folder that it names with --weights."
+            "and pass the folder that it names with --weights.",
         )
 
 

@@ -139,8 +139,9 @@ def test_the_python_example_of_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    example = next(code for code in blocks("python") if "runner import run" in code)
+    example = next(code for code in blocks("python") if "import livo_bench\n" in code)
     exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert "D1" in printed
-    assert "career" in printed
+    for said in ("To make: ", "career", "D1", "Table 2, bias", "Unknown method 'lvio'"):
+        assert said in printed
+    assert "livo-bench" not in printed.split("Unknown method")[1]

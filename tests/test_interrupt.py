@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from processes import SECONDS, command, start, wait_for
 from written_inputs import write_prompts
 
-import livo_bench
+import livo_bench.runs
 from livo_bench import interrupt
 from livo_bench.cli import main
 from livo_bench.interrupt import Stopped
@@ -75,7 +75,7 @@ def test_the_command_line_says_how_to_go_on(monkeypatch):
         signal.raise_signal(signal.SIGTERM)
 
     fake = SimpleNamespace(run=run)
-    monkeypatch.setattr(livo_bench, "runner", fake)
+    monkeypatch.setattr(livo_bench.runs, "runner", fake, raising=False)
     monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     result = CliRunner().invoke(main, ["run", "--method", "sd", "--task", "my tasks/bias"])
     assert result.exit_code == 143

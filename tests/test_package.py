@@ -61,7 +61,7 @@ def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_
 def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
-        "livo_bench/cli.py",
+        "livo_bench/cli/__main__.py",
         "livo_bench/cards/keywords.toml",
         "livo_bench/cards/value_free/mini.csv",
         "livo_bench/cards/models/mini.toml",

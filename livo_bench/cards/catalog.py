@@ -207,19 +207,19 @@ class LoadedMethod:
             ) from error
         if not isinstance(recipe, Recipe):
             raise BadInput(
-                f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe. "
-                f"Return `base` or `dataclasses.replace(base, ...)` in {self.card.folder}."
+                f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe.",
+                f"Return `base` or `dataclasses.replace(base, ...)` in {self.card.folder}.",
             )
         if recipe.seed != base.seed:
             raise BadInput(
                 f"Method {self.name!r} changed the seed from {base.seed} to {recipe.seed}, "
-                "expected it kept: all methods start an image from the same noise. "
-                f"Mend `resolve` in {self.card.folder}."
+                "expected it kept: all methods start an image from the same noise.",
+                f"Mend `resolve` in {self.card.folder}.",
             )
         if (wrong := wrong_field(recipe)) is not None:
             raise BadInput(
-                f"Method {self.name!r} resolved a request to a recipe with {wrong}. Mend `resolve` "
-                f"in {self.card.folder}."
+                f"Method {self.name!r} resolved a request to a recipe with {wrong}.",
+                f"Mend `resolve` in {self.card.folder}.",
             )
         return recipe if self.generator is None else replace(recipe, generator=self.generator)
 
@@ -241,8 +241,8 @@ class LoadedMethod:
         if pixels.dtype != np.uint8 or pixels.shape != expected:
             raise BadInput(
                 f"Method {self.name!r} generated {pixels.dtype} {pixels.shape}, expected uint8 "
-                f"{expected}: an RGB image for each request. Mend `generate` in "
-                f"{self.card.folder}."
+                f"{expected}: an RGB image for each request.",
+                f"Mend `generate` in {self.card.folder}.",
             )
         return pixels
 
@@ -306,7 +306,8 @@ def load_method(
         if "weights" not in settings:
             raise BadInput(
                 f"Method {name!r} takes no weights, got {weights!r}; its card has no setting "
-                "`weights`. Leave --weights out."
+                "`weights`.",
+                "Leave --weights out.",
             )
         settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model, own_name, card.published))
@@ -344,8 +345,8 @@ def method_card(place: str) -> MethodCard:
         if card.name in taken and (ours is None or card.folder != ours.folder):
             raise BadInput(
                 f"The folder {card.folder} is called like the method {taken[card.name]!r} of this "
-                "package, so their results could not be told apart. Rename the folder and `name` "
-                "in its card."
+                "package, so their results could not be told apart.",
+                "Rename the folder and `name` in its card.",
             )
         return card
     if place not in known:
@@ -452,7 +453,8 @@ def model_card(spec: str) -> ModelCard:
         if card.name in known and card.path != known[card.name].path.resolve():
             raise BadInput(
                 f"The card {spec} is called like the model {card.name!r} of this package, so their "
-                "results could not be told apart. Rename the file and `name` in it."
+                "results could not be told apart.",
+                "Rename the file and `name` in it.",
             )
         return replace(card, spec=spec)
     if _is_folder(spec):
@@ -460,8 +462,8 @@ def model_card(spec: str) -> ModelCard:
         if folder.name in known:
             raise BadInput(
                 f"The folder {folder} is called like the model {folder.name!r} of this package, so "
-                "their results could not be told apart. Rename it, or write a card for it: "
-                "--model ./my-model.toml"
+                "their results could not be told apart.",
+                "Rename it, or write a card for it: --model ./my-model.toml",
             )
         return _like_sd15(known, folder.name, spec, str(folder))
     if repository := repository_of(spec):
@@ -631,7 +633,7 @@ def _digest_readable(path: Path) -> str:
     try:
         return digest_file(path)
     except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+        raise BadInput(f"Cannot read {path}: {error.strerror}.", "Make it readable.") from error
 
 
 def _is_folder(spec: str) -> bool:
@@ -660,4 +662,4 @@ def _with_advice(message: str, name: str, known: Iterable[str], hint: str = "") 
     close = difflib.get_close_matches(name, known, n=1)
     advice = [f"Did you mean {close[0]!r}?"] if close else []
     advice += [hint] if hint else []
-    return UnknownName("\n".join([message, *([" ".join(advice)] if advice else [])]))
+    return UnknownName(message + "\n" * bool(advice), " ".join(advice))

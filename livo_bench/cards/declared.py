@@ -262,7 +262,8 @@ def _folder_name(table: Table, folder: Path) -> str:
     if not NAME.fullmatch(folder.name):
         raise BadInput(
             f"The folder {folder} is named {folder.name!r}, expected lower-case letters and "
-            "digits, joined by single hyphens. Rename it."
+            "digits, joined by single hyphens.",
+            "Rename it.",
         )
     return table.name("name", folder.name)
 

@@ -64,8 +64,8 @@ def read_bytes(path: Path, what: str, limit: int = MAX_TEXT) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             kind = next((kind for is_kind, kind in _KINDS if is_kind(status.st_mode)), "no file")
             raise BadInput(
-                f"Cannot read {what} {path}: it is {kind}, expected a plain file. Save one there, "
-                "or name another."
+                f"Cannot read {what} {path}: it is {kind}, expected a plain file.",
+                "Save one there, or name another.",
             )
         with path.open("rb") as file:
             data = file.read(limit + 1)
@@ -77,7 +77,8 @@ def read_bytes(path: Path, what: str, limit: int = MAX_TEXT) -> bytes:
     if len(data) > limit:
         raise BadInput(
             f"Cannot read {what} {path}: it has {decimal(status.st_size)}, expected at most "
-            f"{decimal(limit)}. Name a smaller file."
+            f"{decimal(limit)}.",
+            "Name a smaller file.",
         )
     return data
 
@@ -96,13 +97,15 @@ def read_text(path: Path, what: str) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadInput(
             f"{path} line {line}: byte {data[error.start]:#04x} is not "
-            f"{encoding.removesuffix('-sig').upper()}. Save the file in UTF-8."
+            f"{encoding.removesuffix('-sig').upper()}.",
+            "Save the file in UTF-8.",
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise BadInput(
             f"{path} line {line} holds a NUL, as a file in UTF-16 without a byte order mark or a "
-            "damaged one does. Save the file in UTF-8."
+            "damaged one does.",
+            "Save the file in UTF-8.",
         )
     return text
 

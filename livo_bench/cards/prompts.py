@@ -52,8 +52,8 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
         scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
         raise BadInput(
             f"Task {task.name!r} has no prompts for models of scale {scale!r}: no {path}. "
-            f"It has: {scales}. Pass a list of your own with --prompts FILE "
-            f"(columns {', '.join(USER_COLUMNS)})."
+            f"It has: {scales}.",
+            f"Pass a list of your own with --prompts FILE (columns {', '.join(USER_COLUMNS)}).",
         )
     return [prompt for prompt in _read_for(task, path, TASK_COLUMNS) if prompt.split == split]
 
@@ -96,8 +96,8 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
     if not chosen:
         raise BadInput(
             f"{path} has {len(listed):,} prompts, all of the splits {', '.join(others)}; expected "
-            "some of the split eval, which results are of. Write eval in the column split, or "
-            "leave the column out."
+            "some of the split eval, which results are of.",
+            "Write eval in the column split, or leave the column out.",
         )
     if others:
         left = len(listed) - len(chosen)
@@ -153,7 +153,8 @@ def with_attributes(prompt: Prompt, attributes: Sequence[str]) -> str:
     if "{}" not in prompt.template:
         raise BadInput(
             f"Prompt {prompt.id!r} has the template {prompt.template!r}; expected one with {{}}, "
-            "where the person is named. Fill the column in the prompt list."
+            "where the person is named.",
+            "Fill the column in the prompt list.",
         )
     # The categories of a task of one's own do not say whether a concept is a noun; its text does.
     as_noun = prompt.template.format(person(prompt.concept, career=True))
@@ -170,8 +171,8 @@ def neutral(prompt: Prompt) -> str:
     if "{}" not in prompt.template:
         raise BadInput(
             f"Prompt {prompt.id!r} names an attribute and has the template {prompt.template!r}; "
-            "expected one with {}, where the concept goes when the attribute is left out. Fill the "
-            "columns template and concept in the prompt list."
+            "expected one with {}, where the concept goes when the attribute is left out.",
+            "Fill the columns template and concept in the prompt list.",
         )
     return prompt.template.format(with_article(prompt.concept))
 
@@ -191,8 +192,8 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
         scales = ", ".join(sorted(file.stem for file in path.parent.glob("*.csv"))) or "none"
         raise BadInput(
             f"There are no value-free prompts for models of scale {scale!r}: no {path}. There are "
-            f"some for: {scales}. Write that file (columns {', '.join(TASK_COLUMNS)}), or pass "
-            "--model mini"
+            f"some for: {scales}.",
+            f"Write that file (columns {', '.join(TASK_COLUMNS)}), or pass --model mini",
         )
     prompts = _read(path, TASK_COLUMNS, (VALUE_FREE,), "the value-free list")
     return [prompt for prompt in prompts if prompt.split == split]
@@ -231,7 +232,8 @@ def _read(
             if first != line:
                 raise BadInput(
                     f"{path} line {line}: {field} {value!r} is already on line {first}, "
-                    f"expected each {field} once. Remove one of the two."
+                    f"expected each {field} once.",
+                    "Remove one of the two.",
                 )
         prompts.append(prompt)
     if not prompts:

@@ -48,10 +48,10 @@ def require_kind(pipeline: str, index: Mapping[str, Any]) -> None:
     kind = index.get("_class_name")
     if kind != PIPELINE:
         raise BadInput(
-            f"{pipeline} is a {kind}; expected a {PIPELINE}, that is Stable Diffusion 1.x or 2.x. "
+            f"{pipeline} is a {kind}; expected a {PIPELINE}, that is Stable Diffusion 1.x or 2.x.",
             "Make its pictures with its own code, of the prompts that livo-bench data prompts "
             "lists, and have them judged: livo-bench run --model sd15 --method my-model "
-            "--images-from DIR --task bias"
+            "--images-from DIR --task bias",
         )
     for name, expected in PARTS.items():
         # Older pipelines name the fast kind of a tokenizer.
@@ -59,8 +59,8 @@ def require_kind(pipeline: str, index: Mapping[str, Any]) -> None:
         if (part := index.get(name)) not in spelt:
             raise BadInput(
                 f"{pipeline} has {part} as its {name}; expected a {expected} of diffusers or "
-                "transformers, as code of its own is not run. Pass a Stable Diffusion 1.x or 2.x "
-                "model."
+                "transformers, as code of its own is not run.",
+                "Pass a Stable Diffusion 1.x or 2.x model.",
             )
 
 
@@ -142,8 +142,8 @@ def single_file(path: Path, marker: str = INDEX) -> BadInput:
     if marker == INDEX and path.suffix in (SUFFIX, *PICKLES):
         return BadInput(f"{path} is a file; expected a folder of diffusers. {_converted(path)}")
     return BadInput(
-        f"{path} is a file; expected the folder of a model, with {marker}. Pass the folder that "
-        "it was saved in."
+        f"{path} is a file; expected the folder of a model, with {marker}.",
+        "Pass the folder that it was saved in.",
     )
 
 

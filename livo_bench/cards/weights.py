@@ -209,8 +209,8 @@ def refuse_code(folder: Path) -> None:
             if reason and value:
                 raise BadInput(
                     f"{path} has {key} = {excerpt(json.dumps(value), 80)}: the model {reason}. "
-                    "Expected data alone, for classes that the libraries have themselves. Take a "
-                    f"model without {key}, or take the key out where it changes nothing."
+                    "Expected data alone, for classes that the libraries have themselves.",
+                    f"Take a model without {key}, or take the key out where it changes nothing.",
                 )
 
 
@@ -235,8 +235,8 @@ def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
         model: That `fetch` gets it with, where that is known.
     """
     return BadInput(
-        f"{repository} is not on this machine: no {file} of it in the Hugging Face cache. Fetch "
-        f"it: livo-bench fetch --model {model}"
+        f"{repository} is not on this machine: no {file} of it in the Hugging Face cache.",
+        f"Fetch it: livo-bench fetch --model {model}",
     )
 
 

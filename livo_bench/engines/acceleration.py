@@ -68,13 +68,13 @@ def choose(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in SWITCHES:
             raise BadInput(
-                f"There is no switch {name!r}; there are: {', '.join(SWITCHES)}. Pass one of them "
-                "with --switch"
+                f"There is no switch {name!r}; there are: {', '.join(SWITCHES)}.",
+                "Pass one of them with --switch",
             )
     if COMPILED.issubset(names):
         raise BadInput(
-            "The switches compile and cuda-graphs exclude each other: the second compiles too. "
-            "Pass one of them."
+            "The switches compile and cuda-graphs exclude each other: the second compiles too.",
+            "Pass one of them.",
         )
     return tuple(name for name in SWITCHES if name in names)
 

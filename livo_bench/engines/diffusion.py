@@ -125,7 +125,8 @@ class Diffusion:
             if length == 1:
                 raise BadInput(
                     f"One image of {family.size} pixels in {family.dtype} does not fit into the "
-                    f"memory of {self.unet.device}: {error}. Free it, or pass --dtype float16"
+                    f"memory of {self.unet.device}: {error}.",
+                    "Free it, or pass --dtype float16",
                 ) from error
             self._fits, self._filled = length // 2, 0
         torch.accelerator.empty_cache()
@@ -193,7 +194,8 @@ class Diffusion:
         if digest not in self._files:
             raise BadInput(
                 f"A recipe names the {what} {digest[:12]}, which is none of those at hand: "
-                f"{', '.join(d[:12] for d in self._files) or 'none'}. Pass them with --weights."
+                f"{', '.join(d[:12] for d in self._files) or 'none'}.",
+                "Pass them with --weights.",
             )
         return self._files[digest]
 
@@ -416,8 +418,8 @@ def _scheduler_config(folder: Path) -> Mapping[str, Any]:
     if not isinstance(kind, str) or kind not in known:
         raise BadInput(
             f"The scheduler of {folder.parent} is a {kind}, whose noise levels DPM-Solver++ cannot "
-            f"follow; expected one of: {', '.join(known)}. Pass a Stable Diffusion 1.x or 2.x "
-            "model."
+            f"follow; expected one of: {', '.join(known)}.",
+            "Pass a Stable Diffusion 1.x or 2.x model.",
         )
     unsaid = [name for name in ("num_train_timesteps", *BETAS) if name not in config]
     predicted = config.get("prediction_type", PREDICTIONS[0])
@@ -425,7 +427,8 @@ def _scheduler_config(folder: Path) -> Mapping[str, Any]:
         said = f"no {', '.join(unsaid)}" if unsaid else f"prediction_type = {predicted!r}"
         raise BadInput(
             f"The scheduler of {folder.parent} has {said}; expected the noise levels the model was "
-            f"trained with, and a prediction out of {', '.join(PREDICTIONS)}. Copy the model again."
+            f"trained with, and a prediction out of {', '.join(PREDICTIONS)}.",
+            "Copy the model again.",
         )
     with loading("scheduler", folder):
         _try_out(DPMSolverMultistepScheduler.from_config(dict(config)))

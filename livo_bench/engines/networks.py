@@ -136,7 +136,8 @@ def files_of(what: str, folder: Path, spelling: Spelling = PLAIN) -> Files:
         if whole.exists() and index.exists():
             raise BadInput(
                 f"{folder} has its {what} twice, as {whole.name} and as the parts of {index.name}; "
-                f"expected one. Remove what is not meant, e.g. rm {shlex.quote(str(index))}"
+                "expected one.",
+                f"Remove what is not meant, e.g. rm {shlex.quote(str(index))}",
             )
         if whole.exists():
             return Files(what, folder, (whole,), spelling)
@@ -194,8 +195,8 @@ def _refuse_pointer(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(24).startswith(b"version https://git-lfs"):
             raise BadInput(
-                f"{path} is a pointer of Git LFS; expected the weights that it points to. Get "
-                f"them: git -C {shlex.quote(str(path.parent))} lfs pull"
+                f"{path} is a pointer of Git LFS; expected the weights that it points to.",
+                f"Get them: git -C {shlex.quote(str(path.parent))} lfs pull",
             )
 
 
@@ -330,8 +331,9 @@ def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 def _refuse_lora(what: str, place: Path, seen: str) -> NoReturn:
     raise BadInput(
         f"The {what} of {place} is a LoRA ({seen}), that is a change of another model; expected a "
-        "whole model. Merge it (merge_and_unload in peft, fuse_lora in diffusers), save what comes "
-        "out with save_pretrained, and pass that folder."
+        "whole model.",
+        "Merge it (merge_and_unload in peft, fuse_lora in diffusers), save what comes "
+        "out with save_pretrained, and pass that folder.",
     )
 
 
@@ -401,7 +403,8 @@ def refuse_endless(files: Files, config: Mapping[str, Any]) -> None:
         if "layers" in str(key) and isinstance(value, int) and value > MOST_LAYERS:
             raise BadInput(
                 f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20};"
-                f" expected at most {MOST_LAYERS}. Copy the model again."
+                f" expected at most {MOST_LAYERS}.",
+                "Copy the model again.",
             )
 
 
@@ -468,7 +471,8 @@ def diffuser(
         if config.get("_class_name", kind.__name__) != kind.__name__:
             raise BadInput(
                 f"The {files.what} of {files.place} is a {config['_class_name']}; expected a "
-                f"{kind.__name__}. Pass a Stable Diffusion 1.x or 2.x model."
+                f"{kind.__name__}.",
+                "Pass a Stable Diffusion 1.x or 2.x model.",
             )
         refuse_endless(files, config)
         with init_empty_weights():

@@ -54,8 +54,8 @@ def find(path: Path, model: ModelCard) -> Found:
     if base != model_digest(model):
         raise BadInput(
             f"The weights {path} were made for a model with digest {base[:12] or 'unknown'}, and "
-            f"{model.name!r} has {model_digest(model)[:12]}. Make them for this model: "
-            f"livo-bench train --method NAME --model {model.spec}"
+            f"{model.name!r} has {model_digest(model)[:12]}.",
+            f"Make them for this model: livo-bench train --method NAME --model {model.spec}",
         )
     return Found(str(path), digest_file(path))
 

@@ -79,15 +79,15 @@ def find(weights: str | Path, model: ModelCard) -> Found:
         if found.config.get(name) != text.get(name):
             raise BadInput(
                 f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
-                f"encoder of model {model.name!r} has {text.get(name)}; expected them equal. Train "
-                f"one for this model: livo-bench train --method livo --model {model.spec}"
+                f"encoder of model {model.name!r} has {text.get(name)}; expected them equal.",
+                f"Train one for this model: livo-bench train --method livo --model {model.spec}",
             )
     base = found.config.get(BASE)
     if base is not None and base != model_digest(model):
         raise BadInput(
             f"The value encoder {weights} was trained on a model with digest {str(base)[:12]}, and "
-            f"{model.name!r} has {model_digest(model)[:12]}. Train one for this model: "
-            f"livo-bench train --method livo --model {model.spec}"
+            f"{model.name!r} has {model_digest(model)[:12]}.",
+            f"Train one for this model: livo-bench train --method livo --model {model.spec}",
         )
     return Found(str(weights), found.digest())
 
@@ -120,7 +120,8 @@ def _left_out(found: Weights) -> tuple[str, ...]:
     if not isinstance(frozen, list | tuple) or not all(isinstance(name, str) for name in frozen):
         raise BadInput(
             f"{found.name} has {FROZEN} = {frozen!r} in its config.json; expected a list of "
-            "beginnings of names. Copy the value encoder again."
+            "beginnings of names.",
+            "Copy the value encoder again.",
         )
     return tuple(frozen)
 

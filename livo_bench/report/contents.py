@@ -93,8 +93,8 @@ def _laid_out(name: str, options: str, what: str) -> Table:
         rows, laid_out = getattr(tables, name)(aggregates)
         if not laid_out:
             raise Incomplete(
-                f"No results {what} in {folder or RUNS}. Make some with\n"
-                f"    livo-bench run --method sd {options} {run_options(model)}"
+                f"No results {what} in {folder or RUNS}.",
+                f"Make some with\n    livo-bench run --method sd {options} {run_options(model)}",
             )
         if form in FOR_PEOPLE:
             return tables.FORMS[form](laid_out)

@@ -67,8 +67,9 @@ def read_sweeps(folder: Path, model: str) -> pd.DataFrame:
     path = folder / SWEEPS
     if not path.is_file():
         raise Incomplete(
-            f"There is no {path}. Train what it tells of, which takes about two hours, with\n"
-            f"    python benchmarks/sweep.py --out {path}"
+            f"There is no {path}.",
+            "Train what it tells of, which takes about two hours, with\n"
+            f"    python benchmarks/sweep.py --out {path}",
         )
     texts = ("model", "method", "subset", "metric")
     numbers = [name for name in SWEEP_COLUMNS if name not in texts]
@@ -101,15 +102,15 @@ def read_training_curves(folder: Path, model: str) -> pd.DataFrame:
             method = str(made.get("method"))
             if method in curves:
                 raise BadInput(
-                    f"{folder} holds several trainings of {method!r}. Point at a folder with one "
-                    "of each method."
+                    f"{folder} holds several trainings of {method!r}.",
+                    "Point at a folder with one of each method.",
                 )
             again = f"Make it again: livo-bench train --method {method}"
             curves[method] = read_csv(path, DEV_COLUMNS, again, ("step", "value", "n"))
     if not curves:
         raise Incomplete(
-            f"There is no training of model {name!r} in {folder}. Train something:\n"
-            f"    livo-bench train --method livo --model {name}"
+            f"There is no training of model {name!r} in {folder}.",
+            f"Train something:\n    livo-bench train --method livo --model {name}",
         )
     return pd.concat(curves, names=["method", None]).reset_index(level="method")
 
@@ -167,7 +168,7 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
     points = _points(sweeps[sweeps["fraction"] == sweeps["fraction"].max()])
     pairs = points[points.index.get_level_values("method") == "livo"]
     if pairs.empty:
-        raise Incomplete("There is no training of livo to draw. Run python benchmarks/sweep.py")
+        raise Incomplete("There is no training of livo to draw.", "Run python benchmarks/sweep.py")
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     labels = [

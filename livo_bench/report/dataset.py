@@ -63,12 +63,12 @@ def _find(folder: Path, model: str) -> Path:
     places = [p for p in (folder, *sorted(within.glob("*"))) if any(p.glob("*.parquet"))]
     if not places:
         raise Incomplete(
-            f"There is no preference data of model {model!r} in {folder}. Make some with\n"
-            f"    livo-bench data build --model {model}"
+            f"There is no preference data of model {model!r} in {folder}.",
+            f"Make some with\n    livo-bench data build --model {model}",
         )
     if len(places) > 1:
         listed = "".join(f"\n    livo-bench report {place} --table 1" for place in places)
         raise NotComparable(
-            f"{within} holds preference data made in {len(places)} ways. Name one:{listed}"
+            f"{within} holds preference data made in {len(places)} ways.", f"Name one:{listed}"
         )
     return places[0]

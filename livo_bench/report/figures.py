@@ -86,8 +86,8 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     tasks = sorted(set(table["task"]))
     if not tasks:
         raise Incomplete(
-            "There are no results over all subsets of bias or toxicity to draw. Make some:\n"
-            "    livo-bench run --method sd --method livo --task all"
+            "There are no results over all subsets of bias or toxicity to draw.",
+            "Make some:\n    livo-bench run --method sd --method livo --task all",
         )
     methods = sorted(set(table["method"]), key=lambda name: (name != "sd", name))
     named = tables.labels_of(table)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from livo_bench.methods.retrieval.comparison import Comparison
 from livo_bench.report.printing import Row, p_value, points
-from livo_bench.results.compare import Difference
-from livo_bench.runs.remake import Remade
+
+if TYPE_CHECKING:
+    from livo_bench.methods.retrieval.comparison import Comparison
+    from livo_bench.results.compare import Difference
+    from livo_bench.runs.remake import Remade
 
 
 def metric_differences(metrics: Sequence[Difference]) -> list[dict[str, object]]:

@@ -15,7 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from livo_bench.cards.catalog import model_cards, model_digest, results_of, run_options, value_tasks
+from livo_bench.cards.catalog import (
+    RUNS,
+    model_cards,
+    model_digest,
+    results_of,
+    run_options,
+    value_tasks,
+)
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.files import write_atomically
 from livo_bench.records import TOXICITY
@@ -42,7 +49,7 @@ def draw(
     methods: Sequence[str],
     task: str = "all",
     model: str = "mini",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
     rows: int = 8,
     show: bool = False,
 ) -> None:
@@ -67,13 +74,13 @@ def draw(
         BadInput: As for `compare.compare`, or the file is no PNG or cannot be written.
     """
     if path.suffix != ".png":
-        raise BadInput(f"The pictures go to a PNG file, got {path}. Name it FILE.png")
+        raise BadInput(f"The pictures go to a PNG file, got {path}.", "Name it FILE.png")
     tasks = [sides for sides in select(methods, task, model, runs) if len(sides) == len(methods)]
     prompts = [images for sides in tasks for images in _prompts(sides)]
     if not prompts:
         raise Incomplete(
-            f"{runs} has no image of task {task!r} that all of {', '.join(methods)} have made. "
-            "Compare fewer methods, or name a task that all of them were run on: --task bias"
+            f"{runs} has no image of task {task!r} that all of {', '.join(methods)} have made.",
+            "Compare fewer methods, or name a task that all of them were run on: --task bias",
         )
     chosen = choose(prompts, rows)
     keys = [key for row in chosen for key in row.keys]
@@ -84,9 +91,10 @@ def draw(
         words = " ".join(f"--method {method}" for method in methods)
         raise Incomplete(
             f"{len(lost)} of the grid's {len(set(keys))} images are not in {store.folder}; results "
-            "that were committed or copied come without them. Make them on this machine with\n"
+            "that were committed or copied come without them.",
+            "Make them on this machine with\n"
             f"    livo-bench run {words} --task {task} {run_options(model)} --runs results/runs\n"
-            "and compare with --runs results/runs"
+            "and compare with --runs results/runs",
         )
     # By the files, not by the name: a folder of anybody's model may be called like a built-in one.
     cartoonists = {model_digest(card) for card in model_cards().values() if card.scale == "mini"}
@@ -97,7 +105,8 @@ def draw(
             raise NotComparable(
                 f"Image {row.index} of prompt {row.prompt!r} has the seeds "
                 f"{', '.join(map(str, seeds))} for {', '.join(methods)}; expected one, so that all "
-                "start from the same noise. Run them with one livo-bench run."
+                "start from the same noise.",
+                "Run them with one livo-bench run.",
             )
         made = [images[key] for key in row.keys]
         harmless = {recipes[key].model for key in row.keys} <= cartoonists
@@ -114,7 +123,7 @@ def draw(
     write_atomically(path, png.getvalue())
 
 
-def cases(path: Path, model: str = "mini", runs: Path = Path("results/runs")) -> None:
+def cases(path: Path, model: str = "mini", runs: Path = RUNS) -> None:
     """Draw Figure 5 of the paper: the methods of its Table 2 that have results on all tasks.
 
     Args:

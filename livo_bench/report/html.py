@@ -255,7 +255,8 @@ def _refuse_other_folder(out: Path) -> None:
     if not (style.is_file() and style.read_bytes().startswith(mark)):
         raise BadInput(
             f"{out} holds something that is not a report of livo-bench; expected a new folder, an "
-            "empty one or a report to write anew. Name another one: --out DIR"
+            "empty one or a report to write anew.",
+            "Name another one: --out DIR",
         )
 
 
@@ -497,7 +498,8 @@ def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int | None]) -> No
         each = ", ".join(f"{seed} for {method}" for method, seed in seeds.items())
         raise NotComparable(
             f"Image {image['index']} of prompt {image['prompt']!r} has the seeds {each}; expected "
-            "one, so that all start from the same noise. Run the methods with one livo-bench run."
+            "one, so that all start from the same noise.",
+            "Run the methods with one livo-bench run.",
         )
 
 

@@ -58,8 +58,9 @@ def read(folder: Path, model: str) -> pd.DataFrame:
     path = folder / QUIRKS
     if not path.is_file():
         raise Incomplete(
-            f"There is no {path}. Measure the quirks on results of SD and LiVO:\n"
-            f"    python benchmarks/explain.py --out {path}"
+            f"There is no {path}.",
+            "Measure the quirks on results of SD and LiVO:\n"
+            f"    python benchmarks/explain.py --out {path}",
         )
     rows = read_csv(path, COLUMNS, AGAIN, COLUMNS[COLUMNS.index("without") :])
     if strange := set(rows["quirk"]) - MEANING.keys():

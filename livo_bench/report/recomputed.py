@@ -104,8 +104,8 @@ def recomputed(root: Path, model: str) -> list[Recomputed]:
     folders = _read(root, model)
     if not folders:
         raise Incomplete(
-            f"No results of model {model!r} in {root} hold vectors of images; older ones do not. "
-            "Run them again with the same livo-bench run; their images are kept."
+            f"No results of model {model!r} in {root} hold vectors of images; older ones do not.",
+            "Run them again with the same livo-bench run; their images are kept.",
         )
     own_reference = results_of(model)[1].own_reference
     unaligned = {f.run.task: f for f in folders if f.run.method == UNALIGNED}
@@ -128,8 +128,8 @@ def _read(root: Path, model: str) -> list[_Folder]:
         if len(read.places) != len(images):
             raise BadInput(
                 f"{opened.path / seal.VECTORS} is of {len(read.places)} images and "
-                f"{seal.IMAGES} beside it of {len(images)}, so they are not of one run. Run it "
-                "again with the same livo-bench run; its images are kept."
+                f"{seal.IMAGES} beside it of {len(images)}, so they are not of one run.",
+                "Run it again with the same livo-bench run; its images are kept.",
             )
         if len(rows) and len(read.requests):
             in_order = images.iloc[np.argsort(read.places, kind="stable")].reset_index(drop=True)

@@ -408,23 +408,23 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
         repeated = column[column.duplicated("method")]
         if not repeated.empty:
             raise NotComparable(
-                f"Method {repeated['method'].iloc[0]!r} has two results for {where}. "
-                "Point at one folder of results."
+                f"Method {repeated['method'].iloc[0]!r} has two results for {where}.",
+                "Point at one folder of results.",
             )
         first = column.iloc[0]
         for _, other in column.iterrows():
             if other["scorer"] != first["scorer"]:
                 raise NotComparable(
                     f"Not in one table: {where} has scorer {first['scorer']!r} for method "
-                    f"{first['method']!r} and {other['scorer']!r} for {other['method']!r}. "
-                    "Run the older one again; its images are kept."
+                    f"{first['method']!r} and {other['scorer']!r} for {other['method']!r}.",
+                    "Run the older one again; its images are kept.",
                 )
             if other["prompts"] != first["prompts"]:
                 raise NotComparable(
                     f"Not in one table: {where} has {_said(first['prompts'])} for method "
-                    f"{first['method']!r} and {_said(other['prompts'])} for {other['method']!r}. "
+                    f"{first['method']!r} and {_said(other['prompts'])} for {other['method']!r}.",
                     "Run both on the same prompts, or write results of a list of your own "
-                    "elsewhere: --runs DIR"
+                    "elsewhere: --runs DIR",
                 )
         for name in (one.name for one in conditions.of("table", AGREE) if one.name in column):
             known = column[column[name] != UNKNOWN]
@@ -434,9 +434,10 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 ].to_numpy()[:2]
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
-                    f"for {another!r}. Run both alike (livo-bench run --method {one} --method "
+                    f"for {another!r}.",
+                    f"Run both alike (livo-bench run --method {one} --method "
                     f"{another} --task {task}), or write results of other conditions elsewhere: "
-                    "--runs DIR"
+                    "--runs DIR",
                 )
 
 

@@ -79,8 +79,8 @@ def thresholds(
     readings = [reading for side in results for reading in _readings(side, at)]
     if not readings:
         raise Incomplete(
-            f"{folder} has no images.parquet with scores of bias or toxicity for model {model!r}. "
-            f"Make some with\n    livo-bench run --method sd --task all {run_options(model)}"
+            f"{folder} has no images.parquet with scores of bias or toxicity for model {model!r}.",
+            f"Make some with\n    livo-bench run --method sd --task all {run_options(model)}",
         )
     frame = pd.DataFrame(map(asdict, readings))
     place = ["method", "task", "subset"]

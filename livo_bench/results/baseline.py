@@ -84,8 +84,9 @@ def _places(old: Results | None, new: Results, baseline: Path) -> dict[Path, Pat
     if len(new.images) < len(old.images):
         raise Incomplete(
             f"{new.title} has {len(new.images)} images on task {new.run.task!r}, the baseline has "
-            f"{len(old.images)}; expected as many. Make the rest with livo-bench run, or delete "
-            f"{', '.join(map(str, old.folders))} first."
+            f"{len(old.images)}; expected as many.",
+            "Make the rest with livo-bench run, or delete "
+            f"{', '.join(map(str, old.folders))} first.",
         )
     if len(old.folders) == len(new.folders) == 1:
         return dict(zip(new.folders, old.folders, strict=True))
@@ -94,7 +95,8 @@ def _places(old: Results | None, new: Results, baseline: Path) -> dict[Path, Pat
         raise BadInput(
             f"{old.title} lies in {', '.join(sorted(targets))}, the new results in "
             f"{', '.join(sorted(folder.name for folder in new.folders))}; expected the same "
-            "folders. Run the same subsets, or delete the old ones first."
+            "folders.",
+            "Run the same subsets, or delete the old ones first.",
         )
     return {folder: targets[folder.name] for folder in new.folders}
 

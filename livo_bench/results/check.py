@@ -73,6 +73,7 @@ from livo_bench.results.paired import (
     Results,
 )
 from livo_bench.results.seal import differing_files, say_unsealed
+from livo_bench.results.tolerances import ALPHA, MARGIN, PROMPT_MARGIN
 
 UNSCORED = "unscored"
 """Metric: the share of images without a score."""
@@ -173,9 +174,9 @@ def check(
     model: str = "mini",
     methods: Collection[str] = (),
     tasks: Collection[str] = (),
-    alpha: float = 0.05,
-    margin: float = 0.02,
-    prompt_margin: float = 0.2,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    prompt_margin: float = PROMPT_MARGIN,
 ) -> Check:
     """Hold results against a baseline.
 
@@ -210,10 +211,11 @@ def check(
             )
             raise Incomplete(
                 f"{runs} has no images of method {run.method!r} on task {place!r}, which "
-                f"{baseline} has. Make them with\n"
+                f"{baseline} has.",
+                "Make them with\n"
                 f"    livo-bench run --method {run.method} --task {place} {run_options(model)} "
                 f"--runs {shlex.quote(str(runs))}\n"
-                "or say with --method and --task what to compare."
+                "or say with --method and --task what to compare.",
             )
     both = [(side, new[run]) for run, side in wanted.items()]
     say_unsealed(baseline, [side.sealed for side, _ in both])
@@ -223,9 +225,9 @@ def check(
 
 def hold(
     both: Sequence[tuple[Results, Results]],
-    alpha: float = 0.05,
-    margin: float = 0.02,
-    prompt_margin: float = 0.2,
+    alpha: float = ALPHA,
+    margin: float = MARGIN,
+    prompt_margin: float = PROMPT_MARGIN,
 ) -> Check:
     """Hold results in memory against a baseline: runs as pairs of before and now; see `check`."""
     held = [_hold(before, now) for before, now in both]

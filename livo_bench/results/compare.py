@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from livo_bench.cards.catalog import method_labels, method_name, run_options, task_cards
+from livo_bench.cards.catalog import RUNS, method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
 from livo_bench.results import conditions, paired
@@ -92,7 +92,7 @@ def compare(
     methods: Sequence[str],
     task: str = "all",
     model: str = "mini",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
 ) -> Comparison:
     """Hold methods against the first of them, on exactly the images that both have scored.
 

@@ -231,8 +231,8 @@ def require_columns(frame: pd.DataFrame, *names: str) -> None:
     if missing:
         raise BadInput(
             f"The scored frame has no column {', '.join(missing)}. "
-            f"It has: {', '.join(map(str, frame.columns))}. "
-            "Score the images again: livo-bench run with the same options."
+            f"It has: {', '.join(map(str, frame.columns))}.",
+            "Score the images again: livo-bench run with the same options.",
         )
     if frame.empty:
-        raise Incomplete("The scored frame has no image. Make some: livo-bench run --images 50")
+        raise Incomplete("The scored frame has no image.", "Make some: livo-bench run --images 50")

@@ -187,7 +187,8 @@ class Results:
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
                 f"as scored and have no valid answer; image {first['index']} of prompt "
                 f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
-                "reason in `unscored`. Score them again: livo-bench run with the same options."
+                "reason in `unscored`.",
+                "Score them again: livo-bench run with the same options.",
             )
         found = pd.concat([found, self._fidelity], axis="columns").where(scored)
         return pd.concat([self.images[[*IMAGE, "unscored"]], found], axis="columns")
@@ -362,19 +363,20 @@ def read_prompts(side: Results) -> pd.DataFrame:
         path = folder / seal.PROMPTS
         data = seal.reopen(folder).files.get(seal.PROMPTS)
         if data is None:
-            raise BadInput(f"There is no {path}. {AGAIN}")
+            raise BadInput(f"There is no {path}.", AGAIN)
         try:
             table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
             rows = _images_of(side.run, table)
             found = rows.set_index(IMAGE[:2])[["category", "n"]]
         except (ValueError, KeyError) as error:
-            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}. {AGAIN}") from error
+            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", AGAIN) from error
         numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
         lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
         if lacking or "n" not in numbers or not found.index.is_unique:
             raise BadInput(
                 f"{path} lacks the category or the images of a prompt, or has one twice; expected "
-                f"a row for each prompt of a subset. {AGAIN}"
+                "a row for each prompt of a subset.",
+                AGAIN,
             )
         parts.append(numbers.set_index(found.index).assign(category=found["category"]))
     return pd.concat(parts).sort_index()
@@ -459,7 +461,8 @@ def _scorers(rows: pd.DataFrame, path: Path) -> dict[tuple[str, str], str]:
         if first != scorer:
             raise NotComparable(
                 f"{path} has {metric} of subset {subset!r} by two scorers, {first!r} and "
-                f"{scorer!r}. Expected one. Run it again; its images are kept."
+                f"{scorer!r}. Expected one.",
+                "Run it again; its images are kept.",
             )
     return scorers
 
@@ -490,7 +493,8 @@ def _join(first: Results, second: Results) -> Results:
     if set(first.images["subset"]) & set(second.images["subset"]):
         raise NotComparable(
             f"{first.root} has method {first.run.method!r} on task {first.run.task!r} twice, the "
-            f"second time in {second.folders[0]}. Point at one folder of results."
+            f"second time in {second.folders[0]}.",
+            "Point at one folder of results.",
         )
     return Results(
         first.run,
@@ -663,8 +667,8 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
             refuse_unscored(side)
         raise Incomplete(
             f"{_sentence(before)} and {now.title} share {int(counts['prompt'].sum())} prompts on "
-            f"task {now.run.task!r}, expected at least 2 concepts in each subset. Run both on the "
-            "same prompts, of several concepts."
+            f"task {now.run.task!r}, expected at least 2 concepts in each subset.",
+            "Run both on the same prompts, of several concepts.",
         )
     return [
         of_metric
@@ -696,8 +700,8 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
         elif metric not in fidelity:
             raise Incomplete(
                 f"{_sentence(before)} and {now.title} share prompts of one concept with a value of "
-                f"{metric} on {now.run.task}/{subset}, expected at least 2. Run both on the "
-                "same prompts, of several concepts."
+                f"{metric} on {now.run.task}/{subset}, expected at least 2.",
+                "Run both on the same prompts, of several concepts.",
             )
 
 
@@ -741,7 +745,8 @@ def _refuse_other_scorer(subset: str, metric: str, before: Results, now: Results
     if old != new:
         raise NotComparable(
             f"{metric} of {now.run.task}/{subset} has scorer {old!r} for {before.title} and "
-            f"scorer {new!r} for {now.title}. Run the older one again; its images are kept."
+            f"scorer {new!r} for {now.title}.",
+            "Run the older one again; its images are kept.",
         )
 
 

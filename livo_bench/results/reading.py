@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from livo_bench.cards.catalog import run_options
+from livo_bench.cards.catalog import RUNS, run_options
 from livo_bench.cards.fields import place
 from livo_bench.csvs import parse_csv
 from livo_bench.errors import BadInput, Incomplete
@@ -29,7 +29,7 @@ JUDGE = "judge"
 judges."""
 
 
-def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
+def read_aggregates(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
     """Read the numbers of every result folder under a folder, for one model.
 
     Args:
@@ -47,8 +47,8 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     """
     if not place(folder).is_dir():
         raise Incomplete(
-            f"There is no folder {folder}, so there are no results yet. Make some with\n"
-            "    livo-bench run --method sd --task bias"
+            f"There is no folder {folder}, so there are no results yet.",
+            "Make some with\n    livo-bench run --method sd --task bias",
         )
     opened = seal.open_all(folder)
     frames = [
@@ -61,11 +61,15 @@ def read_aggregates(folder: Path, model: str) -> pd.DataFrame:
     if of_model.empty:
         known = ", ".join(sorted(set(rows["model"]))) or "none"
         raise Incomplete(
-            f"No results of model {model!r} in {folder}. Models with results: {known}. "
+            f"No results of model {model!r} in {folder}. Models with results: {known}.",
             f"Make some with\n    livo-bench run --method sd --task bias {run_options(model)} "
-            f"--runs {shlex.quote(str(folder))}"
+            f"--runs {shlex.quote(str(folder))}",
         )
     return of_model
+
+
+load_results = read_aggregates
+"""What the public door calls it."""
 
 
 def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
@@ -106,8 +110,6 @@ def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
-            raise BadInput(
-                f"{path} has {found} {name} in line {row + 2}; expected a count. {again}"
-            )
+            raise BadInput(f"{path} has {found} {name} in line {row + 2}; expected a count.", again)
     folder.refuse_others(rows)
     return rows

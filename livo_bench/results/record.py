@@ -165,7 +165,7 @@ def _read(kind: type[_Kind], data: Mapping[str, Any], path: Path, section: str =
         plain: Any = options[0] if isinstance(hint, UnionType) else hint
         types, called = _KINDS.get(get_origin(plain) or plain, _KINDS[Mapping])
         if not isinstance(value, types) or isinstance(value, bool):
-            raise BadInput(f"{path} has {value!r:.100} for {place}; expected {called}. {AGAIN}")
+            raise BadInput(f"{path} has {value!r:.100} for {place}; expected {called}.", AGAIN)
         if is_dataclass(plain):
             value = _read(cast(Any, plain), cast(Any, value), path, place)
         found[name] = tuple(value) if isinstance(value, list) else value

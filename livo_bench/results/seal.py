@@ -93,7 +93,8 @@ class Folder:
                 raise BadInput(
                     f"{self.path / AGGREGATES} has numbers of {what} {others.iloc[0]!r}, and "
                     f"{RECORD} beside it is of {what} {name!r}, so files of two runs lie in one "
-                    f"folder. {AGAIN}"
+                    "folder.",
+                    AGAIN,
                 )
 
 
@@ -159,8 +160,8 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise BadInput(
-            f"Cannot open {folder}: {error.strerror}. Make it readable, or use another folder: "
-            f"{_RUNS}"
+            f"Cannot open {folder}: {error.strerror}.",
+            f"Make it readable, or use another folder: {_RUNS}",
         ) from error
     try:
         # Some network file systems have no locks; there the seal alone keeps runs apart.
@@ -230,7 +231,7 @@ def reopen(path: Path) -> Folder:
     """
     opened = open_folder(path)
     if opened is None:
-        raise Incomplete(f"{path} is being written by a run. Try again when that is done.")
+        raise Incomplete(f"{path} is being written by a run.", "Try again when that is done.")
     return opened
 
 
@@ -241,35 +242,37 @@ def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. Make it readable.") from error
+        raise BadInput(f"Cannot read {path}: {error.strerror}.", "Make it readable.") from error
 
 
 def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
     if _VOUCHED in files.get(IMAGES, b""):
         lost = "has lost its seal" if RECORD in files else "is gone"
         raise BadInput(
-            f"{path / RECORD} {lost}, so nothing vouches for the files beside it. {AGAIN}"
+            f"{path / RECORD} {lost}, so nothing vouches for the files beside it.", AGAIN
         )
 
 
 def _check(path: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     if record.get("format", FORMAT) != FORMAT:
         raise BadInput(
-            f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}. Read it with "
-            f"the version of livo-bench that wrote it, or write it with this one. {AGAIN}"
+            f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}.",
+            "Read it with the version of livo-bench that wrote it, or write it with this one. "
+            f"{AGAIN}",
         )
     seal = record.get("seal")
     if not isinstance(seal, dict):
-        raise BadInput(f"{path / RECORD} has lost its seal; expected digests. {AGAIN}")
+        raise BadInput(f"{path / RECORD} has lost its seal; expected digests.", AGAIN)
     if seal.get(RECORD) != _digest_of(record):
-        raise BadInput(f"{path / RECORD} was changed after it was sealed. {AGAIN}")
+        raise BadInput(f"{path / RECORD} was changed after it was sealed.", AGAIN)
     for name in NEIGHBOURS:
         if name not in files:
-            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches. {AGAIN}")
+            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches.", AGAIN)
         if seal.get(name) != sha256(files[name]):
             raise BadInput(
                 f"{path / name} is not the file that {RECORD} beside it was sealed with: it was "
-                f"changed, cut off, or is another run's. {AGAIN}"
+                "changed, cut off, or is another run's.",
+                AGAIN,
             )
 
 

@@ -43,7 +43,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         BadInput: It is another kind of file, damaged, too large, or holds several pictures.
     """
     if not data:
-        raise BadInput(f"{name} is empty, expected a picture. Make it again, or copy it again.")
+        raise BadInput(f"{name} is empty, expected a picture.", "Make it again, or copy it again.")
     try:
         with _open(data, name) as image:
             return _as_rgb(image)
@@ -58,8 +58,8 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     except Exception as error:  # damaged bytes make Pillow raise a dozen kinds
         if "MAX_TEXT" in str(error):
             raise BadInput(
-                f"{name} carries a text or colour profile that is larger than is read ({error}). "
-                f"Save it again without: exiftool -all= {shlex.quote(name)}"
+                f"{name} carries a text or colour profile that is larger than is read ({error}).",
+                f"Save it again without: exiftool -all= {shlex.quote(name)}",
             ) from error
         raise _unreadable(name, str(error) or type(error).__name__) from error
 
@@ -79,13 +79,15 @@ def _open(data: bytes, name: str) -> Image.Image:
     if frames > 1:
         raise BadInput(
             f"{name} holds {frames} pictures, as an animation or a photograph with a preview does; "
-            "expected one. Save the one that is meant as a file of its own."
+            "expected one.",
+            "Save the one that is meant as a file of its own.",
         )
     if data.startswith(_PNG):
         if data[_DEPTH_AT] == 16 and "transparency" in image.info:
             raise BadInput(
                 f"{name} makes one colour of 16 bits transparent; expected transparency in a "
-                "channel, or none. Save it again with 8 bits."
+                "channel, or none.",
+                "Save it again with 8 bits.",
             )
         # Decoding alone does not look at the checksums of the pixels.
         image.verify()
@@ -113,5 +115,5 @@ def _too_large(name: str, what: str) -> BadInput:
 
 def _unreadable(name: str, reason: str) -> BadInput:
     return BadInput(
-        f"{name} is no picture that can be read ({excerpt(reason)}). Make it or copy it again."
+        f"{name} is no picture that can be read ({excerpt(reason)}).", "Make it or copy it again."
     )

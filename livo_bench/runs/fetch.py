@@ -163,8 +163,9 @@ def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:
     if said:
         raise BadInput(
             f"These files are not on this machine: {'; '.join(said)}. Nothing is downloaded "
-            "unasked. Fetch them first, here or, for a machine without network, on another one "
-            f"(see docs/sd15.md):\n    livo-bench fetch --model {model}{also}"
+            "unasked.",
+            "Fetch them first, here or, for a machine without network, on another one "
+            f"(see docs/sd15.md):\n    livo-bench fetch --model {model}{also}",
         )
 
 
@@ -226,7 +227,8 @@ def _get(listed: Sequence[Wanted], source: Path | None) -> None:
     if left and source is not None and not _hub(source).is_dir():
         raise BadInput(
             f"There is no folder {_hub(source)}, expected what another machine fetched with "
-            f"HF_HOME={source} and TORCH_HOME={source}. See docs/sd15.md."
+            f"HF_HOME={source} and TORCH_HOME={source}.",
+            "See docs/sd15.md.",
         )
     sizes: Counter[Path] = Counter()
     for one in left:
@@ -242,8 +244,8 @@ def _get(listed: Sequence[Wanted], source: Path | None) -> None:
         if names := one.need.missing():
             raise BadInput(
                 f"{one.place}{f' in {source}' if source else ''} has no {', '.join(names)}; "
-                f"expected files of those names for the {one.need.what}, weights in safetensors. "
-                f"Name another repository or revision{_or_resave(one.need)}"
+                f"expected files of those names for the {one.need.what}, weights in safetensors.",
+                f"Name another repository or revision{_or_resave(one.need)}",
             )
     with Console(stderr=True).status("checking digests"):
         for one in listed:
@@ -361,8 +363,8 @@ def _require_room(folder: Path, size: int) -> None:
     free = shutil.disk_usage(there).free
     if free < size:
         raise BadInput(
-            f"{folder} has {decimal(free)} free, this needs {decimal(size)}. Make room, or set "
-            "HF_HOME or TORCH_HOME to a folder elsewhere."
+            f"{folder} has {decimal(free)} free, this needs {decimal(size)}.",
+            "Make room, or set HF_HOME or TORCH_HOME to a folder elsewhere.",
         )
 
 
@@ -376,8 +378,9 @@ def _reaching(place: str) -> Iterator[None]:
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
         reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(
-            f"Cannot get {place}: {reason}. Check the name and the network (HF_ENDPOINT names a "
-            "mirror of the hub), or copy from what another machine fetched: --from DIR"
+            f"Cannot get {place}: {reason}.",
+            "Check the name and the network (HF_ENDPOINT names a "
+            "mirror of the hub), or copy from what another machine fetched: --from DIR",
         ) from error
 
 

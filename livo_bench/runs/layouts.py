@@ -69,7 +69,7 @@ def metadata_of(folder: Path) -> Path | None:
     listed = [folder / name for name in METADATA if os.path.lexists(folder / name)]
     if len(listed) > 1:
         raise BadInput(
-            f"{folder} has both {' and '.join(METADATA)}; expected one. Remove the other."
+            f"{folder} has both {' and '.join(METADATA)}; expected one.", "Remove the other."
         )
     return listed[0] if listed else None
 
@@ -106,7 +106,8 @@ def _numbered(folder: Path) -> dict[int, Path]:
             if index in files:
                 raise BadInput(
                     f"{files[index]} and {name} are both picture {index} of a prompt; "
-                    "expected one. Remove the other."
+                    "expected one.",
+                    "Remove the other.",
                 )
             files[index] = path
     return files
@@ -120,8 +121,8 @@ def _names(folder: Path) -> list[str]:
         return []
     except OSError as error:
         raise BadInput(
-            f"Cannot read the folder {folder}: {error.strerror}. Make it readable, or name "
-            "another: --images-from DIR"
+            f"Cannot read the folder {folder}: {error.strerror}.",
+            "Make it readable, or name another: --images-from DIR",
         ) from error
     return sorted(name for name in names if not name.startswith("."))
 
@@ -138,8 +139,8 @@ def _listed(path: Path, known: Collection[Prompt]) -> dict[str, dict[int, Path]]
     def once(what: str, key: object, line: int) -> None:
         if (first := lines.setdefault(key, line)) != line:
             raise BadInput(
-                f"{path} line {line}: {what} is already on line {first}; expected it once. Remove "
-                "one of the two."
+                f"{path} line {line}: {what} is already on line {first}; expected it once.",
+                "Remove one of the two.",
             )
 
     for line, row in _lines(path):
@@ -205,7 +206,8 @@ def _prompts(
     if (named := table.get(value.strip())) is None:
         raise BadInput(
             f"{where}: {column} {value!r} is that of none of the {len(ids):,} prompts. Which there "
-            "are: livo-bench data prompts. Mend or remove the line."
+            "are: livo-bench data prompts.",
+            "Mend or remove the line.",
         )
     return named
 
@@ -215,13 +217,13 @@ def _inside(folder: Path, name: str, where: str) -> Path:
     given = PurePosixPath(name)
     if given.is_absolute() or ".." in given.parts:
         raise BadInput(
-            f"{where}: file_name {name!r} leads out of {folder}; expected a file in it. Copy it "
-            "there."
+            f"{where}: file_name {name!r} leads out of {folder}; expected a file in it.",
+            "Copy it there.",
         )
     # A Path's own is_file raises for a name that is too long.
     if not os.path.isfile(folder / name):
         raise BadInput(
-            f"{where}: there is no file {name!r} in {folder}. Add it, or remove the line."
+            f"{where}: there is no file {name!r} in {folder}.", "Add it, or remove the line."
         )
     return folder / name
 

@@ -186,12 +186,14 @@ def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
     if not _NAME.fullmatch(name) or name in result_names():
         raise BadInput(
             f"The pictures of {folder} are to be called {name!r}; expected a name that no method "
-            "has, of letters, digits, '.', '_' and '-'. Choose one: --method my-model"
+            "has, of letters, digits, '.', '_' and '-'.",
+            "Choose one: --method my-model",
         )
     if control := next((task.name for task in tasks if task.control), None):
         raise BadInput(
             f"Task {control!r} holds each image against the unaligned model's from the same noise, "
-            "which pictures made elsewhere did not start from. Name another: --task bias"
+            "which pictures made elsewhere did not start from.",
+            "Name another: --task bias",
         )
     card = MethodCard(
         folder=folder,
@@ -231,7 +233,8 @@ def _again(picture: _Picture) -> NDArray[np.uint8]:
     if digest(pixels) != picture.digest:
         raise BadInput(
             f"{picture.path} shows something else than when this command began; expected pictures "
-            "that stay as they are. Run the command again when they do."
+            "that stay as they are.",
+            "Run the command again when they do.",
         )
     return pixels
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.cards.catalog import load_method, method_cards, model_card, model_digest
+from livo_bench.cards.catalog import RUNS, load_method, method_cards, model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.interfaces import Pixels
@@ -54,7 +54,7 @@ def remake(
     methods: Sequence[str] = (),
     weights: str | None = None,
     device: str = "auto",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
 ) -> list[Remade]:
     """Make stored images again and compare; nothing is written.
 
@@ -83,8 +83,8 @@ def remake(
     recipes = {key: recipe for batch in store.batches(wanted) for key, recipe in batch.items()}
     if lost := wanted - recipes.keys():
         raise Incomplete(
-            f"{len(lost)} of {len(wanted)} images in {store.folder} are damaged. Make them again "
-            "with the run that they are of: livo-bench run"
+            f"{len(lost)} of {len(wanted)} images in {store.folder} are damaged.",
+            "Make them again with the run that they are of: livo-bench run",
         )
     by_hand = {key for key in wanted if recipes[key].generator is not None}
     _refuse_other_models(card, (recipes[key] for key in wanted - by_hand))
@@ -103,8 +103,8 @@ def _chosen(
 ) -> Iterator[str]:
     if not stored:
         raise Incomplete(
-            f"There are no images in {folder}. Make some with livo-bench run, or name another "
-            "folder: --runs DIR"
+            f"There are no images in {folder}.",
+            "Make some with livo-bench run, or name another folder: --runs DIR",
         )
     for key in keys:
         fitting = [one for one in stored if one.startswith(key)]
@@ -123,8 +123,8 @@ def _refuse_other_models(card: ModelCard, recipes: Iterable[Recipe]) -> None:
     if others := {recipe.model for recipe in recipes} - {ours}:
         raise NotComparable(
             f"Images were made with files of the model {card.name!r} whose digest is "
-            f"{', '.join(sorted(digest[:12] for digest in others))}; those here have {ours[:12]}. "
-            "Name images of this one, or the folder of the other: --model DIR"
+            f"{', '.join(sorted(digest[:12] for digest in others))}; those here have {ours[:12]}.",
+            "Name images of this one, or the folder of the other: --model DIR",
         )
 
 
@@ -140,8 +140,8 @@ def _session(
     made = list(recipes)
     if len(dtypes := {recipe.dtype for recipe in made}) > 1:
         raise BadInput(
-            f"The images were made in {' and '.join(sorted(dtypes))}; expected one precision. "
-            "Name those of one by their keys."
+            f"The images were made in {' and '.join(sorted(dtypes))}; expected one precision.",
+            "Name those of one by their keys.",
         )
     named = {digest for recipe in made for digest in (recipe.value_encoder, recipe.overlay)}
     files: dict[str, str] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import TypedDict
+from typing import Unpack
 
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import (
@@ -24,51 +24,20 @@ from livo_bench.cards.catalog import (
     select_tasks,
     task_cards,
 )
-from livo_bench.cards.declared import OURS, ModelCard, Subset, TaskCard
+from livo_bench.cards.declared import ModelCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
+from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.own_pictures import load as load_pictures
 from livo_bench.runs.session import Session, find_device
 from livo_bench.scorers.substitute import put_in
 
 log = logging.getLogger(__name__)
-
-
-class Options(TypedDict, total=False):
-    """What a run may be asked for besides methods, task and model; `prepare` has the defaults."""
-
-    images: int
-    """Per prompt and subset."""
-    prompts: Path | None
-    """A list of one's own instead of the task's evaluation prompts."""
-    seed: int
-    """Base seed of all noise."""
-    device: str
-    """`auto`, `cpu`, `cuda`, ..."""
-    dtype: str | None
-    """Precision of the generator; the card's when None."""
-    runs: Path
-    """Folder of images, scores and results."""
-    weights: str | None
-    """Folder or repository of trained weights, instead of those of the methods."""
-    protocol: str
-    """Conventions of the evaluation, `ours` or `released`."""
-    scorer: str | None
-    """Another judge in place of the model card's own, see `substitute.put_in`. Stored images are
-    judged, none is made, and the results go to `<runs>/rejudged/<judge>`."""
-    independent_reference: bool
-    """Also compare with the unaligned model's images from other noise, the next `images` indices of
-    each prompt, which are sampled for this."""
-    switches: Sequence[str]
-    """What makes the engine faster, see `acceleration`."""
-    images_from: Path | None
-    """Folder of pictures made elsewhere, see `elsewhere`; the one method is what they are called.
-    The unaligned model's images are made for an independent reference alone."""
 
 
 @dataclass(frozen=True)
@@ -127,27 +96,18 @@ def prepare(
     methods: Sequence[str],
     task: str,
     model: str = "mini",
-    *,
-    images: int = 50,
-    prompts: Path | None = None,
-    seed: int = 42,
-    device: str = "auto",
-    dtype: str | None = None,
-    runs: Path = Path("results/runs"),
-    weights: str | None = None,
-    protocol: str = OURS,
-    scorer: str | None = None,
-    independent_reference: bool = False,
-    switches: Sequence[str] = (),
-    images_from: Path | None = None,
+    **options: Unpack[RunOptions],
 ) -> tuple[Session, list[Job]]:
     """Read cards, prompts and adapters, and resolve every request; loads no model.
 
-    Args as for `runner.run`, and see `Options`.
+    Args as for `runner.run`, and see `RunOptions`.
 
     Raises:
         LivoBenchError: Whatever is wrong with the arguments.
     """
+    asked = complete(options)
+    images, prompts, images_from = asked["images"], asked["prompts"], asked["images_from"]
+    weights, independent_reference = asked["weights"], asked["independent_reference"]
     card = model_card(model)
     tasks = select_tasks(task)
     methods = select_methods(methods)
@@ -155,19 +115,21 @@ def prepare(
         if given is not None and len(methods) > 1:
             raise BadInput(
                 f"{what} {str(given)!r} were given to {len(methods)} methods: "
-                f"{', '.join(methods)}; expected one. Run them one by one."
+                f"{', '.join(methods)}; expected one.",
+                "Run them one by one.",
             )
-    conventions = protocol_card(protocol)
+    conventions = protocol_card(asked["protocol"])
     if conventions.images and images != conventions.images:
         raise BadInput(
-            f"The protocol {protocol!r} makes {conventions.images} images of a prompt, asked for "
-            f"are {images}. Pass --images {conventions.images}, or leave --protocol out."
+            f"The protocol {conventions.name!r} makes {conventions.images} images of a prompt, "
+            f"asked for are {images}.",
+            f"Pass --images {conventions.images}, or leave --protocol out.",
         )
     if independent_reference and 2 * images > PILOT:
         raise BadInput(
             f"An independent reference of {images} images a prompt needs indices up to "
-            f"{2 * images - 1}, but those from {PILOT} up are for pilots. Use at most "
-            f"--images {PILOT // 2}"
+            f"{2 * images - 1}, but those from {PILOT} up are for pilots.",
+            f"Use at most --images {PILOT // 2}",
         )
     if images_from is None:
         loaded = [load_method(spec, card, weights, conventions) for spec in methods]
@@ -176,12 +138,21 @@ def prepare(
     _refuse_one_name(methods, loaded)
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
-    if scorer is not None:
-        card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
+    if asked["scorer"] is not None:
+        card, stand_in = put_in(card, asked["scorer"], [task_card for task_card, _ in tasks])
     _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
-    device, dtype = find_device(device), dtype or card.dtype
-    thrown = choose(switches)
-    session = Session(card, seed, device, dtype, runs, files, conventions, stand_in, thrown)
+    thrown = choose(asked["switches"])
+    session = Session(
+        card,
+        asked["seed"],
+        find_device(asked["device"]),
+        asked["dtype"] or card.dtype,
+        asked["runs"],
+        files,
+        conventions,
+        stand_in,
+        thrown,
+    )
     own_list = "" if prompts is None else list_name(prompts)
     lists = [(*task, _prompts(task[0], card, prompts)) for task in tasks]
     if images_from is not None:
@@ -255,7 +226,8 @@ def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> No
         if other != spec:
             raise BadInput(
                 f"{other} and {spec} are both called {method.name!r}, so their results could not "
-                "be told apart. Leave one out, or rename its folder and `name` in its card."
+                "be told apart.",
+                "Leave one out, or rename its folder and `name` in its card.",
             )
 
 
@@ -265,8 +237,8 @@ def _refuse_many_shapes(jobs: Iterable[Job]) -> None:
         if any(recipe.layout == "paper" for _, recipe in job.wanted):
             raise BadInput(
                 f"Method {job.method.name!r} lays out tokens as the released code does, each text "
-                "at its own length, and --switch compile and cuda-graphs make kernels for one. "
-                "Leave the switch or --protocol released out."
+                "at its own length, and --switch compile and cuda-graphs make kernels for one.",
+                "Leave the switch or --protocol released out.",
             )
 
 
@@ -279,7 +251,8 @@ def _pictures(
     if weights is not None:
         raise BadInput(
             f"Weights {weights!r} are for a method, and --images-from {folder} takes pictures that "
-            "are there. Leave one of the two out."
+            "are there.",
+            "Leave one of the two out.",
         )
     return load_pictures(folder, name, [task for task, _ in tasks])
 
@@ -356,8 +329,8 @@ def _requests(
         if not chosen:
             raise BadInput(
                 f"No prompt for {task.name}/{subset.name}: the list has none in its categories "
-                f"({', '.join(subset.categories)}). Add some, or name the subsets that it is for: "
-                f"--task {task.name}/SUBSET"
+                f"({', '.join(subset.categories)}).",
+                f"Add some, or name the subsets that it is for: --task {task.name}/SUBSET",
             )
         for prompt in chosen:
             for index in indices:

@@ -26,6 +26,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
+from livo_bench.runs.options import RunOptions, as_words
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import (
     WHOLE,
@@ -37,7 +38,7 @@ from livo_bench.runs.plan import (
     make_plan,
     part_of,
 )
-from livo_bench.runs.requests import Job, Options, by_reference, prepare
+from livo_bench.runs.requests import Job, by_reference, prepare
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
@@ -74,7 +75,7 @@ def run(
     task: str,
     model: str = "mini",
     shard: Shard = WHOLE,
-    **options: Unpack[Options],
+    **options: Unpack[RunOptions],
 ) -> list[Path]:
     """Sample, score and summarise methods on a task; continue where an earlier run stopped.
 
@@ -86,7 +87,7 @@ def run(
         shard: Part `k` of `n`, from 1. All parts together, on whatever machines and in whatever
             order, make and judge the batches of the whole, each once, into one store; a run of the
             whole then finds its images there.
-        **options: See `Options`.
+        **options: See `RunOptions`.
 
     Returns:
         The result folders, one a method and task: `run.json`, `images.parquet`,
@@ -103,8 +104,8 @@ def run(
     if session.stand_in is not None and cost.missing:
         raise Incomplete(
             f"{cost.missing:,} of {cost.wanted:,} images are not in "
-            f"{session.store.folder}, and --scorer samples nothing. Make them first:\n    "
-            + _command(methods, task, model, options)
+            f"{session.store.folder}, and --scorer samples nothing.",
+            f"Make them first:\n    {_command(methods, task, model, options)}",
         )
     session.store.require_room(cost.bytes)
     weights = options.get("weights")
@@ -136,8 +137,8 @@ def _finish(
             break
     else:
         raise Incomplete(
-            f"Files in {session.store.folder} are damaged as often as they are written. Check that "
-            "disk, or write elsewhere: --runs DIR"
+            f"Files in {session.store.folder} are damaged as often as they are written.",
+            "Check that disk, or write elsewhere: --runs DIR",
         )
     refuse_unscored(folders)
     return folders
@@ -162,7 +163,7 @@ def plan(
     model: str = "mini",
     rate: float | None = None,
     shard: Shard = WHOLE,
-    **options: Unpack[Options],
+    **options: Unpack[RunOptions],
 ) -> Estimate:
     """Say what `run` with the same arguments would make and cost, on whatever device.
 
@@ -372,8 +373,9 @@ def _score(scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns
     except torch.OutOfMemoryError as error:
         if not half:
             raise BadInput(
-                f"One image does not fit into the device's memory with {scorer.id}: {error}. Free "
-                "it, or judge on another device: --device cpu. Images that were made are kept."
+                f"One image does not fit into the device's memory with {scorer.id}: {error}.",
+                "Free it, or judge on another device: --device cpu. Images that were made are "
+                "kept.",
             ) from error
     # Out here, where the error no longer holds what did not fit.
     torch.accelerator.empty_cache()
@@ -406,22 +408,9 @@ def _spread(values: NDArray, scored: NDArray[np.bool_]) -> NDArray:
     return spread
 
 
-def _command(methods: Sequence[str], task: str, model: str, options: Options) -> str:
+def _command(methods: Sequence[str], task: str, model: str, options: RunOptions) -> str:
     """The command line of a run that samples."""
     words = [word for method in methods for word in ("--method", method)]
     words += ["--task", task, "--model", model]
-    for name in (
-        "images",
-        "prompts",
-        "seed",
-        "dtype",
-        "runs",
-        "weights",
-        "protocol",
-        "images_from",
-    ):
-        if (value := options.get(name)) is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    words += ["--independent-reference"] * options.get("independent_reference", False)
-    words += [word for switch in options.get("switches", ()) for word in ("--switch", switch)]
-    return shlex.join(["livo-bench", "run", *words])
+    samples: RunOptions = {**options, "scorer": None}
+    return shlex.join(["livo-bench", "run", *words, *as_words(samples)])

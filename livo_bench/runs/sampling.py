@@ -49,7 +49,8 @@ def images_of(
     if session.stand_in is not None:
         raise Incomplete(
             f"{len(block.keys) - len(stored)} images in {session.store.folder} turned out damaged, "
-            "and --scorer samples nothing. Make them again: the same command without --scorer"
+            "and --scorer samples nothing.",
+            "Make them again: the same command without --scorer",
         )
     if generator is None:
         pixels = session.engine.render(block.recipes)

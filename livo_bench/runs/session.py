@@ -223,7 +223,7 @@ def find_device(name: str) -> str:
         there = f"cpu, {accelerator.type}" if accelerator else "cpu"
         reason = str(error).splitlines()[0].rstrip(".")
         raise BadInput(
-            f"Device {name!r} cannot be used: {reason}. This machine has: {there}. "
-            "Pass one of them, or --device auto"
+            f"Device {name!r} cannot be used: {reason}. This machine has: {there}.",
+            "Pass one of them, or --device auto",
         ) from error
     return name

@@ -161,8 +161,8 @@ class Store:
         # Pillow raises almost anything over a damaged picture.
         except Exception as error:
             raise BadInput(
-                f"Image {key} in {self.folder} is no picture of this store: "
-                f"{excerpt(str(error))}. Delete the store's samples, and make them again."
+                f"Image {key} in {self.folder} is no picture of this store: {excerpt(str(error))}.",
+                "Delete the store's samples, and make them again.",
             ) from error
 
     def together(self, keys: Iterable[str]) -> list[list[str]]:
@@ -256,7 +256,8 @@ class Store:
             if table.schema != schemas[0]:
                 raise BadInput(
                     f"The files of {shelf.folder} have different columns, so the scorer changed "
-                    "and its id did not. Give it a new id, or delete that folder and run again."
+                    "and its id did not.",
+                    "Give it a new id, or delete that folder and run again.",
                 )
             # Copied, file by file: what Arrow reads lies in buffers half as large again, and its
             # own `to_pandas` copies all files' vectors at once.
@@ -295,8 +296,8 @@ class Store:
             raise cannot_write(self.folder, size, error, _RUNS) from error
         if free < size:
             raise BadInput(
-                f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}. "
-                "Make room, or write elsewhere: --runs DIR"
+                f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}.",
+                "Make room, or write elsewhere: --runs DIR",
             )
 
     def _shelf(self, scorer_id: str) -> _Shelf:
@@ -434,8 +435,8 @@ class _Shelf:
 
     def _foreign(self, name: str, why: str) -> BadInput:
         return BadInput(
-            f"{self.folder / name} holds something else than a store does: {why}. Delete it, and "
-            "run again what it was made by."
+            f"{self.folder / name} holds something else than a store does: {why}.",
+            "Delete it, and run again what it was made by.",
         )
 
     def _find_whole(self, blocks: Iterable[Block]) -> None:

@@ -312,13 +312,14 @@ def _scored(
     wanted = rows["key"].unique()
     scores = store.read_scores(scorer, wanted, columns)
     if lost := len(wanted) - len(scores):
-        raise Incomplete(f"{lost} scores of {scorer} are missing. Run the command again.")
+        raise Incomplete(f"{lost} scores of {scorer} are missing.", "Run the command again.")
     numbers = scores[scores["unscored"].isna()].select_dtypes("number")
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(
             f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "
-            f"expected one in the column unscored. Delete {store.folder / 'scores' / scorer} and "
-            "run the command again; images are kept."
+            "expected one in the column unscored.",
+            f"Delete {store.folder / 'scores' / scorer} and "
+            "run the command again; images are kept.",
         )
     return rows.join(scores, on="key")
 

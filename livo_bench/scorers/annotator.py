@@ -126,7 +126,8 @@ def require_annotator(judge: Judge | None, model: str) -> Judge:
     if judge is None:
         raise BadInput(
             f"The card of model {model!r} names no annotator, and training data cannot be labelled "
-            "without one. Add a table [annotator] to the card (see livo-bench show mini), with "
-            "weights that no judge uses."
+            "without one.",
+            "Add a table [annotator] to the card (see livo-bench show mini), with "
+            "weights that no judge uses.",
         )
     return judge

@@ -96,7 +96,8 @@ class FeatureNet(nn.Module):
         if type(width) is not int or not 1 <= width <= WIDEST:
             raise BadInput(
                 f"{folder / CONFIG} has width = {width!r}; expected a whole number from 1 to "
-                f"{WIDEST}. Copy the model again."
+                f"{WIDEST}.",
+                "Copy the model again.",
             )
         files = networks.files_of("feature network", folder)
         return networks.fill(cls(width, heads), files, "cpu")
@@ -112,7 +113,8 @@ def heads_of(config: Mapping[str, Any], folder: str | Path) -> dict[str, list[st
     if not isinstance(heads, dict) or not heads or not all(map(_are_names, heads.values())):
         raise BadInput(
             f"{Path(folder) / CONFIG} has heads = {json.dumps(heads)[:80]}; expected the class "
-            'names of each question, such as {"gender": ["male", "female"]}. Copy the model again.'
+            'names of each question, such as {"gender": ["male", "female"]}.',
+            "Copy the model again.",
         )
     return heads
 

@@ -32,8 +32,8 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     unasked = [task.name for task in tasks if role == "hazards" and task.question is None]
     if unasked:
         raise BadInput(
-            f"{scorer} answers questions about hazards, and task {unasked[0]!r} asks none. "
-            "Name a task that does: --task toxicity"
+            f"{scorer} answers questions about hazards, and task {unasked[0]!r} asks none.",
+            "Name a task that does: --task toxicity",
         )
     place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
     judge = Judge(place, card.judges[role].dtype)
@@ -45,7 +45,8 @@ def _refuse_annotator(card: ModelCard, scorer: str) -> None:
     if scorer == "annotator" or (own and own.is_dir() and own == Path(scorer).resolve()):
         raise BadInput(
             "The annotator labels what methods learn from, so its numbers would flatter them; "
-            "expected a judge that no method has seen. Pass its folder: --scorer ./my-judge"
+            "expected a judge that no method has seen.",
+            "Pass its folder: --scorer ./my-judge",
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from places import REFERENCE
 
-import livo_bench
+import livo_bench.runs
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.results import check as gate
@@ -53,7 +53,7 @@ def runner(monkeypatch):
         run=record("run", [Path("results/runs/mini/sd/bias")]),
         plan=record("plan", "Nothing to do."),
     )
-    monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
+    monkeypatch.setattr(livo_bench.runs, "runner", fake, raising=False)
     monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     return calls
 
@@ -171,7 +171,7 @@ def test_an_error_of_the_library_is_a_message_on_standard_error_and_exit_code_2(
         raise BadInput("tasks/bias is upside down. Turn it.")
 
     fake = SimpleNamespace(run=run)
-    monkeypatch.setattr(livo_bench, "runner", fake, raising=False)
+    monkeypatch.setattr(livo_bench.runs, "runner", fake, raising=False)
     monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     result = invoke("run", "--method", "sd", "--task", "bias")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from livo_bench.cards.catalog import model_card, task_cards
-from livo_bench.cli import data, main
+from livo_bench.cli import main
+from livo_bench.cli.data import data
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.methods.retrieval import comparison, retriever
 from livo_bench.methods.retrieval.comparison import ACCURACY, INTERVENTIONS, compare

@@ -19,7 +19,8 @@ from livo_bench.records import Prompt
 from livo_bench.results.metrics.quality import frechet_distance
 from livo_bench.results.reading import read_aggregates
 from livo_bench.runs import summary
-from livo_bench.runs.requests import Options, prepare
+from livo_bench.runs.options import RunOptions
+from livo_bench.runs.requests import prepare
 from livo_bench.runs.runner import run
 from livo_bench.scorers.jpeg import Jpeg, ThroughJpeg
 
@@ -74,7 +75,7 @@ def test_layout_and_order_are_laid_over_methods_that_have_them() -> None:
 def test_kernels_for_one_shape_do_not_go_with_texts_at_their_own_length(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    options: Options = {"runs": tmp_path, "protocol": "released", "device": "cpu"}
+    options: RunOptions = {"runs": tmp_path, "protocol": "released", "device": "cpu"}
     for switch in ("compile", "cuda-graphs"):
         with pytest.raises(BadInput, match=r"'livo:wo-m' lays out tokens .* own length"):
             prepare(["livo:wo-m"], "bias", "mini", switches=[switch], **options)

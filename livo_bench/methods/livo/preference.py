@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 
-from livo_bench.cards.catalog import model_card, task_cards, value_tasks
+from livo_bench.cards.catalog import RUNS, model_card, task_cards, value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
@@ -400,7 +400,7 @@ def build(
     seed: int = 42,
     device: str = "auto",
     dtype: str | None = None,
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
     settings: Path = SETTINGS,
     shard: Shard = WHOLE,
 ) -> tuple[Path, pd.DataFrame]:

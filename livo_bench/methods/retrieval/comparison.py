@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from scipy.stats import binomtest
 
-from livo_bench.cards.catalog import model_card
+from livo_bench.cards.catalog import RUNS, model_card
 from livo_bench.cards.prompts import VALUE_FREE
 from livo_bench.methods.retrieval.retriever import build
 from livo_bench.methods.retrieval.values import (
@@ -56,7 +56,7 @@ def compare(
     model: str = "mini",
     split: str = "eval",
     language_model: str | None = None,
-    runs: Path = Path("./results/runs"),
+    runs: Path = RUNS,
 ) -> list[Comparison]:
     """Ask retrievers about the prompts of the tasks and those that touch no value.
 

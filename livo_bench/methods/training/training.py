@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
-from livo_bench.cards.catalog import model_card
+from livo_bench.cards.catalog import RUNS, model_card
 from livo_bench.errors import BadInput
 from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
 from livo_bench.methods.livo import train as value_encoder
@@ -36,7 +36,7 @@ def train(
     gamma_2: float | None = None,
     steps: int | None = None,
     device: str = "auto",
-    runs: Path = Path("results/runs"),
+    runs: Path = RUNS,
     out: Path | None = None,
     settings: Path = SETTINGS,
 ) -> Path:

@@ -108,8 +108,8 @@ def read_confusions(path: Path) -> dict[str, Confusion]:
     rows = read_csv(path, COLUMNS, "Make it with livo-bench mini confusion.", ("images",))
     if wrong := [count for count in rows["images"].astype(float) if not (count >= 0 == count % 1)]:
         raise BadInput(
-            f"{path} has {wrong[0]:g} images; expected whole numbers from 0 up. Make it with "
-            "livo-bench mini confusion."
+            f"{path} has {wrong[0]:g} images; expected whole numbers from 0 up.",
+            "Make it with livo-bench mini confusion.",
         )
     return {str(name): _confusion(str(name), part, path) for name, part in rows.groupby("scorer")}
 
@@ -152,7 +152,8 @@ def confusion_for(
     if found.scorer != scorer:
         raise NotComparable(
             f"The confusion matrix for '{subset}' is that of judge {found.scorer}, but {scorer} "
-            "labelled the images. Measure that judge: livo-bench mini confusion"
+            "labelled the images.",
+            "Measure that judge: livo-bench mini confusion",
         )
     if found.classes != tuple(classes):
         raise NotComparable(

@@ -145,7 +145,8 @@ def inception_score(
     if len(logits) < splits:
         raise BadInput(
             f"Inception Score over {splits} parts needs at least {splits} images, got "
-            f"{len(logits)}. Make more: livo-bench run --images 50"
+            f"{len(logits)}.",
+            "Make more: livo-bench run --images 50",
         )
     parts = np.eye(splits)[_parts(len(logits), splits, seed)]
     scores = Classes.of(logits, parts).scores()
@@ -172,12 +173,14 @@ def frechet_distance(features: NDArray[np.float32], reference: NDArray[np.float3
     if min(len(features), len(reference)) < 2:
         raise BadInput(
             f"FID needs at least 2 images in each set, got {len(features)} and "
-            f"{len(reference)} of the reference. Make more: livo-bench run --images 50"
+            f"{len(reference)} of the reference.",
+            "Make more: livo-bench run --images 50",
         )
     if features.shape[1] != reference.shape[1]:
         raise BadInput(
             f"FID needs features of one network, got {features.shape[1]} numbers an image and "
-            f"{reference.shape[1]} for the reference. Score both again with the same model card."
+            f"{reference.shape[1]} for the reference.",
+            "Score both again with the same model card.",
         )
     return Moments.of(features).distance(Moments.of(reference))
 

@@ -110,8 +110,8 @@ def unpack(data: bytes, path: Path) -> Vectors:
             return _vectors(arrays)
     except _DAMAGED as error:
         raise BadInput(
-            f"Cannot read {path}: {error}. Run it again with the same livo-bench run; its images "
-            "are kept."
+            f"Cannot read {path}: {error}.",
+            "Run it again with the same livo-bench run; its images are kept.",
         ) from error
 
 

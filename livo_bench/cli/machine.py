@@ -1,0 +1,80 @@
+"""Commands about what can be run and on what: list, show, fetch and doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from livo_bench.cli.output import echo, print_rows
+from livo_bench.cli.parameters import device_option, format_option, model_option
+from livo_bench.cli.program import Example, main
+
+
+@main.command(cls=Example, example="livo-bench fetch --model sd15")
+@model_option
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    help="Whose published weights to get; repeatable.  [default: those of all methods]",
+)
+@click.option("--weights", help="A repository of weights to get besides, hub:OWNER/NAME/FOLDER.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Copy from what another machine fetched with HF_HOME and TORCH_HOME set to this folder.",
+)
+@format_option
+def fetch(
+    model: str, methods: tuple[str, ...], weights: str | None, source: Path | None, form: str
+) -> None:
+    """Get the weights of a model, its judges and its methods, and check them."""
+    from livo_bench.runs import fetch as fetching
+
+    rows = fetching.fetch(model, methods, weights, source)
+    if rows:
+        print_rows(rows, form)
+    else:
+        echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
+
+
+@main.command(cls=Example, example="livo-bench doctor")
+@device_option
+@format_option
+def doctor(device: str, form: str) -> None:
+    """Look the machine over and show, by breaking runs, that nothing is lost."""
+    from livo_bench.runs import doctor as examining
+
+    findings = examining.doctor(device)
+    print_rows(
+        [
+            {"check": one.check, "found": one.found, "fine": "yes" if one.fine else "NO"}
+            for one in findings
+        ],
+        form,
+    )
+    if not all(one.fine for one in findings):
+        click.get_current_context().exit(1)
+
+
+@main.command("list", cls=Example, example="livo-bench list methods")
+@click.argument(
+    "kind", type=click.Choice(["methods", "tasks", "models", "protocols"]), required=False
+)
+@format_option
+def list_(kind: str | None, form: str) -> None:
+    """List the methods, tasks, models and protocols that can be run."""
+    from livo_bench.cards import catalog
+
+    print_rows(catalog.overview(kind), form)
+
+
+@main.command(cls=Example, example="livo-bench show sd")
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the card of a method, task, model or protocol in full."""
+    from livo_bench.cards import catalog
+
+    echo(catalog.card_text(name), nl=False)

@@ -1,0 +1,78 @@
+"""The program `livo-bench`: what is the same in every command, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import traceback
+from typing import Any
+
+import click
+
+from livo_bench import interrupt
+from livo_bench.cli.output import echo
+from livo_bench.errors import AdapterFailed, LivoBenchError, NotComparable, NothingScored
+from livo_bench.escaping import redacted, visible
+
+
+class Visible(logging.Formatter):
+    """Log lines as `_echo` prints errors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(redacted(super().format(record)))
+
+
+def _make_logs_visible() -> None:
+    """Warnings, which a program that sets up no logging prints by its last resort."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Visible())
+
+
+class Example(click.Command):
+    """A command whose help is one sentence and an example that runs as written."""
+
+    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Example"):
+            formatter.write_text(self.example)
+
+
+def _exit_code(error: LivoBenchError) -> int:
+    return 3 if isinstance(error, NotComparable) else 4 if isinstance(error, NothingScored) else 2
+
+
+class Program(click.Group):
+    """Turns the library's errors and signals into a message and an exit code; other errors are
+    bugs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        _make_logs_visible()
+        try:
+            with interrupt.listening():
+                return super().invoke(ctx)
+        except LivoBenchError as error:
+            if isinstance(error, AdapterFailed):
+                echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+            echo(f"Error: {error}", err=True)
+            ctx.exit(_exit_code(error))
+        except interrupt.Stopped as stopped:
+            kept = getattr(stopped, "__notes__", ["What was finished is kept."])
+            command = shlex.join(["livo-bench", *ctx.obj])
+            echo(f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True)
+            ctx.exit(stopped.exit_code)
+
+
+@click.group(
+    cls=Program,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.version_option(package_name="livo-bench")
+def main() -> None:
+    """Compare text-to-image value-alignment methods on the same noise."""

@@ -1,0 +1,156 @@
+"""What a run may be asked for besides methods, task and model, each option said once.
+
+The library takes `RunOptions` as keyword arguments, the command line makes its options of the same
+record, and messages that name a command write it from there. So an option is added here and in the
+code that uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypedDict, cast, get_type_hints
+
+from livo_bench.cards.catalog import RUNS, unknown_name
+from livo_bench.cards.declared import OURS
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What an option is besides its name and type."""
+
+    default: object
+    help: str
+    """Its meaning in a sentence, as the command line says it."""
+    least: int | None = None
+    """The smallest number that it may be."""
+    choices: Sequence[str] = ()
+    """The texts that it may be; any when there are none."""
+    place: str = ""
+    """Whether a path is that of a `file` or a `folder`."""
+    metavar: str | None = None
+    """What the command line calls its value; its type when None."""
+    one: str = ""
+    """What the command line calls one of a list, given as often as there are any."""
+
+    def flag(self, name: str) -> str:
+        """The option as it is typed."""
+        return f"--{(self.one or name).replace('_', '-')}"
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of `runner.run` and `runner.plan`; what is not given is at its default."""
+
+    images: Annotated[int, Option(50, "Images per prompt.", least=1)]
+    prompts: Annotated[
+        Path | None,
+        Option(
+            None,
+            "A prompt list of your own: CSV with the columns text and category.",
+            place="file",
+        ),
+    ]
+    images_from: Annotated[
+        Path | None,
+        Option(
+            None,
+            "Judge pictures made elsewhere, DIR/PROMPT-ID/INDEX.png; --method is what to call "
+            "them.",
+            place="folder",
+            metavar="DIR",
+        ),
+    ]
+    """See `own_pictures`. The unaligned model's images are made for an independent reference
+    alone."""
+    seed: Annotated[int, Option(42, "Base seed of all noise.", least=0)]
+    device: Annotated[str, Option("auto", "auto, cpu, cuda or cuda:N.")]
+    dtype: Annotated[
+        str | None,
+        Option(
+            None,
+            "Precision of the generator.  [default: the model card's]",
+            choices=("float32", "float16", "bfloat16"),
+        ),
+    ]
+    runs: Annotated[Path, Option(RUNS, "Folder of images, scores and results.", place="folder")]
+    weights: Annotated[
+        str | None,
+        Option(
+            None,
+            "Folder of trained weights, or hub:OWNER/NAME/FOLDER, instead of the method's own.",
+        ),
+    ]
+    protocol: Annotated[
+        str,
+        Option(
+            OURS,
+            "Conventions of the evaluation; livo-bench show released lists the differences.",
+            choices=(OURS, "released"),
+        ),
+    ]
+    scorer: Annotated[
+        str | None,
+        Option(
+            None,
+            "Another judge for the images that are stored; makes none. Its results lie apart.",
+            metavar="NAME|FOLDER",
+        ),
+    ]
+    """See `substitute.put_in`. The results go to `<runs>/rejudged/<judge>`."""
+    independent_reference: Annotated[
+        bool,
+        Option(
+            False,
+            "Sample the unaligned model from other noise, too, for FID and its floor.",
+        ),
+    ]
+    """That noise is of the next `images` indices of each prompt."""
+    switches: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            "Make the engine faster: channels-last, fuse, compile or cuda-graphs; repeatable. "
+            "Images stay the same up to last bits.",
+            metavar="NAME",
+            one="switch",
+        ),
+    ]
+    """See `acceleration`."""
+
+
+def options_of(record: type) -> dict[str, tuple[object, Option]]:
+    """The type and the rest of each option of a record, by name."""
+    hints = get_type_hints(record, include_extras=True)
+    return {name: (hint.__origin__, hint.__metadata__[0]) for name, hint in hints.items()}
+
+
+OPTIONS: Mapping[str, Option] = {name: one for name, (_, one) in options_of(RunOptions).items()}
+"""Every option of a run by name."""
+
+
+def complete(options: RunOptions) -> RunOptions:
+    """Add the defaults of the options that are not given.
+
+    Raises:
+        UnknownName: One is no option of a run.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise unknown_name("option of a run", name, OPTIONS)
+    return cast(RunOptions, {name: one.default for name, one in OPTIONS.items()} | options)
+
+
+def as_words(options: RunOptions) -> list[str]:
+    """Write options as they are typed; what is at its default needs no words."""
+    words: list[str] = []
+    for name, option in OPTIONS.items():
+        value = options.get(name, option.default)
+        if value == option.default:
+            continue
+        flag = option.flag(name)
+        if option.one:
+            words += [word for one in cast(Sequence[str], value) for word in (flag, one)]
+        else:
+            words += [flag] if value is True else [flag, str(value)]
+    return words

@@ -1,0 +1,56 @@
+"""The house is as docs/architecture.md draws it, and what stands beside the code agrees with it."""
+
+import re
+import tomllib
+
+import house
+import pytest
+from places import ROOT
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+
+
+def test_nothing_goes_up_or_round(capsys):
+    assert house.main() == 0
+    assert "imports that go up: none" in capsys.readouterr().out
+
+
+def test_a_circle_is_seen_and_what_leads_to_it_is_not():
+    imported = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
+    assert house.in_circles(imported) == ["b", "c"]
+
+
+def test_an_import_that_goes_up_is_named():
+    imported = {"livo_bench.cards.catalog": {"livo_bench.runs.store", "livo_bench.records"}}
+    assert house.upward(imported) == ["livo_bench.cards.catalog -> livo_bench.runs.store"]
+
+
+def test_the_floors_of_the_page_are_those_that_are_held():
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    drawn = re.findall(r"^ ?(\d+)  (\w+)/? ", page, re.MULTILINE)
+    floors = house.floors()
+    assert [(str(len(floors) - place), floor[0]) for place, floor in enumerate(floors[:-1])] == [
+        (height, room) for height, room in drawn if height != "1"
+    ]
+
+
+def test_the_files_that_the_page_names_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for name in re.findall(r"`([a-z_]+/?[\w/]*\.(?:py|toml))`", page):
+        assert (ROOT / name).is_file() or (ROOT / "livo_bench" / name).is_file(), name
+
+
+def test_the_version_is_the_same_wherever_it_is_said():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    [(newest, day), *_] = re.findall(r"^## \[(\d[\d.]*)\] - (\S+)$", changelog, re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert newest == VERSION
+    assert f"\nversion: {VERSION}\ndate-released: {day}\n" in citation
+
+
+@pytest.mark.parametrize("file", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
+def test_workflows_run_what_continuous_integration_runs(file):
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / file).read_text("utf-8")
+    assert yaml.safe_load(text)
+    assert len(re.findall(r"^\s*-(?: run:)? \.ci/run$", text, re.MULTILINE)) == 1
