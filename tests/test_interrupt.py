@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from processes import SECONDS, command, start, wait_for
 from written_inputs import write_prompts
 
-import livo_bench
+import livo_bench.runs
 from livo_bench import interrupt
 from livo_bench.cli import main
 from livo_bench.interrupt import Stopped
@@ -35,7 +35,7 @@ def test_the_second_signal_is_left_to_the_system(number):
         handlers = {signal.getsignal(each) for each in interrupt.SIGNALS}
         with pytest.raises(Stopped):
             interrupt.require_unasked()
-        interrupt._state.asked = None
+        interrupt._state.asked = 0
     assert handlers == {signal.SIG_DFL}
 
 
@@ -57,7 +57,8 @@ def test_a_held_loop_ends_where_it_looks_and_says_what_it_kept():
             if step == 2:
                 signal.raise_signal(signal.SIGTERM)
             steps.append(step)
-            interrupt.require_unasked(f"{step + 1} steps")
+            if number := interrupt.asked():
+                raise interrupt.stopped(number, f"{step + 1} steps")
 
     with pytest.raises(Stopped) as caught, interrupt.listening(), interrupt.held():
         loop()
@@ -75,7 +76,7 @@ def test_the_command_line_says_how_to_go_on(monkeypatch):
         signal.raise_signal(signal.SIGTERM)
 
     fake = SimpleNamespace(run=run)
-    monkeypatch.setattr(livo_bench, "runner", fake)
+    monkeypatch.setattr(livo_bench.runs, "runner", fake, raising=False)
     monkeypatch.setitem(sys.modules, "livo_bench.runs.runner", fake)
     result = CliRunner().invoke(main, ["run", "--method", "sd", "--task", "my tasks/bias"])
     assert result.exit_code == 143
