@@ -205,7 +205,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
         return item[1].text, list(_majorities(session, annotator, *item))
 
     with Console(stderr=True).status("loading models"):
-        session.engine  # noqa: B018, before the workers ask for it all at once
+        session.load_engine()
     done = in_parallel(session, look, work, lambda _: 1, "finding majorities", "prompts")
     found = dict(done)
     rows = [row for _, prompt in work for row in found[prompt.text]]

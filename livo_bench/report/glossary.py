@@ -132,11 +132,6 @@ COUNTS: Mapping[str, Term] = {
 TERMS = {**SCORES, **HEADINGS, **COUNTS}
 
 
-def explained() -> set[str]:
-    """Every heading that a term is for."""
-    return {*TERMS, *(heading for term in TERMS.values() for heading in term.headings)}
-
-
 def name_of(heading: str) -> str:
     """A term's headings in one line."""
     return ", ".join((heading, *TERMS[heading].headings))

@@ -437,7 +437,7 @@ def build(
         least = sum(len(unit.prompts) * chosen.images_of(unit.task)[0] for unit in left)
         session.store.require_room(round(least * card.bytes_per_image))
         with Console(stderr=True).status("loading models"):
-            session.engine  # noqa: B018, before the workers ask for it all at once
+            session.load_engine()
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"
         )
