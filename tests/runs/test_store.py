@@ -656,10 +656,11 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from unittest.mock import Mock
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = sys.argv[1:4]
 from test_store import Store, write
 
-root, start, stop, how = Path(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), sys.argv[6]
+root, how = Path(sys.argv[4]), sys.argv[7]
+start, stop = int(sys.argv[5]), int(sys.argv[6])
 if how == "die":  # as a power cut would: between writing and renaming
     os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
@@ -671,7 +672,7 @@ for block in range(start, stop):
 
 
 def start_writer(root, start, stop, how="live"):
-    folders = [ROOT, Path(__file__).parent]
+    folders = [ROOT, ROOT / "tests", Path(__file__).parent]
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, *map(str, (*folders, root, start, stop)), how],
         stdin=subprocess.PIPE,
