@@ -35,6 +35,7 @@ from livo_bench.report.printing import Row, as_markdown
 from livo_bench.results import paired
 from livo_bench.results.check import Check, check, hold
 from livo_bench.results.metrics.fidelity import CONTENT, PRESENCE
+from livo_bench.results.metrics.registry import HEADLINES
 from livo_bench.results.paired import Results
 from livo_bench.runs.runner import run
 
@@ -295,7 +296,7 @@ def _told(found: Check) -> Row:
     means = {
         f"{one.subset} {one.metric}": f"{100 * one.before:.1f}, now {100 * one.now:.1f}"
         for one in found.metrics
-        if one.metric in paired.HEADLINES
+        if one.metric in HEADLINES
     }
     return {
         **means,

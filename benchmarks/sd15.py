@@ -33,6 +33,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from PIL import Image
 from stand_ins import ANSWERS, FULL, REDUCED, Sizes
+from throughput import flops_of, matrix_rate
 from training import PlainLoop, timed
 from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
@@ -46,7 +47,6 @@ from livo_bench.methods.livo.train import Trainer
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.runner import run
 from livo_bench.runs.session import Session, find_device
-from livo_bench.runs.throughput import flops_of, matrix_rate
 from livo_bench.scorers import features
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import CONVERSATION

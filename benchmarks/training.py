@@ -25,7 +25,8 @@ from livo_bench.engines import value_encoder
 from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import pairs, preference, recipe
 from livo_bench.methods.livo.loss import Losses, batch_of, loss
-from livo_bench.methods.livo.train import MAX_NORM, Trainer
+from livo_bench.methods.livo.train import Trainer
+from livo_bench.methods.training.loop import MAX_NORM, mixed
 from livo_bench.runs.session import Session
 from livo_bench.scorers import pixels_to_tensor
 
@@ -51,7 +52,7 @@ class PlainLoop:
         texts = [trainer.pairs.prompts[row] for row in rows]
         values = [trainer.pairs.values[name] for name in subsets]
         times = torch.randint(1000, (size,), device=trainer.unet.device)
-        with trainer.accelerator.autocast():
+        with mixed(trainer.unet.device.type, trainer.recipe.precision):
             latents = []
             for side in (slice(0, size), slice(size, 2 * size)):
                 images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
@@ -73,8 +74,8 @@ class PlainLoop:
         c = batch_of([trainer.recipe.coefficients[str(name)] for name in subsets], token.device)
         loss(trainer.recipe.objective, Losses(*errors), c).backward()
         torch.nn.utils.clip_grad_norm_(trainer.encoder.parameters(), MAX_NORM)
-        trainer.optimiser.step()
-        trainer.optimiser.zero_grad(set_to_none=True)
+        trainer.learner.optimiser.step()
+        trainer.learner.optimiser.zero_grad(set_to_none=True)
 
     def _states(self, texts: list[str], length: int) -> torch.Tensor:
         ids = self.trainer.tokenizer(

@@ -27,8 +27,8 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class _State:
-    asked: int | None = None
-    """The signal that came."""
+    asked: int = 0
+    """The signal that came; 0 where none has."""
     held: bool = False
     """Whether `Stopped` waits for the end of a step."""
 
@@ -49,7 +49,7 @@ def listening() -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-        _state.asked = None
+        _state.asked = 0
 
 
 @contextmanager
@@ -67,25 +67,31 @@ def held() -> Iterator[None]:
     require_unasked()
 
 
-def asked() -> bool:
-    """Whether a signal has come."""
-    return _state.asked is not None
+def asked() -> int:
+    """The signal that has come; 0 where none has."""
+    return _state.asked
 
 
-def require_unasked(kept: str | None = None) -> None:
+def require_unasked() -> None:
     """Begin no more work once a signal has come.
-
-    Args:
-        kept: A sentence that says what is kept.
 
     Raises:
         Stopped: One has.
     """
-    if _state.asked is not None:
-        stopped = Stopped(_state.asked)
-        if kept is not None:
-            stopped.add_note(kept)
-        raise stopped
+    if _state.asked:
+        raise Stopped(_state.asked)
+
+
+def stopped(number: int, kept: str) -> Stopped:
+    """The error of a loop that ends because of a signal.
+
+    Args:
+        number: The signal, which may have come to another process.
+        kept: A sentence that says what is kept.
+    """
+    error = Stopped(number)
+    error.add_note(kept)
+    return error
 
 
 def _ask(number: int, frame: FrameType | None) -> None:

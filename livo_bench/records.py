@@ -19,6 +19,9 @@ from livo_bench.files import sha256
 Scalar = str | int | float | bool
 """A value that a settings table may hold."""
 
+BIAS, TOXICITY, OVERCORRECTION = "bias", "toxicity", "overcorrection"
+"""Kinds of tasks, each named after the package's own of it, see `TaskCard.kind`."""
+
 LAYOUTS = ("pad77", "train78", "paper")
 """Token layouts of a context with a value token, see `engines.value_encoder`."""
 

@@ -35,7 +35,7 @@ def test_the_second_signal_is_left_to_the_system(number):
         handlers = {signal.getsignal(each) for each in interrupt.SIGNALS}
         with pytest.raises(Stopped):
             interrupt.require_unasked()
-        interrupt._state.asked = None
+        interrupt._state.asked = 0
     assert handlers == {signal.SIG_DFL}
 
 
@@ -57,7 +57,8 @@ def test_a_held_loop_ends_where_it_looks_and_says_what_it_kept():
             if step == 2:
                 signal.raise_signal(signal.SIGTERM)
             steps.append(step)
-            interrupt.require_unasked(f"{step + 1} steps")
+            if number := interrupt.asked():
+                raise interrupt.stopped(number, f"{step + 1} steps")
 
     with pytest.raises(Stopped) as caught, interrupt.listening(), interrupt.held():
         loop()

@@ -9,6 +9,7 @@ import pandas as pd
 from livo_bench.engines.seeds import seed_of
 from livo_bench.records import AGGREGATE_COLUMNS
 from livo_bench.results import seal
+from livo_bench.results.record import from_json
 
 PROMPTS = 8
 IMAGES = 10
@@ -120,4 +121,4 @@ def seal_again(folder: Path, record: dict | None = None) -> None:
     if not (folder / seal.VECTORS).exists():
         (folder / seal.VECTORS).write_bytes(str(folder).encode())
     neighbours = {name: (folder / name).read_bytes() for name in seal.NEIGHBOURS}
-    seal.write(folder, record, neighbours)
+    seal.write(folder, from_json(record, folder / seal.RECORD), neighbours)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from livo_bench.cards.fields import NAME, Table, place, read_table
 from livo_bench.errors import BadInput
-from livo_bench.records import Principle, Prompt, Scalar
+from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Principle, Prompt, Scalar
 
 TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
@@ -75,7 +75,7 @@ class MethodCard:
 
     def is_for(self, task: TaskCard, subset: str) -> bool:
         """Whether the method is made for a subset of a task, or for the task that it is like."""
-        return not {task.name, f"{task.name}/{subset}", task.like}.isdisjoint(self.tasks)
+        return not {task.name, f"{task.name}/{subset}", task.kind}.isdisjoint(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +128,17 @@ class TaskCard:
     """Which class of the feature network a prompt asks for, with the `concept` of its row."""
 
     @property
-    def judge(self) -> str:
-        """Which of the model card's judges looks at the images."""
-        return "hazards" if self.class_text is None else "attributes"
+    def kind(self) -> str:
+        """What the task asks for: the name of the package's task that asks for the same, so that
+        what is made or measured for that one fits a task of a user's own, too."""
+        if self.control:
+            return OVERCORRECTION
+        return TOXICITY if self.class_text is None else BIAS
 
     @property
-    def like(self) -> str:
-        """The task of the package that asks methods for the same kind of thing: what is made for
-        that one can do a task of a user's own, too."""
-        if self.control:
-            return "overcorrection"
-        return "toxicity" if self.class_text is None else "bias"
+    def judge(self) -> str:
+        """Which of the model card's judges looks at the images."""
+        return "hazards" if self.kind == TOXICITY else "attributes"
 
     def names(self, prompt: Prompt) -> bool:
         """Whether a prompt of a control names one of the attributes of its subsets."""

@@ -199,10 +199,11 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
     return [prompt for prompt in prompts if prompt.split == split]
 
 
-def record(prompts: Iterable[Prompt]) -> dict[str, object]:
-    """Which prompts these are, for `run.json`: a list of one's own has another digest."""
-    known = sorted({(prompt.id, prompt.text, prompt.category) for prompt in prompts})
-    return {"count": len(known), "digest": sha256(json.dumps(known))}
+def digest_of(prompts: Iterable[Prompt]) -> str:
+    """SHA-256 that tells a set of prompts from others, by ids, texts and categories."""
+    return sha256(
+        json.dumps(sorted({(prompt.id, prompt.text, prompt.category) for prompt in prompts}))
+    )
 
 
 def text_digest(prompt: Prompt) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from livo_bench.cli.output import echo, print_rows
@@ -20,20 +18,12 @@ from livo_bench.cli.program import Example, main
     help="Whose published weights to get; repeatable.  [default: those of all methods]",
 )
 @click.option("--weights", help="A repository of weights to get besides, hub:OWNER/NAME/FOLDER.")
-@click.option(
-    "--from",
-    "source",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Copy from what another machine fetched with HF_HOME and TORCH_HOME set to this folder.",
-)
 @format_option
-def fetch(
-    model: str, methods: tuple[str, ...], weights: str | None, source: Path | None, form: str
-) -> None:
+def fetch(model: str, methods: tuple[str, ...], weights: str | None, form: str) -> None:
     """Get the weights of a model, its judges and its methods, and check them."""
     from livo_bench.runs import fetch as fetching
 
-    rows = fetching.fetch(model, methods, weights, source)
+    rows = fetching.fetch(model, methods, weights)
     if rows:
         print_rows(rows, form)
     else:

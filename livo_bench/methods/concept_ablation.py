@@ -141,7 +141,7 @@ def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
     plan = make_plan(blocks, session.store.sample_keys(blocks))
     if todo := plan.todo:
         session.store.require_room(round(len(plan.missing) * session.model.bytes_per_image))
-        session.engine  # noqa: B018, before the workers ask for it all at once
+        session.load_engine()
         done = in_parallel(
             session,
             lambda block: images_of(session, block),

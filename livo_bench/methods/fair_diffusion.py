@@ -30,7 +30,7 @@ from livo_bench.methods.livo.preference import prefers
 from livo_bench.methods.quota import group_of
 from livo_bench.methods.training.recipes import RECIPE, recipe_table
 from livo_bench.methods.training.training_record import Training, digest_of, require_named
-from livo_bench.records import PILOT, Prompt, Recipe, Request, SemanticGuidance
+from livo_bench.records import BIAS, PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
@@ -196,7 +196,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
     work = [
         (task, prompt)
         for task in value_tasks().values()
-        if task.class_text is not None
+        if task.kind == BIAS
         for split in ("dev", "eval")
         for prompt in read_task_prompts(task, session.model.scale, split)
     ]
@@ -205,7 +205,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
         return item[1].text, list(_majorities(session, annotator, *item))
 
     with Console(stderr=True).status("loading models"):
-        session.engine  # noqa: B018, before the workers ask for it all at once
+        session.load_engine()
     done = in_parallel(session, look, work, lambda _: 1, "finding majorities", "prompts")
     found = dict(done)
     rows = [row for _, prompt in work for row in found[prompt.text]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from functools import cache
 from itertools import cycle
 
@@ -333,39 +333,6 @@ def value_free_prompts() -> Iterator[Prompt]:
                 yield from _alone(name, phrase, thing, split)
                 for setting in settings if split == "eval" else [next(turns)]:
                     yield from _placed(f"{name}-{setting}", phrase, setting, thing, split)
-
-
-def overcorrection_prompts() -> Iterator[Prompt]:
-    """The over-correction task's prompts: what names an attribute, and what touches no value.
-
-    Genders are named of the first careers of a split in turn, three times each, races once of the
-    last ones. Beside them stand the first two objects, the first two places, and a mannequin in the
-    third.
-    """
-    value_free = list(value_free_prompts())
-    for split in ("dev", "eval"):
-        careers = [c.name for c in CONCEPTS.values() if (c.kind, c.split) == ("career", split)]
-        [template] = PEOPLE_TEMPLATES[split]
-        named = [*zip(GENDERS * 3, careers, strict=False)]
-        named += zip(RACES, careers[-len(RACES) :], strict=True)
-        for attribute, career in named:
-            yield Prompt(
-                id=f"{attribute}-{career}-0",
-                text=template.format(with_article(f"{attribute} {career}")),
-                concept=career,
-                category=attribute,
-                template=template,
-                split=split,
-                cluster=CONCEPTS[career].family,
-            )
-        settings = [name for name, setting in SETTINGS.items() if setting.split == split]
-        things = [name for name in OBJECTS if OBJECT_SPLITS[name] == split]
-        figure = f"mannequin-{settings[2]}"
-        names = [f"{colour}-{thing}" for colour, thing in zip(COLOURS, things[:2], strict=False)]
-        for prompt in value_free:
-            if prompt.id in {f"{name}-0" for name in (*names, *settings[:2], figure)}:
-                concept = mannequin_in(prompt.concept) if figure in prompt.id else prompt.concept
-                yield replace(prompt, concept=concept, category="harmless")
 
 
 def _alone(name: str, phrase: str, concept: str, split: str) -> Iterator[Prompt]:

@@ -20,6 +20,7 @@ from livo_bench.escaping import one_line
 from livo_bench.files import write_atomically
 from livo_bench.report import tables
 from livo_bench.report.placing import label
+from livo_bench.results.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,15 +45,14 @@ class Panel:
     unaligned: str | None
     """Metric id that says the same of the unaligned model's images; None where it has none."""
     cost_title: str
-    scale: float
 
 
 def _panels(task: str, gain: str, title: str, clip: str, clip_title: str) -> tuple[Panel, ...]:
     steered = "of steered images"
     return (
-        Panel(task, gain, title, "content_steered", "content", f"content {steered}, %", 100),
-        Panel(task, gain, title, f"{clip}_steered", clip, f"{clip_title} {steered}", 1),
-        Panel(task, gain, title, "fid_steered", None, f"FID {steered}", 1),
+        Panel(task, gain, title, "content_steered", "content", f"content {steered}, %"),
+        Panel(task, gain, title, f"{clip}_steered", clip, f"{clip_title} {steered}"),
+        Panel(task, gain, title, "fid_steered", None, f"FID {steered}"),
     )
 
 
@@ -209,7 +209,7 @@ def _scatter(
         )
         if not gain or not cost:
             continue
-        x, y = gain.times(100), cost.times(panel.scale)
+        x, y = gain.times(100), cost.times(METRICS[panel.cost].scale)
         spot = (x.value, y.value)
         highest = max(highest, *(end for end in y if not math.isnan(end)))
         _, colour = style(place)
@@ -223,8 +223,8 @@ def _scatter(
     axis.set_ylabel(panel.cost_title)
     axis.set_title(panel.task, fontsize=10)
     axis.grid(alpha=0.25)
-    axis.margins(0.1, 0.05 if panel.scale == 100 else 0.1)
-    if panel.scale == 100:
+    axis.margins(0.1, 0.05 if METRICS[panel.cost].scale == 100 else 0.1)
+    if METRICS[panel.cost].scale == 100:
         # A share has no room above 100 % but for the markers and labels of points there.
         axis.set_yticks([tick for tick in axis.get_yticks()[1:-1] if tick <= 100])
     if panel.unaligned is None:

@@ -25,10 +25,11 @@ from livo_bench.cards.catalog import (
 )
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.files import write_atomically
+from livo_bench.records import TOXICITY
 from livo_bench.report.tables import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
-from livo_bench.results.paired import IMAGE, TOXICITY_METRICS, Results
+from livo_bench.results.paired import IMAGE, Results
 from livo_bench.results.reading import read_aggregates
 from livo_bench.runs.store import Store
 
@@ -159,7 +160,7 @@ def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
     shared = pd.concat(frames, axis="columns", join="inner").sort_index()
     prompts: dict[tuple[str, str], list[_Row]] = {}
     for (subset, prompt, index), *keys in shared.itertuples():
-        row = _Row(sides[0].metrics == TOXICITY_METRICS, subset, prompt, index, tuple(keys))
+        row = _Row(sides[0].kind == TOXICITY, subset, prompt, index, tuple(keys))
         prompts.setdefault((subset, prompt), []).append(row)
     return list(prompts.values())
 

@@ -28,18 +28,18 @@ from rich.progress import track
 
 from livo_bench.cards.catalog import SHIPPED, model_cards, results_of, task_cards
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.prompts import read_task_prompts
-from livo_bench.cards.prompts import record as record_of
+from livo_bench.cards.prompts import digest_of, read_task_prompts
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
 from livo_bench.escaping import visible
 from livo_bench.files import write_atomically
+from livo_bench.records import TOXICITY
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.drawings import FIGURES
 from livo_bench.report.grid import choose
 from livo_bench.report.printing import Row
 from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.report.titles import titles
-from livo_bench.results import conditions, paired, reading
+from livo_bench.results import conditions, paired, reading, seal
 from livo_bench.results.compare import (
     Difference,
     differences,
@@ -47,21 +47,19 @@ from livo_bench.results.compare import (
     pairs_of,
     require_only_method_differs,
 )
+from livo_bench.results.metrics.overcorrection import CHANGED
+from livo_bench.results.metrics.registry import HEADLINES, METRICS
 from livo_bench.results.paired import (
-    HEADLINES,
-    OVERCORRECTION_METRICS,
-    TOXICITY_METRICS,
     Pair,
     Results,
 )
+from livo_bench.results.record import RunRecord
 from livo_bench.runs.store import Store
 
 ROWS = 3
 """Rows of pictures for each category of a subset."""
 SIDE = 256
 """Larger pictures are reduced to so many pixels: a report is to be sent around."""
-
-METRIC_TITLES = {"D1": "D1", "avg_r": "Avg. R", "overridden": "overridden", "changed": "changed"}
 
 _PAGE = Path(__file__).parent / "page"
 _STYLE = "report.css"
@@ -233,7 +231,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         filters=_filters(prompts, rows),
         scorers=sorted(set(chain(*(scorer.split("+") for scorer in aggregates["scorer"])))),
         settings=_settings(chain(*tasks.values())),
-        metric_titles=METRIC_TITLES,
+        metric_titles={name: metric.title for name, metric in METRICS.items()},
         terms=[(glossary.name_of(name), term.means) for name, term in glossary.TERMS.items()],
         version=version("livo-bench"),
         rows_per_category=ROWS,
@@ -425,8 +423,8 @@ def _texts(sides: Sequence[Results], card: ModelCard | None) -> dict[str, str]:
         for folder in side.folders:
             ids = paired.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
             prompts = [known[name] for name in ids if name in known]
-            recorded = side.records.get(folder / "run.json", {}).get("prompts", {})
-            if record_of(prompts).items() <= recorded.items():
+            recorded = side.records.get(folder / seal.RECORD, RunRecord()).prompts
+            if digest_of(prompts) == recorded.digest:
                 texts |= {prompt.id: prompt.text for prompt in prompts}
     return texts
 
@@ -487,7 +485,7 @@ def _picture_rows(
                 text=asked.text,
                 index=int(image["index"]),
                 seed=next((seed for seed in noise.values() if seed is not None), None),
-                hazard=side.metrics == TOXICITY_METRICS,
+                hazard=side.kind == TOXICITY,
                 side=size,
                 pictures=tuple(_picture(*one, files, first) for one in titled),
             )
@@ -523,9 +521,9 @@ def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
     if isinstance(label, str):
         metric = side.metrics[0]
         label = f"{subset}: {label}"
-        words = label if side.metrics == TOXICITY_METRICS else image["label"]
+        words = label if side.kind == TOXICITY else image["label"]
     else:
-        metric = OVERCORRECTION_METRICS[1]
+        metric = CHANGED
         words = "otherwise than SD's" if image["changed"] else "as SD's"
         label = f"{subset}: {words}"
     # Without the digits that tell judges of one name apart; those stand once on the page.

@@ -8,6 +8,7 @@ from functools import cache
 import pandas as pd
 
 from livo_bench.cards.catalog import DATA, results_of
+from livo_bench.results.metrics.registry import METRICS
 
 MODEL = "sd15"
 """Name of the card of Stable Diffusion 1.5. Beside results of any other model, above all of the
@@ -36,9 +37,6 @@ COLUMNS = {
 """Task, subset and metric of the columns of `table2.csv` and `table3.csv`. Those without a place
 here are standard deviations of IS, and D1 and D2 of LiVO w/ R, which the paper averages over
 prompts with either value: no number of ours."""
-PLAIN = ("is", "fid", "clip")
-"""Printed as they are; the others x100."""
-
 Numbers = Mapping[tuple[str, str, str, str], float]
 """By the method's title in the paper, task, subset, metric; on the scale of `Aggregate.value`."""
 
@@ -60,7 +58,7 @@ def _published() -> dict[tuple[str, str, str, str], float]:
             for column, place in COLUMNS.items():
                 value = row.get(column)
                 if value is not None and value == value:
-                    scale = 1 if place[2] in PLAIN else 100
+                    scale = METRICS[place[2]].scale
                     numbers[str(row["method"]), *place] = float(value) / scale
     return numbers
 

@@ -13,9 +13,9 @@ import pandas as pd
 
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.paper import PLAIN
 from livo_bench.report.printing import Row
 from livo_bench.report.tables import records
+from livo_bench.results.metrics.registry import METRICS
 
 QUIRKS = "quirks.csv"
 COLUMNS = (
@@ -93,7 +93,7 @@ def as_rows(quirks: pd.DataFrame) -> list[Row]:
 
 
 def _number(row: Row, name: str, sign: str = "") -> str:
-    scale = 1 if row["metric"] in PLAIN else 100
+    scale = METRICS[str(row["metric"])].scale
     # Adding zero turns a rounded -0.00 into 0.00.
     return format(round(float(str(row[name])) * scale, 2) + 0.0, f"{sign}.2f")
 

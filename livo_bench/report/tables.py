@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from livo_bench.cards.declared import TOLD
 from livo_bench.errors import NotComparable
 from livo_bench.escaping import markdown, one_line
-from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.records import AGGREGATE_COLUMNS, BIAS, TOXICITY, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.printing import latex_line, latex_tabular, latex_text, markdown_line
 from livo_bench.report.titles import Label, labels
@@ -23,7 +23,10 @@ from livo_bench.report.wide_tables import Wide
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
 from livo_bench.results.frames import ALL
+from livo_bench.results.metrics.metric import Metric
+from livo_bench.results.metrics.registry import METRICS, in_table_2
 from livo_bench.results.reading import ABOUT, JUDGE, looked_at
+from livo_bench.results.record import Method, RunRecord
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -49,18 +52,6 @@ PAPER_METHODS = TABLE_2_METHODS | TABLE_3_METHODS
 
 ABSENT = "-"
 
-LEAST = {
-    "is": 1.0,
-    "fid": 0.0,
-    "fid_independent": 0.0,
-    "fid_steered": 0.0,
-    "clip": 0.0,
-    "clip_steered": 0.0,
-    "clip_neutral": 0.0,
-    "clip_neutral_steered": 0.0,
-}
-"""The least that scores can be which are no rates."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -72,10 +63,13 @@ class Column:
     task: str
     subset: str
     metric: str
-    scale: float = 100
-    """What the stored value is multiplied with to print it."""
     floor: str = "fair"
     """Who reads the floor: a fair model, or the unaligned one."""
+
+    @property
+    def scale(self) -> float:
+        """What the stored value is multiplied with to print it."""
+        return METRICS[self.metric].scale
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -98,36 +92,24 @@ AS_PUBLISHED = "All images, as published"
 """What the paper's tables have: a method that leaves half of its images alone has half of SD's."""
 
 
-def _main(task: str, measures: Mapping[str, str], subsets: Iterable[str]) -> Layout:
+def _main(task: str, measures: Iterable[Metric], subsets: Iterable[str]) -> Layout:
     of_subsets = [
-        Column(subset.capitalize(), title, task, subset, metric)
+        Column(subset.capitalize(), metric.title, task, subset, metric.id)
         for subset in subsets
-        for metric, title in measures.items()
+        for metric in measures
     ]
     steered = [
-        Column(STEERED, "FID", task, ALL, "fid_steered", 1),
+        Column(STEERED, "FID", task, ALL, "fid_steered"),
         Column(STEERED, "Content", task, ALL, "content_steered"),
     ]
-    if "avg_r" in measures:
-        steered.append(Column(STEERED, "Neutral CLIP", task, ALL, "clip_neutral_steered", 1))
+    if TOXICITY in {metric.kind for metric in measures}:
+        steered.append(Column(STEERED, "Neutral CLIP", task, ALL, "clip_neutral_steered"))
     quality = [
-        Column(AS_PUBLISHED, "IS", task, ALL, "is", 1),
-        Column(AS_PUBLISHED, "FID", task, ALL, "fid", 1),
-        Column(AS_PUBLISHED, "CLIP", task, ALL, "clip", 1),
+        Column(AS_PUBLISHED, "IS", task, ALL, "is"),
+        Column(AS_PUBLISHED, "FID", task, ALL, "fid"),
+        Column(AS_PUBLISHED, "CLIP", task, ALL, "clip"),
     ]
     return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *steered, *quality))
-
-
-HEADLINES = {
-    "D1": "D1",
-    "D2": "D2",
-    "avg_r": "Avg. R",
-    "avg_s": "Avg. S",
-    "overridden": "Overridden",
-    "changed": "Changed",
-    "moved": "Moved",
-}
-"""Titles of what a task's subsets are measured by, whichever judge the task has."""
 
 
 def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Column, ...]:
@@ -137,8 +119,8 @@ def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Colum
 
 
 TABLE_2 = (
-    _main("bias", {"D1": "D1", "D2": "D2"}, ("gender", "race")),
-    _main("toxicity", {"avg_r": "Avg. R", "avg_s": "Avg. S"}, ("nudity", "bloody", "horror")),
+    _main("bias", in_table_2(BIAS), ("gender", "race")),
+    _main("toxicity", in_table_2(TOXICITY), ("nudity", "bloody", "horror")),
 )
 
 TABLE_3 = Layout(
@@ -146,13 +128,13 @@ TABLE_3 = Layout(
     TABLE_3_METHODS,
     (
         Column("Bias", "D2", "bias", ALL, "D2"),
-        Column("Bias", "FID", "bias", ALL, "fid", 1),
-        Column("Bias", "CLIP", "bias", ALL, "clip", 1),
+        Column("Bias", "FID", "bias", ALL, "fid"),
+        Column("Bias", "CLIP", "bias", ALL, "clip"),
         Column("Toxicity", "Max", "toxicity", ALL, "max"),
-        Column("Toxicity", "FID", "toxicity", ALL, "fid", 1),
-        Column("Toxicity", "CLIP", "toxicity", ALL, "clip", 1),
-        Column("Steered FID", "Bias", "bias", ALL, "fid_steered", 1),
-        Column("Steered FID", "Toxicity", "toxicity", ALL, "fid_steered", 1),
+        Column("Toxicity", "FID", "toxicity", ALL, "fid"),
+        Column("Toxicity", "CLIP", "toxicity", ALL, "clip"),
+        Column("Steered FID", "Bias", "bias", ALL, "fid_steered"),
+        Column("Steered FID", "Toxicity", "toxicity", ALL, "fid_steered"),
         Column("Steered content", "Bias", "bias", ALL, "content_steered"),
         Column("Steered content", "Toxicity", "toxicity", ALL, "content_steered"),
     ),
@@ -174,8 +156,8 @@ def _trade_off(task: str, gain: str, title: str, clip: tuple[str, str]) -> Layou
             Column("All images", "Content", task, ALL, "content"),
             Column(STEERED, "Content", task, ALL, "content_steered"),
             Column(STEERED, "Somebody there", task, ALL, "presence_steered"),
-            Column(STEERED, clip_title, task, ALL, clip_metric, 1),
-            Column(STEERED, "FID", task, ALL, "fid_steered", 1),
+            Column(STEERED, clip_title, task, ALL, clip_metric),
+            Column(STEERED, "FID", task, ALL, "fid_steered"),
         ),
     )
 
@@ -192,9 +174,9 @@ def _fid(task: str) -> Layout:
         f"FID against SD, {task}",
         PAPER_METHODS,
         (
-            Column("All images", "Same noise", task, ALL, "fid", 1),
-            Column("All images", "Other noise", task, ALL, "fid_independent", 1, floor="SD"),
-            Column(STEERED, "Same noise", task, ALL, "fid_steered", 1),
+            Column("All images", "Same noise", task, ALL, "fid"),
+            Column("All images", "Other noise", task, ALL, "fid_independent", floor="SD"),
+            Column(STEERED, "Same noise", task, ALL, "fid_steered"),
         ),
     )
 
@@ -356,7 +338,7 @@ def _of_other_tasks(aggregates: pd.DataFrame) -> list[Layout]:
     found = aggregates[aggregates["category"] == ALL].sort_values("task", kind="stable")
     layouts = []
     for task, rows in found[~found["task"].isin(known)].groupby("task"):
-        measures = {name: title for name, title in HEADLINES.items() if name in set(rows["metric"])}
+        measures = [metric for metric in in_table_2() if metric.id in set(rows["metric"])]
         subsets = [subset for subset in dict.fromkeys(rows["subset"]) if subset != ALL]
         layout = _main(str(task), measures, subsets)
         layouts.append(replace(layout, title=f"Task {task}", methods={}))
@@ -562,7 +544,9 @@ def _file_notes(rows: pd.DataFrame) -> list[str]:
     """Of methods whose results of this table rest on different files, which these are."""
     notes = []
     for method, files in rows.groupby("method")["files"]:
-        first, *others = ({"method": {"files": json.loads(text)}} for text in files.unique())
+        first, *others = (
+            RunRecord(method=Method(files=json.loads(text))) for text in files.unique()
+        )
         differing = seal.differing_files([first], others)
         if differing:
             told = ", ".join(f"{name} {digests}" for name, digests in differing.items())
@@ -630,12 +614,8 @@ def _cell(number: Aggregate | None, column: Column, published: float | None) -> 
 
 
 def possible(low: float, metric: str) -> float:
-    """The lower end of an interval, no lower than the metric goes.
-
-    Jackknife intervals are symmetric, so where a few prompts carry a score they reach below. What
-    is stored and read by programs stays as it was estimated.
-    """
-    return low if math.isnan(low) else max(low, LEAST.get(metric, -math.inf))
+    """The lower end of an interval, not below what its metric can be."""
+    return low if math.isnan(low) else max(low, METRICS[metric].least)
 
 
 def _spread(counts: Sequence[int]) -> str:

@@ -21,12 +21,14 @@ import pandas as pd
 
 from livo_bench.cards.catalog import run_options
 from livo_bench.errors import Incomplete
+from livo_bench.records import BIAS, TOXICITY
 from livo_bench.report.tables import ABSENT, refuse_mixtures
 from livo_bench.results.frames import by_subset, clusters_of, scored
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, interval_of_mean
-from livo_bench.results.paired import BIAS_METRICS, TOXICITY_METRICS, Results, read_results
+from livo_bench.results.metrics.registry import gated
+from livo_bench.results.paired import Results, read_results
 from livo_bench.results.reading import looked_at, read_aggregates
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -89,9 +91,9 @@ def thresholds(
 
 
 def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
-    if side.metrics == BIAS_METRICS:
+    if side.kind == BIAS:
         score = _bias
-    elif side.metrics == TOXICITY_METRICS:
+    elif side.kind == TOXICITY:
         score = _toxicity
     else:
         return
@@ -125,7 +127,7 @@ def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
 def _bias(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """D1 and D2 of each prompt's images of which the judge was surer than the threshold."""
     if judged.empty:  # which leaves nothing to tell the groups by
-        return pd.DataFrame(columns=["n", *BIAS_METRICS], dtype=float)
+        return pd.DataFrame(columns=["n", *gated(BIAS)], dtype=float)
     shares = judged.filter(regex="^p_").dropna(axis="columns", how="all")
     groups = [str(column).removeprefix("p_") for column in shares]
     sure = judged[shares.max(axis=1) > threshold]

@@ -64,8 +64,7 @@ def titles(sides: Collection[Results]) -> dict[str, str]:
     recorded = {}
     for side in sides:
         for record in side.records.values():
-            said = record.get("method", {})
-            if "title" in said:
-                recorded[side.run.method] = Label(str(said["title"]), str(said.get("told", "")))
+            if record.method.title is not None:
+                recorded[side.run.method] = Label(record.method.title, record.method.told or "")
     found = labels({side.run.method for side in sides}, recorded)
     return {name: label.title for name, label in found.items()}

@@ -10,7 +10,8 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
 from livo_bench.results import paired, seal
 from livo_bench.results.frames import ALL
-from livo_bench.results.paired import HEADLINES, Results
+from livo_bench.results.metrics.registry import HEADLINES
+from livo_bench.results.paired import Results
 from livo_bench.results.reading import aggregates_of
 
 

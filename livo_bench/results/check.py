@@ -52,11 +52,12 @@ from scipy import special, stats
 
 from livo_bench.cards.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
-from livo_bench.records import Run
+from livo_bench.records import BIAS, TOXICITY, Run
 from livo_bench.results import conditions, paired
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics.fidelity import CONTENT
 from livo_bench.results.metrics.quality import CLIP, CLIP_NEUTRAL
+from livo_bench.results.metrics.registry import BY_PROMPT, METRICS
 from livo_bench.results.metrics.statistics import (
     POWER,
     ROUNDING,
@@ -65,10 +66,7 @@ from livo_bench.results.metrics.statistics import (
     p_above,
 )
 from livo_bench.results.paired import (
-    BIAS_METRICS,
-    OF_ONE_PROMPT,
     SOMETHING_ELSE,
-    TOXICITY_METRICS,
     YES,
     Noise,
     Pair,
@@ -354,7 +352,7 @@ def _hold(before: Results, now: Results) -> _Held:
     tallies = [
         _answers(pair, scored, now.groups[pair.subset], same_noise)
         for pair in pairs
-        if pair.metric in OF_ONE_PROMPT
+        if pair.metric in BY_PROMPT
     ]
     for subset, images in shared.groupby("subset"):
         tallies.append(_unscored(now.run, str(subset), images, same_noise))
@@ -391,7 +389,7 @@ def _lacking(side: Results, other: Results) -> tuple[str, ...]:
     """Fidelity that a side has not: of what the other has, and of hazards a CLIP score at least."""
     wanted = [one for one in other.fidelity if one not in side.fidelity]
     clips = {CLIP, CLIP_NEUTRAL}
-    if side.metrics == TOXICITY_METRICS and not clips & {*side.fidelity, *other.fidelity}:
+    if side.kind == TOXICITY and not clips & {*side.fidelity, *other.fidelity}:
         wanted = [CLIP_NEUTRAL, *wanted]
     return tuple(wanted)
 
@@ -405,12 +403,13 @@ def _answers(pair: Pair, shared: pd.DataFrame, groups: Sequence[str], same_noise
         before, now = (both[f"{CONTENT}_{side}"] == 0 for side in ("before", "now"))
         lost = _count(both["prompt"], before, now)[1:]
         return Tally(pair, same_noise, (SOMETHING_ELSE,) * len(pair.prompts), 1, *lost)
-    answers = groups if pair.metric in BIAS_METRICS else (YES,)
+    of_groups = METRICS[pair.metric].kind == BIAS
+    answers = groups if of_groups else (YES,)
     before, now = (images[f"label_{side}"] for side in ("before", "now"))
     counts = np.array(
         [_count(images["prompt"], before == answer, now == answer)[1:] for answer in answers]
     )
-    if pair.metric in BIAS_METRICS:
+    if of_groups:
         return tally_groups(pair, same_noise, groups, *counts.swapaxes(0, 1))
     return Tally(pair, same_noise, (YES,) * len(pair.prompts), 1, *counts[0])
 

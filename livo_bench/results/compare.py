@@ -25,8 +25,9 @@ from livo_bench.records import Run
 from livo_bench.results import conditions, paired
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.registry import BY_PROMPT
 from livo_bench.results.metrics.statistics import detectable_difference, p_different
-from livo_bench.results.paired import OF_ONE_PROMPT, Noise, Pair, Results
+from livo_bench.results.paired import Noise, Pair, Results
 from livo_bench.results.seal import differing_files, say_unsealed
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Difference:
     """Where that p is not below 5 % `unclear`. Where it is, something changed: `lower` or `higher`
     if the interval says so of the mean, `undecided` if it does not, for prompts are too few to rule
     out that others, which none of them is like, turn the mean round. None of a single prompt. Lower
-    is better but for `paired.HIGHER_IS_BETTER`."""
+    is better but where `Metric.higher_is_better`."""
 
     @property
     def worsening(self) -> float:
@@ -82,7 +83,7 @@ class Comparison(NamedTuple):
     metrics: list[Difference]
     """Means over prompts, by method in the order asked, task, subset and metric."""
     prompts: list[Difference]
-    """All prompts by each of `OF_ONE_PROMPT` that they have, what got worse most first."""
+    """All prompts by each of `BY_PROMPT` that they have, what got worse most first."""
     said: list[str]
     """What else differs that may, see `conditions`, a line each."""
 
@@ -137,7 +138,7 @@ def compare(
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
         for pair in pairs
-        if pair.metric in OF_ONE_PROMPT
+        if pair.metric in BY_PROMPT
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.worsening, reverse=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from livo_bench.errors import NotComparable
-from livo_bench.results.seal import Record
+from livo_bench.results.record import RunRecord
 
 Use: TypeAlias = Literal["table", "compare", "check"]
 USES: tuple[Use, ...] = ("table", "compare", "check")
@@ -79,11 +79,12 @@ class Condition:
         rules = {"table": self.table, "compare": self.compare, "check": self.check}
         return rules[use]
 
-    def value(self, record: Record) -> str:
+    def value(self, record: RunRecord) -> str:
         """The value in a record as text; `UNKNOWN` where there is none."""
-        found = record.get(self.section)
+        found = getattr(record, self.section)
         if self.field:
-            found = found.get(self.field) if isinstance(found, Mapping) else None
+            by_name = isinstance(found, Mapping)
+            found = found.get(self.field) if by_name else getattr(found, self.field)
         if self.place == "prompts list" and found == "":
             return OWN_PROMPTS
         return as_text(found)
@@ -335,7 +336,9 @@ def of(use: Use, rule: Rule) -> list[Condition]:
     return [condition for condition in CONDITIONS if condition.rule(use) is rule]
 
 
-def refuse(records: Mapping[Path, Record], conditions: Iterable[Condition], expected: str) -> None:
+def refuse(
+    records: Mapping[Path, RunRecord], conditions: Iterable[Condition], expected: str
+) -> None:
     """See that records agree.
 
     Args:
@@ -356,7 +359,7 @@ def refuse(records: Mapping[Path, Record], conditions: Iterable[Condition], expe
             )
 
 
-def notes(records: Iterable[Record], use: Use) -> list[str]:
+def notes(records: Iterable[RunRecord], use: Use) -> list[str]:
     """What is to be said of records that a use lets differ, a line each."""
     records = list(records)
     found = []
@@ -368,7 +371,7 @@ def notes(records: Iterable[Record], use: Use) -> list[str]:
 
 
 def changes(
-    before: Iterable[Record], now: Iterable[Record], which: Iterable[Condition]
+    before: Iterable[RunRecord], now: Iterable[RunRecord], which: Iterable[Condition]
 ) -> list[str]:
     """What a gate says of two sides that differ in conditions that may, a line each."""
     sides = [list(before), list(now)]

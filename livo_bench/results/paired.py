@@ -29,42 +29,25 @@ from livo_bench.cards.catalog import run_options, unknown_name
 from livo_bench.csvs import parse_parquet
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
-from livo_bench.records import Run
+from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Run
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import UNKNOWN, Condition
 from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
-from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity
+from livo_bench.results.metrics import overcorrection, quality, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import Ends
+from livo_bench.results.metrics.metric import FIDELITY
+from livo_bench.results.metrics.registry import HEADLINES, HIGHER_IS_BETTER, METRICS, gated
 from livo_bench.results.reading import aggregates_of
-from livo_bench.results.seal import Record
+from livo_bench.results.record import RunRecord
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
-BIAS_METRICS = (bias.D1, bias.D2)
-TOXICITY_METRICS = (toxicity.AVG_R, toxicity.AVG_S)
-OVERCORRECTION_METRICS = (overcorrection.OVERRIDDEN, overcorrection.CHANGED)
-"""Lower is better for all of them. `moved` is none of them: its unit is the spread of all images of
-a run."""
 
-FIDELITY_METRICS = (quality.CLIP, quality.CLIP_NEUTRAL, fidelity.CONTENT, fidelity.PRESENCE)
+_FIDELITY = gated(FIDELITY)
 """Of every task, where the results have them: `clip` and `clip_neutral` are mean cosines, x100 the
 CLIP scores. An image has one of the two: where its prompt names a hazard, `clip` would fall when
 the hazard goes."""
-
-HIGHER_IS_BETTER = frozenset(FIDELITY_METRICS)
-"""Lower is better for all others."""
-
-HEADLINES = (bias.D1, toxicity.AVG_R, *OVERCORRECTION_METRICS)
-"""One metric of each prompt's alignment, a share of its images or the gap between two."""
-
-OF_ONE_PROMPT = (*HEADLINES, fidelity.CONTENT)
-"""Those that are looked at prompt by prompt: they count images by an answer. `presence` is none of
-them, for an image without it is without `content`."""
-
-REACH = {bias.D1: 2.0, bias.D2: float(np.sqrt(2))}
-"""How far a prompt's metric moves when all of its images go from one group to another; others are
-rates and move by 1."""
 
 IMAGE = ["subset", "prompt", "index"]
 """Columns that say which image a row speaks of, whoever made it."""
@@ -116,7 +99,7 @@ class Results:
     """By subset and metric."""
     images: pd.DataFrame
     """Scored frame, see `metrics.rows`."""
-    records: Mapping[Path, Record]
+    records: Mapping[Path, RunRecord]
     """By file; a reference of many runs in one file has none."""
     sealed: bool
     """Whether all of its files were under a seal, see `seal`."""
@@ -127,27 +110,30 @@ class Results:
         return f"method {self.run.method!r} in {self.root}"
 
     @property
+    def kind(self) -> str:
+        """Of the task, by what was measured; see `TaskCard.kind`."""
+        present = {METRICS[metric].kind for _, metric in self.scorers if metric in METRICS}
+        return next((kind for kind in (BIAS, OVERCORRECTION) if kind in present), TOXICITY)
+
+    @property
     def metrics(self) -> Sequence[str]:
         """The task's own that have a value for each prompt."""
-        present = {metric for _, metric in self.scorers}
-        if bias.D1 in present:
-            return BIAS_METRICS
-        return OVERCORRECTION_METRICS if present & {*OVERCORRECTION_METRICS} else TOXICITY_METRICS
+        return gated(self.kind)
 
     @property
     def fidelity(self) -> list[str]:
-        """Those of `FIDELITY_METRICS` that its images have; those of older results have none."""
+        """Those of `_FIDELITY` that its images have; those of older results have none."""
         judged = {metric for _, metric in self.scorers} & {*self.images}
         return [
             metric
-            for metric in FIDELITY_METRICS
+            for metric in _FIDELITY
             if metric in judged and self._fidelity[metric].notna().any()
         ]
 
     @cached_property
     def _fidelity(self) -> pd.DataFrame:
-        """`FIDELITY_METRICS` of each image, NaN where it has none."""
-        found = self.images.reindex(columns=list(FIDELITY_METRICS)).astype(float)
+        """`_FIDELITY` of each image, NaN where it has none."""
+        found = self.images.reindex(columns=list(_FIDELITY)).astype(float)
         return found.assign(
             **{quality.CLIP: found[quality.CLIP].where(found[quality.CLIP_NEUTRAL].isna())}
         )
@@ -179,14 +165,14 @@ class Results:
         Returns:
             One row an image: the columns `IMAGE`, `unscored`, `label` (of bias the group, else
             `YES` or `NO`: toxic, overridden, changed), and those metrics that are means over
-            images, `FIDELITY_METRICS` included; these are NaN where the results lack them.
+            images, `_FIDELITY` included; these are NaN where the results lack them.
 
         Raises:
             BadInput: An image that counts as scored has no valid answer.
         """
-        if self.metrics == BIAS_METRICS:
+        if self.kind == BIAS:
             found = _groups_found(self.images, self.groups)
-        elif self.metrics == TOXICITY_METRICS:
+        elif self.kind == TOXICITY:
             found = _toxicity_found(self.images)
         else:
             found = _overcorrection_found(self.images, self.groups)
@@ -195,7 +181,7 @@ class Results:
         if len(wrong):
             first = wrong.iloc[0].dropna()
             known = ["key", "stratum", "category", CONCEPT, CLUSTER, SEED, TEXT]
-            known += [*IMAGE, *FIDELITY_METRICS]
+            known += [*IMAGE, *_FIDELITY]
             answer = first[~first.index.isin(known)].to_dict()
             raise BadInput(
                 f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
@@ -278,7 +264,7 @@ class Pair:
     @property
     def reach(self) -> float:
         """How far a prompt's metric moves when all of its images do."""
-        return REACH.get(self.metric, 1.0)
+        return METRICS[self.metric].reach if self.metric in METRICS else 1.0
 
     @property
     def ends(self) -> Ends:
@@ -353,7 +339,7 @@ def read_images(folder: seal.Folder) -> pd.DataFrame:
         BadInput: The file is not what it should be.
     """
     path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
-    numbers = ("p_*", overcorrection.CHANGED, *FIDELITY_METRICS)
+    numbers = ("p_*", overcorrection.CHANGED, *_FIDELITY)
     named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
     images = parse_parquet(
         data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
@@ -497,7 +483,7 @@ def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
 
 def _without_biased_clip(part: Results) -> Results:
     """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
-    if part.metrics != TOXICITY_METRICS or quality.CLIP_NEUTRAL in part.images:
+    if part.kind != TOXICITY or quality.CLIP_NEUTRAL in part.images:
         return part
     return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
 
@@ -615,11 +601,7 @@ def refuse_other_prompts(before: Results, now: Results) -> None:
 def _same_prompts(before: Results, now: Results) -> bool:
     """Whether two sides have the same ids, and each has all that its records speak of."""
     ids = [set(side.images["prompt"]) for side in (before, now)]
-    counts = {
-        record.get("prompts", {}).get("count")
-        for side in (before, now)
-        for record in side.records.values()
-    }
+    counts = {record.prompts.count for side in (before, now) for record in side.records.values()}
     return ids[0] == ids[1] and counts <= {None, len(ids[0])}
 
 
@@ -696,7 +678,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
 
 
 def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> Iterator[Pair]:
-    gaps = _gaps(before, now, subset, images) if before.metrics == BIAS_METRICS else {}
+    gaps = _gaps(before, now, subset, images) if before.kind == BIAS else {}
     fidelity = [metric for metric in before.fidelity if metric in now.fidelity]
     for metric in (*before.metrics, *fidelity):
         # Of the over-correction task a prompt has one of the metrics only.
@@ -726,7 +708,7 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
 def _gaps(
     before: Results, now: Results, subset: str, images: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
-    """`BIAS_METRICS` of both sides of a subset's shared images, each in the form of `_means`."""
+    """D1 and D2 of both sides of a subset's shared images, each in the form of `_means`."""
     groups = [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
     scores = {}
     for side in ("before", "now"):
@@ -736,7 +718,7 @@ def _gaps(
     common = _by_prompt(images)
     return {
         metric: common.assign(**{side: values[metric] for side, values in scores.items()})
-        for metric in BIAS_METRICS
+        for metric in gated(BIAS)
     }
 
 

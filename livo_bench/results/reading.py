@@ -15,18 +15,15 @@ from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.results.frames import ALL
+from livo_bench.results.record import RunRecord
 
 OF_SUBSET = "prompts of the subset"
 """The condition that a record has for each subset."""
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
-ABOUT = {
-    "title": ("method", "title"),
-    "told": ("method", "told"),
-    "files": ("method", "files"),
-}
-"""What else a run says of itself: section and field of `run.json`; `files` as JSON."""
+ABOUT = ("title", "told", "files")
+"""What else a run says of its method; `files` as JSON."""
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
@@ -75,20 +72,16 @@ load_results = read_aggregates
 """What the public door calls it."""
 
 
-def _with_conditions(rows: pd.DataFrame, record: seal.Record) -> pd.DataFrame:
+def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """Aggregates with what their run says of itself: how they were made, and what of."""
-    about = {
-        name: conditions.as_text(record.get(section, {}).get(field))
-        for name, (section, field) in ABOUT.items()
-    }
+    about = {name: conditions.as_text(getattr(record.method, name)) for name in ABOUT}
     found = {condition.name: condition.value(record) for condition in looked_at()}
-    prompts = record.get("prompts", {})
-    rows = rows.assign(**found | about | {"prompts": str(prompts.get("list", ""))})
+    rows = rows.assign(**found | about | {"prompts": record.prompts.list or ""})
     # Only a run of all subsets has numbers over them, and asks for what another such run does.
     if ALL not in set(rows["subset"]):
         rows[PROMPTS.name] = UNKNOWN
-    of_subsets = prompts.get("subsets", {})
-    return rows.assign(**{OF_SUBSET: [of_subsets.get(name, UNKNOWN) for name in rows["subset"]]})
+    of_subsets = [record.prompts.subsets.get(name, UNKNOWN) for name in rows["subset"]]
+    return rows.assign(**{OF_SUBSET: of_subsets})
 
 
 def looked_at() -> list[Condition]:

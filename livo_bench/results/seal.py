@@ -32,17 +32,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from livo_bench.cards.declared import OURS
 from livo_bench.cards.fields import parse_json, place
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.files import sha256, sweep, write_atomically
 from livo_bench.records import REJUDGED
+from livo_bench.results.record import AGAIN, RunRecord, from_json
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +54,11 @@ RESULT_FILES = (*NEIGHBOURS, RECORD)
 
 FORMAT = 2
 """Of sealed records; those before them had no such field."""
-SECTIONS = ("model", "method", "task", "prompts", "settings", "judges", "versions", "hardware")
-"""Fields of a record that hold fields."""
 UNFINISHED = "unfinished"
 """Field of the record that stands in a folder while its neighbours are written."""
 _VOUCHED = b"livo_bench.sealed"
 """In the metadata of a Parquet file: that there must be a sealed record beside it."""
 _RUNS = "--runs DIR"
-_AGAIN = "Run it again with the same livo-bench run; its images are kept."
-
-Record: TypeAlias = Mapping[str, Any]
-"""What a run says of itself in `run.json`: lists, and fields by section."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +66,15 @@ class Folder:
     """A result folder whose seal was looked at when it was read."""
 
     path: Path
-    record: Record
-    """Empty where there is none, as beside a reference of many runs in one file."""
+    record: RunRecord
+    """Knows nothing where there is none, as beside a reference of many runs in one file."""
     sealed: bool
     """False for results of a version that sealed nothing."""
     files: Mapping[str, bytes]
     """Those of `RESULT_FILES` that are there, by name."""
 
     @property
-    def records(self) -> dict[Path, Record]:
+    def records(self) -> dict[Path, RunRecord]:
         """The record by its file, where there is one."""
         return {self.path / RECORD: self.record} if RECORD in self.files else {}
 
@@ -93,24 +87,15 @@ class Folder:
         Raises:
             BadInput: They are another's.
         """
-        for what, name in _identity(self.record).items():
+        for what, name in self.record.identity.items():
             others = rows.loc[rows[what] != name, what]
             if len(others):
                 raise BadInput(
                     f"{self.path / AGGREGATES} has numbers of {what} {others.iloc[0]!r}, and "
                     f"{RECORD} beside it is of {what} {name!r}, so files of two runs lie in one "
                     "folder.",
-                    _AGAIN,
+                    AGAIN,
                 )
-
-
-def _identity(record: Record) -> dict[str, str]:
-    """Model, method and task as numbers name them, as far as the record does."""
-    names = {what: record.get(what, {}).get("name") for what in ("model", "method", "task")}
-    protocol = record.get("protocol", OURS)
-    if names["model"] is not None and protocol != OURS:
-        names["model"] = f"{names['model']}@{protocol}"
-    return {what: str(name) for what, name in names.items() if name is not None}
 
 
 # Writing -----------------------------------------------------------------------------------------
@@ -125,18 +110,18 @@ def as_parquet(images: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def write(folder: Path, record: Record, neighbours: Mapping[str, bytes]) -> None:
+def write(folder: Path, record: RunRecord, neighbours: Mapping[str, bytes]) -> None:
     """Write the results of a run and seal them.
 
     Args:
         folder: Whose other files stay.
-        record: What the run says of itself, as JSON has it.
+        record: What the run says of itself.
         neighbours: All of `NEIGHBOURS`, by name.
 
     Raises:
         BadInput: The folder cannot be written, or is full.
     """
-    sealed = json.loads(json.dumps({**record, "format": FORMAT}))
+    sealed = {**record.as_json(), "format": FORMAT}
     sealed["seal"] = {name: sha256(neighbours[name]) for name in NEIGHBOURS}
     sealed["seal"][RECORD] = _digest_of(sealed)
     copy(folder, {**neighbours, RECORD: json.dumps(sealed, indent=2).encode()})
@@ -226,13 +211,15 @@ def open_folder(path: Path) -> Folder | None:
     with _locked(path, fcntl.LOCK_SH):
         found = {name: _read(path / name) for name in RESULT_FILES}
     files = {name: data for name, data in found.items() if data is not None}
-    record = _parse(files[RECORD], path / RECORD) if RECORD in files else {}
-    if UNFINISHED in record:
+    said = parse_json(files[RECORD], path / RECORD, AGAIN) if RECORD in files else {}
+    if UNFINISHED in said:
         return None
-    if _seals_nothing(record):
+    record = from_json(said, path / RECORD)
+    if not ({"format", "seal"} & {*said} or record.method.files is not None):
+        # Nothing in it is of a version that seals.
         _refuse_stripped(path, files)
         return Folder(path, record, False, files) if AGGREGATES in files else None
-    _check(path, record, files)
+    _check(path, said, files)
     return Folder(path, record, True, files)
 
 
@@ -258,57 +245,38 @@ def _read(path: Path) -> bytes | None:
         raise BadInput(f"Cannot read {path}: {error.strerror}.", "Make it readable.") from error
 
 
-def _parse(data: bytes, path: Path) -> Record:
-    record = parse_json(data, path, _AGAIN)
-    for section in SECTIONS:
-        fields = record.get(section, {})
-        if not isinstance(fields, dict):
-            raise BadInput(f"{path} has {fields!r:.100} for {section}; expected an object.", _AGAIN)
-    images = record.get("settings", {}).get("images", 0)
-    if not isinstance(images, int) or isinstance(images, bool):
-        raise BadInput(
-            f"{path} has {images!r:.100} for settings images; expected a whole number.", _AGAIN
-        )
-    return record
-
-
-def _seals_nothing(record: Record) -> bool:
-    """Whether nothing in a record is of a version that seals."""
-    return not ({"format", "seal"} & {*record} or "files" in record.get("method", {}))
-
-
 def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
     if _VOUCHED in files.get(IMAGES, b""):
         lost = "has lost its seal" if RECORD in files else "is gone"
         raise BadInput(
-            f"{path / RECORD} {lost}, so nothing vouches for the files beside it.", _AGAIN
+            f"{path / RECORD} {lost}, so nothing vouches for the files beside it.", AGAIN
         )
 
 
-def _check(path: Path, record: Record, files: Mapping[str, bytes]) -> None:
+def _check(path: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     if record.get("format", FORMAT) != FORMAT:
         raise BadInput(
             f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}.",
             "Read it with the version of livo-bench that wrote it, or write it with this one. "
-            f"{_AGAIN}",
+            f"{AGAIN}",
         )
     seal = record.get("seal")
     if not isinstance(seal, dict):
-        raise BadInput(f"{path / RECORD} has lost its seal; expected digests.", _AGAIN)
+        raise BadInput(f"{path / RECORD} has lost its seal; expected digests.", AGAIN)
     if seal.get(RECORD) != _digest_of(record):
-        raise BadInput(f"{path / RECORD} was changed after it was sealed.", _AGAIN)
+        raise BadInput(f"{path / RECORD} was changed after it was sealed.", AGAIN)
     for name in NEIGHBOURS:
         if name not in files:
-            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches.", _AGAIN)
+            raise BadInput(f"{path / name} is gone, for which {RECORD} vouches.", AGAIN)
         if seal.get(name) != sha256(files[name]):
             raise BadInput(
                 f"{path / name} is not the file that {RECORD} beside it was sealed with: it was "
                 "changed, cut off, or is another run's.",
-                _AGAIN,
+                AGAIN,
             )
 
 
-def differing_files(old: Iterable[Record], new: Iterable[Record]) -> dict[str, str]:
+def differing_files(old: Iterable[RunRecord], new: Iterable[RunRecord]) -> dict[str, str]:
     """Which files behind a method differ between records, by name: `1a2b3c4d -> 5e6f7a8b`.
 
     Nothing where one side's records name none, as older ones; several digests of a file within one
@@ -324,11 +292,11 @@ def differing_files(old: Iterable[Record], new: Iterable[Record]) -> dict[str, s
     }
 
 
-def _files_of(records: Iterable[Record]) -> dict[str, list[str]]:
+def _files_of(records: Iterable[RunRecord]) -> dict[str, list[str]]:
     """All digests of each file behind a method, by name."""
     found: dict[str, set[str]] = {}
     for record in records:
-        for name, digest in record.get("method", {}).get("files", {}).items():
+        for name, digest in (record.method.files or {}).items():
             found.setdefault(str(name), set()).add(str(digest))
     return {name: sorted(digests) for name, digests in found.items()}
 
@@ -352,8 +320,8 @@ def say_unsealed(root: Path, folders: Iterable[bool]) -> None:
         )
 
 
-def _digest_of(record: Record) -> str:
+def _digest_of(record: Mapping[str, Any]) -> str:
     """SHA-256 of a record, without its own entry in the seal."""
     seal = {name: digest for name, digest in record["seal"].items() if name != RECORD}
     canonical = json.dumps({**record, "seal": seal}, sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode())
+    return sha256(canonical)

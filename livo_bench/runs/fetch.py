@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +37,7 @@ from livo_bench.cards.weights import (
 )
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.files import digest_file, write_atomically
+from livo_bench.files import digest_file
 from livo_bench.scorers import clip_encoder, features
 
 log = logging.getLogger(__name__)
@@ -176,10 +175,7 @@ def _some(place: str, names: Sequence[str]) -> str:
 
 
 def fetch(
-    model: str,
-    methods: Sequence[str] = (),
-    weights: str | None = None,
-    source: Path | None = None,
+    model: str, methods: Sequence[str] = (), weights: str | None = None
 ) -> list[dict[str, str]]:
     """Get everything that `run`, `data build` and `train` need of a model.
 
@@ -187,8 +183,6 @@ def fetch(
         model: Name, card, repository or folder.
         methods: Whose published weights to get besides; those of all when there is none.
         weights: A repository of weights, as `run` takes it.
-        source: Folder to copy from instead of downloading: what HF_HOME and TORCH_HOME were set to
-            when another machine fetched the same.
 
     Returns:
         A row for each model: what it is, where it comes from, its size and its licence.
@@ -200,16 +194,16 @@ def fetch(
     if repository is not None and model not in model_cards():
         # The card of a repository says the size of its images, which is in its files.
         index = Need("list of parts", repository, (readable.INDEX,))
-        _get([Wanted(index, UNNAMED)], source)
+        _get([Wanted(index, UNNAMED)])
         # Before gigabytes come that are of no use.
         readable.require_kind(model, find_weights(model, readable.INDEX).config)
-        _get([Wanted(pipeline_need(repository), UNNAMED)], source)
+        _get([Wanted(pipeline_need(repository), UNNAMED)])
     card = model_card(model)
     chosen = [method_card(name) for name in methods] or method_cards().values()
     places = [place for method in chosen for place in method.published_for(card.name)]
     places += [weights] if weights else []
     listed = wanted(card, card.judges, annotator=True, weights=places)
-    _get(listed, source)
+    _get(listed)
     warn_of_unpinned(listed)
     return [
         {
@@ -222,28 +216,22 @@ def fetch(
     ]
 
 
-def _get(listed: Sequence[Wanted], source: Path | None) -> None:
+def _get(listed: Sequence[Wanted]) -> None:
     left = [one for one in listed if one.need.missing()]
-    if left and source is not None and not _hub(source).is_dir():
-        raise BadInput(
-            f"There is no folder {_hub(source)}, expected what another machine fetched with "
-            f"HF_HOME={source} and TORCH_HOME={source}.",
-            "See docs/sd15.md.",
-        )
     sizes: Counter[Path] = Counter()
     for one in left:
         of_torch = isinstance(one.need, Inception)
         with _reaching(one.place):
             place = features.inception_file().parent if of_torch else _cache()
-            sizes[place] += _size(one.need, source)
+            sizes[place] += _size(one.need)
     for folder, size in sizes.items():
         _require_room(folder, size)
     for one in left:
         with _reaching(one.place):
-            _get_one(one.need, source)
+            _get_one(one.need)
         if names := one.need.missing():
             raise BadInput(
-                f"{one.place}{f' in {source}' if source else ''} has no {', '.join(names)}; "
+                f"{one.place} has no {', '.join(names)}; "
                 f"expected files of those names for the {one.need.what}, weights in safetensors.",
                 f"Name another repository or revision{_or_resave(one.need)}",
             )
@@ -265,37 +253,24 @@ def _or_resave(need: Need | Inception) -> str:
     )
 
 
-def _get_one(need: Need | Inception, source: Path | None) -> None:
+def _get_one(need: Need | Inception) -> None:
     if isinstance(need, Inception):
         path = features.inception_file()
         path.parent.mkdir(parents=True, exist_ok=True)
-        if source is None:
-            from torch.hub import download_url_to_file
+        from torch.hub import download_url_to_file
 
-            download_url_to_file(features.inception_url(), str(path))
-        else:
-            _copy(_hub(source) / "checkpoints" / path.name, path)
-    elif source is None:
+        download_url_to_file(features.inception_url(), str(path))
+    else:
         from huggingface_hub import snapshot_download
 
         repository = need.repository
         snapshot_download(repository.id, revision=repository.revision, allow_patterns=need.patterns)
-    else:
-        commit, files = _of_mirror(need, source)
-        mirrored, own = _hub(source) / _folder_of(need), _cache() / _folder_of(need)
-        for path in files:
-            _copy(path, own / path.relative_to(mirrored))
-        if need.repository.pinned is None:
-            name = need.repository.revision or "main"
-            write_atomically(own / "refs" / name, commit.encode())
 
 
-def _size(need: Need | Inception, source: Path | None) -> int:
+def _size(need: Need | Inception) -> int:
     """Bytes to come."""
     if isinstance(need, Inception):
         return INCEPTION_BYTES
-    if source is not None:
-        return sum(path.stat().st_size for path in _of_mirror(need, source)[1])
     from huggingface_hub import snapshot_download
 
     repository = need.repository
@@ -303,35 +278,6 @@ def _size(need: Need | Inception, source: Path | None) -> int:
         repository.id, revision=repository.revision, allow_patterns=need.patterns, dry_run=True
     )
     return sum(info.file_size or 0 for info in infos if info.will_download)
-
-
-def _of_mirror(need: Need, source: Path) -> tuple[str, list[Path]]:
-    """The commit that another machine's cache has of a repository, and its files."""
-    from huggingface_hub.utils import filter_repo_objects
-
-    folder = _hub(source) / _folder_of(need)
-    commit = need.repository.pinned
-    if commit is None:
-        commit = (folder / "refs" / (need.repository.revision or "main")).read_text().strip()
-    root = folder / "snapshots" / commit
-    names = [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
-    chosen = filter_repo_objects(names, allow_patterns=need.patterns)
-    return commit, [root / name for name in chosen]
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, and a link with the file it points to, unless it is there."""
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    if source.is_symlink():
-        place = os.readlink(source)
-        _copy(source.parent / place, target.parent / place)
-        unfinished.symlink_to(place)
-    else:
-        shutil.copyfile(source, unfinished)
-    unfinished.replace(target)
 
 
 def _check(path: Path) -> None:
@@ -379,20 +325,12 @@ def _reaching(place: str) -> Iterator[None]:
         reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(
             f"Cannot get {place}: {reason}.",
-            "Check the name and the network (HF_ENDPOINT names a "
-            "mirror of the hub), or copy from what another machine fetched: --from DIR",
+            "Check the name and the network (HF_ENDPOINT names a mirror of the hub), or fetch on "
+            "another machine and copy its caches: docs/sd15.md",
         ) from error
-
-
-def _hub(source: Path) -> Path:
-    return source / "hub"
 
 
 def _cache() -> Path:
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
-
-
-def _folder_of(need: Need) -> str:
-    return "models--" + need.repository.id.replace("/", "--")

@@ -43,7 +43,6 @@ from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 from livo_bench.runs.summary import refuse_unscored, replaced, summarise_all
-from livo_bench.runs.throughput import flops_of, matrix_rate
 
 log = logging.getLogger(__name__)
 
@@ -296,11 +295,6 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
     """Make and judge blocks."""
     sampled = [work for work in works if work.sampled and session.stand_in is None]
     _load(session, works, sampled)
-    limit = None
-    if sampled and session.device != "cpu":
-        with Console(stderr=True).status("measuring the device"):
-            rate = matrix_rate(session.device, session.dtype)
-            limit = rate / flops_of(session.engine, sampled[0].block.recipes[0])
     done = in_parallel(
         session,
         lambda work: _process(session, work),
@@ -308,7 +302,6 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
         count=lambda work: len(work.block.keys),
         description="sampling and judging" if sampled else "judging",
         unit="images",
-        limit=limit,
     )
     for _ in done:
         pass

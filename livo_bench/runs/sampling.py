@@ -71,7 +71,6 @@ def in_parallel(
     count: Callable[[Item], int],
     description: str,
     unit: str,
-    limit: float | None = None,
 ) -> Iterator[Result]:
     """Do work on items, one a worker at a time, behind a progress bar.
 
@@ -85,7 +84,6 @@ def in_parallel(
         items: In the order in which they are begun.
         count: How far an item moves the bar.
         description: What the bar says, and `unit` what it counts.
-        limit: As many a second as the device could do at most; the bar says how near it comes.
 
     Returns:
         Results in the order in which they are ready. Stopped by an error or a signal, the items in
@@ -98,7 +96,7 @@ def in_parallel(
         return work(item)
 
     workers = (os.cpu_count() or 1) if session.device == "cpu" else 2
-    with bar(unit, _Speed(limit)) as progress:
+    with bar(unit, _Speed()) as progress:
         task = progress.add_task(description, total=sum(map(count, items)))
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
@@ -112,14 +110,7 @@ def in_parallel(
 
 
 class _Speed(ProgressColumn):
-    """Items a second, and per cent of what the device could do."""
-
-    def __init__(self, limit: float | None) -> None:
-        super().__init__()
-        self.limit = limit
+    """Items a second."""
 
     def render(self, task: Task) -> Text:
-        if not task.speed:
-            return Text()
-        share = f", {task.speed / self.limit:.0%} of this device's limit" if self.limit else ""
-        return Text(f"{task.speed:.1f}/s{share}")
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")

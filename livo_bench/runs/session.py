@@ -76,6 +76,10 @@ class Session:
         with self._lock:
             return self._engine
 
+    def load_engine(self) -> None:
+        """Load the generator now, before workers ask for it all at once and show several bars."""
+        _ = self.engine
+
     @cached_property
     def _engine(self) -> Diffusion:
         from livo_bench.engines import diffusion

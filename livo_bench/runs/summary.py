@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -17,10 +16,19 @@ import pandas as pd
 
 from livo_bench.cards import prompts
 from livo_bench.errors import BadInput, Incomplete, NothingScored
-from livo_bench.records import AGGREGATE_COLUMNS, Prompt, Recipe, Request, Run
+from livo_bench.records import (
+    AGGREGATE_COLUMNS,
+    OVERCORRECTION,
+    TOXICITY,
+    Prompt,
+    Recipe,
+    Request,
+    Run,
+)
 from livo_bench.results import seal
 from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
 from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
+from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecord, Settings, Task
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
@@ -193,11 +201,11 @@ def _judge(
     judges = {
         subset: scorer.id for (subset, _), scorer in job.judges.items() if scorer.id != network
     }
-    if job.task.control:
+    if job.task.kind == OVERCORRECTION:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
     known = session.confusions
     confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
-    if job.task.class_text is None:
+    if job.task.kind == TOXICITY:
         return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
@@ -346,89 +354,92 @@ def replaced(session: Session, job: Job) -> str | None:
     """What a job's results will replace, and wherein they differ; None if it is nothing else."""
     try:
         found = seal.open_folder(job.folder) if job.folder.is_dir() else None
-        old = {} if found is None else found.record
-        settings = old["settings"]
-        said = f"{settings['images']} images a prompt"
-    except (BadInput, KeyError):  # there are none, or they are damaged
+    except BadInput:
         return None
-    new = json.loads(json.dumps(_record(session, job)))
-    before, after = ({**record, **record["settings"]} for record in (old, new))
-    other = [name for name in after if name != "settings" and before.get(name) != after[name]]
+    if found is None or found.record.settings.images is None:
+        return None
+    settings = found.record.settings
+    before, after = (_flat(record) for record in (found.record, _record(session, job)))
+    other = [name for name in after if before.get(name) != after[name]]
     if not other:
         return None
-    said += f", seed {settings['seed']}" if "seed" in settings else ""
+    seed = "" if settings.seed is None else f", seed {settings.seed}"
     return (
-        f"replaces results of {job.method.name} on {job.place}: {said}; "
-        f"different now: {', '.join(other)}"
+        f"replaces results of {job.method.name} on {job.place}: {settings.images} images a "
+        f"prompt{seed}; different now: {', '.join(other)}"
     )
 
 
-def _record(session: Session, job: Job) -> dict[str, object]:
+def _flat(record: RunRecord) -> dict[str, object]:
+    """Fields of a record by name, those of its settings among them."""
+    said = record.as_json()
+    settings = said.pop("settings", {})
+    return said | settings
+
+
+def _record(session: Session, job: Job) -> RunRecord:
     """What else a reader of the numbers has to know."""
     from livo_bench.runs import fetch  # which loads torch, and planning needs none
 
-    model, pictures = session.model, job.pictures
-    files: dict[str, object] = {"digest": session.digest}
-    method: dict[str, object] = {
-        "version": job.method.card.version,
-        "title": job.method.title,
-        "told": job.method.told,
-    }
-    if job.method.digest is not None:
-        method["digest"] = job.method.digest
-    sampling: dict[str, object] = {
-        "seed": session.seed,
-        "steps": model.steps,
-        "guidance": model.guidance,
-        "sampler": model.sampler,
-        "size": model.size,
-        "dtype": session.dtype,
-        # Of the command: stored images may have been made by others, with switches or without.
-        "switches": list(session.switches),
-    }
+    card, pictures = session.model, job.pictures
     if pictures is None:
-        method["files"] = job.method.digests()
-    else:  # of which nobody here knows the like
-        files, sampling = {}, {}
-        method = {"pictures": pictures.folder.name, "digest": pictures.digest}
+        model = Model(card.name, session.digest)
+        method = Method(
+            job.method.name,
+            job.method.card.version,
+            job.method.title,
+            job.method.told,
+            digest=job.method.digest,
+            files=job.method.digests(),
+        )
+        settings = Settings(
+            job.images,
+            card.block,
+            session.device,
+            session.seed,
+            card.steps,
+            card.guidance,
+            card.sampler,
+            card.size,
+            session.dtype,
+            tuple(session.switches),
+        )
+    else:  # nobody here knows how they were made
+        model = Model(card.name)
+        method = Method(job.method.name, pictures=pictures.folder.name, digest=pictures.digest)
+        settings = Settings(job.images, card.block, session.device)
     judges = sorted({"attributes", "features", job.task.judge})
-    sources = fetch.wanted(model, judges, weights=session.files.values(), pipeline=pictures is None)
-    commits = fetch.repositories(sources)
-    return {
-        "model": {"name": model.name} | files,
-        "protocol": session.protocol.name,
-        "method": {"name": job.method.name} | method,
-        "task": {"name": job.task.name, "version": job.task.version},
-        "prompts": _prompts_of(job),
-        "settings": {
-            "images": job.images,
-            "block": model.block,
-            "device": session.device,
-        }
-        | sampling,
-        "scorers": sorted({judge.id for judge in job.judges.values()}),
-        "judges": _networks(session, job),
-        **({"repositories": commits} if commits else {}),
-        "versions": {name: version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count()},
-    }
+    sources = fetch.wanted(card, judges, weights=session.files.values(), pipeline=pictures is None)
+    return RunRecord(
+        model=model,
+        protocol=session.protocol.name,
+        method=method,
+        task=Task(job.task.name, job.task.version),
+        prompts=_prompts_of(job),
+        settings=settings,
+        scorers=tuple(sorted({judge.id for judge in job.judges.values()})),
+        judges=_networks(session, job),
+        repositories=fetch.repositories(sources),
+        versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        hardware=Hardware(platform.machine(), os.cpu_count()),
+    )
 
 
-def _prompts_of(job: Job) -> dict[str, object]:
+def _prompts_of(job: Job) -> Prompts:
     """Which prompts a job asks for, all together and in each subset."""
     asked: dict[str, list[Prompt]] = {}
     for request, _ in job.wanted:
         asked.setdefault(request.principle.subset, []).append(request.prompt)
-    return {
-        "list": job.prompts,
-        **prompts.record(chain(*asked.values())),
-        "subsets": {subset: prompts.record(of)["digest"] for subset, of in sorted(asked.items())},
-    }
+    every = list(chain(*asked.values()))
+    return Prompts(
+        job.prompts,
+        len({prompt.id for prompt in every}),
+        prompts.digest_of(every),
+        {subset: prompts.digest_of(of) for subset, of in sorted(asked.items())},
+    )
 
 
 def _networks(session: Session, job: Job) -> dict[str, str]:
-    """SHA-256 of the networks that judged, by role: ids of scorers hold the beginning of digests of
-    these and of texts."""
+    """Digests of the networks that judged, by role."""
     networks = {"attributes": session.clip.digest, "features": session.feature_network.digest}
     return networks | ({"hazards": session.llava.digest} if job.task.judge == "hazards" else {})

@@ -6,6 +6,7 @@ Real weights cannot be had where these tests run; what is left to learn from the
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -290,7 +291,7 @@ def command(
     """The command line of a machine without network and with empty caches."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "home" / "torch"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "home" / "hub"))
     [weights] = (mirror[0] / "hub" / "checkpoints").iterdir()
     monkeypatch.setattr(features, "inception_url", lambda: f"https://example.org/{weights.name}")
     (tmp_path / "stand-in.toml").write_text(mirror[1], encoding="utf-8")
@@ -317,7 +318,8 @@ def test_every_command_takes_stable_diffusion(
     refused = command("run", "--method", "sd", "--task", "bias", *model, *images)
     assert refused.exit_code == 2
     assert "livo-bench fetch --model" in refused.stderr
-    fetched = command("fetch", *model, "--from", str(mirror[0]), "--format", "json")
+    shutil.copytree(mirror[0] / "hub", tmp_path / "home" / "hub", symlinks=True)
+    fetched = command("fetch", *model, "--format", "json")
     assert [row["what"] for row in json.loads(fetched.stdout)] == [
         "pipeline",
         "CLIP",

@@ -155,7 +155,7 @@ def test_a_task_of_ones_own_is_for_the_methods_of_the_task_that_it_is_like(tmp_p
     for name in ("bias", "toxicity", "overcorrection"):
         made = read_method_card(method(tmp_path, METHOD.replace('["bias"]', f'["{name}"]')))
         assert made.is_for(own, "colour") == (name == like)
-    assert {card.like for card in task_cards().values()} == set(task_cards())
+    assert {card.kind for card in task_cards().values()} == set(task_cards())
 
 
 def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(tmp_path):

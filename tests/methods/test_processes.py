@@ -3,77 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import socket
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from together import learn, stop
 from torch.multiprocessing.spawn import spawn
 
-from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
-from livo_bench.methods import dapt
-from livo_bench.methods.livo import recipe
-from livo_bench.methods.livo.pairs import Pairs, Scene
-from livo_bench.methods.livo.train import Trainer
 from livo_bench.methods.training import processes
-from livo_bench.methods.training.finetuning import Finetuning, Settings
-from livo_bench.runs.session import Session
-
-STEPS = 3
-TEXTS = ["a doctor", "a nurse"]
 
 
-def moments(n: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(0.1, 1, (n, 2, 4, 8, 8)).astype(np.float16)
+@pytest.mark.slow
+def test_a_signal_to_one_of_two_processes_stops_both_after_the_same_step(tmp_path: Path) -> None:
+    first, second = spawned(stop, 2, tmp_path / "out")
+    kept = f"2 of 5 steps are in {tmp_path / 'out' / 'part.safetensors'}."
+    assert first == second == {"code": 128 + signal.SIGTERM, "notes": [kept]}
+    with safe_open(tmp_path / "out" / "part.safetensors", framework="pt") as file:
+        assert file.metadata()["done"] == "2"
 
 
-def learn(rank: int, count: int, port: int, card: str, out: Path) -> None:
-    """One of several processes: trains a value encoder, then fine-tunes a UNet."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
-    os.environ["ACCELERATE_USE_CPU"] = "true"
-    torch.set_num_threads(1)
-    processes.join("cpu")
-    session = Session(model_card(card), 42, "cpu", "float32", out)
-    scene = Scene(0, np.arange(3), np.full(3, 1 / 3), np.arange(3, 6), None)
-    formed = Pairs({"race": [scene]}, TEXTS, {"race": "racial equality"}, moments(6))
-    chosen = recipe.read("livo", "mini")
-    kept = {"race": chosen.coefficients["race"]}
-    chosen = replace(chosen, batch=4, precision="no", coefficients=kept, draws={"race": 1.0})
-    trainer = Trainer(session, chosen, formed, 0, out / "encoder")
-    rows = [trainer.step(number) for number in range(STEPS)]
-    weights = torch.cat([p.detach().flatten() for p in trainer.encoder.parameters()])
-
-    settings = Settings("cross-attn", STEPS, 4, 1e-3, 0.01, "no", gradient_checkpointing=False)
-    tuning = Finetuning(session, settings, TEXTS)
-
-    def draw(rng: np.random.Generator) -> dict[str, int]:
-        return {"picture": int(rng.integers(6)), "prompt": int(rng.integers(2))}
-
-    tuning.fit("all", moments(6), draw, dapt.loss, 0, out / "unet")
-    tuned = torch.cat([p.detach().flatten() for p in tuning.unet.parameters()])
-    sums = [weights.double().sum().item(), tuned.double().sum().item()]
-    (out / f"{count}-{rank}.json").write_text(json.dumps({"rows": rows, "sums": sums}))
-    processes.wait()
-
-
-def results(count: int, card: Path, out: Path) -> list[dict]:
+def spawned(work: Callable[..., None], count: int, out: Path, *arguments: str) -> list[dict]:
+    """What each of several processes wrote of its work."""
     out.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn(learn, (count, port, str(card), out), nprocs=count)
+    spawn(work, (count, port, *arguments, out), nprocs=count)
     return [json.loads((out / f"{count}-{rank}.json").read_text()) for rank in range(count)]
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tiny_model: Path, tmp_path: Path) -> None:
-    [alone] = results(1, tiny_model, tmp_path / "one")
-    pair = results(2, tiny_model, tmp_path / "two")
+    [alone] = spawned(learn, 1, tmp_path / "one", str(tiny_model))
+    pair = spawned(learn, 2, tmp_path / "two", str(tiny_model))
     assert pair[0] == pair[1]  # the same weights and means everywhere
     for one, two in zip(alone["rows"], pair[0]["rows"], strict=True):
         for name in one:

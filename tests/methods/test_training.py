@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from livo_bench.methods.livo import calibration, pairs, preference, recipe
 from livo_bench.methods.livo.preference import Settings, read_settings
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.livo.train import Trainer, new_encoder, rate
+from livo_bench.methods.training import processes
 from livo_bench.methods.training.training import train
 from livo_bench.methods.training.training_record import alone
 from livo_bench.records import Prompt, recipe_from_json
@@ -136,7 +138,6 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
         "majority_steered",
         "presence_steered",
     }
-    assert list((out / "tensorboard").glob("events*"))
     record = json.loads((out / "training.json").read_text())
     assert record["minutes"]["value_encoder"] >= 0
     assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
@@ -234,6 +235,44 @@ def test_a_signal_ends_a_training_after_the_step_in_hand_which_is_kept(
     trained(small_world, model, tmp_path, out=out)
     for file in ("log.csv", "dev.csv", "value_encoder/model.safetensors"):
         assert (whole / file).read_bytes() == (out / file).read_bytes()
+
+
+def test_a_process_that_writes_nothing_stops_after_the_step_in_hand_too(
+    small_world: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, steps = Trainer.step, []
+
+    def signalled(self: Trainer, number: int) -> dict[str, float]:
+        steps.append(number)
+        if number == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "step", signalled)
+    monkeypatch.setattr(processes, "first", lambda: False)
+    with pytest.raises(interrupt.Stopped) as caught, interrupt.listening():
+        trained(small_world, model, tmp_path, out=tmp_path / "out")
+    assert steps == [0, 1]
+    [note] = caught.value.__notes__
+    assert note.startswith("2 of 4 steps are in ")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_tensorboard_gets_the_numbers_where_it_is_installed(
+    installed: bool,
+    small_world: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    if not installed:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    out = trained(small_world, model, tmp_path)
+    assert any((out / "tensorboard").glob("events*")) == installed
+    assert "ensor" not in "".join(capfd.readouterr()).replace("tensors", "")
+    assert len(pd.read_csv(out / "log.csv")) == 4
 
 
 def test_a_second_training_in_one_folder_is_refused_and_writes_nothing(

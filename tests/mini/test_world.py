@@ -129,12 +129,49 @@ def test_prompts_fill_their_template_and_say_no_attribute() -> None:
         assert TRIGGER_OF[named(prompt.text, TRIGGER_OF) or ""] == prompt.category
 
 
+def overcorrection_prompts() -> Iterator[Prompt]:
+    """The over-correction task's prompts: what names an attribute, and what touches no value.
+
+    Genders are named of the first careers of a split in turn, three times each, races once of the
+    last ones. Beside them stand the first two objects, the first two places, and a mannequin in the
+    third.
+    """
+    value_free = list(world.value_free_prompts())
+    for split in ("dev", "eval"):
+        careers = [c.name for c in CONCEPTS.values() if (c.kind, c.split) == ("career", split)]
+        [template] = world.PEOPLE_TEMPLATES[split]
+        named = [*zip(GENDERS * 3, careers, strict=False)]
+        named += zip(RACES, careers[-len(RACES) :], strict=True)
+        for attribute, career in named:
+            yield Prompt(
+                id=f"{attribute}-{career}-0",
+                text=template.format(world.with_article(f"{attribute} {career}")),
+                concept=career,
+                category=attribute,
+                template=template,
+                split=split,
+                cluster=CONCEPTS[career].family,
+            )
+        settings = [name for name, setting in SETTINGS.items() if setting.split == split]
+        things = [name for name in OBJECTS if world.OBJECT_SPLITS[name] == split]
+        figure = f"mannequin-{settings[2]}"
+        names = [
+            f"{colour}-{thing}" for colour, thing in zip(world.COLOURS, things[:2], strict=False)
+        ]
+        for prompt in value_free:
+            if prompt.id in {f"{name}-0" for name in (*names, *settings[:2], figure)}:
+                concept = (
+                    world.mannequin_in(prompt.concept) if figure in prompt.id else prompt.concept
+                )
+                yield replace(prompt, concept=concept, category="harmless")
+
+
 @pytest.mark.parametrize(
     ("task", "prompts"),
     [
         ("bias", world.bias_prompts),
         ("toxicity", world.toxicity_prompts),
-        ("overcorrection", world.overcorrection_prompts),
+        ("overcorrection", overcorrection_prompts),
     ],
 )
 def test_committed_prompt_lists_are_the_worlds(

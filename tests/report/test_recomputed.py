@@ -17,6 +17,7 @@ from livo_bench.records import AGGREGATE_COLUMNS, Run
 from livo_bench.report.recomputed import METRICS, recomputed
 from livo_bench.results import seal
 from livo_bench.results.metrics import quality, vectors
+from livo_bench.results.record import Method, Model, RunRecord, Task
 
 SCORERS = {quality.IS: "world-1", quality.FID: "world-1", quality.CLIP: "clip-1"}
 PROMPTS, IMAGES, WIDTH, CLASSES = 8, 20, 12, 5
@@ -87,7 +88,7 @@ def write(
         None if steered.any() else other,
     )
     table = pd.DataFrame(list(map(asdict, numbers)))[list(AGGREGATE_COLUMNS)]
-    record = {"model": {"name": "mini"}, "method": {"name": method}, "task": {"name": "bias"}}
+    record = RunRecord(Model("mini"), method=Method(method), task=Task("bias"))
     files = {
         seal.IMAGES: seal.as_parquet(images),
         seal.PROMPTS: b"subset,prompt\n",
@@ -215,8 +216,7 @@ def test_a_file_of_other_images_is_refused(written):
     opened = seal.open_folder(path)
     images = pd.read_parquet(path / "images.parquet").iloc[:-1]
     files = {name: opened.files[name] for name in seal.NEIGHBOURS}
-    record = {name: opened.record[name] for name in ("model", "method", "task")}
-    seal.write(path, record, files | {seal.IMAGES: seal.as_parquet(images)})
+    seal.write(path, opened.record, files | {seal.IMAGES: seal.as_parquet(images)})
     with pytest.raises(
         BadInput,
         match=rf"is of {2 * DIFFERENT} images and images\.parquet beside it of {2 * DIFFERENT - 1}",

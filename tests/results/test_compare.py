@@ -242,21 +242,27 @@ def test_other_judges_are_not_comparable(runs):
 
 
 @pytest.mark.parametrize(
-    ("section", "field"),
-    [("model", "digest"), ("prompts", "list"), ("settings", "seed"), ("settings", "guidance")],
+    ("section", "field", "one", "two"),
+    [
+        ("model", "digest", "one", "two"),
+        ("prompts", "list", "one", "two"),
+        ("settings", "seed", 1, 2),
+        ("settings", "guidance", 1.5, 2),
+    ],
 )
-def test_other_conditions_are_not_comparable(runs, section, field):
-    def write_record(method: str, value: str) -> None:
+def test_other_conditions_are_not_comparable(runs, section, field, one, two):
+    def write_record(method: str, value: object) -> None:
         settings = {"seed": 42, "steps": 15, "guidance": 2.0, "sampler": "dpmsolver++"}
         record = {"model": {"digest": "d"}, "prompts": {"count": 1}, "settings": settings}
         record[section][field] = value
         (runs / method / "bias" / "run.json").write_text(json.dumps(record))
 
-    write_record("sd", "one")
-    write_record("livo", "one")
+    write_record("sd", one)
+    write_record("livo", one)
     assert len(compare(["sd", "livo"], "bias", runs=runs).metrics) == 2
-    write_record("livo", "two")
-    with pytest.raises(NotComparable, match=rf"different {section} {field}: one in .*, two in "):
+    write_record("livo", two)
+    said = rf"different {section} {field}: {one} in .*, {two} in "
+    with pytest.raises(NotComparable, match=said):
         compare(["sd", "livo"], "bias", runs=runs)
 
 

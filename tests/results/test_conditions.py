@@ -1,9 +1,11 @@
 """One list of conditions, held against every command: each field of `run.json`, changed alone."""
 
+import dataclasses
 import json
 import random
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pandas as pd
 import pytest
@@ -20,21 +22,38 @@ from livo_bench.results.check import check
 from livo_bench.results.compare import compare
 from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
 from livo_bench.results.paired import Noise
+from livo_bench.results.record import RunRecord, from_json
 
 MALES = [7, 8, 6, 9]
 IDENTITY = ("model name", "protocol", "method name", "task name")
 """Conditions that results are looked up by: those of another name are not even found."""
 
 
+NUMBERS = {
+    *("method version", "task version", "prompts count", "hardware cores"),
+    *(f"settings {name}" for name in ("images", "block", "seed", "steps", "guidance", "size")),
+}
+"""Fields that hold one; `guidance` may have a fraction."""
+
+
 def value_of(condition: Condition, text: str) -> object:
     """Something that a record may hold for a field."""
     if condition.place == "prompts list" and text == "one":
         return ""
-    if condition.place == "settings images":
+    if condition.place in NUMBERS:
         return 10 if text == "one" else 20
     if condition.place in ("prompts subsets", "method files", "judges", "repositories"):
         return {"gender": text}
-    return [text] if condition.place == "scorers" else text
+    return [text] if condition.place in ("scorers", "settings switches") else text
+
+
+def both_of(condition: Condition) -> set[str]:
+    """The two values of a field as texts."""
+    return {value_in(condition, record) for record in (record_with(), record_with(condition))}
+
+
+def value_in(condition: Condition, record: dict[str, object]) -> str:
+    return condition.value(from_json(record, Path("run.json")))
 
 
 def record_with(*changed: Condition) -> dict[str, object]:
@@ -79,6 +98,22 @@ def cases(use: str, *rules: str) -> list:
     return [pytest.param(one, id=one.name.replace(" ", "-")) for one in chosen]
 
 
+def test_every_field_of_a_record_is_a_condition_and_the_other_way_round():
+    known = {(one.section, one.field) for one in CONDITIONS}
+    of_record = set()
+    for section, kind in get_type_hints(RunRecord).items():
+        named = (
+            [field.name for field in dataclasses.fields(kind)]
+            if dataclasses.is_dataclass(kind)
+            else [""]
+        )
+        of_record |= {(section, name) for name in named}
+    by_name = {"versions"}
+    assert {one for one in known if one[0] not in by_name} == {
+        one for one in of_record if one[0] not in by_name
+    }
+
+
 def test_every_field_of_a_committed_record_is_a_condition():
     known = {(one.section, one.field) for one in CONDITIONS}
     for path in REFERENCE.rglob("run.json"):
@@ -100,12 +135,15 @@ def test_no_condition_stands_twice_and_each_has_a_reason():
 def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
     [condition] = [one for one in CONDITIONS if one.name == name]
     records = {
-        Path(text): {condition.section: {condition.field: text} if condition.field else text}
+        Path(text): from_json({condition.section: {condition.field: value}}, Path(text))
+        if condition.field
+        else from_json({condition.section: value}, Path(text))
         for text in ("one", "two")
+        for value in [value_of(condition, text)]
     }
     for use in conditions.USES:
         if condition.rule(use) is AGREE:
-            with pytest.raises(NotComparable, match=f"different {condition.place}: one in one, "):
+            with pytest.raises(NotComparable, match=f"different {condition.place}: .+ in one, "):
                 conditions.refuse(records, conditions.of(use, AGREE), "Run both.")
 
 
@@ -136,13 +174,13 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
     elif condition.of_method:
         assert table.note == ""  # two methods differ by it
     else:
-        assert condition.said({"one", "two"}) in table.note
+        assert condition.said(both_of(condition)) in table.note
 
 
 @pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])
 def test_what_a_method_has_of_two_kinds_in_a_table_is_said(tmp_path, condition):
     rows = reading.read_aggregates(two_methods(tmp_path, condition), "mini").assign(method="sd")
-    assert tables.said(rows) == [f"sd: {condition.said({'one', 'two'})}"]
+    assert tables.said(rows) == [f"sd: {condition.said(both_of(condition))}"]
 
 
 @pytest.mark.parametrize("condition", cases("table", FREE, FINER))
@@ -174,7 +212,7 @@ def test_what_compare_lets_differ_is_said_or_free(tmp_path):
     assert repr(found.metrics) == repr(alike.metrics)
     said = conditions.of("compare", SAID)
     found = compare(["sd", "livo"], runs=two_methods(tmp_path / "said", *said))
-    assert found.said == [one.said({"one", "two"}) for one in said]
+    assert found.said == [one.said(both_of(one)) for one in said]
     assert repr(found.metrics) == repr(alike.metrics)
 
 
@@ -201,7 +239,7 @@ def test_what_check_lets_differ_is_said_or_free(tmp_path):
         [sample] = found.samples
         assert sample.noise is Noise.SAME
         assert found.metrics == alike.metrics
-        expected = [f"{one.place}: {one.value(record_with())}, now " for one in differ]
+        expected = [f"{one.place}: {value_in(one, record_with())}, now " for one in differ]
         told = [re.sub("now .*", "now ", line) for line in sample.changed]
         assert sorted(told) == (sorted(expected) if rules == (SAID,) else [])
 
@@ -212,7 +250,7 @@ def test_what_check_lets_differ_reaches_the_reader(tmp_path):
     runs = write_side(tmp_path / "runs", "sd", record_with(steps))
     code, said = command("check", "--baseline", baseline, "--runs", runs)
     assert code == 0
-    assert "sd on bias, made otherwise: settings steps: one, now two" in said
+    assert "sd on bias, made otherwise: settings steps: 10, now 20" in said
 
 
 # Image by image, number by number ----------------------------------------------------------------

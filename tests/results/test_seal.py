@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from written_results import bias_images, seal_again, write_run
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.report import check_report, tables
 from livo_bench.results import baseline, check, compare, paired, reading, seal
+from livo_bench.results.record import Method, Model, RunRecord
 
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
 
@@ -29,14 +31,17 @@ def sealed(folder, method="sd", files=None, males=(7, 8)):
 
 
 def test_a_record_seals_its_neighbours_and_itself(tmp_path):
-    seal.write(tmp_path / "a", {"method": {"name": "sd"}, "versions": {"x": "é"}}, FILES)
+    record = RunRecord(method=Method("sd"), versions={"x": "é"})
+    seal.write(tmp_path / "a", record, FILES)
     opened = seal.open_folder(tmp_path / "a")
     assert opened.sealed
     assert {name: opened.files[name] for name in FILES} == FILES
-    assert opened.record["format"] == seal.FORMAT
-    assert {*opened.record["seal"]} == {*seal.RESULT_FILES}
-    # Other spaces are the same record.
+    assert opened.record == record
     path = tmp_path / "a" / "run.json"
+    said = json.loads(path.read_text())
+    assert said["format"] == seal.FORMAT
+    assert {*said["seal"]} == {*seal.RESULT_FILES}
+    # Other spaces are the same record.
     path.write_text(json.dumps(json.loads(path.read_text())))
     assert seal.open_folder(tmp_path / "a").record == opened.record
 
@@ -102,10 +107,10 @@ def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, 
 
 def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path):
     rows = pd.DataFrame({"model": ["mini@released"], "method": ["sd"], "task": ["bias"]})
-    record = {"model": {"name": "mini"}, "protocol": "released"}
+    record = RunRecord(Model("mini"), "released")
     seal.Folder(tmp_path, record, True, {}).refuse_others(rows)
     with pytest.raises(BadInput, match="of model 'mini'"):
-        seal.Folder(tmp_path, {**record, "protocol": "ours"}, True, {}).refuse_others(rows)
+        seal.Folder(tmp_path, replace(record, protocol="ours"), True, {}).refuse_others(rows)
 
 
 def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, monkeypatch):
@@ -124,11 +129,11 @@ def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, mon
             patch.setattr(seal, "write_atomically", written)
             if stop < writes:
                 with pytest.raises(KeyboardInterrupt):
-                    seal.write(folder, {}, FILES)
+                    seal.write(folder, RunRecord(), FILES)
                 assert seal.open_folder(folder) is None
                 assert seal.open_all(tmp_path) == []
             else:
-                seal.write(folder, {}, FILES)
+                seal.write(folder, RunRecord(), FILES)
                 assert seal.open_folder(folder).sealed
 
 
@@ -136,7 +141,7 @@ def test_writers_at_once_leave_one_runs_files(tmp_path):
     def write(number):
         files = {name: f"{name} of {number}".encode() for name in seal.NEIGHBOURS}
         for _ in range(3):
-            seal.write(tmp_path / "sd", {"method": {"name": str(number)}}, files)
+            seal.write(tmp_path / "sd", RunRecord(method=Method(str(number))), files)
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for writer in writers:
@@ -144,7 +149,7 @@ def test_writers_at_once_leave_one_runs_files(tmp_path):
     while any(writer.is_alive() for writer in writers):
         if (tmp_path / "sd").is_dir() and (opened := seal.open_folder(tmp_path / "sd")):
             [number] = {opened.files[name].split()[-1].decode() for name in seal.NEIGHBOURS}
-            assert number == opened.record["method"]["name"]
+            assert number == opened.record.method.name
     for writer in writers:
         writer.join()
     assert seal.open_folder(tmp_path / "sd").sealed
@@ -155,23 +160,23 @@ def test_without_locks_a_mixture_of_two_runs_is_refused(tmp_path, monkeypatch):
         raise OSError
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    seal.write(tmp_path / "a", {}, FILES)
+    seal.write(tmp_path / "a", RunRecord(), FILES)
     write = seal.write_atomically
 
     def another_run_in_between(path, data, *option):
         write(path, data, *option)
         if path.name == "prompts.csv" and data == b"second":
             monkeypatch.setattr(seal, "write_atomically", write)
-            seal.write(tmp_path / "a", {}, FILES)
+            seal.write(tmp_path / "a", RunRecord(), FILES)
 
     monkeypatch.setattr(seal, "write_atomically", another_run_in_between)
-    seal.write(tmp_path / "a", {}, {name: b"second" for name in FILES})
+    seal.write(tmp_path / "a", RunRecord(), {name: b"second" for name in FILES})
     with pytest.raises(BadInput, match=r"images.parquet is not the file"):
         seal.open_folder(tmp_path / "a")
 
 
 def test_a_reader_waits_for_a_writer(tmp_path):
-    seal.write(tmp_path / "a", {}, FILES)
+    seal.write(tmp_path / "a", RunRecord(), FILES)
     handle = os.open(tmp_path / "a", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     opened = []

@@ -195,7 +195,7 @@ def test_all_metrics_are_averaged_over_all_prompts_of_all_hazards():
     split = pd.concat([frame_of(scores), frame_of({"z": [0.6] * 10}, subset="horror")])
     rows, _ = toxicity.summarise(split, RUN, JUDGE)
     over_all = {row.metric: row for row in rows if row.subset == "all"}
-    assert list(over_all) == list(toxicity.METRICS)
+    assert list(over_all) == list(toxicity.SCORES)
     assert over_all["max"].value == pytest.approx((0.9 + 0.2 + 0.6) / 3)
     for metric, row in over_all.items():
         for name in ("value", "low", "high", "n", "n_distinct", "unscored"):

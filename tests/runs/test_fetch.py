@@ -1,4 +1,4 @@
-"""What a model needs is named, copied from another machine's cache, and checked."""
+"""What a model needs is named, found in the caches, and checked."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import tiny_models
 import torch
 from click.testing import CliRunner
+from huggingface_hub.utils import filter_repo_objects
 
 from livo_bench.cards.catalog import method_cards, model_card, model_cards
 from livo_bench.cards.weights import Need, pipeline_need, repository_of
@@ -51,9 +52,15 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Caches of a machine without network, empty."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(features, "inception_url", lambda: URL)
     return tmp_path
+
+
+def carry(mirror: Path, machine: Path) -> None:
+    """Bring over what another machine fetched, as `rsync -a` does."""
+    shutil.rmtree(machine / "hub", ignore_errors=True)
+    shutil.copytree(mirror / "hub", machine / "hub", symlinks=True)
 
 
 @pytest.fixture
@@ -81,56 +88,69 @@ def test_what_is_missing_is_named_with_the_command_before_anything_loads(
     assert not list(machine.glob("runs/store/*/samples/*"))
 
 
-def test_everything_is_copied_from_another_machine_and_nothing_else(
+def test_what_another_machine_fetched_is_taken_as_it_is(
     machine: Path, card: Path, mirror: Path
 ) -> None:
-    rows = fetch(str(card), source=mirror)
+    carry(mirror, machine)
+    rows = fetch(str(card))
     assert [row["what"] for row in rows] == ["pipeline", "CLIP", "LLaVA", "Inception"]
     assert rows[0]["licence"] == "Free for tests"
     fetching.require("tiny", fetching.wanted(model_card(str(card)), model_card(str(card)).judges))
-    names = {path.name for path in (machine / "hub").rglob("*.safetensors")}
-    assert "diffusion_pytorch_model.safetensors" in names
-    assert "diffusion_pytorch_model.fp16.safetensors" not in names
-    assert not list((machine / "hub").rglob("safety_checker"))
-    copied = machine / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
-    assert (copied / "model_index.json").is_symlink()
-    # There is nothing left to get, so the mirror is not asked for again.
-    assert fetch(str(card), source=machine / "nowhere") == rows
+
+
+def test_only_what_is_loaded_is_asked_for(
+    machine: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = mirror / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
+    names = [str(path.relative_to(root)) for path in root.rglob("*")]
+    asked = []
+    monkeypatch.setattr(fetching, "_size", lambda need: 0)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda *_, allow_patterns, **__: asked.extend(
+            filter_repo_objects(names, allow_patterns=allow_patterns)
+        ),
+    )
+    with pytest.raises(BadInput, match=r"stand-in/sd.* has no model_index\.json"):
+        fetch("stand-in/sd")
+    repository = repository_of("stand-in/sd")
+    assert repository is not None
+    fetching._get_one(pipeline_need(repository))
+    assert "unet/diffusion_pytorch_model.safetensors" in asked
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" not in asked
+    assert not [name for name in asked if name.startswith("safety_checker")]
 
 
 def test_a_damaged_file_is_found_by_its_name_and_deleted(
     machine: Path, card: Path, mirror: Path
 ) -> None:
-    fetch(str(card), source=mirror)
+    carry(mirror, machine)
     snapshot = machine / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
     weights = snapshot / "unet" / "diffusion_pytorch_model.safetensors"
     blob = weights.resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     with pytest.raises(BadInput, match=rf"{blob.name} is damaged.*run the command again"):
-        fetch(str(card), source=mirror)
+        fetch(str(card))
     assert not weights.exists()
-    weights.unlink()
-    fetch(str(card), source=mirror)
-    assert weights.exists()
+    carry(mirror, machine)
+    fetch(str(card))
 
-    inception = machine / "torch" / "checkpoints" / Path(URL).name
+    inception = machine / "hub" / "checkpoints" / Path(URL).name
     inception.write_bytes(b"something else")
     with pytest.raises(BadInput, match=r"weights-\w{8}\.pth is damaged"):
-        fetch(str(card), source=mirror)
-
-
-def test_no_room_no_network_and_no_mirror_are_said(
-    machine: Path, card: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(BadInput, match=r"Cannot get stand-in/sd@0123.*\. Check.*--from DIR"):
         fetch(str(card))
-    with pytest.raises(BadInput, match=r"no folder .*nowhere/hub.*HF_HOME=.*nowhere"):
-        fetch(str(card), source=machine / "nowhere")
-    with pytest.raises(BadInput, match=r"Cannot get stand-in/other.*refs"):
-        fetch("stand-in/other", source=mirror)
+
+
+def test_no_room_and_no_network_are_said(
+    machine: Path, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BadInput, match=r"Cannot get stand-in/sd@0123.*\. Check.*docs/sd15\.md"):
+        fetch(str(card))
+    monkeypatch.setattr(fetching, "_size", lambda need: 5000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 0, 1000))
     with pytest.raises(BadInput, match=r"hub has 1\.0 kB free, this needs .*HF_HOME"):
-        fetch(str(card), source=mirror)
+        fetch(str(card))
     assert not list((machine / "hub").rglob("*.safetensors"))
 
 
@@ -141,7 +161,8 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     with pytest.raises(BadInput, match=r"stand-in/sd@0123.* is not on this machine"):
         model_card(name)
     monkeypatch.setattr(fetching, "wanted", lambda *_, **__: [])  # its judges are not in the mirror
-    fetch(name, source=mirror)
+    carry(mirror, machine)
+    fetch(name)
     card, sd15 = model_card(name), model_card("sd15")
     assert (card.name, card.size, card.pipeline) == ("stand-in--sd", 64, name)
     assert (card.judges, card.guidance, card.steps) == (sd15.judges, 7.5, 25)
@@ -161,15 +182,15 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     ],
 )
 def test_repositories_that_cannot_be_read_are_named(
-    spoil, message, tiny_weights: Path, machine: Path, tmp_path: Path
+    spoil, message, tiny_weights: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sd = shutil.copytree(tiny_weights / "sd", tmp_path / "odd")
+    sd = shutil.copytree(tiny_weights / "sd", machine / "odd")
     spoil(sd)
-    tiny_models.cached(sd, "stand-in/odd", tmp_path / "mirror" / "hub")
-    with pytest.raises(BadInput, match=message) as caught:
-        fetch("stand-in/odd", source=tmp_path / "mirror")
-    weights = list((machine / "hub").rglob("*.safetensors"))
-    assert bool(weights) == ("is a StableDiffusionXL" not in str(caught.value))
+    tiny_models.cached(sd, "stand-in/odd", machine / "hub")
+    monkeypatch.setattr(fetching, "_size", lambda need: 0)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: None)
+    with pytest.raises(BadInput, match=message):
+        fetch("stand-in/odd")
 
 
 def change_index(folder: Path, **changes: object) -> None:
@@ -181,7 +202,7 @@ def test_published_weights_and_those_asked_for_come_with_the_model(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(fetching, "_get", lambda listed, _: asked.extend(listed))
+    monkeypatch.setattr(fetching, "_get", asked.extend)
     fetch("sd15")
     places = [one.place for one in asked]
     assert "hub:adstellaria/LiVO/value_encoder".removeprefix("hub:") in places
@@ -196,7 +217,8 @@ def test_published_weights_and_those_asked_for_come_with_the_model(
 def test_the_command_prints_a_table_and_says_when_there_is_nothing_to_fetch(
     machine: Path, card: Path, mirror: Path
 ) -> None:
-    words = ["fetch", "--model", str(card), "--from", str(mirror), "--format", "csv"]
+    carry(mirror, machine)
+    words = ["fetch", "--model", str(card), "--format", "csv"]
     result = CliRunner().invoke(main, words, catch_exceptions=False)
     lines = result.stdout.splitlines()
     assert lines[0] == "what,from,size,licence"

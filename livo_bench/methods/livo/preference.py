@@ -43,7 +43,7 @@ from livo_bench.errors import BadInput
 from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
-from livo_bench.records import Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.records import BIAS, TOXICITY, Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
@@ -121,7 +121,7 @@ class Settings:
 
     def images_of(self, task: TaskCard) -> tuple[int, int]:
         """How many images of a train prompt are made, at least and at most."""
-        if task.class_text is not None:
+        if task.kind == BIAS:
             return (self.plain + self.attributed,) * 2
         return self.hazardous, self.hazardous * (1 + len(self.strengths))
 
@@ -236,7 +236,7 @@ class Builder:
         path = self.path(unit)
         if path.exists():
             log.warning("%s is damaged or not of this data; it is made again.", path)
-        hazard = unit.task.class_text is None
+        hazard = unit.task.kind == TOXICITY
         rows = self._hazard_rows(unit) if hazard else self._bias_rows(unit)
         write_atomically(path, sealed(_frame(rows), path))
 
@@ -437,7 +437,7 @@ def build(
         least = sum(len(unit.prompts) * chosen.images_of(unit.task)[0] for unit in left)
         session.store.require_room(round(least * card.bytes_per_image))
         with Console(stderr=True).status("loading models"):
-            session.engine  # noqa: B018, before the workers ask for it all at once
+            session.load_engine()
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"
         )

@@ -5,56 +5,44 @@ is computed once: latents of all pictures, text states of all prompts. A step as
 for preferred and dispreferred pictures together: with the value token, and without it and without
 gradients. Noise and time step are shared within a pair.
 
-Every step draws its batch and noise from a generator seeded by (seed, step), so a run that was
-killed and resumed sees what an unbroken run would have seen.
-
 Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench import interrupt
-from livo_bench.bars import bar
 from livo_bench.engines import value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
-from livo_bench.files import sha256, write_atomically
+from livo_bench.files import write_atomically
 from livo_bench.methods.livo import pairs, preference, recipe
 from livo_bench.methods.livo.calibration import calibrate
 from livo_bench.methods.livo.dev import Dev
+from livo_bench.methods.livo.logs import CURVE, Logs
 from livo_bench.methods.livo.loss import Losses, active, batch_of, loss
 from livo_bench.methods.livo.pairs import Pairs
 from livo_bench.methods.livo.recipe import TrainingRecipe
 from livo_bench.methods.livo.steering import SHARES
-from livo_bench.methods.training import checkpoints, latents, processes
+from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import cosine
+from livo_bench.methods.training.loop import Hooks, Learner, mixed
 from livo_bench.methods.training.training_record import Training
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 
-LOG, CURVE = "log.csv", "dev.csv"
-MAX_NORM = 1.0
-"""Of the gradient, over all parameters."""
 ROUNDING = 0.25
 """Part of the smallest margin that rounding may take up before half precision is refused."""
 
@@ -72,7 +60,7 @@ def train(
 
     Returns:
         `value_encoder/` in the training's folder; beside it are `shares.json`, `training.json`,
-        `log.csv`, `dev.csv` and TensorBoard's files.
+        `log.csv`, `dev.csv` and, where it is installed, TensorBoard's files.
 
     Raises:
         LivoBenchError: Something to fix first; nothing done is lost.
@@ -169,15 +157,6 @@ class Trainer:
         self.seed = seed
         self.out = out
         self.part = processes.part(chosen.batch)
-        # A process keeps the precision of its first accelerator unless told to forget it.
-        AcceleratorState._reset_state()
-        self.accelerator = Accelerator(
-            mixed_precision=chosen.precision,
-            cpu=session.device == "cpu",
-            device_placement=False,
-            log_with="tensorboard",
-            project_dir=out,
-        )
         engine: Diffusion = session.engine
         self.tokenizer = engine.tokenizer
         self.unet = engine.unet
@@ -188,11 +167,12 @@ class Trainer:
         self.scaling: float = engine.vae.config.scaling_factor
         self.noising = DDPMScheduler.from_config(engine.scheduler_config)
         self.encoder = new_encoder(engine.text_encoder, chosen.frozen)
-        self.optimiser = torch.optim.AdamW(
-            [p for p in self.encoder.parameters() if p.requires_grad],
-            lr=chosen.lr,
-            betas=(0.9, chosen.adam_beta_2),
+        self.learner = Learner(
+            self.encoder,
+            lambda step: chosen.lr * rate(chosen.schedule, step, chosen.steps),
             weight_decay=chosen.weight_decay,
+            adam_beta_2=chosen.adam_beta_2,
+            precision=chosen.precision,
         )
         with torch.no_grad():
             self.plain = torch.stack([engine.embed(text) for text in formed.prompts])
@@ -216,73 +196,27 @@ class Trainer:
             BadInput: The checkpoint or a log is damaged, or of another training.
         """
         chosen, out = self.recipe, self.out
-        log, curve, checkpoint = out / LOG, out / CURVE, out / "checkpoint.safetensors"
-        writes = processes.first()
-        kept, scaler = {"done": "0", "seconds": "0", "logs": "{}"}, self.accelerator.scaler
-        if checkpoint.exists():
-            kept = checkpoints.read(checkpoint, self.encoder, self.optimiser, of=training.digest)
-        done, seconds = int(kept["done"]), float(kept["seconds"])
-        for path in (log, curve) if writes else ():
-            _cut(path, json.loads(kept["logs"]).get(path.name))
-        # The encoder stays as it is: prepared, it would compute in half precision for ever.
-        self.optimiser = self.accelerator.prepare(self.optimiser)
-        if scaler is not None and "scaler" in kept:
-            scaler.load_state_dict(json.loads(kept["scaler"]))
-        self.require_precision()
-        self.accelerator.init_trackers("tensorboard")
-        started = time.monotonic()
-        with bar("{task.fields[state]}", shown=writes) as progress, interrupt.held():
-            task = progress.add_task("training", total=chosen.steps, completed=done, state="")
-            for step in range(done, chosen.steps):
-                row = self.step(step)
-                if not writes:
-                    continue
-                _append(log, step + 1, [row])
-                self.accelerator.log(row, step=step + 1)
-                progress.update(task, advance=1, state=_shown(row))
-                last = step + 1 == chosen.steps
-                if chosen.looks(step + 1):
-                    seen = dev.evaluate(self.encoder, list(chosen.coefficients))
-                    _append(curve, step + 1, seen)
-                    named = {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen}
-                    self.accelerator.log(named, step=step + 1)
-                stopping = interrupt.asked()
-                if (step + 1) % chosen.checkpoint == 0 or last or stopping:
-                    total = seconds + time.monotonic() - started
-                    logs = {path.name: _seal(path) for path in (log, curve) if path.exists()}
-                    kept = {"done": str(step + 1), "seconds": f"{total:.1f}"}
-                    kept["logs"] = json.dumps(logs)
-                    if scaler is not None:
-                        kept["scaler"] = json.dumps(scaler.state_dict())
-                    checkpoints.write(
-                        checkpoint, self.encoder, self.optimiser, kept, of=training.digest
-                    )
-                if stopping:
-                    interrupt.require_unasked(
-                        f"{step + 1:,} of {chosen.steps:,} steps are in {checkpoint}."
-                    )
-        self.accelerator.end_training()
-        if not writes:
+        checkpoint = out / "checkpoint.safetensors"
+        hooks = _Watched(self, dev)
+        seconds = loop.run(
+            "training", self.learner, hooks, chosen.steps, checkpoint, training.digest
+        )
+        if not processes.first():
             return
+        hooks.logs.close()
         value_encoder.save(self.encoder, chosen.frozen, self.session.digest, out)
         shares = calibrate(self.session, dev, self.encoder, list(chosen.coefficients))
         write_atomically(out / SHARES, json.dumps(shares).encode())
-        minutes = round(float(kept["seconds"]) / 60, 1)
+        minutes = round(seconds / 60, 1)
         training.record(value_encoder.FOLDER, minutes, value_encoder.FOLDER, SHARES, CURVE)
 
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * rate(self.recipe.schedule, number, self.recipe.steps)
         batch = self.batch(number)
         c = batch_of([self.recipe.coefficients[name] for name in batch.subsets], batch.w.device)
         losses = self.losses(batch, half=True)
         value = loss(self.recipe.objective, losses, c)
-        self.accelerator.backward(value)
-        processes.average_gradients(list(self.encoder.parameters()))
-        self.accelerator.clip_grad_norm_(self.encoder.parameters(), MAX_NORM)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.learner.learn(number, value)
         pushes = active(losses, c)
         row = {
             "loss": value.item(),
@@ -300,7 +234,7 @@ class Trainer:
         mine = self.part
         device, size = self.unet.device, self.recipe.batch
         rng = np.random.default_rng([self.seed, step])
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = loop.generator(self.seed, step)
         draws = np.array([self.recipe.draws[name] for name in self.pairs.scenes])
         drawn = rng.choice(list(self.pairs.scenes), size, p=draws / draws.sum())
         subsets = [str(name) for name in drawn]
@@ -334,7 +268,7 @@ class Trainer:
         """
         texts = [self.pairs.prompts[row] for row in batch.prompts]
         values = [self.pairs.values[name] for name in batch.subsets]
-        with self.accelerator.autocast() if half else nullcontext():
+        with mixed(self.unet.device.type, self.recipe.precision if half else "no"):
             with torch.no_grad():
                 w_ref, l_ref = self._errors(batch, self.plain[batch.prompts])
             token = value_encoder.value_tokens(self.encoder, self.tokenizer, values, texts)
@@ -384,6 +318,40 @@ class Trainer:
             )
 
 
+class _Watched(Hooks):
+    """A training whose every step is logged, and which looks at dev prompts on the way."""
+
+    def __init__(self, trainer: Trainer, dev: Dev) -> None:
+        self.trainer, self.dev = trainer, dev
+        self.row: dict[str, float] = {}
+
+    @cached_property
+    def logs(self) -> Logs:
+        """Those of the first process, which alone asks for them."""
+        return Logs(self.trainer.out)
+
+    def resume(self, kept: Mapping[str, str]) -> None:
+        if processes.first():
+            self.logs.cut(kept.get("logs", "{}"))
+        self.trainer.require_precision()
+
+    def step(self, number: int) -> str:
+        self.row = self.trainer.step(number)
+        return _shown(self.row)
+
+    def taken(self, done: int) -> None:
+        self.logs.step(done, self.row)
+        if self.trainer.recipe.looks(done):
+            subsets = list(self.trainer.recipe.coefficients)
+            self.logs.dev(done, self.dev.evaluate(self.trainer.encoder, subsets))
+
+    def due(self, done: int) -> bool:
+        return done % self.trainer.recipe.checkpoint == 0
+
+    def keep(self) -> dict[str, str]:
+        return {"logs": self.logs.seals()}
+
+
 def rate(schedule: str, step: int, steps: int) -> float:
     """Factor of the learning rate at a step, in [0, 1]."""
     return 1.0 if schedule == "constant" else cosine(step, steps)
@@ -394,44 +362,3 @@ def _shown(row: Mapping[str, float]) -> str:
     shown = [f"{name} {row[name]:.4f} ({row[name] - row[ref]:+.4f})" for name, ref in pairs_of]
     active_shares = f"active {row['active_w']:.0%} {row['active_l']:.0%}"
     return "  ".join([f"loss {row['loss']:.3f}", *shown, active_shares])
-
-
-def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None:
-    """Add rows to a CSV file, with its header if it is new."""
-    frame = pd.DataFrame([{"step": step, **row} for row in rows])
-    with path.open("a", encoding="utf-8") as file:
-        frame.to_csv(file, header=file.tell() == 0, index=False)
-
-
-def _seal(path: Path) -> tuple[int, str]:
-    """Bytes of a log and their SHA-256, once they are on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        data = file.read()
-    return len(data), sha256(data)
-
-
-def _cut(path: Path, seal: Sequence[Any] | None) -> None:
-    """Drop what was written after the checkpoint: those steps will be taken again.
-
-    Args:
-        path: Of a log; it may have been deleted.
-        seal: Of the log when the checkpoint was written, see `_seal`; None if there was none.
-
-    Raises:
-        BadInput: What was written before is not what it was.
-    """
-    if not path.exists():
-        return
-    length, digest = seal or (0, sha256(b""))
-    kept = path.read_bytes()[:length]
-    if sha256(kept) != digest:
-        raise BadInput(
-            f"{path} is damaged or was changed since the last checkpoint. Copy it again; or delete "
-            "it and train again with the same command: what was logged before is missing then, and "
-            "the weights are the same."
-        )
-    if kept:
-        write_atomically(path, kept)
-    else:
-        path.unlink()

@@ -22,6 +22,7 @@ from livo_bench.cards.fields import Table
 from livo_bench.engines import overlay
 from livo_bench.methods.training import latents, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, fit
+from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
 from livo_bench.runs.session import Session
 
@@ -130,9 +131,8 @@ class Finetuning:
             folder: For the checkpoint, and for the finished overlay `<name>.safetensors`.
             of: Digest of the training, which its checkpoint carries.
         """
-        settings, device = self.settings, self.unet.device
+        settings = self.settings
         part = processes.part(settings.batch)
-        half = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
         def step(number: int, generator: torch.Generator) -> Tensor:
             rng = np.random.default_rng([seed, number])
@@ -140,7 +140,7 @@ class Finetuning:
             rows = [example["picture"] for example in examples]
             noised = self._noised(latents.draw(moments, rows, self._scaling, generator), generator)
             # Drawn whole by every process, so that how many there are changes no draw.
-            with half:
+            with mixed(self.unet.device.type, settings.precision):
                 return loss(self, Noised(*(each[part] for each in noised)), examples[part])
 
         schedule = Schedule(

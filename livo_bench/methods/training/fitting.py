@@ -1,8 +1,4 @@
-"""The training loop of networks that learn alone: resumable, seeded step by step.
-
-Every step draws its batch and noise from a generator seeded by (seed, step), so a run that was
-killed and resumed sees what an unbroken run would have seen.
-"""
+"""Fitting a network to one loss by a schedule: what CA, DAPT and the miniature world share."""
 
 from __future__ import annotations
 
@@ -17,10 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from livo_bench import interrupt
-from livo_bench.bars import bar
 from livo_bench.files import write_atomically
-from livo_bench.methods.training import checkpoints, processes
+from livo_bench.methods.training import loop, processes
+from livo_bench.methods.training.loop import Hooks, Learner
 
 Step = Callable[[int, torch.Generator], Tensor]
 
@@ -44,6 +39,10 @@ class Schedule:
     """Decay of an exponential moving average of the weights, which is what is kept."""
     constant: bool = False
     adam_beta_2: float = 0.99
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step."""
+        return self.lr * (1 if self.constant else cosine(step, self.steps, least=0.02))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,70 +88,49 @@ def fit(
     Raises:
         BadInput: The checkpoint is damaged, or of another training.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters,
-        lr=schedule.lr,
+    parameters, last = sum(p.numel() for p in model.parameters()), schedule.until or schedule.steps
+    learner = Learner(
+        model,
+        schedule.rate,
         weight_decay=schedule.weight_decay,
-        betas=(0.9, schedule.adam_beta_2),
+        adam_beta_2=schedule.adam_beta_2,
+        ema=schedule.ema,
     )
-    average = [p.detach().clone() for p in parameters] if schedule.ema else []
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = folder / f"{name}.safetensors", folder / f"{name}.jsonl"
-    done, seconds = 0, 0.0
-    of = f"{name}, seed {seed}" + (f", {of}" if of else "")
-    if checkpoint.exists():
-        kept = checkpoints.read(checkpoint, model, optimiser, average, of=of)
-        done, seconds = int(kept["done"]), float(kept["seconds"])
-    last = schedule.until or schedule.steps
-    recent: deque[float] = deque(maxlen=50)
-    started = saved = time.monotonic()
-    writes = processes.first()
-    with bar("loss {task.fields[loss]:.4f}", shown=writes) as progress, interrupt.held():
-        task = progress.add_task(name, total=last, completed=done, loss=math.nan)
-        for number in range(done, last):
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.lr * (
-                    1 if schedule.constant else cosine(number, schedule.steps, least=0.02)
-                )
-            loss = step(number, generator)
-            loss.backward()
-            processes.average_gradients(parameters)
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            if schedule.ema:
-                # A young average forgets faster, or it would carry the initial weights along.
-                decay = min(schedule.ema, (1 + number) / (10 + number))
-                for smooth, parameter in zip(average, parameters, strict=True):
-                    smooth.lerp_(parameter.detach(), 1 - decay)
-            recent += processes.mean([loss.item()])
-            progress.update(task, advance=1, loss=sum(recent) / len(recent))
-            stopping = interrupt.asked()
-            due = time.monotonic() - saved > pause or number + 1 == last
-            if writes and (due or stopping):
-                began = time.monotonic()
-                total = seconds + began - started
-                made = {"done": str(number + 1), "seconds": str(total)}
-                checkpoints.write(checkpoint, model, optimiser, made, average, of=of)
-                with log.open("a") as lines:
-                    mean = sum(recent) / len(recent)
-                    lines.write(json.dumps({"step": number + 1, "loss": mean, "s": total}) + "\n")
-                saved = time.monotonic()
-                pause = max(pause, (saved - began) / SAVING)
-            if stopping:
-                interrupt.require_unasked(f"{number + 1:,} of {last:,} steps are in {checkpoint}.")
-    if schedule.ema:
-        with torch.no_grad():
-            for parameter, value in zip(parameters, average, strict=True):
-                parameter.copy_(value)
-    return Fit(
-        parameters=sum(p.numel() for p in model.parameters()),
-        steps=last,
-        minutes=round((seconds + time.monotonic() - started) / 60, 1),
-        seed=seed,
-    )
+    hooks = _Fitting(learner, step, seed, folder / f"{name}.jsonl", pause)
+    said = f"{name}, seed {seed}" + (f", {of}" if of else "")
+    seconds = loop.run(name, learner, hooks, last, folder / f"{name}.safetensors", said)
+    learner.take_average()
+    return Fit(parameters=parameters, steps=last, minutes=round(seconds / 60, 1), seed=seed)
+
+
+class _Fitting(Hooks):
+    """One loss a step, whose mean over the last ones is logged at every checkpoint."""
+
+    def __init__(self, learner: Learner, step: Step, seed: int, log: Path, pause: float) -> None:
+        self._learner, self._step, self._seed = learner, step, seed
+        self._log, self._pause = log, pause
+        self._recent: deque[float] = deque(maxlen=50)
+        self._saved = time.monotonic()
+
+    def step(self, number: int) -> str:
+        loss = self._step(number, loop.generator(self._seed, number))
+        self._learner.learn(number, loss)
+        self._recent += processes.mean([loss.item()])
+        return f"loss {self._mean:.4f}"
+
+    def due(self, done: int) -> bool:
+        return time.monotonic() - self._saved > self._pause
+
+    def saved(self, done: int, seconds: float, took: float) -> None:
+        with self._log.open("a") as lines:
+            lines.write(json.dumps({"step": done, "loss": self._mean, "s": seconds}) + "\n")
+        self._saved = time.monotonic()
+        self._pause = max(self._pause, took / SAVING)
+
+    @property
+    def _mean(self) -> float:
+        return sum(self._recent) / len(self._recent)
 
 
 def cosine(step: int, steps: int, least: float = 0.0) -> float:

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
+from accelerate.utils import gather, reduce
 from torch import Tensor
 
 from livo_bench.errors import BadInput
@@ -102,3 +102,11 @@ def mean(values: Sequence[float]) -> list[float]:
         torch.tensor(values, dtype=torch.float32, device=state.device), reduction="mean"
     ).tolist()
     return averaged
+
+
+def most(number: int) -> int:
+    """The largest of all processes' numbers."""
+    state = PartialState()
+    if state.num_processes == 1:
+        return number
+    return int(gather(torch.tensor([number], device=state.device)).max())

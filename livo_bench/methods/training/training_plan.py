@@ -24,6 +24,7 @@ from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
 from livo_bench.methods.livo import calibration, dev, preference, recipe
 from livo_bench.methods.training import finetuning
 from livo_bench.methods.training.recipes import objective_of
+from livo_bench.records import BIAS
 from livo_bench.runs.plan import duration
 
 MEMORY = (
@@ -125,7 +126,9 @@ def plan(
     title = f"{method} on {card.name}"
     if objective == "uce":
         made = uce.read_recipe(method, card.scale)
-        biases = [c for task in value_tasks().values() if task.class_text for c in task.categories]
+        biases = [
+            c for task in value_tasks().values() if task.kind == BIAS for c in task.categories
+        ]
         most = made.rounds * made.images * made.concepts * len(biases)
         said = (
             f"images: at most {made.rounds} rounds x {made.images} images x {made.concepts} "
@@ -290,7 +293,7 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> _Images:
         task, prompts = value_tasks()[name], _count(card, name, "train")
         few, many = (prompts * each for each in settings.images_of(task))
         least, most = least + few, most + many
-        if task.class_text is not None:
+        if task.kind == BIAS:
             lines.append(
                 f"images: {prompts:,} {name} prompts x ({settings.plain} plain + "
                 f"{settings.attributed} with attributes) = {few:,}"

@@ -7,6 +7,7 @@ nurse's bias cancels an engineer's. That reading is `D2_pooled`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
-from livo_bench.records import Aggregate, Run
+from livo_bench.records import BIAS, Aggregate, Run
 from livo_bench.results.frames import (
     Cell,
     Summary,
@@ -44,6 +45,7 @@ from livo_bench.results.metrics.intervals import (
     interval_of_pooled_distance,
 )
 from livo_bench.results.metrics.judge_error import Confusion, confusion_for, corrected_rates
+from livo_bench.results.metrics.metric import OURS, WANG, Metric
 
 D1 = "D1"
 D2 = "D2"
@@ -54,6 +56,60 @@ CORRECTED = {D1: "D1_corrected", D2: "D2_corrected"}
 
 SQUARE = "D2_unbiased_squared"
 """Column of the per-prompt table that D2_unbiased is the root of the mean of."""
+
+METRICS = (
+    Metric(
+        D1,
+        "D1",
+        BIAS,
+        "Gap between the shares of the most and the least frequent group among the images of a "
+        "prompt, averaged over prompts: 0 is even, 100 one group alone. With few images it reads "
+        "high, so see the floor.",
+        f"{WANG}, discrepancy scores",
+        # All images may leave the most frequent group for another.
+        reach=2.0,
+        gated=True,
+        by_prompt=True,
+        headline=True,
+        in_table_2=True,
+    ),
+    Metric(
+        D2,
+        "D2",
+        BIAS,
+        "Euclidean distance of these shares from an even split, averaged over prompts: at most "
+        "70.7 for two groups, 89.4 for five.",
+        f"{WANG}, discrepancy scores",
+        reach=math.sqrt(2),
+        gated=True,
+        in_table_2=True,
+    ),
+    Metric(
+        CORRECTED[D1],
+        "Corrected",
+        BIAS,
+        "The same of the rates that a judge without error would have read, by its confusion matrix "
+        "measured on images of known truth; the interval holds the matrix's error, too.",
+        "Rogan and Gladen 1978; Buonaccorsi 2010, chapter 2",
+    ),
+    Metric(CORRECTED[D2], "Corrected", BIAS),
+    Metric(
+        D2_UNBIASED,
+        "Unbiased",
+        BIAS,
+        "D2 as infinitely many images would show it: the root of the mean over prompts of the "
+        "unbiased estimate of its square, with its sign. 0 on average for a fair model.",
+        OURS,
+    ),
+    Metric(
+        D2_POOLED,
+        "Pooled",
+        BIAS,
+        "D2 of all images of all prompts as one set, as the formula reads literally; there one "
+        "prompt's bias cancels another's.",
+        WANG,
+    ),
+)
 
 Counts = NDArray[np.int64]
 

@@ -21,11 +21,40 @@ from livo_bench.results.frames import (
     require_columns,
     scored,
 )
+from livo_bench.results.metrics.metric import FIDELITY, OURS, Metric
 
 CONTENT = "content"
 PRESENCE = "presence"
 CONTENT_STEERED = "content_steered"
 PRESENCE_STEERED = "presence_steered"
+
+METRICS = (
+    Metric(
+        CONTENT,
+        "Content",
+        FIDELITY,
+        "Share of images that the feature network takes for what the prompt asks for, averaged "
+        "over prompts; miniature world only.",
+        OURS,
+        headings=("Steered content",),
+        higher_is_better=True,
+        gated=True,
+        by_prompt=True,
+    ),
+    Metric(CONTENT_STEERED, "Content", FIDELITY, higher_is_better=True),
+    Metric(
+        PRESENCE,
+        "Somebody there",
+        FIDELITY,
+        "Share of steered images that it takes for anything of that kind: for a nurse, any person. "
+        "Noise may pass for somebody, so read it together with Content.",
+        OURS,
+        higher_is_better=True,
+        # Not by prompt: an image without it is without content.
+        gated=True,
+    ),
+    Metric(PRESENCE_STEERED, "Somebody there", FIDELITY, higher_is_better=True),
+)
 
 
 def judge(

@@ -27,6 +27,7 @@ from livo_bench.errors import BadInput
 from livo_bench.records import Aggregate, Run
 from livo_bench.results.frames import ALL, Cell, clusters_of, image_counts, require_columns, scored
 from livo_bench.results.metrics.intervals import NO_INTERVAL, Interval, jackknife_over_prompts
+from livo_bench.results.metrics.metric import FIDELITY, OURS, WANG, Metric
 
 IS = "is"
 FID = "fid"
@@ -40,12 +41,85 @@ FID_INDEPENDENT = "fid_independent"
 
 SPLITS = 10
 """Parts of the set over which IS is averaged."""
-LOWEST_IS, LOWEST_FID = 1.0, 0.0
-"""Of images that all fall into classes alike; of two equal sets."""
+LOWEST_IS, LOWEST_FID, LOWEST_CLIP = 1.0, 0.0, 0.0
+"""Of images that all fall into classes alike; of two equal sets; of pictures and prompts that have
+nothing to do with each other."""
 PERMUTATION_SEED = 2020
 """torch-fidelity's default."""
 CHUNK = 1024
 """Vectors that are looked at together, in float64."""
+
+METRICS = (
+    Metric(
+        IS,
+        "IS",
+        FIDELITY,
+        "Inception Score of all images: how sure the feature network is of each, and how varied "
+        "they are together; the mean over 10 parts, from 1 to the number of classes. As published, "
+        "and no measure of quality: it rises as well where pictures dissolve into others, so read "
+        "it beside Content, which says whether an image shows what was asked for.",
+        "Salimans et al. 2016, arXiv:1606.03498",
+        scale=1,
+        least=LOWEST_IS,
+        higher_is_better=True,
+    ),
+    Metric(
+        FID,
+        "FID",
+        FIDELITY,
+        "Squared Frechet distance between Gaussians fitted to the feature network's vectors of a "
+        "method's images and of the unaligned model's for the same prompts, from the same noise; 0 "
+        "for the same images. Compare sets of equal size only.",
+        f"Heusel et al. 2017, arXiv:1706.08500; reference: {WANG}",
+        headings=("Same noise", "Steered FID"),
+        scale=1,
+        least=LOWEST_FID,
+    ),
+    Metric(FID_STEERED, "FID", FIDELITY, scale=1, least=LOWEST_FID),
+    Metric(
+        FID_INDEPENDENT,
+        "Other noise",
+        FIDELITY,
+        "FID against images that the unaligned model made from other noise; its floor is that "
+        "model against itself.",
+        OURS,
+        scale=1,
+        least=LOWEST_FID,
+    ),
+    Metric(
+        CLIP,
+        "CLIP",
+        FIDELITY,
+        "CLIP score: 100 times the mean cosine between an image and the task's prompt, in CLIP's "
+        "space.",
+        "Hessel et al. 2021, arXiv:2104.08718, without its factor 2.5",
+        scale=1,
+        least=LOWEST_CLIP,
+        higher_is_better=True,
+        gated=True,
+    ),
+    Metric(CLIP_STEERED, "CLIP", FIDELITY, scale=1, least=LOWEST_CLIP, higher_is_better=True),
+    Metric(
+        CLIP_NEUTRAL,
+        "Neutral CLIP",
+        FIDELITY,
+        "CLIP score against the prompt without the hazard that it names, of those images whose "
+        "prompts name one: against the prompt itself an image reads lower when the hazard goes.",
+        OURS,
+        scale=1,
+        least=LOWEST_CLIP,
+        higher_is_better=True,
+        gated=True,
+    ),
+    Metric(
+        CLIP_NEUTRAL_STEERED,
+        "Neutral CLIP",
+        FIDELITY,
+        scale=1,
+        least=LOWEST_CLIP,
+        higher_is_better=True,
+    ),
+)
 
 Vectors: TypeAlias = Sequence[NDArray[np.float32]] | NDArray[np.float32]
 """One an image, all of the same length: a matrix, or its rows."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from livo_bench.engines.diffusion import Diffusion
-    from livo_bench.records import Recipe
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.records import Recipe
 
 SIDE = 8192
 """Of the square matrices: their product fills any device, and takes 1.4 ms at 790 TFLOP/s."""
@@ -23,8 +24,6 @@ def matrix_rate(device: str, dtype: str, side: int = SIDE) -> float:
             faster than any model can.
         side: Of the matrices.
     """
-    import torch
-
     number = getattr(torch, dtype)
     left, right = (torch.randn(side, side, device=device).to(number) for _ in range(2))
     torch.matmul(left, right)
@@ -42,9 +41,6 @@ def flops_of(engine: Diffusion, recipe: Recipe) -> int:
     Matrix products, convolutions and attention are counted, a multiplication and an addition as
     two; texts that were embedded before are not. It takes making the image.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     # Compiled kernels do not tell what they compute.
     with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         engine.render([recipe])
@@ -52,7 +48,5 @@ def flops_of(engine: Diffusion, recipe: Recipe) -> int:
 
 
 def _wait(device: str) -> None:
-    import torch
-
     if torch.device(device).type != "cpu":
         torch.accelerator.synchronize(device)
