@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
+
+if TYPE_CHECKING:
+    # A plan reads what judges are called without loading what they compute with.
+    import torch
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -62,4 +65,6 @@ def judge_id(name: str, **identity: object) -> str:
 
 def pixels_to_tensor(pixels: Pixels, device: torch.device) -> Tensor:
     """Copy stored images to a device: uint8, channels first, `(n, 3, size, size)`."""
+    import torch
+
     return torch.tensor(pixels, device=device).permute(0, 3, 1, 2)
