@@ -371,6 +371,29 @@ def method_name(spec: str) -> str:
     return (method_card(place).name if _is_folder(place) else place) + colon + variant
 
 
+def adapter_function(card: MethodCard, name: str) -> Callable[..., Any] | None:
+    """A function that a method's `adapter.py` defines; None where there is none.
+
+    What it raises names the adapter, see `AdapterFailed`.
+
+    Raises:
+        AdapterFailed: The adapter could not be imported.
+    """
+    path = card.folder / "adapter.py"
+    if not path.is_file():
+        return None
+    with _code_of(card, "import"):
+        function = getattr(_import(path, f"livo_bench_method_{card.name}"), name, None)
+    if not callable(function):
+        return None
+
+    def guarded(*arguments: object) -> object:
+        with _code_of(card, name):
+            return function(*arguments)
+
+    return guarded
+
+
 def _adapter(card: MethodCard, context: MethodContext) -> Method:
     path = card.folder / "adapter.py"
     if not path.is_file():
@@ -378,12 +401,10 @@ def _adapter(card: MethodCard, context: MethodContext) -> Method:
             f"Method {card.name!r} has no {path}, expected a module with "
             "`load(context: MethodContext) -> Method`."
         )
-    with _code_of(card, "import"):
-        load = getattr(_import(path, f"livo_bench_method_{card.name}"), "load", None)
-    if not callable(load):
+    load = adapter_function(card, "load")
+    if load is None:
         raise BadInput(f"{path} defines no load(context), expected it to return the method.")
-    with _code_of(card, "load"):
-        method = load(context)
+    method = load(context)
     if not isinstance(method, Method):
         raise BadInput(
             f"{path}: load(context) returned {method!r}, expected an object with "

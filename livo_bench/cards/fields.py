@@ -160,6 +160,10 @@ class Table:
                 )
         return {name: table.table(name) for name in table._values}
 
+    def plain(self) -> dict[str, Any]:
+        """All fields as they stand in the file."""
+        return dict(self._values)
+
     def names(self) -> list[str]:
         """Names of all fields."""
         return list(self._values)

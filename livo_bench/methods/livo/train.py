@@ -39,7 +39,7 @@ from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import cosine
 from livo_bench.methods.training.loop import Hooks, Learner, mixed
-from livo_bench.methods.training.training_record import Training
+from livo_bench.methods.training.training_record import Overrides, Training
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 
@@ -47,16 +47,8 @@ ROUNDING = 0.25
 """Part of the smallest margin that rounding may take up before half precision is refused."""
 
 
-def train(
-    training: Training,
-    fraction: float,
-    gamma_1: float | None,
-    gamma_2: float | None,
-    steps: int | None,
-) -> Path:
+def train(training: Training) -> Path:
     """Train a method's value encoder, or go on where an earlier run stopped.
-
-    Args as for `livo_bench.methods.training.training.train`.
 
     Returns:
         `value_encoder/` in the training's folder; beside it are `shares.json`, `training.json`,
@@ -68,7 +60,8 @@ def train(
     session, out = training.session, training.out
     card = session.model
     judge = annotator.require_annotator(card.annotator, card.name)
-    chosen = _with_overrides(recipe.read(training.method, card.scale), gamma_1, gamma_2, steps)
+    fraction = training.overrides.fraction
+    chosen = _with_overrides(recipe.read(training.method, card.scale), training.overrides)
     # Before the data is made; which data it is shows when it is there.
     training.require_same(fraction=fraction, recipe=asdict(chosen))
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
@@ -89,12 +82,10 @@ def train(
     return out / value_encoder.FOLDER
 
 
-def _with_overrides(
-    chosen: TrainingRecipe, gamma_1: float | None, gamma_2: float | None, steps: int | None
-) -> TrainingRecipe:
+def _with_overrides(chosen: TrainingRecipe, asked: Overrides) -> TrainingRecipe:
     margins = {
         name: value
-        for name, value in (("gamma_1", gamma_1), ("gamma_2", gamma_2))
+        for name, value in (("gamma_1", asked.gamma_1), ("gamma_2", asked.gamma_2))
         if value is not None
     }
     if margins and chosen.objective != "livo":
@@ -103,9 +94,7 @@ def _with_overrides(
             "and --gamma-2 out, or train --method livo"
         )
     coefficients = {name: replace(c, **margins) for name, c in chosen.coefficients.items()}
-    return replace(
-        chosen, coefficients=coefficients, steps=chosen.steps if steps is None else steps
-    )
+    return replace(chosen, coefficients=coefficients, steps=asked.steps or chosen.steps)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,9 @@
-"""Recipes of baselines: a table for each scale of model in the method's `recipe.toml`."""
+"""Settings that trainings read: a table for each scale of model in the method's `recipe.toml`."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 from livo_bench.cards.catalog import method_card
 from livo_bench.cards.fields import Table, read_table
@@ -10,20 +13,39 @@ RECIPE = "recipe.toml"
 """In a method's folder."""
 
 
-def objective_of(method: str) -> str:
-    """What a method's recipe says that it learns by.
+def objective_named(method: str) -> str | None:
+    """What a method's recipe says that it learns by; None where there is none, or it does not say.
 
     Raises:
         UnknownName: No such method.
-        BadInput: The method does not train.
+        BadInput: The recipe cannot be read, or its objective is no text.
     """
+    if not _path(method).is_file():
+        return None
     table = _recipe(method)
-    if not table.has("objective"):
-        raise BadInput(
-            f"Method {method!r} does not train: {table.file} names no objective. See which methods "
-            "there are: livo-bench list methods"
-        )
-    return table.text("objective")
+    return table.text("objective") if table.has("objective") else None
+
+
+def untrained(method: str) -> BadInput:
+    """The error for a method that neither has an objective nor brings a training."""
+    path = _path(method)
+    if not path.is_file():
+        return _none(method)
+    return BadInput(
+        f"Method {method!r} does not train: {path} names no objective, and its adapter.py defines "
+        "no train(training). See which methods there are: livo-bench list methods"
+    )
+
+
+def plain(method: str, scale: str) -> dict[str, Any]:
+    """The table of a method's own recipe for models of a scale, as it stands there; empty where
+    there is no recipe or no such table.
+
+    Raises:
+        UnknownName: No such method.
+        BadInput: The recipe cannot be read.
+    """
+    return _recipe(method).table(scale).plain() if _path(method).is_file() else {}
 
 
 def recipe_table(method: str, scale: str) -> Table:
@@ -40,11 +62,18 @@ def recipe_table(method: str, scale: str) -> Table:
 
 
 def _recipe(method: str) -> Table:
-    card = method_card(method.partition(":")[0])
-    path = card.folder / RECIPE
+    path = _path(method)
     if not path.is_file():
-        raise BadInput(
-            f"Method {card.name!r} has no {path}, so there is nothing to train. "
-            "See which methods there are: livo-bench list methods"
-        )
+        raise _none(method)
     return read_table(path)
+
+
+def _path(method: str) -> Path:
+    return method_card(method.partition(":")[0]).folder / RECIPE
+
+
+def _none(method: str) -> BadInput:
+    return BadInput(
+        f"Method {method!r} has no {_path(method)}, so there is nothing to train. "
+        "See which methods there are: livo-bench list methods"
+    )

@@ -1,4 +1,4 @@
-"""Training a method by whatever its recipe says it learns by: `livo-bench train`."""
+"""Training a method by its objective: `livo-bench train`."""
 
 from __future__ import annotations
 
@@ -7,22 +7,12 @@ from pathlib import Path
 
 from livo_bench.cards.catalog import RUNS, model_card
 from livo_bench.errors import BadInput
-from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
-from livo_bench.methods.livo import train as value_encoder
 from livo_bench.methods.livo.preference import SETTINGS
 from livo_bench.methods.training import processes
-from livo_bench.methods.training.recipes import objective_of
-from livo_bench.methods.training.training_record import Training, alone
+from livo_bench.methods.training.objectives import objective_of
+from livo_bench.methods.training.training_record import Overrides, Training, alone
 from livo_bench.runs import fetch
 from livo_bench.runs.session import Session, find_device
-
-BASELINES = {
-    "ca": concept_ablation.train,
-    "dapt": dapt.train,
-    "fd": fair_diffusion.train,
-    "uce": uce.train,
-}
-"""By their objective, trainings of something else than a value encoder."""
 
 
 def train(
@@ -45,7 +35,7 @@ def train(
     Processes that `accelerate launch` started together share the batches of a recipe.
 
     Args:
-        method: Name, variant or folder of a method with a recipe.
+        method: Name, variant or folder of a method that trains.
         model: Name or card; data that the method learns from is made first, where it is missing.
         seed: Of batches and noise.
         data_seed: Base seed of the pictures that it trains on.
@@ -67,29 +57,27 @@ def train(
             is lost.
     """
     card = model_card(model)
-    objective = objective_of(method)
+    name, objective = objective_of(method)
+    overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
-    if objective in BASELINES:
-        if (fraction, gamma_1, gamma_2, steps) != (1, None, None, None):
-            raise BadInput(
-                f"Method {method!r} learns by {objective!r}: --fraction, --gamma-1, --gamma-2 and "
-                "--steps are for value encoders. Leave them out, or change its recipe."
-            )
-        if settings != SETTINGS and objective != "dapt":
-            raise BadInput(
-                f"Method {method!r} learns by {objective!r}, which reads no preference data, so "
-                f"--settings {settings} says nothing to it. Leave it out."
-            )
+    if overrides != Overrides() and not objective.overrides:
+        raise BadInput(
+            f"Method {method!r} learns by {name!r}: --fraction, --gamma-1, --gamma-2 and "
+            "--steps are for value encoders. Leave them out, or change its recipe."
+        )
+    if settings != SETTINGS and not objective.preferences:
+        raise BadInput(
+            f"Method {method!r} learns by {name!r}, which reads no preference data, so "
+            f"--settings {settings} says nothing to it. Leave it out."
+        )
     if not 0 < fraction <= 1:
         raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
     device = find_device(device)
     processes.join(device)
-    if objective in ("fd", "uce"):
+    if not objective.shared:
         processes.refuse_company(method)
     session = Session(card, data_seed, device, card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
-    training = Training(method, model, session, seed, place, settings)
+    training = Training(method, model, session, seed, place, settings, overrides)
     with alone(place) if processes.first() else nullcontext():
-        if objective in BASELINES:
-            return BASELINES[objective](training)
-        return value_encoder.train(training, fraction, gamma_1, gamma_2, steps)
+        return objective.train(training)

@@ -23,7 +23,6 @@ from livo_bench.errors import BadInput
 from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
 from livo_bench.methods.livo import calibration, dev, preference, recipe
 from livo_bench.methods.training import finetuning
-from livo_bench.methods.training.recipes import objective_of
 from livo_bench.records import BIAS
 from livo_bench.runs.plan import duration
 
@@ -67,6 +66,26 @@ class TrainingPlan:
         said += [f"Memory: about {decimal(self.memory)}."] if self.memory else []
         said += [f"Disk: about {_span(self.disk, decimal)}."] if self.disk[1] else []
         return "\n".join([" ".join(said), *(f"    {line}" for line in self.arithmetic)])
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The training that is asked about."""
+
+    method: str
+    """As `--method` takes it."""
+    card: ModelCard
+    rate: float
+    """Images sampled and judged per second."""
+    steps: int | None
+    """Steps of a value encoder; the recipe's when None."""
+    settings: Path
+    """Settings of the preference data."""
+
+    @property
+    def title(self) -> str:
+        """What is trained on what, as the plan begins."""
+        return f"{self.method} on {self.card.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,41 +137,66 @@ def plan(
         rate: Images sampled and judged per second; the card's when None.
 
     Raises:
-        BadInput: The method does not train, or the card does not say what the model takes.
+        BadInput: The method does not train or cannot say what that takes, or the card does not say
+            what the model takes.
     """
+    # The table of objectives names the plans below.
+    from livo_bench.methods.training.objectives import objective_of
+
     card = model_card(model)
-    rate = rate or card.rate
-    objective = objective_of(method)
-    title = f"{method} on {card.name}"
-    if objective == "uce":
-        made = uce.read_recipe(method, card.scale)
-        biases = [
-            c for task in value_tasks().values() if task.kind == BIAS for c in task.categories
-        ]
-        most = made.rounds * made.images * made.concepts * len(biases)
-        said = (
-            f"images: at most {made.rounds} rounds x {made.images} images x {made.concepts} "
-            f"concepts x {len(biases)} categories = {most:,}, fewer when groups are even earlier"
+    name, objective = objective_of(method)
+    if objective.plan is None:
+        raise BadInput(
+            f"What a training of {method!r} would take is not known: its {name} defines no "
+            "plan(planned). Train it without --plan."
         )
-        return _of_images(title, rate, _Images((0, most), [said], each=0))
-    if objective == "fd":
-        prompts = sum(_count(card, "bias", split) for split in ("dev", "eval"))
-        count = fair_diffusion.PILOTS * prompts
-        said = f"images: {fair_diffusion.PILOTS} of each of {prompts:,} prompts = {count:,}"
-        return _of_images(title, rate, _Images((count, count), [said], card.bytes_per_image))
-    if objective == "ca":
-        step, images = _ablation(method, card)
-    elif objective == "dapt":
-        images = _preferences(card, settings, tuple(value_tasks()))
-        step = _adaptation(method, card)
-    else:
-        chosen = recipe.read(method, card.scale)
-        images = _preferences(card, settings, preference.tasks_of(chosen.coefficients))
-        step = _value_encoder(replace(chosen, steps=steps or chosen.steps), card)
-    return _of_step(title, card, rate, images, step)
+    return objective.plan(Planned(method, card, rate or card.rate, steps, settings))
 
 
-def _of_images(title: str, rate: float, images: _Images) -> TrainingPlan:
+def edits(planned: Planned) -> TrainingPlan:
+    """What UCE's edits take, which are solved and balanced by looking at images."""
+    made = uce.read_recipe(planned.method, planned.card.scale)
+    biases = [c for task in value_tasks().values() if task.kind == BIAS for c in task.categories]
+    most = made.rounds * made.images * made.concepts * len(biases)
+    said = (
+        f"images: at most {made.rounds} rounds x {made.images} images x {made.concepts} "
+        f"concepts x {len(biases)} categories = {most:,}, fewer when groups are even earlier"
+    )
+    return _of_images(planned, _Images((0, most), [said], each=0))
+
+
+def majorities(planned: Planned) -> TrainingPlan:
+    """What finding FD's majorities takes."""
+    card = planned.card
+    prompts = sum(_count(card, "bias", split) for split in ("dev", "eval"))
+    count = fair_diffusion.PILOTS * prompts
+    said = f"images: {fair_diffusion.PILOTS} of each of {prompts:,} prompts = {count:,}"
+    return _of_images(planned, _Images((count, count), [said], card.bytes_per_image))
+
+
+def ablation(planned: Planned) -> TrainingPlan:
+    """What CA takes: anchor pictures, and one fine-tuning a hazard."""
+    step, images = _ablation(planned.method, planned.card)
+    return _of_step(planned, images, step)
+
+
+def adaptation(planned: Planned) -> TrainingPlan:
+    """What DAPT takes: the preference data of all values, and one fine-tuning."""
+    images = _preferences(planned.card, planned.settings, tuple(value_tasks()))
+    return _of_step(planned, images, _adaptation(planned.method, planned.card))
+
+
+def value_encoder(planned: Planned) -> TrainingPlan:
+    """What a value encoder takes: the preference data of its values, and its training."""
+    chosen = recipe.read(planned.method, planned.card.scale)
+    tasks = preference.tasks_of(chosen.coefficients)
+    images = _preferences(planned.card, planned.settings, tasks)
+    chosen = replace(chosen, steps=planned.steps or chosen.steps)
+    return _of_step(planned, images, _value_encoder(chosen, planned.card))
+
+
+def _of_images(planned: Planned, images: _Images) -> TrainingPlan:
+    rate = planned.rate
     least, most = images.count
     lines = [*images.counted, f"images: at {rate:g} a second"]
     size = images.each + images.latents
@@ -163,13 +207,12 @@ def _of_images(title: str, rate: float, images: _Images) -> TrainingPlan:
             each = f"({images.each:,} bytes + {images.latents:,} of latents)"
         counted = _span(images.count, "{:,}".format)
         lines.append(f"disk: {counted} images x {each} = {_span(disk, decimal)}")
-    return TrainingPlan(title, (least / rate, most / rate), disk, tuple(lines))
+    return TrainingPlan(planned.title, (least / rate, most / rate), disk, tuple(lines))
 
 
-def _of_step(
-    title: str, card: ModelCard, rate: float, images: _Images, step: _Step
-) -> TrainingPlan:
-    of_images = _of_images(title, rate, images)
+def _of_step(planned: Planned, images: _Images, step: _Step) -> TrainingPlan:
+    card, rate = planned.card, planned.rate
+    of_images = _of_images(planned, images)
     evaluations = card.steps * (2 if card.guidance != 1 else 1)
     a_step = step.pictures * step.evaluations
     lines = [
@@ -185,7 +228,7 @@ def _of_step(
     least, most = of_images.disk
     return replace(
         of_images,
-        title=f"{title}: {step.steps:,} steps of {step.pictures} pictures",
+        title=f"{planned.title}: {step.steps:,} steps of {step.pictures} pictures",
         disk=(least + step.checkpoints[1], most + step.checkpoints[1]),
         arithmetic=tuple(lines),
         seconds=step.steps * a_step / (rate * evaluations),

@@ -185,6 +185,20 @@ def _cannot_lock(path: Path, error: OSError) -> BadInput:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What one training of a value encoder has otherwise than its recipe."""
+
+    fraction: float = 1.0
+    """Part of each scene's pictures to train on."""
+    gamma_1: float | None = None
+    """Margin of the preferred hinge, for every value; the recipe's when None."""
+    gamma_2: float | None = None
+    """Margin of the dispreferred hinge, likewise."""
+    steps: int | None = None
+    """Steps to take; the recipe's when None."""
+
+
 @dataclass
 class Training:
     """One training of a method on a model."""
@@ -201,6 +215,12 @@ class Training:
     """Folder of the finished weights."""
     settings: Path = preference.SETTINGS
     """Of the preference data, for a method that learns from it."""
+    overrides: Overrides = Overrides()
+    adapter: str | None = None
+    """Digest of the `adapter.py` that brings the training; None for a training of this package."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """For a training that the method brings: the table of its `recipe.toml` for the model's scale,
+    as it stands there; empty where there is none."""
     _identity: dict[str, object] = field(default_factory=dict)
     _minutes: dict[str, float] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
@@ -208,7 +228,9 @@ class Training:
     @property
     def identity(self) -> dict[str, object]:
         """What every training is known by; recipe and data come besides."""
+        own = {} if self.adapter is None else {"adapter": self.adapter}
         return {
+            **own,
             "method": self.method,
             "model": self.session.model.name,
             "model_digest": self.session.digest,
@@ -283,6 +305,11 @@ class Training:
             return True
         log.warning("%s is not what this training wrote, and is made again.", path)
         return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the record names a file that was finished."""
+        return bool(self._files)
 
     def recorded(self, name: str) -> bool:
         """Whether the record says that a part was finished."""

@@ -1,0 +1,109 @@
+"""Objectives: what a method learns by, and what each of them hears and takes.
+
+`objective` in a method's `recipe.toml` names one of `OBJECTIVES`. Where it names none, the method's
+own `adapter.py` may define::
+
+    def train(training: Training) -> Path: ...
+    def plan(planned: Planned) -> TrainingPlan: ...    # optional, for --plan
+
+`train` says what it is of (`training.begin`), learns, and names what it finished
+(`training.record`), as the trainings of this package do; it returns what `run` takes as
+`--weights`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from livo_bench.cards.catalog import adapter_function, method_card
+from livo_bench.errors import BadInput
+from livo_bench.files import digest_file
+from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.methods.livo import loss
+from livo_bench.methods.livo import train as value_encoder
+from livo_bench.methods.training import recipes, training_plan
+from livo_bench.methods.training.training_plan import Planned, TrainingPlan
+from livo_bench.methods.training.training_record import Training
+
+OWN = "adapter.py"
+"""Name of the objective that a method brings itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A way to learn."""
+
+    train: Callable[[Training], Path]
+    """Learns into the training's folder; returns what `run` takes as weights."""
+    plan: Callable[[Planned], TrainingPlan] | None
+    """Says what that would take; None where it cannot say."""
+    overrides: bool = False
+    """Whether it hears --fraction, --gamma-1, --gamma-2 and --steps."""
+    preferences: bool = False
+    """Whether it reads preference data, so that it hears --settings."""
+    shared: bool = True
+    """Whether several processes may train together."""
+
+
+_VALUE_ENCODER = Objective(
+    value_encoder.train, training_plan.value_encoder, overrides=True, preferences=True
+)
+OBJECTIVES = {
+    "ca": Objective(concept_ablation.train, training_plan.ablation),
+    "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
+    "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
+    "uce": Objective(uce.train, training_plan.edits, shared=False),
+    **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
+}
+"""What recipes may name."""
+
+
+def objective_of(method: str) -> tuple[str, Objective]:
+    """What a method learns by, and its name; `OWN` for a training that the method brings.
+
+    Raises:
+        UnknownName: No such method.
+        BadInput: The method does not train, or its recipe names what is no objective.
+        AdapterFailed: Its adapter could not be imported.
+    """
+    named = recipes.objective_named(method)
+    if named is None:
+        if own := _own(method):
+            return OWN, own
+        raise recipes.untrained(method)
+    if named not in OBJECTIVES:
+        raise BadInput(
+            f"Method {method!r} learns by {named!r}, which is no objective; expected one of: "
+            f"{', '.join(OBJECTIVES)}. Mend its recipe.toml, or leave the objective out and define "
+            "train(training) in its adapter.py."
+        )
+    return named, OBJECTIVES[named]
+
+
+def _own(method: str) -> Objective | None:
+    card = method_card(method.partition(":")[0])
+    learn = adapter_function(card, "train")
+    if learn is None:
+        return None
+    adapter = card.folder / OWN
+
+    def train(training: Training) -> Path:
+        training.adapter = digest_file(adapter)
+        training.recipe = recipes.plain(method, training.session.model.scale)
+        weights = learn(training)
+        if not training.finished:
+            raise BadInput(
+                f"{adapter}: train(training) recorded nothing. Expected "
+                "training.begin(recipe=training.recipe) before it learns, and "
+                "training.record(NAME, MINUTES, FILE) of each file that it finished."
+            )
+        if not isinstance(weights, Path) or not weights.exists():
+            raise BadInput(
+                f"{adapter}: train(training) returned {weights!r}, expected the path of the "
+                "weights, as --weights takes it: training.out, or a file or folder in it."
+            )
+        return weights
+
+    return Objective(train, adapter_function(card, "plan"), preferences=True, shared=False)
