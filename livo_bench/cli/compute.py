@@ -129,9 +129,9 @@ def train(
     require_plan(rate, plan)
     settings = settings or preference.SETTINGS
     if plan:
-        from livo_bench.methods.training import training_plan
+        from livo_bench.methods.training.training import plan
 
-        echo(training_plan.plan(method, model, steps, settings, rate))
+        echo(plan(method, model, steps, settings, rate))
         return
     from livo_bench.methods.training import processes
     from livo_bench.methods.training.training import train as train_method

@@ -16,7 +16,7 @@ from livo_bench.methods.livo import calibration
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.recipe import read
 from livo_bench.methods.livo.train import new_encoder
-from livo_bench.methods.training.training_plan import plan
+from livo_bench.methods.training.training import plan
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.runs.session import Session
 from livo_bench.scorers.annotator import Annotation

@@ -13,8 +13,8 @@ from livo_bench.cli import main
 from livo_bench.errors import AdapterFailed, BadInput
 from livo_bench.methods.training import checkpoints, processes
 from livo_bench.methods.training.objectives import OBJECTIVES, OWN, objective_of
-from livo_bench.methods.training.training import train
-from livo_bench.methods.training.training_plan import TrainingPlan, plan
+from livo_bench.methods.training.training import plan, train
+from livo_bench.methods.training.training_plan import TrainingPlan
 from livo_bench.methods.training.training_record import alone, read
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,8 @@ from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
-from livo_bench.methods.training.training_plan import MEMORY, plan
+from livo_bench.methods.training.training import plan
+from livo_bench.methods.training.training_plan import MEMORY
 
 
 @pytest.fixture(autouse=True)

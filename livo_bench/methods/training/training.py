@@ -1,4 +1,4 @@
-"""Training a method by its objective: `livo-bench train`."""
+"""Training a method by its objective, and what that would take: `livo-bench train`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from livo_bench.errors import BadInput
 from livo_bench.methods.livo.preference import SETTINGS
 from livo_bench.methods.training import processes
 from livo_bench.methods.training.objectives import objective_of
+from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import Overrides, Training, alone
 from livo_bench.runs import fetch
 from livo_bench.runs.session import Session, find_device
@@ -81,3 +82,33 @@ def train(
     training = Training(method, model, session, seed, place, settings, overrides)
     with alone(place) if processes.first() else nullcontext():
         return objective.train(training)
+
+
+def plan(
+    method: str,
+    model: str = "mini",
+    steps: int | None = None,
+    settings: Path = SETTINGS,
+    rate: float | None = None,
+) -> TrainingPlan:
+    """Say what `train` with the same arguments would take; loads no model.
+
+    Args:
+        method: Name, variant or folder of a method with a recipe.
+        model: Name or card.
+        steps: Of a value encoder; the recipe's when None.
+        settings: Of the preference data, for methods that learn from it.
+        rate: Images sampled and judged per second; the card's when None.
+
+    Raises:
+        BadInput: The method does not train or cannot say what that takes, or the card does not say
+            what the model takes.
+    """
+    card = model_card(model)
+    name, objective = objective_of(method)
+    if objective.plan is None:
+        raise BadInput(
+            f"What a training of {method!r} would take is not known: its {name} defines no "
+            "plan(planned). Train it without --plan."
+        )
+    return objective.plan(Planned(method, card, rate or card.rate, steps, settings))

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from rich.filesize import decimal
 
-from livo_bench.cards.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
@@ -118,39 +118,6 @@ class _Step:
     """Likewise."""
     dev: tuple[str, int] | None = None
     """Images that are looked at on the way, likewise."""
-
-
-def plan(
-    method: str,
-    model: str = "mini",
-    steps: int | None = None,
-    settings: Path = preference.SETTINGS,
-    rate: float | None = None,
-) -> TrainingPlan:
-    """Say what `train` with the same arguments would take; loads no model.
-
-    Args:
-        method: Name, variant or folder of a method with a recipe.
-        model: Name or card.
-        steps: Of a value encoder; the recipe's when None.
-        settings: Of the preference data, for methods that learn from it.
-        rate: Images sampled and judged per second; the card's when None.
-
-    Raises:
-        BadInput: The method does not train or cannot say what that takes, or the card does not say
-            what the model takes.
-    """
-    # The table of objectives names the plans below.
-    from livo_bench.methods.training.objectives import objective_of
-
-    card = model_card(model)
-    name, objective = objective_of(method)
-    if objective.plan is None:
-        raise BadInput(
-            f"What a training of {method!r} would take is not known: its {name} defines no "
-            "plan(planned). Train it without --plan."
-        )
-    return objective.plan(Planned(method, card, rate or card.rate, steps, settings))
 
 
 def edits(planned: Planned) -> TrainingPlan:
