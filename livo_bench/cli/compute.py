@@ -129,9 +129,9 @@ def train(
     require_plan(rate, plan)
     settings = settings or preference.SETTINGS
     if plan:
-        from livo_bench.methods.training.training import plan
+        from livo_bench.methods.training.training import plan as plan_training
 
-        echo(plan(method, model, steps, settings, rate))
+        echo(plan_training(method, model, steps, settings, rate))
         return
     from livo_bench.methods.training import processes
     from livo_bench.methods.training.training import train as train_method
