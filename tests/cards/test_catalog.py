@@ -423,7 +423,7 @@ def test_model_card_can_be_a_path(tmp_path):
     copied.write_text(text, encoding="utf-8")
     card = catalog.model_card(str(copied))
     assert card.name == "small"
-    assert card.pipeline == str((tmp_path / "../mini/weights/sd").resolve())
+    assert card.pipeline == str((tmp_path / "../../mini/weights/sd").resolve())
 
 
 def test_digest_of_a_method_is_of_its_files_and_settings(mini, polite):
