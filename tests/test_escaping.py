@@ -306,7 +306,7 @@ def test_an_excerpt_is_a_short_line_in_which_no_part_of_a_key_is_left(monkeypatc
 
 # What a program may print with, and the functions of ours that may.
 PRINTING = {"print", "echo", "secho", "print_exception", "print_exc", "from_markup"}
-OURS = {("output.py", "echo"), ("output.py", "print_shown")}
+OURS = {("output.py", "say"), ("output.py", "print_shown")}
 
 
 def test_everything_is_printed_by_one_of_two_functions():

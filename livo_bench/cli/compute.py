@@ -10,7 +10,7 @@ from typing import Unpack
 import click
 
 from livo_bench.cards.catalog import RUNS
-from livo_bench.cli.output import echo, print_rows
+from livo_bench.cli.output import print_rows, say
 from livo_bench.cli.parameters import (
     Number,
     Share,
@@ -67,13 +67,13 @@ def run(
         planned = runner.plan(
             methods=wanted, task=task, model=model, rate=rate, shard=shard, **options
         )
-        echo(planned)
+        say(planned)
         return
     for folder in runner.run(methods=wanted, task=task, model=model, shard=shard, **options):
-        echo(folder)
+        say(folder)
     k, n = shard
     if n > 1:
-        echo(
+        say(
             f"Part {k} of {n} is made and judged. When all parts are, the same "
             "command without --shard writes the results."
         )
@@ -131,7 +131,7 @@ def train(
     if plan:
         from livo_bench.methods.training.training import plan as plan_training
 
-        echo(plan_training(method, model, steps, settings, rate))
+        say(plan_training(method, model, steps, settings, rate))
         return
     from livo_bench.methods.training import processes
     from livo_bench.methods.training.training import train as train_method
@@ -155,7 +155,7 @@ def train(
     words = ["livo-bench", "run", "--method", method, "--task", "all", "--weights", str(weights)]
     words += [] if model == "mini" else ["--model", model]
     words += [] if runs == RUNS else ["--runs", str(runs)]
-    echo(f"Trained: {weights}\nUse it:\n    {shlex.join(words)}")
+    say(f"Trained: {weights}\nUse it:\n    {shlex.join(words)}")
 
 
 @main.command(cls=Example, example="livo-bench remake --sample 0.1%")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from livo_bench.cli.output import echo, print_rows
+from livo_bench.cli.output import print_rows, say
 from livo_bench.cli.parameters import (
     device_option,
     format_option,
@@ -77,7 +77,7 @@ def build_data(
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen, shard)
-    echo(folder, err=True)
+    say(folder, err=True)
     print_rows(records(counts), form)
 
 

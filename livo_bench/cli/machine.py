@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from livo_bench.cli.output import echo, print_rows
+from livo_bench.cli.output import print_rows, say
 from livo_bench.cli.parameters import device_option, format_option, model_option
 from livo_bench.cli.program import Example, main
 
@@ -27,7 +27,7 @@ def fetch(model: str, methods: tuple[str, ...], weights: str | None, form: str) 
     if rows:
         print_rows(rows, form)
     else:
-        echo(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
+        say(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
 
 
 @main.command(cls=Example, example="livo-bench doctor")
@@ -67,4 +67,4 @@ def show(name: str) -> None:
     """Print the card of a method, task, model or protocol in full."""
     from livo_bench.cards import catalog
 
-    echo(catalog.card_text(name), nl=False)
+    say(catalog.card_text(name), nl=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from livo_bench.cards.catalog import RUNS
-from livo_bench.cli.output import echo
+from livo_bench.cli.output import say
 from livo_bench.cli.parameters import Command, device_option
 from livo_bench.cli.program import Example, main
 
@@ -57,7 +57,7 @@ def draw(out: Path) -> None:
     from livo_bench.mini.gallery import draw as draw_gallery
 
     for path in draw_gallery(out):
-        echo(path)
+        say(path)
 
 
 @mini.command(cls=Example, example="livo-bench mini measure")
@@ -66,7 +66,7 @@ def measure(work: Path) -> None:
     """Measure the miniature world's networks, as tables for its card."""
     from livo_bench.mini.measure import card_tables
 
-    echo(card_tables(work))
+    say(card_tables(work))
 
 
 @mini.command(cls=Example, example="livo-bench mini confusion")
@@ -77,4 +77,4 @@ def confusion(work: Path, device: str) -> None:
     from livo_bench.mini.measure import confusion as measure_confusion
     from livo_bench.runs.session import find_device
 
-    echo(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)
+    say(measure_confusion(work, device=find_device(device)).to_csv(index=False), nl=False)

@@ -20,7 +20,7 @@ ENDLESS = 10_000
 """Columns of a table that goes to a file or a pipe, where lines may be of any length."""
 
 
-def echo(shown: object = "", err: bool = False, nl: bool = True) -> None:
+def say(shown: object = "", err: bool = False, nl: bool = True) -> None:
     """Print what others may have written; of errors, what is secret is left out."""
     text = str(shown)
     click.echo(visible(redacted(text) if err else text), err=err, nl=nl)

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from livo_bench import interrupt
-from livo_bench.cli.output import echo
+from livo_bench.cli.output import say
 from livo_bench.errors import AdapterFailed, LivoBenchError, NotComparable, NothingScored
 from livo_bench.escaping import redacted, visible
 
 
 class Visible(logging.Formatter):
-    """Log lines as `_echo` prints errors."""
+    """Log lines as `say` prints errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(redacted(super().format(record)))
@@ -59,13 +59,13 @@ class Program(click.Group):
                 return super().invoke(ctx)
         except LivoBenchError as error:
             if isinstance(error, AdapterFailed):
-                echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
-            echo(f"Error: {error}", err=True)
+                say("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+            say(f"Error: {error}", err=True)
             ctx.exit(_exit_code(error))
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])
             command = shlex.join(["livo-bench", *ctx.obj])
-            echo(f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True)
+            say(f"Stopped by {stopped}. {' '.join(kept)} Go on with\n    {command}", err=True)
             ctx.exit(stopped.exit_code)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from livo_bench.cli.output import echo, print_rows, print_shown
+from livo_bench.cli.output import print_rows, print_shown, say
 from livo_bench.cli.parameters import Number, format_option, results_option, runs_option
 from livo_bench.cli.program import Example, main
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
@@ -176,7 +176,7 @@ def check(
     outcome: gate.Check | LivoBenchError
     try:
         if update:
-            echo("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
+            say("\n".join(update_baseline(baseline, runs, model, methods, tasks)))
             return
         outcome = gate.check(
             baseline, runs, model, methods, tasks, alpha, margin / 100, prompt_margin / 100
@@ -190,7 +190,7 @@ def check(
         sys.exit(1 if outcome.regressions else 0)
     if form not in ("table", "csv"):
         print_shown(forms.render(outcome, form))
-    echo(f"Error: {outcome}", err=True)
+    say(f"Error: {outcome}", err=True)
     if isinstance(outcome, BadInput):
         sys.exit(2)
     sys.exit(3 if isinstance(outcome, NotComparable) else 4)
@@ -202,14 +202,14 @@ def _print_check(check: Check, form: str) -> None:
     if form == "table":
         print_rows(forms.metric_rows(check.metrics), form)
         if failed := [prompt for prompt in check.prompts if prompt.regression]:
-            echo()
+            say()
             print_rows(forms.prompt_rows(failed), form)
     else:
         print_shown(forms.render(check, form))
     for sample in check.samples:
         for line in (forms.sample_line(sample), *forms.changed_lines(sample)):
-            echo(line, err=True)
-    echo(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
+            say(line, err=True)
+    say(f"{forms.promise(check)}\n{forms.summary(check)}", err=True)
 
 
 @main.command(cls=Example, example="livo-bench compare sd livo --task bias --runs results/mini")
@@ -248,14 +248,14 @@ def compare(
     if form in FOR_PEOPLE:
         print_rows(findings.metric_differences(metrics), form)
         if worst:
-            echo("\nPrompts that got worse most:\n")
+            say("\nPrompts that got worse most:\n")
             print_rows(findings.prompt_differences(worst), form)
     else:
         print_rows(list(map(asdict, [*metrics, *worst])), form)
     for note in said:
-        echo(note, err=True)
+        say(note, err=True)
     if grid:
         from livo_bench.report.grid import draw as draw_grid
 
         draw_grid(grid, methods, task, model, runs, rows, show)
-        echo(grid, err=True)
+        say(grid, err=True)
