@@ -556,7 +556,7 @@ def _to_arrow(values: NDArray) -> pa.Array:
 
 
 def _is_vector(field: pa.Field) -> bool:
-    return pa.types.is_fixed_sizelist_names(field.type)
+    return pa.types.is_fixed_size_list(field.type)
 
 
 def _plain_name(name: str) -> str:
