@@ -191,6 +191,14 @@ def test_one_prompt_has_no_interval(scores):
         assert np.isnan(interval_of_mean(scores, ends=ends)).all()
 
 
+@pytest.mark.parametrize("spread", [1e-10, 1e-7, 1e-3])
+def test_a_spread_above_rounding_is_one(spread):
+    random = np.random.default_rng(18)
+    scores = 0.5 + spread * random.normal(size=8)
+    low, high = interval_of_mean(scores, None, None)
+    assert high - low == pytest.approx(2 * stats.t.isf(0.025, 7) * stats.sem(scores), rel=1e-4)
+
+
 def test_equal_scores_without_ends_have_no_interval():
     assert np.isnan(interval_of_mean([1.25] * 6, ends=None)).all()
 

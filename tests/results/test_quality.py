@@ -368,6 +368,19 @@ def test_rows_of_too_few_images_read_nan():
     assert np.isnan([row.low for row in rows]).all()
 
 
+@pytest.mark.parametrize("images", [quality.SPLITS - 1, quality.SPLITS])
+def test_a_score_needs_as_many_images_as_parts_and_a_distance_two(images):
+    features = normal(8, n=images)
+    row = quality.summarise(clip_frame(np.ones(4)), network_frame(features), RUN, JUDGES)[0]
+    if images < quality.SPLITS:
+        assert np.isnan(row.value)
+    else:
+        assert row.value == pytest.approx(quality.inception_score(features)[0])
+    for n in (1, 2, 3):
+        sides = [quality.Moments.of(normal(seed, n=n)) for seed in (1, 2)]
+        assert np.isfinite(sides[0].distance(sides[1])) == (n > 1)
+
+
 def test_missing_column_is_named():
     with pytest.raises(BadInput, match="no column cosine"):
         quality.summarise(network_frame(normal(0)), network_frame(normal(0)), RUN, JUDGES)
