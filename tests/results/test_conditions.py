@@ -96,6 +96,24 @@ def test_no_condition_stands_twice_and_each_has_a_reason():
     assert len(fields) == len(CONDITIONS)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, conditions.UNKNOWN),
+        ("euler", "euler"),
+        (15, "15"),
+        (15.0, "15"),
+        (2.5, "2.5"),
+        ({"b": 1, "a": {"d": 2, "c": 3}}, '{"a": {"c": 3, "d": 2}, "b": 1}'),
+        (["xformers", 2], "xformers, 2"),
+        ([], "none"),
+    ],
+    ids=str,
+)
+def test_the_same_value_is_the_same_text(value, text):
+    assert conditions.as_text(value) == text
+
+
 @pytest.mark.parametrize("name", IDENTITY)
 def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
     [condition] = [one for one in CONDITIONS if one.name == name]
