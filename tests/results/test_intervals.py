@@ -310,6 +310,8 @@ def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
     assert np.isnan(interval_of_mean([0.1, 0.5, np.nan], ["a", "a", "b"])).all()
     prompts = np.arange(len(labels)).astype(str).tolist()
     assert np.isnan(jackknife_over_prompts(1.0, prompts, len, labels)).all()
+    counts = random.multinomial(50, [0.4, 0.6], size=len(labels))
+    assert np.isnan(interval_of_pooled_distance(counts, labels)).all()
 
 
 # Pooled distance ---------------------------------------------------------------------------------

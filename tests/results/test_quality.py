@@ -368,6 +368,16 @@ def test_rows_of_too_few_images_read_nan():
     assert np.isnan([row.low for row in rows]).all()
 
 
+def test_intervals_end_where_a_score_cannot_be():
+    """All images are alike, and like the unaligned model's, but for those of one prompt."""
+    features = normal(8) * (np.arange(400) < 10)[:, None]
+    frame, theirs = network_frame(features), reference_of(features * 1.1)
+    inception, fid, _ = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, theirs)
+    assert (inception.low, fid.low) == (1, 0)
+    assert 1 < inception.value < inception.high
+    assert 0 < fid.value < fid.high
+
+
 @pytest.mark.parametrize("images", [quality.SPLITS - 1, quality.SPLITS])
 def test_a_score_needs_as_many_images_as_parts_and_a_distance_two(images):
     features = normal(8, n=images)
