@@ -157,6 +157,13 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
         assert condition.said({"one", "two"}) in table.note
 
 
+def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else():
+    said = [condition for condition in CONDITIONS if condition.table is SAID]
+    assert {one.name for one in said if one.section == "method"} == {
+        one.name for one in CONDITIONS if one.of_method
+    }
+
+
 @pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])
 def test_what_a_method_has_of_two_kinds_in_a_table_is_said(tmp_path, condition):
     rows = reading.read_aggregates(two_methods(tmp_path, condition), "mini").assign(method="sd")

@@ -233,6 +233,17 @@ def test_intervals_leave_out_whole_concepts():
         assert one.low != naive.low
 
 
+def test_what_is_left_without_some_prompts_is_fitted_to_the_others_alone():
+    features = normal(8, n=240, mean=0.2)
+    frame = network_frame(features)
+    kept = ~frame["prompt"].isin(["p03", "p10"])
+    found = quality.Features.of(frame).without(np.array(["p03", "p10"], dtype=object))
+    expected = quality.Moments.of(features[kept])
+    assert found.n == expected.n == 220
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
+
+
 def test_intervals_can_be_left_out():
     frame, half = network_frame(normal(8)), pd.Series(np.arange(400) < 200)
     reference, cosines = reference_of(normal(9)), clip_frame(np.ones(400))
