@@ -4,8 +4,12 @@
 
 A mutant is the package with one line changed: another comparison, operator, number or truth value,
 `and` for `or`, a `not` or a sign less, or two arguments swapped. 200 are drawn from all that these
-modules allow, texts of messages aside, and the tests of its module are run on each until one fails.
-Prints how many were killed, and each survivor.
+modules allow and that can change what they do, and the tests of its module are run on each until
+one fails. Prints how many were killed, and each survivor.
+
+What changes nothing is no mutant, for no test could kill it: arguments swapped of a function that
+does not look at their order (`SYMMETRIC`), and what only type checkers read (annotations, aliases
+and variables of types). Nor are documentation, decorators and the texts of messages.
 
 What has been tried stands in --results, so a command that was stopped, or ran out of --minutes,
 goes on where it was. Exit code 1: less than 95 % were killed; 4: some are yet to be tried.
@@ -33,32 +37,53 @@ import click
 from livo_bench.cards.weights import digest_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+ROOM = Path("livo_bench") / "results"
+"""Where the mutated modules lie."""
 SHARE = 0.95
 """Of the mutants, what must be killed."""
-LIMIT = 900
-"""Seconds of processor time that the tests of a mutant may take; one that never ends is killed, and
-none because the machine is busy."""
+LIMIT = 300
+"""Seconds of processor time that the tests of a mutant may take, four times what they do; one that
+never ends is killed, and none because the machine is busy."""
 
-OF_PAIRS = ("check", "compare", "conditions", "report_gate")
+OF_PAIRS = ("results/check", "results/compare", "results/conditions", "report/check_report")
 TESTS: Mapping[str, Sequence[str]] = {
-    "metrics/bias.py": ("bias", "results"),
-    "metrics/discrepancy.py": ("bias", "statistics", *OF_PAIRS),
-    "metrics/fidelity.py": ("fidelity", "results"),
-    "metrics/floors.py": ("floors", "bias", "results"),
-    "metrics/intervals.py": ("intervals", "bias", "compare", "quality"),
-    "metrics/judge_error.py": ("judge_error", "bias", "toxicity"),
-    "metrics/overcorrection.py": ("overcorrection", "results"),
-    "metrics/quality.py": ("quality", "results"),
-    "metrics/rows.py": ("bias", "toxicity", "fidelity", "overcorrection", "results"),
-    "metrics/statistics.py": ("statistics", "compare", "check"),
-    "metrics/toxicity.py": ("toxicity", "results"),
-    "metrics/vectors.py": ("recomputed",),
-    "check.py": ("check", "conditions", "report_gate"),
-    "compare.py": ("compare", "conditions"),
-    "conditions.py": ("conditions", "check", "compare", "tables"),
-    "paired.py": ("check", "compare", "conditions", "baseline", "thresholds"),
+    "metrics/bias.py": ("results/bias", "results/judge_error"),
+    "metrics/discrepancy.py": ("results/bias", "results/judge_error", *OF_PAIRS),
+    "metrics/fidelity.py": ("results/fidelity",),
+    "metrics/floors.py": ("results/floors", "results/bias", "results/judge_error"),
+    "metrics/intervals.py": ("results/intervals", "results/compare", "results/quality"),
+    "metrics/judge_error.py": ("results/judge_error", "results/bias", "results/toxicity"),
+    "metrics/overcorrection.py": ("results/overcorrection",),
+    "metrics/quality.py": ("results/quality",),
+    "metrics/statistics.py": ("results/statistics", "results/intervals", *OF_PAIRS[:2]),
+    "metrics/toxicity.py": ("results/toxicity", "results/judge_error"),
+    "metrics/vectors.py": ("results/vectors", "report/recomputed"),
+    "check.py": ("results/check", "report/check_report", "results/conditions", "results/seal"),
+    "compare.py": ("results/compare", "results/conditions", "results/seal"),
+    "conditions.py": ("results/conditions", "results/check", "results/compare"),
+    "frames.py": (
+        "results/frames",
+        "results/bias",
+        "results/toxicity",
+        "results/fidelity",
+    ),
+    "paired.py": (
+        "results/paired",
+        "results/check",
+        "results/baseline",
+        "results/compare",
+        "results/conditions",
+    ),
+    "reading.py": ("results/reading", "results/conditions", "report/tables"),
 }
-"""By module of the package, the files of tests that guard it, the nearest first."""
+"""By module of the room `results`, the files of tests that guard it: the nearest first, the slow
+ones last."""
+
+SYMMETRIC = frozenset({"max", "min", "maximum", "minimum", "swapaxes"})
+"""Functions whose first two arguments may be swapped: the larger or smaller of two numbers, and
+what swaps two axes."""
+OF_TYPES = frozenset({"TypeVar", "TypeAlias"})
+"""What is made by the first, or annotated as the second, is there for type checkers alone."""
 
 COMPARISONS: Mapping[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -90,7 +115,7 @@ class Mutant:
     """One changed line."""
 
     module: str
-    """Within the package."""
+    """Within the room `results`."""
     line: int
     column: int
     """Where the changed expression begins, in bytes, and where it ends."""
@@ -135,7 +160,9 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
 
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """What computes something: no annotations, decorators, documentation, messages or formats."""
+    """What computes something: no types, decorators, documentation, messages or formats."""
+    if _name(getattr(node, "annotation", None)) in OF_TYPES:
+        return
     skipped: list[object] = []
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         skipped += node.decorator_list
@@ -146,9 +173,18 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
     for child in ast.iter_child_nodes(node):
         if child in skipped or isinstance(child, ast.Raise | ast.JoinedStr):
             continue
+        if isinstance(child, ast.Call) and _name(child.func) in OF_TYPES:
+            continue
         if isinstance(child, ast.expr):
             yield child
         yield from _expressions(child)
+
+
+def _name(node: ast.AST | None) -> str:
+    """The last part of a dotted name; empty for all else."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _changed(node: ast.expr) -> Iterator[ast.expr]:
@@ -168,18 +204,18 @@ def _changed(node: ast.expr) -> Iterator[ast.expr]:
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         yield ast.Constant(node.value + 1)
-    elif isinstance(node, ast.Call) and len(node.args) > 1:
+    elif isinstance(node, ast.Call) and len(node.args) > 1 and _name(node.func) not in SYMMETRIC:
         first, second, *others = node.args
         if not any(isinstance(argument, ast.Starred) for argument in (first, second)):
             yield ast.Call(node.func, [second, first, *others], node.keywords)
 
 
-def sample(package: Path, count: int, seed: int) -> list[Mutant]:
+def sample(room: Path, count: int, seed: int) -> list[Mutant]:
     """Draw mutants from those of all modules, in the order drawn; the same for a text and seed."""
     all_of_them = [
         mutant
         for module in TESTS
-        for mutant in mutants_of(module, (package / module).read_text("utf-8"))
+        for mutant in mutants_of(module, (room / module).read_text("utf-8"))
     ]
     return random.Random(seed).sample(all_of_them, count)
 
@@ -198,9 +234,15 @@ def copied(folder: Path) -> Path:
     return folder
 
 
+def place_of(name: str) -> str:
+    """Of tests as `TESTS` names them: room and feature."""
+    room, _, feature = name.partition("/")
+    return f"tests/{room}/test_{feature}.py"
+
+
 def passes(folder: Path, tests: Iterable[str]) -> bool:
     """Whether all tests of some files pass on the package in a folder."""
-    files = [f"tests/test_{name}.py" for name in tests]
+    files = list(map(place_of, tests))
     options = ["-x", "-q", "-p", "no:cacheprovider"]
     threads = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     result = subprocess.run(
@@ -216,7 +258,7 @@ def passes(folder: Path, tests: Iterable[str]) -> bool:
 
 def survives(folder: Path, mutant: Mutant) -> bool:
     """Whether the tests of its module pass on a mutant; the folder is left as it was."""
-    path = folder / "livo_bench" / mutant.module
+    path = folder / ROOM / mutant.module
     source = path.read_text("utf-8")
     try:
         path.write_text(mutant.applied(source), encoding="utf-8")
@@ -238,7 +280,7 @@ def require_sound(folder: Path, module: str, results: Path) -> None:
     else:
         raise click.ClickException(
             f"The tests of {module} fail without a mutant. Mend them first: "
-            f"pytest {' '.join(f'tests/test_{name}.py' for name in TESTS[module])}"
+            f"pytest {' '.join(map(place_of, TESTS[module]))}"
         )
 
 
@@ -278,7 +320,7 @@ def told(drawn: Sequence[Mutant], survived: Mapping[str, bool]) -> str:
 )
 def main(count: int, seed: int, minutes: float, results: Path) -> None:
     """Draw mutants, try those that have not been, and say which survive."""
-    drawn = sample(ROOT / "livo_bench", count, seed)
+    drawn = sample(ROOT / ROOM, count, seed)
     survived = read_results(results)
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name:

@@ -10,7 +10,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
 from livo_bench.results.metrics import bias
 from livo_bench.results.metrics.discrepancy import discrepancies, signed_root, unbiased_square
-from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.intervals import Ends, interval_of_mean
 
 RUN = Run("mini", "sd", "bias")
 GENDER = {"gender": ("male", "female")}
@@ -155,6 +155,24 @@ def test_unbiased_row_is_the_root_of_the_mean_square():
     # a: strata of rates .8/.2 mix to even: 0 - 2 * 1/4 * .32/24; b: (.5 .5) and no variance.
     assert prompts["D2_unbiased_squared"].tolist() == pytest.approx([-0.32 / 48, 0.5])
     assert value_of(rows, "D2_unbiased").value == pytest.approx(np.sqrt((0.5 - 0.32 / 48) / 2))
+
+
+@pytest.mark.parametrize(("images", "lowest"), [(0, -1), (1, -1), (2, -0.5), (50, -0.02)])
+def test_an_unbiased_square_lies_below_zero_by_no_more_than_chance(images, lowest):
+    assert bias.ends_of_squares(np.sqrt(0.5), images) == pytest.approx((lowest, 0.5))
+
+
+def test_interval_of_the_unbiased_row_is_that_of_the_squares_of_the_smallest_prompt():
+    counts = [(9, 1), (3, 3), (6, 2), (4, 8), (5, 5)]
+    aggregates, prompts = summarise(
+        {f"p{number}": [dict(zip(("male", "female"), pair, strict=True))]
+         for number, pair in enumerate(counts)}
+    )  # fmt: skip
+    row = value_of(aggregates, "D2_unbiased")
+    squares = prompts["D2_unbiased_squared"]
+    # No square is above that of one group alone, nor further below zero than six images allow.
+    ends = interval_of_mean(squares, None, Ends(-2 * 0.5 / 6, 0.5))
+    assert (row.low, row.high) == pytest.approx(tuple(map(signed_root, ends)))
 
 
 def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():

@@ -110,6 +110,23 @@ def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
     assert [one.p for one in both if one.method == "sd"] == [pytest.approx(2 * p)]
 
 
+def test_what_fails_has_a_p_below_alpha(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([8, 8, 7, 9, 2, 2, 5, 10]))
+    found = check(baseline, now, alpha=0.5, prompt_margin=0)
+    for p in {one.p for one in (*found.metrics, *found.prompts) if one.p < 1}:
+        again = check(baseline, now, alpha=p, prompt_margin=0)
+        ones = [*again.metrics, *again.prompts]
+        assert [one.p for one in ones] == [one.p for one in (*found.metrics, *found.prompts)]
+        assert [one.regression for one in ones] == [one.p < p for one in ones]
+
+
+def test_prompts_come_surest_first_and_of_those_the_worst(tmp_path, baseline):
+    now = write_run(tmp_path / "now", bias_images([10, 8, 6, 1, 3, 4, 5, 7]))
+    found = check(baseline, now).prompts
+    assert len({one.p for one in found}) < len(found)
+    assert found == sorted(found, key=lambda one: (one.p, -one.difference))
+
+
 def test_prompts_of_a_scene_are_one_finding(tmp_path):
     """Two scenes out of six got worse, in all three prompts of each."""
     scenes = np.repeat(np.arange(6), 3)
@@ -540,6 +557,21 @@ def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noi
     assert least == on_margin + 1
     share = detectable_share(n, alpha / 2, margin, same_noise)
     assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("images", [1, 2, 7])
+def test_the_detectable_share_of_few_images_is_that_of_their_least_finding(images, same_noise):
+    p = [
+        0.5**count if same_noise else stats.hypergeom.sf(count - 1, 2 * images, count, images)
+        for count in range(1, images + 1)
+    ]
+    for count, own in enumerate(p, start=1):
+        found = detectable_share(images, float(own) * 1.0001, 0.1, same_noise)
+        assert stats.binom.sf(count - 1, images, found) == pytest.approx(0.8)
+        # At its own level it is not yet one.
+        more = detectable_share(images, float(own) * 0.9999, 0.1, same_noise)
+        assert np.isnan(more) if count == images else more > found
 
 
 # What is compared ---------------------------------------------------------------------------------

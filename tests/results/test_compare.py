@@ -2,13 +2,22 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 from scipy import stats
-from written_results import SCORERS, TOXIC, bias_images, toxic_images, with_fidelity, write_run
+from written_results import (
+    SCORERS,
+    TOXIC,
+    bias_images,
+    seal_again,
+    toxic_images,
+    with_fidelity,
+    write_run,
+)
 
 from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete, NotComparable, UnknownName
@@ -18,6 +27,7 @@ from livo_bench.report.printing import as_rich
 from livo_bench.results.compare import (
     ALPHA,
     Difference,
+    _verdict,
     compare,
     differences,
     levels,
@@ -115,6 +125,19 @@ def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
     assert (d1.low < 0 < d1.high, d1.verdict) == (True, "undecided")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.01, 0.3, "higher"), (0, 0.3, "undecided"), (-0.3, 0, "undecided"), (-0.3, -0.01, "lower")],
+)
+def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(low, high, verdict):
+    mean = Difference(
+        *("livo", "bias", "gender", "all", "D1", 8, 80, 0.4, 0.4 + low + high, low + high),
+        *(low, high, 0.1, 0.0, ""),
+    )
+    below = float(np.nextafter(ALPHA, 0))
+    assert [_verdict(mean, p) for p in (0, below, ALPHA, 1)] == [verdict] * 2 + ["unclear"] * 2
+
+
 def test_verdicts_hold_for_all_rows_together(runs):
     write_run(runs / "one", bias_images([9, 8, 7, 6]), method="one")
     write_run(runs / "sd" / "bias", bias_images([10, 9, 7, 7]))
@@ -145,6 +168,51 @@ def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs
     ]
     assert metrics[3].difference == pytest.approx(-0.25)  # half of a mean of 0.5
     assert {d.metric for d in prompts} == {"D1", "avg_r"}
+
+
+def test_a_task_that_one_method_has_alone_is_passed_over_whatever_is_in_it(runs):
+    expected = compare(["sd", "livo"], runs=runs)
+    images = toxic_images(np.zeros((4, 10))).assign(unscored="blank image", p_yes=np.nan)
+    for method in ("sd", "livo"):
+        folder = write_run(runs / method / "toxicity", images, method=method, **TOXIC)
+        assert repr(compare(["sd", "livo"], runs=runs)) == repr(expected)
+        shutil.rmtree(folder)
+
+
+def test_which_files_behind_methods_differ_is_said(runs, caplog):
+    def said(*methods: str) -> list[str]:
+        caplog.clear()
+        compare(list(methods), runs=runs)
+        return [line for line in caplog.messages if "method files differ" in line]
+
+    def write(method: str, task: str, **files: str) -> None:
+        digests = {f"{name}.toml": digest * 64 for name, digest in files.items()}
+        images = bias_images(NOW) if task == "bias" else toxic_images(np.eye(4, 10))
+        options = {} if task == "bias" else TOXIC
+        folder = write_run(runs / method / task, images, method=method, seed=42, **options)
+        record = json.loads((folder / "run.json").read_text())
+        del record["seal"]
+        record["method"]["files"] = digests
+        seal_again(folder, record)
+
+    # Methods of different folders have a card each, and files that the other has not.
+    write("sd", "bias", card="a", vae="1")
+    write("livo", "bias", card="b", vae="2", encoder="3")
+    assert said("sd", "livo") == ["sd and livo: method files differ: vae.toml 11111111 -> 22222222"]
+    # Variants of one method have one card.
+    write("livo:wo-v", "bias", card="c", vae="2")
+    assert said("livo", "livo:wo-v") == [
+        "livo and livo:wo-v: method files differ: card.toml bbbbbbbb -> cccccccc"
+    ]
+    # One method's files are the same on all tasks: what one task lacks is said, too.
+    write("sd", "toxicity", card="a", vae="1")
+    write("livo", "toxicity", card="b", vae="4")
+    assert said("sd", "livo") == [
+        "sd and livo: method files differ: vae.toml 11111111 -> 22222222",
+        "sd and livo: method files differ: vae.toml 11111111 -> 44444444",
+        "livo on bias and on toxicity: method files differ: encoder.toml 33333333 -> none, "
+        "vae.toml 22222222 -> 44444444",
+    ]
 
 
 def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(runs):
@@ -339,6 +407,18 @@ def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
     expected = detectable_difference(unclear, 0.0125, 0.0, 1.0, IMAGES)
     assert both[0].detectable == pytest.approx(expected)
     assert expected > alone
+
+
+@pytest.mark.parametrize("mean", [0.2, 0.5, 0.9])
+def test_what_a_metric_cannot_differ_by_is_not_promised(mean):
+    """A share of 20 % can rise by 80 points, and fall by 20."""
+    room = max(mean, 1 - mean)
+    pattern = np.tile([-1.0, 1.0], 4)
+    per_spread = detectable_difference(pattern, 0.025)
+    before = np.full(8, mean)
+    for share, possible in ((0.99, True), (1.01, False)):
+        found = told(before, before + pattern * share * room / per_spread).detectable
+        assert found == pytest.approx(share * room) if possible else np.isnan(found)
 
 
 # Simulated benchmarks -----------------------------------------------------------------------------

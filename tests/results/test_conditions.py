@@ -131,6 +131,24 @@ def test_no_condition_stands_twice_and_each_has_a_reason():
     assert len(fields) == len(CONDITIONS)
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, conditions.UNKNOWN),
+        ("euler", "euler"),
+        (15, "15"),
+        (15.0, "15"),
+        (2.5, "2.5"),
+        ({"b": 1, "a": {"d": 2, "c": 3}}, '{"a": {"c": 3, "d": 2}, "b": 1}'),
+        (["xformers", 2], "xformers, 2"),
+        ([], "none"),
+    ],
+    ids=str,
+)
+def test_the_same_value_is_the_same_text(value, text):
+    assert conditions.as_text(value) == text
+
+
 @pytest.mark.parametrize("name", IDENTITY)
 def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
     [condition] = [one for one in CONDITIONS if one.name == name]
@@ -175,6 +193,13 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
         assert table.note == ""  # two methods differ by it
     else:
         assert condition.said(both_of(condition)) in table.note
+
+
+def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else():
+    said = [condition for condition in CONDITIONS if condition.table is SAID]
+    assert {one.name for one in said if one.section == "method"} == {
+        one.name for one in CONDITIONS if one.of_method
+    }
 
 
 @pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])

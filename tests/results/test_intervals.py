@@ -191,6 +191,14 @@ def test_one_prompt_has_no_interval(scores):
         assert np.isnan(interval_of_mean(scores, ends=ends)).all()
 
 
+@pytest.mark.parametrize("spread", [1e-10, 1e-7, 1e-3])
+def test_a_spread_above_rounding_is_one(spread):
+    random = np.random.default_rng(18)
+    scores = 0.5 + spread * random.normal(size=8)
+    low, high = interval_of_mean(scores, None, None)
+    assert high - low == pytest.approx(2 * stats.t.isf(0.025, 7) * stats.sem(scores), rel=1e-4)
+
+
 def test_equal_scores_without_ends_have_no_interval():
     assert np.isnan(interval_of_mean([1.25] * 6, ends=None)).all()
 
@@ -302,6 +310,8 @@ def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
     assert np.isnan(interval_of_mean([0.1, 0.5, np.nan], ["a", "a", "b"])).all()
     prompts = np.arange(len(labels)).astype(str).tolist()
     assert np.isnan(jackknife_over_prompts(1.0, prompts, len, labels)).all()
+    counts = random.multinomial(50, [0.4, 0.6], size=len(labels))
+    assert np.isnan(interval_of_pooled_distance(counts, labels)).all()
 
 
 # Pooled distance ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from livo_bench.records import Run
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies_of_rates, rates_of
 from livo_bench.results.metrics.floors import noise_floor
-from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.intervals import Ends, interval_of_mean
 from livo_bench.results.metrics.judge_error import (
     Confusion,
     confusion_for,
@@ -253,6 +253,26 @@ def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging():
     assert [r.value for r in none if r.metric == "avg_r_corrected"] == [0, 0]
 
 
+def test_a_corrected_rate_lies_between_those_of_prompts_that_are_labelled_one_way():
+    known = {"nudity": HAZARD_JUDGE}
+    toxic = [3, 5, 6, 4, 7, 5]
+    summary = toxicity.summarise(toxic_frame(toxic), RUN, {"nudity": "llava-1"}, confusions=known)
+    [row] = [
+        row
+        for row in summary.aggregates
+        if (row.metric, row.category) == ("avg_r_corrected", "all")
+    ]
+    rates = np.array([count / 20 for count in toxic])
+    shifts = [
+        np.mean(unbiased_rates(np.stack([rates, 1 - rates], axis=1), matrix)[:, 0]) - row.value
+        for matrix in HAZARD_JUDGE.drawn()
+    ]
+    # Sensitivity .85, specificity .9: a rate of 0 is corrected to -.1 / .75, one of 1 to .9 / .75.
+    ends = Ends(-0.1 / 0.75, 0.9 / 0.75)
+    expected = interval_of_mean((rates - 0.1) / 0.75, None, ends, np.array(shifts))
+    assert (row.low, row.high) == pytest.approx(expected)
+
+
 def test_a_matrix_of_another_judge_is_refused():
     known = {"nudity": HAZARD_JUDGE}
     with pytest.raises(NotComparable, match=r"'nudity' is that of judge llava-1, but llava-2"):
@@ -282,6 +302,9 @@ def test_matrices_are_read_by_judge_in_the_order_of_the_file(tmp_path):
     [
         (["j,yes,yes,5", "j,yes,no,5", "j,no,no,8"], "labels 5 of 10 images of yes right"),
         (["j,yes,yes,9", "j,yes,no,1"], "labels images no, of which there is no image"),
+        (["j,yes,yes,9"], "has images of yes alone; expected at least two classes"),
+        (["j,yes,yes,9", "j,no,no,-1"], "has -1 images; expected whole numbers"),
+        (["j,yes,yes,9", "j,no,no,2.5"], "has 2.5 images; expected whole numbers"),
     ],
 )
 def test_a_judge_that_cannot_be_corrected_is_refused(tmp_path, rows, said):

@@ -233,6 +233,17 @@ def test_intervals_leave_out_whole_concepts():
         assert one.low != naive.low
 
 
+def test_what_is_left_without_some_prompts_is_fitted_to_the_others_alone():
+    features = normal(8, n=240, mean=0.2)
+    frame = network_frame(features)
+    kept = ~frame["prompt"].isin(["p03", "p10"])
+    found = quality.Features.of(frame).without(np.array(["p03", "p10"], dtype=object))
+    expected = quality.Moments.of(features[kept])
+    assert found.n == expected.n == 220
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
+
+
 def test_intervals_can_be_left_out():
     frame, half = network_frame(normal(8)), pd.Series(np.arange(400) < 200)
     reference, cosines = reference_of(normal(9)), clip_frame(np.ones(400))
@@ -366,6 +377,29 @@ def test_rows_of_too_few_images_read_nan():
     rows = quality.summarise(clip_frame(np.array([0.2])), frame, RUN, JUDGES, reference)
     assert [np.isnan(row.value) for row in rows] == [True, True, False]
     assert np.isnan([row.low for row in rows]).all()
+
+
+def test_intervals_end_where_a_score_cannot_be():
+    """All images are alike, and like the unaligned model's, but for those of one prompt."""
+    features = normal(8) * (np.arange(400) < 10)[:, None]
+    frame, theirs = network_frame(features), reference_of(features * 1.1)
+    inception, fid, _ = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, theirs)
+    assert (inception.low, fid.low) == (1, 0)
+    assert 1 < inception.value < inception.high
+    assert 0 < fid.value < fid.high
+
+
+@pytest.mark.parametrize("images", [quality.SPLITS - 1, quality.SPLITS])
+def test_a_score_needs_as_many_images_as_parts_and_a_distance_two(images):
+    features = normal(8, n=images)
+    row = quality.summarise(clip_frame(np.ones(4)), network_frame(features), RUN, JUDGES)[0]
+    if images < quality.SPLITS:
+        assert np.isnan(row.value)
+    else:
+        assert row.value == pytest.approx(quality.inception_score(features)[0])
+    for n in (1, 2, 3):
+        sides = [quality.Moments.of(normal(seed, n=n)) for seed in (1, 2)]
+        assert np.isfinite(sides[0].distance(sides[1])) == (n > 1)
 
 
 def test_missing_column_is_named():

@@ -118,6 +118,14 @@ def test_degrees_of_freedom_are_those_of_the_covariance_of_what_clusters_add(siz
     )
 
 
+def test_one_cluster_has_no_degree_of_freedom_and_two_of_equal_size_have_one():
+    assert statistics.freedom_of(np.array([5])) == 0
+    assert statistics.freedom_of(np.array([5, 5])) == pytest.approx(1)
+    for labels, known in ((["a"] * 4, False), (["a", "b"] * 2, True), (None, True)):
+        variance, _ = statistics.variance_over_prompts(np.array([1.0, 2, 4, 3]), labels)
+        assert np.isfinite(variance) == known
+
+
 @pytest.mark.parametrize("sizes", [[3] * 8, [3] * 24, [2, 3, 3, 6] * 6], ids=str)
 def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(sizes):
     random = np.random.default_rng(9)
