@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+KINDS = Path(__file__).parent.parent / "livo_bench" / "mini" / "kinds.csv"
+"""The classes of the world, of which an untrained network has some, with their kinds."""
 TINY_CARD = """\
 name = "tiny"
 title = "Untrained"
@@ -27,6 +29,7 @@ dtype = "float32"
 [judges.features]
 weights = "./features"
 dtype = "float32"
+kinds = "KINDS"
 """
 
 
@@ -67,5 +70,5 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_model(tiny_weights: Path) -> Path:
     """The card of a model over `tiny_weights`."""
     card = tiny_weights / "tiny.toml"
-    card.write_text(TINY_CARD, encoding="utf-8")
+    card.write_text(TINY_CARD.replace("KINDS", str(KINDS)), encoding="utf-8")
     return card

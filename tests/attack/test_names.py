@@ -10,7 +10,7 @@ from damage import COUNTS, string, survive
 from livo_bench.cards import catalog, prompts
 from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.results import paired, reading
-from livo_bench.runs import fetch, own_pictures, remake
+from livo_bench.runs import own_pictures, remake
 from livo_bench.runs.store import Store
 
 USES: dict[str, Callable[[str, Path], object]] = {
@@ -26,7 +26,6 @@ USES: dict[str, Callable[[str, Path], object]] = {
     "list": lambda name, root: prompts.list_name(root / name),
     "protocol": lambda name, _: catalog.protocol_card(name),
     "key": lambda name, root: remake.remake([name], runs=root / "runs"),
-    "fetched": lambda name, _: fetch.fetch(name, source=Path("nowhere")),
 }
 
 

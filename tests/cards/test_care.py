@@ -135,7 +135,7 @@ def test_prompt_list_is_free_of_denied_words(path: Path) -> None:
 
 def test_prompt_lists_are_there_to_be_checked() -> None:
     names = {(path.parts[-3], path.stem) for path in prompt_lists()}
-    tasks = ("bias", "toxicity", "overcorrection", "livo")
+    tasks = ("bias", "toxicity", "overcorrection", "cards")
     assert names >= {(name, scale) for name in tasks for scale in ("mini", "sd")}
 
 

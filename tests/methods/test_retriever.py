@@ -14,6 +14,7 @@ from livo_bench.cli import main
 from livo_bench.cli.data import data
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.methods.retrieval import comparison, retriever
+from livo_bench.methods.retrieval import values as values_module
 from livo_bench.methods.retrieval.comparison import ACCURACY, INTERVENTIONS, compare
 from livo_bench.methods.retrieval.retriever import FirstOf, Keywords, build
 from livo_bench.methods.retrieval.values import KINDS, Retrieval, labelled_prompts, principle_of
@@ -106,9 +107,8 @@ def test_value_strings_are_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     before = Keywords().id
     changed = {name: (principle_of("nudity", ""), name) for name in KINDS}
-    monkeypatch.setattr(
-        retriever, "_principles", lambda: {name: value for name, (value, _) in changed.items()}
-    )
+    principles = {name: value for name, (value, _) in changed.items()}
+    monkeypatch.setattr(values_module, "_principles", lambda: principles)
     assert Keywords().id != before
 
 
