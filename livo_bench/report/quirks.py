@@ -63,11 +63,13 @@ def read(folder: Path, model: str) -> pd.DataFrame:
             f"    python benchmarks/explain.py --out {path}",
         )
     rows = read_csv(path, COLUMNS, AGAIN, COLUMNS[COLUMNS.index("without") :])
-    if strange := set(rows["quirk"]) - MEANING.keys():
-        raise BadInput(
-            f"{path} has the quirks {', '.join(sorted(strange))}; expected some of "
-            f"{', '.join(MEANING)}. {AGAIN}"
-        )
+    for column, known in (("quirk", MEANING), ("metric", METRICS)):
+        if strange := set(rows[column]) - known.keys():
+            raise BadInput(
+                f"{path} has the {column}s {', '.join(sorted(strange))}; expected some of "
+                f"{', '.join(known)}.",
+                AGAIN,
+            )
     of_model = rows[rows["model"] == model]
     if of_model.empty:
         raise Incomplete(f"{path} has no quirk of model {model!r}.")

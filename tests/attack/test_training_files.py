@@ -26,7 +26,7 @@ from livo_bench.engines import overlay
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import fair_diffusion, overlaid, uce
-from livo_bench.methods.livo import preference, steering, train
+from livo_bench.methods.livo import logs, preference, steering
 from livo_bench.methods.training import checkpoints, latents, training_record
 from livo_bench.methods.training.training_record import Training
 from livo_bench.report import curves
@@ -188,10 +188,10 @@ def curve(out: Path) -> Case:
 def log(out: Path) -> Case:
     path = out / "log.csv"
     path.write_text("step,loss\n1,0.5\n2,0.25\n")
-    seal = train._seal(path)
+    seal = logs._seal(path)
 
     def read() -> object:
-        train._cut(path, seal)
+        logs._cut(path, seal)
         return path.read_bytes()
 
     return Case(path, read)
