@@ -10,6 +10,7 @@ from written_results import IMAGES, TOXIC, bias_images, seeded, toxic_images, wr
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Run
 from livo_bench.results import paired
+from livo_bench.results.metrics.registry import METRICS
 from livo_bench.results.paired import Noise, Pair, Results
 
 BIAS = Run("mini", "sd", "bias")
@@ -33,8 +34,8 @@ def pair_of(metric: str, before: list[float], now: list[float], images: list[int
 def test_reach_is_how_far_a_score_moves_when_all_images_go_from_one_group_to_another(groups):
     rates = np.eye(groups)[:2]
     moved = rates[1] - rates[0]
-    assert paired.REACH["D1"] == np.abs(moved).sum()
-    assert paired.REACH["D2"] == pytest.approx(np.linalg.norm(moved))
+    assert METRICS["D1"].reach == np.abs(moved).sum()
+    assert METRICS["D2"].reach == pytest.approx(np.linalg.norm(moved))
     for metric, reach in {"D1": 2, "avg_r": 1, "clip": 1, "content": 1, "unscored": 1}.items():
         assert pair_of(metric, [0, 0], [1, 1], [5, 5]).reach == reach
 
