@@ -1,11 +1,20 @@
 """What `check` and `compare` rest on: how two sides are read, refused and paired."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from written_results import IMAGES, TOXIC, bias_images, seeded, toxic_images, write_run
+from written_results import (
+    IMAGES,
+    TOXIC,
+    bias_images,
+    seal_again,
+    seeded,
+    toxic_images,
+    write_run,
+)
 
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.records import Run
@@ -200,6 +209,29 @@ def test_of_prompts_that_are_others_the_first_few_are_named(tmp_path, count):
     others = f" {count} prompts differ so, next {next_ones}." if next_ones else ""
     assert "Prompt 'p0' of task 'bias' has text_digest p0 for" in str(error.value)
     assert f"another for {now.title}.{others} Expected the same" in str(error.value)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["texts told", "older results"])
+@pytest.mark.parametrize("count", [4, 3])
+def test_a_digest_of_all_prompts_decides_where_ids_are_the_same_and_no_side_tells_texts(
+    tmp_path, told, count
+):
+    sides = []
+    for name, males in {"before": [7] * 4, "now": [7] * count}.items():
+        folder = write_run(tmp_path / name, bias_images(males), seed=1)
+        if not told:
+            images = pd.read_parquet(folder / "images.parquet").drop(columns="text_digest")
+            images.to_parquet(folder / "images.parquet")
+        record = json.loads((folder / "run.json").read_text())
+        del record["seal"]
+        seal_again(folder, record | {"prompts": {"count": len(males), "digest": name}})
+        sides.append(read(folder))
+    assert paired.texts_known(*sides) == told
+    if told or count == 3:
+        paired.refuse_other_prompts(*sides)
+    else:
+        with pytest.raises(NotComparable, match=r"different prompts digest: before in .*, now in"):
+            paired.refuse_other_prompts(*sides)
 
 
 def test_noise_of_which_an_image_does_not_say_its_seed_is_unknown(tmp_path):
