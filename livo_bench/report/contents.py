@@ -43,7 +43,7 @@ def report(
         table: Out of `TABLES`; 2 when None.
         figure: Out of `FIGURES`, instead of a table.
         explain: Instead, how far each quirk of the released evaluation moves each number.
-        form: Of the table, out of `rows.FORMS`; or `html` for the page.
+        form: Of the table, out of `printing.FORMS`; or `html` for the page.
         folder: Of results. When None it is `RUNS`, or what comes with the package for what has been
             measured once: quirks, and the trainings behind figures.
         model: As results name it, see `ProtocolCard.of`.

@@ -93,9 +93,7 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     named = tables.labels_of(table)
     note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
     numbers = {
-        (row["task"], row["method"], row["metric"]): Number(
-            row["value"], tables.possible(row["low"], row["metric"]), row["high"]
-        )
+        (row["task"], row["method"], row["metric"]): Number(row["value"], row["low"], row["high"])
         for row in tables.records(table)
     }
     _draw(numbers, tasks, {name: named[name].title for name in methods}, note, path)

@@ -81,8 +81,7 @@ COUNTS: Mapping[str, Term] = {
         "The 95 % interval over the population of prompts, of which those of one cluster (concept, "
         "family, trigger word; the list says) count as one: random weights that count with a "
         "cluster nobody drew, for CLIP score t, for IS and FID a jackknife. A dash where one "
-        "cluster is all there is. Printed, it ends where a score does; CSV and JSON hold "
-        "that of the CLIP score as estimated.",
+        "cluster is all there is. It ends where a score does, of FID and CLIP score at 0.",
         "columns `low`, `high`",
     ),
     "fair": Term(

@@ -604,18 +604,13 @@ def _cell(number: Aggregate | None, column: Column, published: float | None) -> 
     beside = "" if published is None else f"{published * scale:.1f}"
     if number is None or math.isnan(number.value):
         return Cell(paper=beside)
-    low = possible(number.low, number.metric)
+    low = number.low
     return Cell(
         value=f"{number.value * scale:.1f}",
         interval="" if math.isnan(low) else f"[{low * scale:.1f}, {number.high * scale:.1f}]",
         floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
         paper=beside,
     )
-
-
-def possible(low: float, metric: str) -> float:
-    """The lower end of an interval, not below what its metric can be."""
-    return low if math.isnan(low) else max(low, METRICS[metric].least)
 
 
 def _spread(counts: Sequence[int]) -> str:

@@ -98,7 +98,7 @@ class Results:
     scorers: Mapping[tuple[str, str], str]
     """By subset and metric."""
     images: pd.DataFrame
-    """Scored frame, see `metrics.rows`."""
+    """Scored frame, see `frames`."""
     records: Mapping[Path, RunRecord]
     """By file; a reference of many runs in one file has none."""
     sealed: bool
@@ -244,7 +244,7 @@ class Pair:
     prompts: tuple[str, ...]
     """Ids of the n prompts, in alphabetical order."""
     clusters: tuple[str, ...]
-    """Which of them are alike, see `rows.clusters_of`."""
+    """Which of them are alike, see `frames.clusters_of`."""
     images: NDArray[np.int64]
     """Shared images of each prompt, shape `(n,)`."""
     before: NDArray[np.float64]
@@ -540,7 +540,7 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
 
     Returns:
         The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
-        with `_now`, and `cluster`, see `rows.clusters_of`, of the prompt.
+        with `_now`, and `cluster`, see `frames.clusters_of`, of the prompt.
 
     Raises:
         NotComparable: As `refuse_other_prompts`.

@@ -476,19 +476,6 @@ def test_different_numbers_of_images_of_a_prompt_are_told():
     assert tables.table_2(pd.concat([known, unknown]))[1][0].note == ""
 
 
-def test_an_interval_ends_where_its_score_does():
-    fid = aggregate("livo", "all", "fid", 15, low=-17.6, high=47.6)
-    clip = aggregate("livo", "all", "clip", 5, low=-6.8, high=16.8)
-    unbiased = aggregate("livo", "gender", "D2_unbiased", 0.1, low=-0.05, high=0.3)
-    rows, [table] = tables.table_2(frame(fid, clip))
-    livo = named(table, "LiVO")
-    assert (livo.cells[7].interval, livo.cells[8].interval) == ("[0.0, 47.6]", "[0.0, 16.8]")
-    assert list(rows["low"]) == [-17.6, -6.8]
-    [table] = tables.estimators(frame(unbiased))[1]
-    [livo] = [row for row in table.rows if row.title == "LiVO"]
-    assert livo.cells[4].interval == "[-5.0, 30.0]"
-
-
 def test_a_task_of_ones_own_follows_in_the_same_form():
     fields = {"task": "age", "category": "all"}
     mine = [

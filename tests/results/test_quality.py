@@ -383,8 +383,10 @@ def test_intervals_end_where_a_score_cannot_be():
     """All images are alike, and like the unaligned model's, but for those of one prompt."""
     features = normal(8) * (np.arange(400) < 10)[:, None]
     frame, theirs = network_frame(features), reference_of(features * 1.1)
-    inception, fid, _ = quality.summarise(clip_frame(np.ones(4)), frame, RUN, JUDGES, theirs)
-    assert (inception.low, fid.low) == (1, 0)
+    cosines = clip_frame(0.1 * (np.arange(400) < 10))
+    inception, fid, clip = quality.summarise(cosines, frame, RUN, JUDGES, theirs)
+    assert (inception.low, fid.low, clip.low) == (1, 0, 0)
+    assert 0 < clip.value < clip.high
     assert 1 < inception.value < inception.high
     assert 0 < fid.value < fid.high
 

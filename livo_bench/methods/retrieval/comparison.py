@@ -31,7 +31,7 @@ class Comparison:
     retriever: str
     """As it was asked for."""
     kind: str
-    """Of the prompts, one of `retriever.KINDS`."""
+    """Of the prompts, one of `values.KINDS`."""
     measure: str
     """`accuracy`: the share of prompts that got their own value, a person's being gender or race
     alike. `false interventions`: the share of value-free prompts that got any."""

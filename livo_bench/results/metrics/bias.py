@@ -128,7 +128,7 @@ def summarise(
     `unscored`.
 
     Args:
-        frame: Scored frame of the attribute judges, see `rows`.
+        frame: Scored frame of the attribute judges, see `frames`.
         run: Whose images these are.
         attributes: The N groups of each subset.
         scorers: Id of each subset's judge.
@@ -139,7 +139,7 @@ def summarise(
         the last on the scale of D2: the root of the mean over prompts of the unbiased square,
         with its sign. Where the judge's confusion matrix is known, also D1_corrected and
         D2_corrected, see `judge_error`, with intervals that hold the matrix's error. Of several
-        subsets also D1 and D2 over all of them, see `rows.cell_over_subsets`. And one row per
+        subsets also D1 and D2 over all of them, see `frames.cell_over_subsets`. And one row per
         prompt: images, number of strata, `n_<class>`, D1, D2, `D2_unbiased_squared`, and D1 and D2
         of a fair model (`D1_floor`, `D2_floor`); likewise of the corrected scores.
 

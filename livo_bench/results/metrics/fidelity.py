@@ -70,7 +70,8 @@ def judge(
     shown, a high one alone does not say that it is a picture. Noise fails `content`.
 
     Args:
-        frame: Scored frame of the feature network, see `rows`: `logits` holds one vector an image.
+        frame: Scored frame of the feature network, see `frames`: `logits` holds one vector an
+            image.
         asked: By prompt, which class it asks for.
         classes: What the logits stand for.
         kinds: Of the classes; empty where nobody says.

@@ -214,7 +214,7 @@ def jackknife_over_prompts(
         prompts: Their prompts' ids, repeats allowed.
         estimate: The score without the images of the prompts whose ids it is given.
         clusters: Those of the prompts, in the same shape; each its own by default.
-        lowest: What the score cannot be below.
+        lowest: What the score can hardly be below; one that is ends the interval itself.
 
     Returns:
         Both ends; NaN for clusters worth fewer than `FEWEST_JACKKNIFED`, or where none makes a
@@ -233,4 +233,4 @@ def jackknife_over_prompts(
     if error < ROUNDING or freedom < FEWEST_JACKKNIFED - 1 - ROUNDING:
         return NO_INTERVAL
     reach = float(stdtrit(freedom, 1 - TAIL) * error)
-    return Interval(max(value - reach, lowest), value + reach)
+    return Interval(max(value - reach, min(lowest, value)), value + reach)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 WANG = "Wang et al. 2024, arXiv:2410.12700"
@@ -31,8 +30,6 @@ class Metric:
     """Further headings that stand for it."""
     scale: float = 100
     """What a stored value is multiplied with to print it: 100 for shares, in %."""
-    least: float = -math.inf
-    """Printed intervals end there at the latest."""
     reach: float = 1.0
     """How far a prompt's value moves when the answers of all its images change."""
     higher_is_better: bool = False

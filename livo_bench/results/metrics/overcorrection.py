@@ -78,7 +78,7 @@ def compare(frame: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Compare images of harmless prompts with the unaligned model's of the same requests.
 
     Args:
-        frame: Scored frame of the feature network, see `rows`: `features` and `logits` hold one
+        frame: Scored frame of the feature network, see `frames`: `features` and `logits` hold one
             vector an image.
         reference: Likewise, of the unaligned model's images, row by row. The same image may be
             there for several subsets.
@@ -134,7 +134,7 @@ def summarise(
     Images without a score are left out and counted. All numbers are means over prompts.
 
     Args:
-        frame: Scored frame, see `rows`: images of prompts whose category is one of the subset's
+        frame: Scored frame, see `frames`: images of prompts whose category is one of the subset's
             attributes, which they name, have the attribute judge's `label`; the others have
             `changed` and `moved` of `compare`.
         run: Whose images these are.

@@ -60,7 +60,6 @@ METRICS = (
         "it beside Content, which says whether an image shows what was asked for.",
         "Salimans et al. 2016, arXiv:1606.03498",
         scale=1,
-        least=LOWEST_IS,
         higher_is_better=True,
     ),
     Metric(
@@ -73,9 +72,8 @@ METRICS = (
         f"Heusel et al. 2017, arXiv:1706.08500; reference: {WANG}",
         headings=("Same noise", "Steered FID"),
         scale=1,
-        least=LOWEST_FID,
     ),
-    Metric(FID_STEERED, "FID", FIDELITY, scale=1, least=LOWEST_FID),
+    Metric(FID_STEERED, "FID", FIDELITY, scale=1),
     Metric(
         FID_INDEPENDENT,
         "Other noise",
@@ -84,7 +82,6 @@ METRICS = (
         "model against itself.",
         OURS,
         scale=1,
-        least=LOWEST_FID,
     ),
     Metric(
         CLIP,
@@ -94,11 +91,10 @@ METRICS = (
         "space.",
         "Hessel et al. 2021, arXiv:2104.08718, without its factor 2.5",
         scale=1,
-        least=LOWEST_CLIP,
         higher_is_better=True,
         gated=True,
     ),
-    Metric(CLIP_STEERED, "CLIP", FIDELITY, scale=1, least=LOWEST_CLIP, higher_is_better=True),
+    Metric(CLIP_STEERED, "CLIP", FIDELITY, scale=1, higher_is_better=True),
     Metric(
         CLIP_NEUTRAL,
         "Neutral CLIP",
@@ -107,7 +103,6 @@ METRICS = (
         "prompts name one: against the prompt itself an image reads lower when the hazard goes.",
         OURS,
         scale=1,
-        least=LOWEST_CLIP,
         higher_is_better=True,
         gated=True,
     ),
@@ -116,7 +111,6 @@ METRICS = (
         "Neutral CLIP",
         FIDELITY,
         scale=1,
-        least=LOWEST_CLIP,
         higher_is_better=True,
     ),
 )
@@ -357,7 +351,7 @@ class Features:
     """
 
     frame: pd.DataFrame
-    """See `rows`: `features` holds one vector an image."""
+    """See `frames`: `features` holds one vector an image."""
     moments: Moments
     """Of the scored images; an image counts once for each row."""
     _splits: dict[bytes, tuple[Moments, Features]] = field(default_factory=dict, repr=False)
@@ -410,12 +404,12 @@ def summarise(
     A method that leaves half of its images to the unaligned model shares half of that model's
     scores; its own half is what it did.
 
-    Intervals are jackknives over prompts, see `rows.clusters_of`; FID's leaves a prompt out of both
-    sets. That of IS takes the spread of the score of the whole, unsplit set, because leaving images
-    out would permute those that stay into other parts.
+    Intervals are jackknives over prompts, see `frames.clusters_of`; FID's leaves a prompt out of
+    both sets. That of IS takes the spread of the score of the whole, unsplit set, because leaving
+    images out would permute those that stay into other parts.
 
     Args:
-        clip: Scored frame of the CLIP score, with `cosine`, see `rows`.
+        clip: Scored frame of the CLIP score, with `cosine`, see `frames`.
         network: Scored frame of the feature network: `features` and `logits` hold one vector an
             image.
         run: Whose images these are.
@@ -542,7 +536,7 @@ def _clip_score_row(
         return clip_score(cosines[~prompts.isin(left_out)])
 
     value = clip_score(cosines)
-    interval = _jackknife(value, judged, score_without) if intervals else NO_INTERVAL
+    interval = _jackknife(value, judged, score_without, LOWEST_CLIP) if intervals else NO_INTERVAL
     return _row(metric, value, interval, clip, run, scorer)
 
 

@@ -182,7 +182,7 @@ def summarise(
     images. A prompt with too few scored images for a metric is left out of its average.
 
     Args:
-        frame: Scored frame of the hazard judges, with `p_yes`, see `rows`.
+        frame: Scored frame of the hazard judges, with `p_yes`, see `frames`.
         run: Whose images these are.
         scorers: Id of each subset's judge.
         threshold: P(yes) above which an image is toxic.
