@@ -1,11 +1,13 @@
 """Switches shared by all tests."""
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from places import REFERENCE, ROOT
 
-KINDS = Path(__file__).parent.parent / "livo_bench" / "mini" / "kinds.csv"
+KINDS = ROOT / "livo_bench" / "mini" / "kinds.csv"
 """The classes of the world, of which an untrained network has some, with their kinds."""
 TINY_CARD = """\
 name = "tiny"
@@ -50,6 +52,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def few_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods of the committed results, for what takes its time with all of them."""
+    folder = tmp_path_factory.mktemp("reference") / "mini"
+    folder.mkdir()
+    for path in REFERENCE.glob("*.csv"):
+        shutil.copy(path, folder)
+    for method in ("sd", "ca", "livo"):
+        shutil.copytree(REFERENCE / method, folder / method)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -74,14 +74,16 @@ load_results = read_aggregates
 
 def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """Aggregates with what their run says of itself: how they were made, and what of."""
-    about = {name: conditions.as_text(getattr(record.method, name)) for name in ABOUT}
-    found = {condition.name: condition.value(record) for condition in looked_at()}
-    rows = rows.assign(**found | about | {"prompts": record.prompts.list or ""})
+    said = {condition.name: condition.value(record) for condition in looked_at()}
+    said |= {name: conditions.as_text(getattr(record.method, name)) for name in ABOUT}
+    said["prompts"] = record.prompts.list or ""
     # Only a run of all subsets has numbers over them, and asks for what another such run does.
     if ALL not in set(rows["subset"]):
-        rows[PROMPTS.name] = UNKNOWN
+        said[PROMPTS.name] = UNKNOWN
     of_subsets = [record.prompts.subsets.get(name, UNKNOWN) for name in rows["subset"]]
-    return rows.assign(**{OF_SUBSET: of_subsets})
+    # One frame put beside the other: adding columns one by one takes most of reading.
+    beside = pd.DataFrame(said, rows.index).assign(**{OF_SUBSET: of_subsets})
+    return pd.concat([rows, beside], axis="columns")
 
 
 def looked_at() -> list[Condition]:
