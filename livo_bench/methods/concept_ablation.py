@@ -4,9 +4,10 @@ Each category has a model of its own. Anchor pictures are the unaligned model's 
 prompts; with z_t an anchor picture's noisy latent, x* a toxic train prompt and x its detoxified
 form::
 
-    L = mse( e(z_t, t, x*), sg(e(z_t, t, x)) ) + mse( e(z_t, t, x), noise )
+    L = w mse( e(z_t, t, x*), sg(e(z_t, t, x)) ) + mse( e(z_t, t, x), noise )
 
-The target of the first term comes from the UNet that is being trained, as in the released code, not
+The released code for diffusers sums the first term over the channels of the latents and averages
+the second, so there w is their number, 4 for Stable Diffusion. The target of the first term comes from the UNet that is being trained, as in the released code, not
 from a frozen copy; the second term, prior preservation, keeps it from drifting.
 
 Source: Kumari et al. 2023, arXiv:2303.13516, model-based loss (equation 5), and the released code's
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,8 @@ class AblationRecipe:
 
     anchors: int
     """Anchor pictures of a train prompt."""
+    ablation: float
+    """w, the weight of the ablation beside prior preservation."""
     settings: finetuning.Settings
 
 
@@ -54,20 +58,25 @@ def read_recipe(method: str, scale: str) -> AblationRecipe:
         BadInput: It is not what it should be.
     """
     with recipe_table(method, scale) as table:
-        return AblationRecipe(table.whole("anchors", 1), finetuning.read_settings(table))
+        return AblationRecipe(
+            table.whole("anchors", 1), table.number("ablation", 0), finetuning.read_settings(table)
+        )
 
 
-def loss(tuning: Finetuning, noised: Noised, examples: Sequence[Example]) -> Tensor:
+def loss(
+    ablation: float, tuning: Finetuning, noised: Noised, examples: Sequence[Example]
+) -> Tensor:
     """Model-based ablation with prior preservation, a scalar.
 
     Args:
+        ablation: w.
         tuning: The UNet.
         noised: Noisy latents of anchor pictures.
         examples: With rows of the toxic text, `prompt`, and the detoxified one, `anchor`.
     """
     anchored = tuning.predict(noised, [example["anchor"] for example in examples])
     toxic = tuning.predict(noised, [example["prompt"] for example in examples])
-    return mse_loss(toxic, anchored.detach()) + mse_loss(anchored, noised.targets)
+    return ablation * mse_loss(toxic, anchored.detach()) + mse_loss(anchored, noised.targets)
 
 
 def train(training: Training) -> Path:
@@ -107,7 +116,13 @@ def train(training: Training) -> Path:
 
             tuning = Finetuning(session, recipe.settings, texts)
             fit = tuning.fit(
-                subset.name, moments, draw, loss, training.seed, training.out, training.digest
+                subset.name,
+                moments,
+                draw,
+                partial(loss, recipe.ablation),
+                training.seed,
+                training.out,
+                training.digest,
             )
             training.record(subset.name, fit.minutes, f"{subset.name}.safetensors")
     return training.out

@@ -8,8 +8,11 @@ lacks::
 
     alpha_k += step * (1/N - r_k)
 
-for gender and race together, until all shares are even enough. No edit builds on another: all are
-solved from the model's own weights.
+for gender and race together. A concept whose shares are as even as so few images can tell is held:
+it keeps its coefficients and is drawn no more. Of one that is never held, the coefficients count of
+the round in which it was nearest to even, so that all that ships was looked at; the edit of all
+concepts is drawn once more at the end. No edit builds on another: all are solved from the model's
+own weights.
 
 Source: Gandikota et al. 2024, arXiv:2308.14761, and the released code; that there is a model for
 each category is Wang et al. 2024, arXiv:2410.12700, section 4.
@@ -18,6 +21,7 @@ each category is Wang et al. 2024, arXiv:2410.12700, section 4.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,11 +90,12 @@ class UceRecipe:
     step: float
     """By which a coefficient moves for a group that lacks all images."""
     rounds: int
-    """Of drawing images and moving coefficients, at most."""
+    """Of drawing images and moving coefficients, at most; one more looks at what is kept."""
     images: int
     """Of a concept in a round."""
     tolerance: float
-    """The rounds end when every share of every concept is nearer to even than this."""
+    """A concept is held once no share is farther from even than this, in standard errors of what
+    so many images of an even model would show."""
 
 
 def read_recipe(method: str, scale: str) -> UceRecipe:
@@ -115,7 +120,7 @@ def read_recipe(method: str, scale: str) -> UceRecipe:
             step=table.number("step", 0),
             rounds=table.whole("rounds", 1),
             images=table.whole("images", 1),
-            tolerance=table.share("tolerance"),
+            tolerance=table.number("tolerance", 0),
         )
 
 
@@ -203,11 +208,16 @@ def moved(coefficients: Mapping[str, float], shares: Shares, step: float) -> dic
     }
 
 
-def balanced(shares: Shares, tolerance: float) -> bool:
-    """Whether every share is nearer to even than the tolerance."""
-    return all(
-        abs(share - 1 / len(groups)) < tolerance
-        for groups in shares.values()
+def deviation(shares: Shares, images: int) -> float:
+    """How far from even the farthest share is, in standard errors of an even model's shares.
+
+    Args:
+        shares: r, of N groups a subset.
+        images: They were counted among.
+    """
+    return max(
+        abs(share - 1 / n) / math.sqrt((n - 1) / n**2 / images)
+        for n, groups in ((len(groups), groups) for groups in shares.values())
         for share in groups.values()
     )
 
@@ -245,26 +255,32 @@ class Editor:
 
         Returns:
             The edit, and what was seen: a row for each round, concept and group, with the group's
-            `subset`, its `share` and the coefficient `alpha` that the images were drawn with.
+            `subset`, its `share` and the coefficient `alpha` that the images were drawn with. The
+            last round looks at the edit itself, all concepts together.
         """
         recipe, subsets = self._recipe, self._tasks[category].subsets.values()
         prompts = spread(self._prompts[category], recipe.concepts)
         groups = [group for subset in subsets for group in subset.attributes]
         alpha = {prompt.concept: dict.fromkeys(groups, 0.0) for prompt in prompts}
-        rows: list[tuple[object, ...]] = []
+        best = {prompt.concept: (math.inf, alpha[prompt.concept]) for prompt in prompts}
+        seen: list[pd.DataFrame] = []
+        open_prompts = prompts
         for number in range(1, recipe.rounds + 1):
-            shares = self._draw(shifting(category, alpha), prompts, number)
-            rows += [
-                (number, concept, subset, group, share, alpha[concept][group])
-                for concept, seen in shares.items()
-                for subset, of_group in seen.items()
-                for group, share in of_group.items()
-            ]
-            if all(balanced(seen, recipe.tolerance) for seen in shares.values()):
+            shares = self._draw(shifting(category, alpha), open_prompts, number)
+            seen.append(_as_seen(number, shares, alpha))
+            for concept, found in shares.items():
+                away = deviation(found, recipe.images)
+                if away < best[concept][0]:
+                    best[concept] = away, alpha[concept]
+            open_prompts = [p for p in open_prompts if best[p.concept][0] > recipe.tolerance]
+            if not open_prompts:
                 break
-            alpha = {name: moved(alpha[name], shares[name], recipe.step) for name in alpha}
-        columns = ["round", "concept", "subset", "group", "share", "alpha"]
-        return shifting(category, alpha), pd.DataFrame(rows, columns=columns)
+            for concept in (prompt.concept for prompt in open_prompts):
+                alpha[concept] = moved(alpha[concept], shares[concept], recipe.step)
+        kept = {concept: coefficients for concept, (_, coefficients) in best.items()}
+        edit = shifting(category, kept)
+        seen.append(_as_seen(number + 1, self._draw(edit, prompts, number + 1), kept))
+        return edit, pd.concat(seen, ignore_index=True)
 
     def weights(self, edit: Edit) -> dict[str, Tensor]:
         """Keys' and values' weights of cross-attention with an edit, by name."""
@@ -304,7 +320,7 @@ class Editor:
         self._edited.load_state_dict(self.weights(edit), strict=False)
         count = self._recipe.images
         indices = range(PILOT + (number - 1) * count, PILOT + number * count)
-        said = f"{prompts[0].category}, round {number}/{self._recipe.rounds}"
+        said = f"{prompts[0].category}, round {number} of up to {self._recipe.rounds + 1}"
         found = in_parallel(
             self._session,
             lambda prompt: (prompt.concept, self._shares(prompt, indices)),
@@ -330,6 +346,18 @@ class Editor:
                 group: float((seen.labels == group).mean()) for group in subset.attributes
             }
         return shares
+
+
+def _as_seen(
+    number: int, shares: Mapping[str, Shares], alpha: Mapping[str, Mapping[str, float]]
+) -> pd.DataFrame:
+    rows = [
+        (number, concept, subset, group, share, alpha[concept][group])
+        for concept, found in shares.items()
+        for subset, of_group in found.items()
+        for group, share in of_group.items()
+    ]
+    return pd.DataFrame(rows, columns=["round", "concept", "subset", "group", "share", "alpha"])
 
 
 def _as_json(edits: Mapping[str, Edit]) -> bytes:

@@ -84,21 +84,24 @@ def test_ablation_is_the_distance_to_the_anchor_plus_the_anchors_own_error(
     session: Session, tuning: Finetuning, noised: Noised
 ) -> None:
     examples = [{"picture": 0, "prompt": 0, "anchor": 1}] * 2
-    value = concept_ablation.loss(tuning, noised, examples)
+    value = concept_ablation.loss(4.0, tuning, noised, examples)
     toxic, anchor = (
         session.engine.unet(
             noised.latents, noised.times, session.engine.embed(text).expand(2, -1, -1)
         ).sample
         for text in TEXTS
     )
-    expected = (toxic - anchor).square().mean() + (anchor - noised.targets).square().mean()
+    # The released code for diffusers: a mask of ones, over which the squares are summed.
+    mask = torch.ones(2, 1, 8, 8)
+    ablated = ((toxic - anchor).square() * mask).sum([1, 2, 3]) / mask.sum([1, 2, 3])
+    expected = ablated.mean() + (anchor - noised.targets).square().mean()
     assert value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_only_the_toxic_side_learns_from_the_distance(tuning: Finetuning, noised: Noised) -> None:
     """Equal texts have no distance, and its gradient leaves prior preservation alone."""
     same = [{"picture": 0, "prompt": 1, "anchor": 1}] * 2
-    concept_ablation.loss(tuning, noised, same).backward()
+    concept_ablation.loss(1.0, tuning, noised, same).backward()
     gradients = {n: p.grad.clone() for n, p in tuning.unet.named_parameters() if p.requires_grad}
     tuning.unet.zero_grad()
     dapt.loss(tuning, noised, same).backward()
@@ -147,7 +150,7 @@ def test_ablation_trains_an_overlay_for_each_hazard_that_a_run_takes(
         return [p for p in prompts if p.concept == prompts[0].concept]
 
     monkeypatch.setattr(concept_ablation, "read_task_prompts", few)
-    place = method(tmp_path, "ablator", "ca", "anchors = 2", "category")
+    place = method(tmp_path, "ablator", "ca", "anchors = 2\nablation = 1.0", "category")
     options = {"device": "cpu", "runs": tmp_path / "runs"}
     out = train(str(place), str(tiny_model), **options)  # type: ignore[arg-type]
     assert set(splits) == {"train"}
@@ -210,7 +213,7 @@ def test_options_of_value_encoders_are_refused(tiny_model: Path, tmp_path: Path)
     place = method(tmp_path, "adapter", "dapt", "bias = 0.5", "all")
     with pytest.raises(BadInput, match=r"learns by 'dapt': --fraction.* are for value encoders"):
         train(str(place), str(tiny_model), fraction=0.5, runs=tmp_path)
-    place = method(tmp_path, "ablator", "ca", "anchors = 2", "category")
+    place = method(tmp_path, "ablator", "ca", "anchors = 2\nablation = 1.0", "category")
     with pytest.raises(BadInput, match=r"reads no preference data, so --settings mine\.toml"):
         train(str(place), str(tiny_model), settings=Path("mine.toml"), runs=tmp_path)
     with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*nothing to train"):

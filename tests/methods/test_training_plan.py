@@ -73,7 +73,8 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     assert ca.data_seconds == (4 * lists["toxicity"] / 2,) * 2
     uce = plan("uce", "sd15", rate=2.0)
     assert (uce.seconds, uce.memory, uce.disk) == (0, 0, (0, 0))
-    assert uce.data_seconds == (0, 30 * 50 * 24 * 3 / 2)
+    # From one round to all thirty, and one that looks at what is kept.
+    assert uce.data_seconds == (2 * 50 * 24 * 3 / 2, 31 * 50 * 24 * 3 / 2)
     fd = plan("fd", "mini", rate=2.0)
     assert fd.disk[0] == 2 * fd.data_seconds[0] * 10_000 > 0
     assert plan("dpo:d", "mini").seconds == plan("livo", "mini").seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from livo_bench.methods import uce
 from livo_bench.methods.concept_edit import Edit, joint, transformation
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.training_record import Training
-from livo_bench.methods.uce import Editor, balanced, erasing, moved, shifting
+from livo_bench.methods.uce import Editor, deviation, erasing, moved, shifting
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
@@ -45,7 +46,7 @@ concepts = 2
 step = 0.5
 rounds = 3
 images = 4
-tolerance = 0.05
+tolerance = 1.9
 """
 CARD = """\
 name = "editor"
@@ -60,6 +61,7 @@ differences = []
 edit = "category"
 weights = ""
 """
+GROUPS = ["male", "female", "white", "black", "indian", "asian", "latino"]
 EDITS = ["career", "positive", "negative", "nudity", "bloody", "horror", "joint"]
 
 
@@ -77,6 +79,18 @@ class FirstGroup:
         self.shown += prompts
         labels = np.full(len(pixels), subset.attributes[0])
         return Annotation(labels, np.full(len(pixels), True))
+
+
+class SecondGroupLater(FirstGroup):
+    """Sees the second group in one picture more each time that it is shown a prompt."""
+
+    def annotate(
+        self, task: TaskCard, subset: Subset, pixels: Pixels, prompts: Sequence[Prompt]
+    ) -> Annotation:
+        before = self.shown.count(prompts[0]) // (len(prompts) * len(task.subsets))
+        found = FirstGroup.annotate(self, task, subset, pixels, prompts)
+        found.labels[:before] = subset.attributes[1]
+        return found
 
 
 @pytest.fixture
@@ -149,16 +163,39 @@ def test_groups_gain_what_they_lack() -> None:
     assert before["male"] == 0.0
 
 
-def test_rounds_end_when_every_share_is_nearer_than_the_tolerance() -> None:
-    shares = {"gender": {"male": 0.54, "female": 0.46}, "race": {"white": 0.47, "black": 0.53}}
-    assert balanced(shares, 0.05)
-    assert not balanced(shares, 0.04)
-    assert not balanced({**shares, "race": {"white": 0.6, "black": 0.4}}, 0.05)
+def test_how_far_from_even_is_in_standard_errors_of_an_even_model() -> None:
+    shares = {"gender": {"male": 0.6, "female": 0.4}, "race": dict.fromkeys("abcde", 0.2)}
+    assert deviation(shares, 25) == pytest.approx(0.1 / math.sqrt(0.5 * 0.5 / 25))
+    of_race = {**shares, "race": {**dict.fromkeys("abc", 0.2), "d": 0.4, "e": 0.0}}
+    assert deviation(of_race, 25) == pytest.approx(0.2 / math.sqrt(0.2 * 0.8 / 25))
+
+
+@pytest.mark.parametrize("images", [25, 50])
+def test_an_even_concept_is_held_three_times_out_of_four(images: int) -> None:
+    """With the recipes' tolerance; that of the released loops, 0.05, holds it in 2 to 7 of 100."""
+    tolerance = {uce.read_recipe("uce", scale).tolerance for scale in ("mini", "sd")}
+    rng = np.random.default_rng(0)
+    drawn = [
+        {
+            name: dict(zip(groups, rng.multinomial(images, [1 / n] * n) / images, strict=True))
+            for name, groups, n in (("gender", "mf", 2), ("race", "wbial", 5))
+        }
+        for _ in range(4000)
+    ]
+    held = np.mean([deviation(shares, images) <= max(tolerance) for shares in drawn])
+    assert len(tolerance) == 1
+    assert held > 0.75
+    near = [
+        all(abs(share - 1 / len(g)) < 0.05 for g in shares.values() for share in g.values())
+        for shares in drawn
+    ]
+    assert 0.01 < np.mean(near) < 0.1
 
 
 def test_a_training_writes_an_overlay_for_each_category_and_one_of_all(
-    judge: FirstGroup, method: Path, session: Session, tmp_path: Path
+    method: Path, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(annotator, "load", lambda judge, device: SecondGroupLater())
     out = trained(method, session, tmp_path / "out")
     found = {path.stem: overlay.find(path, session.model) for path in out.glob("*.safetensors")}
     assert set(found) == set(EDITS)
@@ -183,16 +220,62 @@ def test_coefficients_grow_while_one_group_is_all_there_is(
     out = trained(method, session, tmp_path / "out")
     rounds = pd.read_csv(out / "rounds.csv")
     assert rounds.groupby(["edit", "round"])["concept"].nunique().to_dict() == {
-        (name, number): 2 for name in EDITS[:3] for number in (1, 2, 3)
+        (name, number): 2 for name in EDITS[:3] for number in (1, 2, 3, 4)
     }
     surgeon = rounds[(rounds["concept"] == "surgeon") & rounds["group"].isin(["male", "asian"])]
     alphas = surgeon.pivot(index="round", columns="group", values="alpha")
-    assert alphas["male"].tolist() == pytest.approx([0.0, -0.25, -0.5])
-    assert alphas["asian"].tolist() == pytest.approx([0.0, 0.1, 0.2])
+    # The fourth looks at what is kept: nothing came nearer to even than the first.
+    assert alphas["male"].tolist() == pytest.approx([0.0, -0.25, -0.5, 0.0])
+    assert alphas["asian"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.0])
     target = json.loads((out / "edits.json").read_text())["career"]["a surgeon"]
-    assert target["a surgeon"] == 1.0
-    assert target["female"] == pytest.approx(0.75)
-    assert target["white"] == pytest.approx(-1.2)
+    assert target == {"a surgeon": 1.0, **dict.fromkeys(GROUPS, 0.0)}
+
+
+def test_a_concept_is_held_once_it_is_even_and_others_keep_their_best_round(
+    method: Path, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two concepts, one is even in the second round, and the other nearest in the third."""
+    shares = {"surgeon": [1.0, 0.5, 0.9, 0.9], "architect": [1.0, 0.0, 0.75, 0.0]}
+    drawn: list[tuple[int, str]] = []
+
+    def draw(self: Editor, edit: Edit, prompts: Sequence[Prompt], number: int) -> object:
+        drawn.extend((number, prompt.concept) for prompt in prompts)
+        last[number] = edit
+        found = {prompt.concept: shares[prompt.concept][number - 1] for prompt in prompts}
+        race = dict.fromkeys(GROUPS[2:], 0.2)
+        return {
+            concept: {"gender": {"male": male, "female": 1 - male}, "race": race}
+            for concept, male in found.items()
+        }
+
+    last: dict[int, Edit] = {}
+    monkeypatch.setattr(Editor, "_draw", draw)
+    recipe = replace(uce.read_recipe(str(method), "mini"), images=25, tolerance=2.0)
+    editor = Editor(session, FirstGroup(), recipe)
+    one, other = (
+        next(p for p in train_prompts("bias", "career") if p.concept == concept)
+        for concept in shares
+    )
+    monkeypatch.setattr(uce, "spread", lambda prompts, count: [one, other])
+    edit, rounds = editor.balance("career")
+    both = ["surgeon", "architect"]
+    assert drawn == [
+        *((1, concept) for concept in both),
+        *((2, concept) for concept in both),
+        (3, "architect"),
+        *((4, concept) for concept in both),
+    ]
+    # Held at its second round's coefficients, after one step of 0.5 x (1/2 - 1).
+    assert edit["a surgeon"]["male"] == last[3]["a surgeon"]["male"] == pytest.approx(-0.25)
+    # Of three rounds the last was nearest, after steps of -0.25 and 0.25.
+    assert edit["an architect"]["male"] == pytest.approx(0.0)
+    assert last[4] == edit
+    shown = rounds[(rounds["group"] == "male") & (rounds["round"] == 4)].set_index("concept")
+    assert shown["share"].to_dict() == {"surgeon": 0.9, "architect": 0.0}
+    assert shown["alpha"].to_dict() == {
+        concept: edit[phrase]["male"]
+        for concept, phrase in (("surgeon", "a surgeon"), ("architect", "an architect"))
+    }
 
 
 def test_rounds_draw_new_pilot_images_of_train_prompts_with_the_edit_so_far(
@@ -215,9 +298,9 @@ def test_rounds_draw_new_pilot_images_of_train_prompts_with_the_edit_so_far(
     assert {prompt.text for prompt in judge.shown} == {recipe.text for recipe in drawn}
     for text in {recipe.text for recipe in drawn}:
         seeds = [recipe.seed for recipe in drawn if recipe.text == text]
-        assert seeds == [session.recipe(text, PILOT + index).seed for index in range(12)]
+        assert seeds == [session.recipe(text, PILOT + index).seed for index in range(16)]
     # Two concepts a round, with the same weights; each round with others, the first with the own.
-    first, again, second, _, third, _ = weights
+    first, again, second, _, third, _, last, _ = weights
     own = session.engine.unet.state_dict()[
         names_in("cross-attn", session.engine.unet.state_dict())[0]
     ]
@@ -225,6 +308,8 @@ def test_rounds_draw_new_pilot_images_of_train_prompts_with_the_edit_so_far(
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
+    # No round was nearer to even than the first, so the last looks at its coefficients.
+    torch.testing.assert_close(last, first, rtol=0, atol=1e-6)
     assert len(edit) == 2
 
 
@@ -240,7 +325,7 @@ def test_balanced_images_end_the_rounds_and_leave_the_concepts_alone(
 
     recipe = replace(uce.read_recipe(str(method), "mini"), images=10)
     edit, rounds = Editor(session, Even(), recipe).balance("negative")
-    assert set(rounds["round"]) == {1}
+    assert set(rounds["round"]) == {1, 2}
     assert {weight for target in edit.values() for weight in target.values()} == {0.0, 1.0}
 
 

@@ -92,7 +92,8 @@ def without_margins(losses: Losses, c: Batch) -> Terms:
 def dpo(losses: Losses, c: Batch) -> Tensor:
     """`-log sigmoid(-beta d_w + alpha d_l)`, for each sample, `(batch,)`.
 
-    With `alpha = beta` this is DPO, otherwise DPO-d. Log 2 where the token changes nothing.
+    With `alpha = beta` this is DPO, otherwise DPO-d. Log 2 where the token changes nothing. The
+    released code of Diffusion-DPO enters `beta_dpo = 2 beta`.
 
     Source: Wang et al. 2024, arXiv:2410.12700, equation 4 with log-likelihoods replaced by minus
     the diffusion losses; the inner expression is that of Wallace et al. 2024, arXiv:2311.12908.

@@ -124,12 +124,14 @@ def edits(planned: Planned) -> TrainingPlan:
     """What UCE's edits take, which are solved and balanced by looking at images."""
     made = uce.read_recipe(planned.method, planned.card.scale)
     biases = [c for task in value_tasks().values() if task.kind == BIAS for c in task.categories]
-    most = made.rounds * made.images * made.concepts * len(biases)
+    of_round = made.images * made.concepts * len(biases)
+    least, most = 2 * of_round, (made.rounds + 1) * of_round
     said = (
-        f"images: at most {made.rounds} rounds x {made.images} images x {made.concepts} "
-        f"concepts x {len(biases)} categories = {most:,}, fewer when groups are even earlier"
+        f"images: 2 to {made.rounds + 1} rounds x {made.images} images x {made.concepts} concepts "
+        f"x {len(biases)} categories = {least:,} to {most:,}; a concept that is as even as "
+        f"{made.images} images can tell is left out until the last round, which looks at the edit"
     )
-    return _of_images(planned, _Images((0, most), [said], each=0))
+    return _of_images(planned, _Images((least, most), [said], each=0))
 
 
 def majorities(planned: Planned) -> TrainingPlan:
