@@ -79,8 +79,10 @@ class Diffusion:
         self.scheduler_config = scheduler_config
         self._value_encoders: dict[str, CLIPTextModel] = {}
         self._overlaid: dict[str, UNet2DConditionModel] = {}
+        self._text_encoders: dict[str | None, CLIPTextModel] = {None: text_encoder}
+        """The model's own, and those of overlays that change it."""
         # Neither holds this object, which would then outlive its last user, with all its memory.
-        self.embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, text_encoder))
+        self._embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, self._text_encoders))
         self.value_token = lru_cache(maxsize=1024)(
             partial(_value_token, self._value_encoders, tokenizer, text_encoder.dtype)
         )
@@ -148,12 +150,23 @@ class Diffusion:
         """What the UNet attends to, `(tokens, d)`: the text's states, behind a value token where
         the recipe has a value."""
         if recipe.value is None:
-            return self.embed(recipe.text)
+            return self.embed(recipe.text, overlay=recipe.overlay)
         assert recipe.layout is not None
         assert recipe.value_encoder is not None
         length = value_encoder.tokens_of_prompt(recipe.layout, self.tokenizer, recipe.text)
         token = self.value_token(recipe.value_encoder, recipe.value, recipe.text)
-        return torch.cat([token[None], self.embed(recipe.text, length)])
+        return torch.cat([token[None], self.embed(recipe.text, length, recipe.overlay)])
+
+    def embed(self, text: str, length: int | None = None, overlay: str | None = None) -> Tensor:
+        """The text encoder's states, `(length, d)`: padded or cut, no mask.
+
+        Args:
+            text: Any.
+            length: The text encoder's own when None. Past that, the state of its last token is
+                repeated: what a text without words needs beside a context of the layout `train78`.
+            overlay: Digest of one that is loaded, which may bring a text encoder.
+        """
+        return self._embed(text, length, overlay if overlay in self._text_encoders else None)
 
     def cuts(self, text: str) -> bool:
         """Whether the end of a text is left out, past what the text encoder reads."""
@@ -178,17 +191,23 @@ class Diffusion:
                 self.use_value_encoder(encoder, value_encoder.load(folder, self.text_encoder))
             if overlaid is not None and overlaid not in self._overlaid:
                 path = self._file("weights", overlaid)
-                self.use_overlay(overlaid, overlay.lay_over(self.unet, path))
+                laid = overlay.lay_over(self.unet, self.text_encoder, path)
+                self.use_overlay(overlaid, laid.unet, laid.text_encoder)
 
     def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
         """Answer recipes that name `digest` with this encoder from now on."""
         self._value_encoders[digest] = encoder
         self.value_token.cache_clear()
 
-    def use_overlay(self, digest: str, unet: UNet2DConditionModel) -> None:
-        """Answer recipes that name the overlay `digest` with this UNet from now on."""
+    def use_overlay(
+        self, digest: str, unet: UNet2DConditionModel, text_encoder: CLIPTextModel | None = None
+    ) -> None:
+        """Answer recipes that name the overlay `digest` with this UNet from now on, and with this
+        text encoder if there is one."""
         accelerate(unet, self._switches)
         self._overlaid[digest] = unet
+        if text_encoder is not None:
+            self._text_encoders[digest] = text_encoder
 
     def _file(self, what: str, digest: str) -> str:
         if digest not in self._files:
@@ -204,19 +223,20 @@ class Diffusion:
     ) -> NoisePrediction:
         unet = self.unet if family.overlay is None else self._overlaid[family.overlay]
         length = context.shape[1]
-        negative = self.embed(family.negative, length)
+        embed = partial(self.embed, length=length, overlay=family.overlay)
+        negative = embed(family.negative)
         if family.edit is not None:
             edits = [recipe.edit for recipe in recipes if recipe.edit is not None]
             # A text that is empty edits nothing, and what predicts so is the negative.
             removed, added = (
-                torch.stack([self.embed(text or family.negative, length) for text in texts])
+                torch.stack([embed(text or family.negative) for text in texts])
                 for texts in ([edit.remove for edit in edits], [edit.add for edit in edits])
             )
             return semantic_guidance(
                 unet, context, negative, removed, added, family.guidance, family.edit
             )
         if family.safety is not None:
-            unsafe = self.embed(family.safety.text, length)
+            unsafe = embed(family.safety.text)
             return safe_latent_diffusion(
                 unet, context, negative, unsafe, family.guidance, family.safety
             )
@@ -254,13 +274,14 @@ class Diffusion:
 
 
 def _embed(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, text: str, length: int | None = None
+    tokenizer: CLIPTokenizer,
+    text_encoders: Mapping[str | None, CLIPTextModel],
+    text: str,
+    length: int | None,
+    overlay: str | None,
 ) -> Tensor:
-    """The text encoder's states, `(length, d)`: padded or cut, no mask.
-
-    By default of the text encoder's own length. Past that, the state of its last token is repeated:
-    what a text without words needs beside a context of the layout `train78`.
-    """
+    """See `Diffusion.embed`."""
+    text_encoder = text_encoders[overlay]
     longest = tokenizer.model_max_length
     length = length or longest
     tokens = tokenizer(

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -255,6 +255,23 @@ def changes(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> di
     return tensors
 
 
+def require_places(files: Files, own: Mapping[str, Tensor], whole: bool) -> None:
+    """See that tensors have a place in a network, of which nothing is read.
+
+    Args:
+        files: Where they are.
+        own: The network's `state_dict`; its values do not count.
+        whole: Whether they have to be all that the network has.
+
+    Raises:
+        BadInput: As in `read`; or there are none.
+    """
+    found = _matched(files, own)
+    none = not found.targets and not found.unknown
+    missing = own.keys() - found.targets.keys() if whole or none else set()
+    _refuse_misfits(files, own, found, missing)
+
+
 class _Match(NamedTuple):
     """What of some files belongs to a network."""
 
@@ -488,6 +505,24 @@ def diffuser(
             assign=True,
         )
     return finished(network, files, device)
+
+
+def empty(kind: type[Network], folder: Path) -> Network:
+    """A network of diffusers or transformers by the configuration in its folder, with no tensor.
+
+    Raises:
+        BadInput: There is no configuration, or no such network can be built.
+    """
+    from accelerate import init_empty_weights
+
+    library: Any = kind
+    with loading("configuration", folder), init_empty_weights():
+        if hasattr(library, "config_class"):
+            settings = library.config_class.from_pretrained(folder, local_files_only=True)
+            return cast(Network, library(settings))
+        return cast(
+            Network, library.from_config(library.load_config(folder, local_files_only=True))
+        )
 
 
 def fill(network: Network, files: Files, device: torch.device | str) -> Network:

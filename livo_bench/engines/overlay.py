@@ -1,7 +1,10 @@
-"""Weight overlays: the tensors of a UNet that a method changed, laid over the model's own.
+"""Weights laid over a model's own: what a method changed, or what somebody fine-tuned elsewhere.
 
-On disk an overlay is one safetensors file in half precision, which names the model it belongs to
-by digest in its metadata. Recipes name it by the digest of the file.
+The overlays that are written here are one safetensors file each, in half precision, with the
+tensors of the UNet that changed and, in its metadata, the digest of the model they belong to.
+Others need not say what they belong to, and are held against the model by names and shapes: files
+with some of a UNet's tensors, as the authors' scripts of UCE and ESD write them, whole UNets in a
+folder of diffusers, and LoRA files (see `lora`). Recipes name them by their digest.
 """
 
 from __future__ import annotations
@@ -10,19 +13,28 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.weights import loading
+from livo_bench.cards.readable import INDEX
+from livo_bench.cards.weights import digest_folder, find_weights, loading
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file, write_atomically
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
+    from transformers import CLIPTextModel
+
+    from livo_bench.engines.networks import Files
+
+LORA = "pytorch_lora_weights.safetensors"
+"""Name of a LoRA in a folder, as diffusers saves it."""
+CONFIG = "config.json"
+"""Of a single network."""
 
 BASE = "base"
 """The one field of the metadata, as several are written in any order: digest of the model whose
@@ -37,23 +49,53 @@ class Found:
     digest: str
 
 
+class Laid(NamedTuple):
+    """A model's networks with an overlay."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel | None
+    """None where the overlay changes the UNet alone."""
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a path is one overlay, and no folder of several."""
+    return path.is_file() or any((path / name).exists() for name in (LORA, CONFIG, INDEX))
+
+
 def find(path: Path, model: ModelCard) -> Found:
-    """Look an overlay up and see that it belongs to a model; loads no tensor.
+    """Look an overlay up and see that it fits a model, of which no tensor is loaded.
+
+    Args:
+        path: Of a safetensors file, of a folder of diffusers with a UNet, or of one with a LoRA.
+        model: What it is to be laid over.
 
     Raises:
-        BadInput: There is no such file, it is no overlay, or it belongs to another model.
+        BadInput: There is no such file, it is no overlay, it belongs to another model, or has a
+            tensor that has no place there; names the first.
     """
+    if (path / LORA).is_file():
+        path = path / LORA
+    if path.is_dir():
+        if (path / INDEX).exists() or (path / "unet").is_dir():
+            raise BadInput(
+                f"{path} is a whole model, expected weights to lay over {model.name!r}.",
+                f"Compare whole models by running both: livo-bench run --model {path}",
+            )
+        _require_fit(path, model)
+        return Found(str(path), digest_folder(path))
     try:
         with safe_open(path, framework="np") as file:
             base, _ = _said(file.metadata())
     except (OSError, SafetensorError) as error:
         raise BadInput(
-            f"Cannot read the weights {path}: {error}. Expected a safetensors file as "
-            "livo-bench train writes it."
+            f"Cannot read the weights {path}: {error}. Expected a safetensors file: an overlay "
+            "as livo-bench train writes it, tensors of a UNet, or a LoRA."
         ) from error
-    if base != model_digest(model):
+    if not base:
+        _require_fit(path, model)
+    elif base != model_digest(model):
         raise BadInput(
-            f"The weights {path} were made for a model with digest {base[:12] or 'unknown'}, and "
+            f"The weights {path} were made for a model with digest {base[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}.",
             f"Make them for this model: livo-bench train --method NAME --model {model.spec}",
         )
@@ -83,21 +125,64 @@ def _said(metadata: Mapping[str, str] | None) -> tuple[str, list[str]]:
     return base, written
 
 
-def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionModel:
-    """A UNet with an overlay's tensors, which shares all others with the one it is laid over.
+def _require_fit(path: Path, model: ModelCard) -> None:
+    """See that all tensors of an overlay have a place in a model.
+
+    Raises:
+        BadInput: Names the first that has none.
+    """
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextModel
+
+    from livo_bench.engines import lora, networks
+
+    source = Path(find_weights(model.pipeline, INDEX).source)
+    unet = networks.empty(UNet2DConditionModel, source / "unet").state_dict()
+    files = _files(path)
+    if lora.is_lora(networks.headers("LoRA", files.paths)):
+        text = networks.empty(CLIPTextModel, source / "text_encoder").state_dict()
+        lora.read(path, unet, text)
+    else:
+        networks.require_places(files, unet, whole=path.is_dir())
+
+
+def _files(path: Path) -> Files:
+    from livo_bench.engines import networks
+
+    if path.is_dir():
+        return networks.files_of("UNet", path, networks.DIFFUSERS)
+    return networks.Files("overlay", path, [path], networks.DIFFUSERS)
+
+
+def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str | Path) -> Laid:
+    """Lay an overlay over a model's networks, which stay as they are.
+
+    Returns:
+        The UNet with the overlay's tensors, which shares all others with the model's own; of a
+        LoRA, copies with what it changes merged.
 
     Raises:
         BadInput: The file does not load, lacks a tensor that was written, or holds one that is not
-            the UNet's.
+            the model's.
     """
-    from livo_bench.engines import networks
+    from livo_bench.engines import lora, networks
 
-    with loading("weights", path), safe_open(path, framework="np") as file:
-        _, written = _said(file.metadata())
+    files = _files(Path(path))
     own = unet.state_dict(keep_vars=True)
-    changed = networks.changes(networks.Files("overlay", Path(path), [Path(path)]), own, written)
+    if lora.is_lora(networks.headers("LoRA", files.paths)):
+        found = lora.read(Path(path), own, text_encoder.state_dict())
+        merged = Laid(deepcopy(unet), deepcopy(text_encoder) if found.changes(lora.TEXT) else None)
+        lora.merge(found, merged.unet, merged.text_encoder or text_encoder)
+        return merged
+    if Path(path).is_dir():
+        changed = networks.read(files, own)
+        networks.refuse_not_finite(files.what, files.place, changed)
+    else:
+        with loading("weights", path), safe_open(path, framework="np") as file:
+            _, written = _said(file.metadata())
+        changed = networks.changes(files, own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
     shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
     laid_over: UNet2DConditionModel = deepcopy(unet, shared)
     laid_over.load_state_dict(changed, strict=False)
-    return laid_over
+    return Laid(laid_over, None)

@@ -7,8 +7,9 @@ form::
     L = w mse( e(z_t, t, x*), sg(e(z_t, t, x)) ) + mse( e(z_t, t, x), noise )
 
 The released code for diffusers sums the first term over the channels of the latents and averages
-the second, so there w is their number, 4 for Stable Diffusion. The target of the first term comes from the UNet that is being trained, as in the released code, not
-from a frozen copy; the second term, prior preservation, keeps it from drifting.
+the second, so there w is their number, 4 for Stable Diffusion. The target of the first term comes
+from the UNet that is being trained, as in the released code, not from a frozen copy; the second
+term, prior preservation, keeps it from drifting.
 
 Source: Kumari et al. 2023, arXiv:2303.13516, model-based loss (equation 5), and the released code's
 recipe for inappropriate content.

@@ -85,8 +85,8 @@ def test_an_overlay_counts_under_fused_attention(load, tmp_path):
     images = []
     for switches in ((), SAFE):
         engine = load(*switches)
-        unet = overlay.lay_over(engine.unet, tmp_path / "changed.safetensors")
-        engine.use_overlay("changed", unet)
+        path = tmp_path / "changed.safetensors"
+        engine.use_overlay("changed", *overlay.lay_over(engine.unet, engine.text_encoder, path))
         images.append(engine.render([replace(FIVE[0], overlay="changed")]))
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
     assert np.abs(images[0].astype(int) - load().render(FIVE[:1])).max() > 1

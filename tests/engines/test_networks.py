@@ -70,7 +70,8 @@ def _part(
 
 def _laid_over(root: Path) -> Module:
     unet = _part("unet", UNet2DConditionModel, networks.DIFFUSERS, "UNet")(root)
-    return overlay.lay_over(unet, root / "overlay.safetensors")
+    text_encoder = _part("text_encoder", CLIPTextModel, networks.CLIP_TEXT, "text encoder")(root)
+    return overlay.lay_over(unet, text_encoder, root / "overlay.safetensors").unet
 
 
 UNET = "sd/unet/diffusion_pytorch_model.safetensors"
@@ -677,7 +678,7 @@ def test_the_weights_that_ship_are_let_in() -> None:
         if path.name == "model.safetensors":
             value_encoder.load(path.parent, engine.text_encoder)
         else:
-            overlay.lay_over(engine.unet, path)
+            overlay.lay_over(engine.unet, engine.text_encoder, path)
     judges = {name: judge.weights for name, judge in card.judges.items()}
     ClipEncoder(judges["attributes"], "cpu", "float32").load()
     Llava(judges["hazards"], "cpu", "float32").load()

@@ -56,7 +56,7 @@ def test_an_overlay_replaces_its_tensors_and_shares_the_others(
 ) -> None:
     own = engine.unet.state_dict()
     names = names_in("cross-attn", own)
-    laid_over = overlay.lay_over(engine.unet, doubled).state_dict()
+    laid_over = overlay.lay_over(engine.unet, engine.text_encoder, doubled).unet.state_dict()
     for name in own:
         if name in names:
             expected = (2 * own[name]).half().float()
@@ -95,15 +95,15 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     with pytest.raises(BadInput, match=r"digest ffffffffffff.*train --method NAME --model .*tiny"):
         overlay.find(path, card)
     with pytest.raises(BadInput, match=r"another shape, e\.g\. \S+attn2\S+ \(2, 3\); expected \("):
-        overlay.lay_over(engine.unet, path)
+        overlay.lay_over(engine.unet, engine.text_encoder, path)
     overlay.save({"conv_9": torch.zeros(2)}, model_digest(card), path)
     with pytest.raises(BadInput, match=r"has 1 that it should not have, e\.g\. conv_9"):
-        overlay.lay_over(engine.unet, path)
+        overlay.lay_over(engine.unet, engine.text_encoder, path)
     path.write_bytes(b"no tensors")
     with pytest.raises(BadInput, match="Cannot read the weights"):
         overlay.find(path, card)
-    save_file({"conv_in.bias": torch.zeros(2)}, path)  # no metadata
-    with pytest.raises(BadInput, match="digest unknown"):
+    save_file({"conv_in.bias": torch.zeros(2)}, path)  # says no model, so names and shapes count
+    with pytest.raises(BadInput, match=r"another shape, e\.g\. conv_in\.bias \(2,\)"):
         overlay.find(path, card)
 
 

@@ -75,11 +75,12 @@ def test_a_method_without_training_draws(method: str, card: Path, tmp_path: Path
 
 
 def test_the_groups_of_parameters_are_those_of_stable_diffusion(card: Path, tmp_path: Path) -> None:
-    unet = Session(model_card(str(card)), 0, "cpu", "float32", tmp_path).engine.unet
+    engine = Session(model_card(str(card)), 0, "cpu", "float32", tmp_path).engine
+    unet = engine.unet
     names = list(unet.state_dict())
     assert len(names_in("cross-attn", names)) == 32  # 16 modules of 6 + 1 + 9 blocks
     assert len(names_in("attn", names)) == 160
     path = tmp_path / "x.safetensors"
     chosen = names_in("cross-attn", names)
     overlay.save({name: unet.state_dict()[name] for name in chosen}, "x", path)
-    assert overlay.lay_over(unet, path).config == unet.config
+    assert overlay.lay_over(unet, engine.text_encoder, path).unet.config == unet.config

@@ -1,0 +1,138 @@
+"""LoRA files: merged they draw what they drew where they were trained, and what has no place is
+refused by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from handed_over import KINDS, changed, diffusers_lora, kohya_lora, trained
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from livo_bench.cards.catalog import model_card
+from livo_bench.engines import diffusion, overlay
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.errors import BadInput
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_weights: Path) -> Diffusion:
+    return diffusion.load(tiny_weights / "sd", "cpu", "float32")
+
+
+def predicted(unet: torch.nn.Module, context: Tensor) -> Tensor:
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found: Tensor = unet(latents, torch.tensor([500]), context[None], return_dict=False)[0]
+    return found
+
+
+def states(engine: Diffusion, text_encoder: torch.nn.Module) -> Tensor:
+    ids = engine.tokenizer("a photo of a doctor", return_tensors="pt").input_ids
+    with torch.inference_mode():
+        found: Tensor = text_encoder(ids).last_hidden_state[0]
+    return found
+
+
+@pytest.mark.parametrize("write", [diffusers_lora, kohya_lora])
+def test_merged_it_says_what_it_said_where_it_was_trained(
+    engine: Diffusion, tmp_path: Path, write: Callable[[Diffusion, Path], Path]
+) -> None:
+    unet, text_encoder = trained(engine)
+    before = {name: tensor.clone() for name, tensor in engine.unet.state_dict().items()}
+    laid = overlay.lay_over(engine.unet, engine.text_encoder, write(engine, tmp_path))
+    context = states(engine, text_encoder)
+    assert laid.text_encoder is not None
+    torch.testing.assert_close(states(engine, laid.text_encoder), context, rtol=1e-4, atol=1e-5)
+    plain = states(engine, engine.text_encoder)
+    expected = predicted(unet, plain)
+    torch.testing.assert_close(predicted(laid.unet, plain), expected, rtol=1e-4, atol=1e-5)
+    # What it says is something else than the model's own, which is as it was.
+    assert (expected - predicted(engine.unet, plain)).abs().max() > 1e-2
+    assert (context - plain).abs().max() > 1e-2
+    assert all(torch.equal(before[n], t) for n, t in engine.unet.state_dict().items())
+    assert laid.unet.state_dict().keys() == before.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_found_for_its_model_and_drawn_with(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    found = overlay.find(KINDS[kind](engine, tmp_path), model_card(str(tiny_model)))
+    laid = overlay.lay_over(engine.unet, engine.text_encoder, found.path)
+    assert re.fullmatch("[0-9a-f]{64}", found.digest)
+    plain = states(engine, engine.text_encoder)
+    if "LoRA" not in kind:
+        expected = {**engine.unet.state_dict(), **changed(engine)}
+        assert all(torch.equal(expected[n], t) for n, t in laid.unet.state_dict().items())
+    assert not torch.allclose(predicted(laid.unet, plain), predicted(engine.unet, plain), atol=1e-3)
+
+
+def longer(tensors: dict[str, Tensor], name: str) -> None:
+    tensors[name] = torch.zeros(*tensors[name].shape[:-1], tensors[name].shape[-1] + 1)
+
+
+@pytest.mark.parametrize("kind", ["UNet tensors", "diffusers LoRA", "kohya LoRA"])
+@pytest.mark.parametrize("damage", ["elsewhere", "longer", "half", "NaN", "cut"])
+def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_read(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str, damage: str
+) -> None:
+    path = KINDS[kind](engine, tmp_path)
+    tensors = load_file(path)
+    name = next(n for n in sorted(tensors) if tensors[n].ndim > 1)
+    if damage == "elsewhere":
+        other = name.replace("attentions", "oddities").replace("layers", "oddities")
+        other = f"x{other}" if other == name else other
+        tensors[other] = tensors.pop(name)
+        for half in [n for n in tensors if "LoRA" in kind and n.startswith(name[:-20])]:
+            tensors[half.replace("attentions", "oddities").replace("layers", "oddities")] = (
+                tensors.pop(half)
+            )
+    elif damage == "longer":
+        longer(tensors, name)
+    elif damage == "half":
+        if "LoRA" not in kind:
+            pytest.skip("tensors of a UNet have no halves")
+        tensors.pop(name)
+    elif damage == "NaN":
+        tensors[name] = torch.full_like(tensors[name], float("nan"))
+    save_file(tensors, path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    if damage == "NaN" and "LoRA" not in kind:
+        # Values are read as they are laid over.
+        with pytest.raises(BadInput, match="holds NaN") as refused:
+            overlay.lay_over(engine.unet, engine.text_encoder, path)
+    else:
+        with pytest.raises(BadInput) as refused:
+            overlay.find(path, model_card(str(tiny_model)))
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("lora_unet_x.dora_scale", "has lora_unet_x.dora_scale"),
+        ("lora_unet_x.hada_w1_a", "has lora_unet_x.hada_w1_a"),
+        ("unet.x.to_q.lokr_w1", "has unet.x.to_q.lokr_w1"),
+        ("text_encoder_2.x.lora_A.weight", "has text_encoder_2.x.lora_A.weight"),
+        ("transformer.x.lora_A.weight", "it has no transformer.x.lora_A.weight"),
+    ],
+)
+def test_other_kinds_of_changes_are_named(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, name: str, says: str
+) -> None:
+    path = diffusers_lora(engine, tmp_path)
+    save_file({**load_file(path), name: torch.zeros(2, 2)}, path)
+    with pytest.raises(BadInput, match=re.escape(says)):
+        overlay.find(path, model_card(str(tiny_model)))
+
+
+def test_a_whole_model_is_not_laid_over_another(tiny_weights: Path, tiny_model: Path) -> None:
+    with pytest.raises(BadInput, match="whole model") as refused:
+        overlay.find(tiny_weights / "sd", model_card(str(tiny_model)))
+    assert f"livo-bench run --model {tiny_weights / 'sd'}" in refused.value.hint
