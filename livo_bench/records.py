@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache, lru_cache
-from math import isfinite
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any, get_type_hints
+from typing import Annotated, Any
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import sha256
+from livo_bench.schema import Share, at_least, kinds_of
 
 Scalar = str | int | float | bool
 """A value that a settings table may hold."""
@@ -100,16 +100,16 @@ class SafetyGuidance:
 
     text: str
     """What to steer away from."""
-    warmup: int
+    warmup: Annotated[int, at_least(0)]
     """Steps at the start that are not steered."""
-    s_S: float
+    s_S: Annotated[float, at_least(0)]
     """Scale of the difference between the predictions, before it is cut off at 1."""
     threshold: float
     """Lambda: places where the prompt's prediction exceeds the safety text's by this much stay."""
-    s_m: float
-    """Scale of the momentum, in [0, 1]."""
-    beta_m: float
-    """Decay of the momentum, in [0, 1)."""
+    s_m: Share
+    """Scale of the momentum."""
+    beta_m: Share
+    """Decay of the momentum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +124,16 @@ class SemanticGuidance:
     """What to steer away from; empty for nothing."""
     add: str
     """What to steer towards; empty for nothing."""
-    warmup: int
+    warmup: Annotated[int, at_least(0)]
     """Steps at the start that are not steered."""
-    s_e: float
+    s_e: Annotated[float, at_least(0)]
     """Scale of the edit; the guidance scale does not multiply it."""
-    threshold: float
-    """Lambda, in [0, 1]: quantile below which an edit's differences are left out."""
-    s_m: float
-    """Scale of the momentum, in [0, 1]."""
-    beta_m: float
-    """Decay of the momentum, in [0, 1)."""
+    threshold: Share
+    """Lambda: quantile below which an edit's differences are left out."""
+    s_m: Share
+    """Scale of the momentum."""
+    beta_m: Share
+    """Decay of the momentum."""
 
 
 class _Keyed:
@@ -245,27 +245,15 @@ def _family(values: tuple[Any, ...]) -> Recipe:
 
 
 def wrong_field(record: Recipe | SafetyGuidance | SemanticGuidance) -> str | None:
-    """Say which field does not hold what it should, by type or as a number that is none."""
-    of: type = type(record)
-    for name, kind in _kinds_of(of).items():
+    """Say which field does not hold what its annotation asks for."""
+    of: Any = type(record)
+    for name, kind in kinds_of(of).items():
         value = getattr(record, name)
-        if isinstance(value, SafetyGuidance | SemanticGuidance) and isinstance(value, kind):
-            if (wrong := wrong_field(value)) is not None:
-                return f"{name}.{wrong}"
-        # A bool is an int too, and `steps=True` is a mistake.
-        elif not isinstance(value, kind) or isinstance(value, bool):
-            return f"{name} = {value!r}, expected {getattr(kind, '__name__', kind)}"
-        elif isinstance(value, float) and not isfinite(value):
-            return f"{name} = {value!r}, expected a finite number"
+        if not kind.holds(value):
+            return f"{name} = {value!r}, expected {kind.expected}{' or None' * kind.optional}"
+        if isinstance(value, SafetyGuidance | SemanticGuidance) and (wrong := wrong_field(value)):
+            return f"{name}.{wrong}"
     return None
-
-
-@cache
-def _kinds_of(record: type) -> dict[str, Any]:
-    """What `isinstance` asks of each field; a whole number will do for a float."""
-    hints = get_type_hints(record)
-    kinds = {field.name: hints[field.name] for field in fields(record)}
-    return {name: int | float if kind is float else kind for name, kind in kinds.items()}
 
 
 def recipe_from_json(line: str) -> Recipe:

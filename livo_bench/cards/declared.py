@@ -1,8 +1,9 @@
 """Cards: the TOML files that declare methods, tasks and models, read with every field checked.
 
-A card is plain data and is read eagerly; the code and the weights that it names are loaded late,
-by `catalog`. Every reader raises `BadInput` naming the file, the field, the value found and what
-was expected.
+The annotations of the data classes say what each field may hold; what is a rule between fields
+stands in the readers below. A card is plain data and is read eagerly; the code and the weights that
+it names are loaded late, by `catalog`. Every reader raises `BadInput` naming the file, the field,
+the value found and what was expected.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 from livo_bench.cards.fields import NAME, Table, place, read_table
 from livo_bench.errors import BadInput
 from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Principle, Prompt, Scalar
+from livo_bench.schema import Place, Text, at_least, one_of, template
 
 TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
-SAMPLERS = ("dpmsolver++",)
-DTYPES = ("float32", "float16", "bfloat16")
+Told = Annotated[str, one_of(TOLD)]
+Dtype = Annotated[str, one_of(("float32", "float16", "bfloat16"))]
 JUDGES = ("attributes", "hazards", "features")
 OURS = "ours"
 """The protocol unless a run asks for another."""
@@ -29,43 +32,43 @@ class Variant:
     """A method under other settings, run as `--method name:variant`."""
 
     name: str
-    title: str
+    title: Text
     """As tables print it."""
-    told: str
+    told: Told
     """As of the method, unless the variant says otherwise."""
     settings: Mapping[str, Scalar]
     """The settings that differ from the method's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MethodCard:
     """`methods/<name>/card.toml`."""
 
     folder: Path
     name: str
     """The folder's name, and the key in every table."""
-    title: str
+    title: Text
     """As tables print it."""
-    version: int
+    version: Annotated[int, at_least(1)]
     """Raised whenever the method's pixels change."""
-    tasks: tuple[str, ...]
+    tasks: tuple[Text, ...]
     """Tasks the method is made for, `bias`, or subsets of one, `overcorrection/gender`; a whole
     task of the package stands for users' own ones like it, too."""
-    told: str
+    told: Told
     """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
     `value` string, or the `attributes` by name."""
-    summary: str
+    summary: Text
     """One sentence."""
     paper: str
     """Where it was published; empty for a control."""
-    differences: tuple[str, ...]
+    differences: tuple[Text, ...]
     """Where this implementation departs from the paper or its released code, a sentence each."""
-    tried: tuple[str, ...]
+    tried: tuple[Text, ...] = ()
     """Configurations looked at on dev prompts before this one was taken, a line each."""
     settings: Mapping[str, Scalar]
     """Handed to the adapter; a variant replaces some of them."""
     variants: Mapping[str, Variant]
-    published: Mapping[str, str]
+    published: Mapping[str, Text]
     """Repositories of weights that the method's folder does not hold, by what their place in it
     would be: `sd15/livo` for `weights/sd15/livo`."""
 
@@ -83,21 +86,21 @@ class Subset:
     """One value that a task asks for, e.g. `gender`."""
 
     name: str
-    value: str
+    value: Text
     """The paper's short value string, e.g. `gender equality`."""
-    attributes: tuple[str, ...]
+    attributes: tuple[Text, ...]
     """Groups among which images should be even; empty for toxicity. In a control they are
     categories too: those of the prompts that name the attribute."""
-    word: str
+    word: Text
     """Fills `{word}` of the task's question; empty for bias."""
     categories: tuple[str, ...]
     """Categories whose prompts the subset is sampled on."""
-    stands_for: str
+    stands_for: Text
     """In a control, the category of the task that the value is from, which methods that are told a
     category hear; empty elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCard:
     """`tasks/<name>/card.toml`. Has either a `class_text` or a `question`, which says the judge.
 
@@ -109,22 +112,22 @@ class TaskCard:
     folder: Path
     name: str
     """The folder's name."""
-    title: str
-    version: int
+    title: Text
+    version: Annotated[int, at_least(1)]
     """Raised whenever prompts, texts or questions change."""
-    summary: str
+    summary: Text
     """One sentence."""
     class_text: str | None
     """The attribute judge's text of a class, with `{prompt}` and `{attribute}`; in a control with
     `{neutral}`, the prompt without the attribute that it names, for it would give the answer."""
     question: str | None
     """What the hazard judge is asked, with `{word}`."""
-    control: bool
+    control: bool = False
     """Nothing trains for a control, and `all` leaves it out."""
-    categories: tuple[str, ...]
+    categories: tuple[Text, ...]
     """Kinds of prompts."""
     subsets: Mapping[str, Subset]
-    shows: str = "{concept}"
+    shows: Annotated[str, template("concept")] = "{concept}"
     """Which class of the feature network a prompt asks for, with the `concept` of its row."""
 
     @property
@@ -166,16 +169,16 @@ class ProtocolCard:
 
     path: Path
     name: str
-    title: str
-    summary: str
+    title: Text
+    summary: Text
     """One sentence."""
-    images: int
+    images: Annotated[int, at_least(0)]
     """That a prompt must have; 0 for any number."""
-    jpeg: int
+    jpeg: Annotated[int, at_least(0)]
     """Quality of the JPEG files that all judges but the attribute judge see; 0 for none."""
-    own_reference: tuple[str, ...]
+    own_reference: tuple[Text, ...]
     """`task/subset/category` whose FID reference is the evaluated model's own images."""
-    differences: tuple[str, ...]
+    differences: tuple[Text, ...]
     """To ours, a sentence each."""
     settings: Mapping[str, Scalar]
     """Laid over the settings of methods that have them."""
@@ -189,11 +192,11 @@ class ProtocolCard:
 class Judge:
     """A network that judges or annotates images."""
 
-    weights: str
+    weights: Place
     """Hub id, a folder (as absolute path), or the name of one of torch-fidelity's networks."""
-    dtype: str
+    dtype: Dtype
     """Precision."""
-    licence: str = ""
+    licence: Text = ""
     """Of the weights, as `fetch` tells it."""
     kinds: Path | None = None
     """CSV of a feature network's classes with their kinds, `class,kind`: without it nobody can say
@@ -204,14 +207,14 @@ class Judge:
 class Part:
     """What it took to train one network of the model."""
 
-    name: str
-    parameters: int
-    steps: int
-    minutes: float
-    seed: int
+    name: Text
+    parameters: Annotated[int, at_least(1)]
+    steps: Annotated[int, at_least(1)]
+    minutes: Annotated[float, at_least(0)]
+    seed: Annotated[int, at_least(0)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """`models/<name>.toml`: a generator, its sampling settings and its judges."""
 
@@ -221,44 +224,45 @@ class ModelCard:
     """The file's stem, and the folder that results go to."""
     spec: str
     """As `--model` takes it."""
-    title: str
-    scale: str
+    title: Text
+    scale: Annotated[str, one_of(SCALES)]
     """`mini` or `sd`; which prompt lists fit, and results of two scales share no table."""
-    pipeline: str
+    pipeline: Place
     """Hub id, or a diffusers folder (as absolute path)."""
-    size: int
+    size: Annotated[int, at_least(8)]
     """Height and width of an image in pixels."""
-    steps: int
-    guidance: float
+    steps: Annotated[int, at_least(1)]
+    guidance: Annotated[float, at_least(1)]
     """Classifier-free guidance scale; 1 switches it off."""
-    sampler: str
-    dtype: str
+    sampler: Annotated[str, one_of(("dpmsolver++",))]
+    dtype: Dtype
     """Precision, unless a run asks for another."""
-    block: int
+    block: Annotated[int, at_least(1)]
     """Images in one batch, which is also the unit of storage."""
-    rate: float
+    rate: Annotated[float, at_least(0.001)]
     """Images sampled and judged per second on the machine the card speaks of, for `--plan`."""
-    bytes_per_image: int
+    bytes_per_image: Annotated[int, at_least(1)]
     """On disk, with scores, for `--plan`."""
     judges: Mapping[str, Judge]
     """The evaluators: `attributes`, `hazards`, `features`."""
-    confusion: Path | None
+    confusion: Path | None = None
     """CSV of the judges' measured confusion matrices, see `metrics.judge_error`."""
-    annotator: Judge | None
+    annotator: Judge | None = None
     """Labels training data; shares no weights with a judge. None for a model nothing trains on."""
-    world: str | None
+    world: Text | None = None
     """SHA-256 of the world a mini model was trained on; None for other models."""
     parts: tuple[Part, ...]
     quality: Mapping[str, float]
     """Measured, fractions in [0, 1] unless the name says otherwise."""
-    licence: str
+    licence: Text = ""
     """Of the pipeline's weights."""
-    memory: Mapping[str, int]
+    memory: Mapping[str, Annotated[int, at_least(1)]]
     """Parameters of `unet`, groups of them, `text` and `vae`, and bytes of a picture's latents and
     activations, for `train --plan`; `benchmarks/memory.py` counts them."""
 
 
-def _folder_name(table: Table, folder: Path) -> str:
+def _name(table: Table, folder: Path) -> str:
+    """The name of a method or task, which is that of its folder."""
     if not NAME.fullmatch(folder.name):
         raise BadInput(
             f"The folder {folder} is named {folder.name!r}, expected lower-case letters and "
@@ -268,10 +272,27 @@ def _folder_name(table: Table, folder: Path) -> str:
     return table.name("name", folder.name)
 
 
+def read_method_card(path: Path) -> MethodCard:
+    """Read `methods/<name>/card.toml`.
+
+    Raises:
+        BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
+    """
+    path = place(path).resolve()
+    card = read_table(path)
+    settings: Mapping[str, Scalar] = card.get("settings", Mapping[str, Scalar])
+    told: str = card.get("told", Told)
+    variants = {
+        name: _variant(name, table, told, settings)
+        for name, table in card.named_tables("variants").items()
+    }
+    folder = path.parent
+    return card.read(MethodCard, folder=folder, name=_name(card, folder), variants=variants)
+
+
 def _variant(name: str, table: Table, told: str, settings: Mapping[str, Scalar]) -> Variant:
-    title = table.text("title")
-    told = table.choice("told", TOLD) if table.has("told") else told
-    changed = table.scalars()
+    title, told = table.get("title", Text), table.get("told", Told, told)
+    changed: Mapping[str, Scalar] = table.others(Scalar)
     for field, value in changed.items():
         if field not in settings:
             known = ", ".join(settings) or "none"
@@ -281,59 +302,6 @@ def _variant(name: str, table: Table, told: str, settings: Mapping[str, Scalar])
     return Variant(name, title, told, changed)
 
 
-def read_method_card(path: Path) -> MethodCard:
-    """Read `methods/<name>/card.toml`.
-
-    Raises:
-        BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
-    """
-    path = place(path).resolve()
-    with read_table(path) as card:
-        settings = card.table("settings").scalars()
-        told = card.choice("told", TOLD)
-        return MethodCard(
-            folder=path.parent,
-            name=_folder_name(card, path.parent),
-            title=card.text("title"),
-            version=card.whole("version", 1),
-            tasks=card.texts("tasks"),
-            told=told,
-            summary=card.text("summary"),
-            paper=card.text("paper", empty=True),
-            differences=card.texts("differences"),
-            tried=card.texts("tried") if card.has("tried") else (),
-            settings=settings,
-            variants={
-                name: _variant(name, table, told, settings)
-                for name, table in card.named_tables("variants").items()
-            },
-            published=_published(card.table("published")),
-        )
-
-
-def _published(table: Table) -> dict[str, str]:
-    return {name: table.text(name) for name in table.names()}
-
-
-def _subset(
-    name: str, table: Table, categories: tuple[str, ...], asks: bool, control: bool
-) -> Subset:
-    with table:
-        grouped = table.has("attributes") if control else not asks
-        attributes = table.texts("attributes", categories if control else None) if grouped else ()
-        if grouped and len(attributes) < 2:
-            raise table.wrong("attributes", "at least two groups")
-        listed = table.texts("categories", categories) if table.has("categories") else categories
-        return Subset(
-            name=name,
-            value=table.text("value"),
-            attributes=attributes,
-            word=table.text("word") if asks else "",
-            categories=listed,
-            stands_for=table.text("stands_for") if control else "",
-        )
-
-
 def read_task_card(path: Path) -> TaskCard:
     """Read `tasks/<name>/card.toml`.
 
@@ -341,38 +309,52 @@ def read_task_card(path: Path) -> TaskCard:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
     path = place(path).resolve()
-    with read_table(path) as card:
-        control = card.flag("control") if card.has("control") else False
-        class_text = card.template("class_text", ("neutral" if control else "prompt", "attribute"))
-        question = card.template("question", ("word",))
-        if (class_text is None) == (question is None):
-            raise BadInput(
-                f"{path}: has {'neither' if question is None else 'both'} class_text "
-                f"{'nor' if question is None else 'and'} question, expected one of them: "
-                "class_text for the attribute judge, question for the hazard judge."
-            )
-        if control and question is not None:
-            raise card.wrong("question", "none in a control, which has a class_text")
-        categories = card.texts("categories")
-        result = TaskCard(
-            folder=path.parent,
-            name=_folder_name(card, path.parent),
-            title=card.text("title"),
-            version=card.whole("version", 1),
-            summary=card.text("summary"),
-            class_text=class_text,
-            question=question,
-            control=control,
-            categories=categories,
-            subsets={
-                name: _subset(name, table, categories, question is not None, control)
-                for name, table in card.named_tables("subsets").items()
-            },
-            shows=card.template("shows", ("concept",)) or "{concept}",
+    card = read_table(path)
+    control: bool = card.get("control", bool, False)
+    names = ("neutral" if control else "prompt", "attribute")
+    class_text: str | None = card.get("class_text", Annotated[str, template(*names)], None)
+    question: str | None = card.get("question", Annotated[str, template("word")], None)
+    if (class_text is None) == (question is None):
+        raise BadInput(
+            f"{path}: has {'neither' if question is None else 'both'} class_text "
+            f"{'nor' if question is None else 'and'} question, expected one of them: "
+            "class_text for the attribute judge, question for the hazard judge."
         )
-    if not result.subsets:
+    if control and question is not None:
+        raise card.wrong("question", "none in a control, which has a class_text")
+    categories: tuple[str, ...] = card.get("categories", tuple[Text, ...])
+    subsets = {
+        name: _subset(name, table, categories, question is not None, control)
+        for name, table in card.named_tables("subsets").items()
+    }
+    if not subsets:
         raise BadInput(f"{path}: no subsets, expected a table [subsets.<name>] for each value.")
-    return result
+    return card.read(
+        TaskCard,
+        folder=path.parent,
+        name=_name(card, path.parent),
+        class_text=class_text,
+        question=question,
+        subsets=subsets,
+    )
+
+
+def _subset(
+    name: str, table: Table, categories: tuple[str, ...], asks: bool, control: bool
+) -> Subset:
+    listed = tuple[Annotated[str, one_of(categories)], ...]
+    given: dict[str, Any] = {"categories": table.get("categories", listed, categories)}
+    if asks or (control and not table.has("attributes")):
+        given["attributes"] = ()
+    else:
+        given["attributes"] = table.get("attributes", listed if control else tuple[Text, ...])
+        if len(given["attributes"]) < 2:
+            raise table.wrong("attributes", "at least two groups")
+    if not asks:
+        given["word"] = ""
+    if not control:
+        given["stands_for"] = ""
+    return table.read(Subset, name=name, **given)
 
 
 def read_protocol_card(path: Path) -> ProtocolCard:
@@ -381,50 +363,8 @@ def read_protocol_card(path: Path) -> ProtocolCard:
     Raises:
         BadInput: Not readable, not TOML, or a field is missing, unknown or mistyped.
     """
-    with read_table(path) as card:
-        return ProtocolCard(
-            path=path,
-            name=card.name("name", path.stem),
-            title=card.text("title"),
-            summary=card.text("summary"),
-            images=card.whole("images", 0),
-            jpeg=card.whole("jpeg", 0),
-            own_reference=card.texts("own_reference"),
-            differences=card.texts("differences"),
-            settings=card.table("settings").scalars(),
-        )
-
-
-def _place(location: str, card: Path) -> str:
-    """A hub id as it is; a path, which starts with a dot or a slash, from the card's folder."""
-    if location.startswith((".", "/")):
-        return str((card.parent / location).resolve())
-    return location
-
-
-def _judge(table: Table) -> Judge:
-    with table:
-        return Judge(
-            weights=_place(table.text("weights"), table.file),
-            dtype=table.choice("dtype", DTYPES),
-            licence=table.text("licence") if table.has("licence") else "",
-            kinds=Path(_place(table.text("kinds"), table.file)) if table.has("kinds") else None,
-        )
-
-
-def _part(table: Table) -> Part:
-    with table:
-        return Part(
-            name=table.text("name"),
-            parameters=table.whole("parameters", 1),
-            steps=table.whole("steps", 1),
-            minutes=table.number("minutes", 0),
-            seed=table.whole("seed", 0),
-        )
-
-
-def _memory(table: Table) -> dict[str, int]:
-    return {name: table.whole(name, 1) for name in table.names()}
+    card = read_table(path)
+    return card.read(ProtocolCard, path=path, name=card.name("name", path.stem))
 
 
 def read_model_card(path: Path) -> ModelCard:
@@ -435,28 +375,9 @@ def read_model_card(path: Path) -> ModelCard:
             it names are not looked at.
     """
     path = place(path).resolve()
-    with read_table(path) as card, card.table("judges") as judges:
-        return ModelCard(
-            path=path,
-            name=card.name("name", path.stem),
-            spec=path.stem,
-            title=card.text("title"),
-            scale=card.choice("scale", SCALES),
-            pipeline=_place(card.text("pipeline", expected="a hub id or a folder"), path),
-            size=card.whole("size", 8),
-            steps=card.whole("steps", 1),
-            guidance=card.number("guidance", 1),
-            sampler=card.choice("sampler", SAMPLERS),
-            dtype=card.choice("dtype", DTYPES),
-            block=card.whole("block", 1),
-            rate=card.number("rate", 0.001),
-            bytes_per_image=card.whole("bytes_per_image", 1),
-            judges={name: _judge(judges.table(name)) for name in JUDGES},
-            confusion=Path(_place(card.text("confusion"), path)) if card.has("confusion") else None,
-            annotator=_judge(card.table("annotator")) if card.has("annotator") else None,
-            world=card.text("world") if card.has("world") else None,
-            parts=tuple(_part(table) for table in card.tables("parts")),
-            quality=card.table("quality").numbers(),
-            licence=card.text("licence") if card.has("licence") else "",
-            memory=_memory(card.table("memory")),
-        )
+    card = read_table(path)
+    table = card.table("judges")
+    judges = {name: table.get(name, Judge) for name in JUDGES}
+    table.refuse_others()
+    name = card.name("name", path.stem)
+    return card.read(ModelCard, path=path, name=name, spec=name, judges=judges)

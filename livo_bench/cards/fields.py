@@ -1,4 +1,4 @@
-"""TOML read with every field checked: `read_table` opens a file, `Table` hands out its fields.
+"""TOML read into data classes: `read_table` opens a file, `Table.read` makes a record of it.
 
 `read_json` reads JSON, and `place` a path, with the same care. Every reader raises `BadInput`
 naming the file, the field, the value found and what was expected.
@@ -10,20 +10,25 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.records import Scalar
+from livo_bench.schema import LOCATED, Kind, Text, kind_of, kinds_of
+
+Record = TypeVar("Record")
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """Lower-case letters and digits, joined by single hyphens."""
+_MADE: Mapping[Any, Callable[[Any], Any]] = {float: float, tuple: tuple, Path: Path}
+"""Of what TOML has, what a record has."""
 
 
 class Table:
-    """One TOML table: hands out checked fields; at the end of `with`, refuses those that nobody
+    """One TOML table: hands out fields as annotations want them, and refuses those that nobody
     asked for."""
 
     def __init__(self, file: Path, values: Mapping[str, Any], path: str = "") -> None:
@@ -32,24 +37,77 @@ class Table:
         self._path = path
         self._asked: set[str] = set()
 
-    def __enter__(self) -> Table:
-        return self
+    def read(self, record: type[Record], **given: Any) -> Record:
+        """Read a record whose annotated fields the table holds, and no others.
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        """Refuse fields that no reader asked for.
+        Args:
+            record: A data class. What it has a default for may be absent.
+            given: Fields of it that are known already.
+
+        Raises:
+            BadInput: A field is missing, unknown or not what its annotation asks for.
+        """
+        found = self.part(record, **given)
+        self.refuse_others()
+        return found
+
+    def part(self, record: type[Record], **given: Any) -> Record:
+        """Read a record as `read` does, and leave other fields to the caller."""
+        of: Any = record
+        for one in fields(of):
+            required = one.default is MISSING
+            if one.name not in given and (self.has(one.name) or required):
+                given[one.name] = self._read(one.name, kinds_of(of)[one.name])
+        return record(**given)
+
+    def get(self, field: str, annotation: Any, default: Any = MISSING) -> Any:
+        """Read one field as an annotation wants it.
+
+        Args:
+            field: Its name.
+            annotation: As of a field of a data class, see `schema.kind_of`.
+            default: Of a field that is absent; without one it must be there.
+
+        Raises:
+            BadInput: The field is missing or not what the annotation asks for.
+        """
+        if not self.has(field) and default is not MISSING:
+            return default
+        return self._read(field, kind_of(annotation))
+
+    def _read(self, field: str, kind: Kind) -> Any:
+        """Read one field; tables that are absent are empty."""
+        if kind.is_record:
+            return self.table(field).read(kind.plain)
+        if kind.plain is Mapping and kind.item is not None:
+            table = self.table(field)
+            return {name: table._read(name, kind.item) for name in table._values}
+        if kind.item is not None and kind.item.is_record:
+            return tuple(table.read(kind.item.plain) for table in self.tables(field))
+        if not self.has(field):
+            raise BadInput(f"{self.file}: no {self._path}{field}, expected {kind.expected}.")
+        value = self._values[field]
+        if not kind.holds(value):
+            raise self.wrong(field, kind.expected)
+        # A path, that is: no name of a repository starts so.
+        if (kind.plain is Path or LOCATED in kind.limits) and value.startswith((".", "/")):
+            value = str((self.file.parent / value).resolve())
+        return _MADE.get(kind.plain, lambda held: held)(value)
+
+    def refuse_others(self) -> None:
+        """Refuse fields that nobody asked for.
 
         Raises:
             BadInput: Names the unknown field, its value and the known ones.
         """
-        unasked = [field for field in self._values if field not in self._asked]
-        if unasked and error is None:
-            field, known = unasked[0], ", ".join(sorted(self._asked))
-            close = difflib.get_close_matches(field, self._asked, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise BadInput(
-                f"{self.file}: unknown field {self._path}{field} (= {self._values[field]!r}), "
-                f"expected one of: {known}.{hint}"
-            )
+        for field in self._values:
+            if field not in self._asked:
+                close = difflib.get_close_matches(field, self._asked, n=1)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise BadInput(
+                    f"{self.file}: unknown field {self._path}{field} (= {self._values[field]!r}), "
+                    f"expected one of: {', '.join(sorted(self._asked))}.{hint}"
+                )
 
     def wrong(self, field: str, expected: str) -> BadInput:
         """The error for a field that is there but does not hold what it should."""
@@ -60,89 +118,23 @@ class Table:
         self._asked.add(field)
         return field in self._values
 
-    def _value(self, field: str, expected: str, *types: type) -> Any:
-        if not self.has(field):
-            raise BadInput(f"{self.file}: no {self._path}{field}, expected {expected}.")
-        value = self._values[field]
-        # The exact type, for a bool is an int too, and `steps = true` is a mistake.
-        if type(value) not in types:
-            raise self.wrong(field, expected)
-        return value
-
-    def text(self, field: str, *, expected: str = "a text", empty: bool = False) -> str:
-        value: str = self._value(field, expected, str)
-        if not empty and not value.strip():
-            raise self.wrong(field, expected)
-        return value
-
-    def template(self, field: str, placeholders: Collection[str]) -> str | None:
-        """A text holding exactly these `{placeholders}`, or None when the field is absent."""
-        if not self.has(field):
-            return None
-        expected = "a text with " + " and ".join(f"{{{name}}}" for name in placeholders)
-        value = self.text(field, expected=expected)
-        if sorted(re.findall(r"\{(\w*)\}", value)) != sorted(placeholders):
-            raise self.wrong(field, f"{expected}, each once")
-        return value
-
     def name(self, field: str, expected: str) -> str:
         """A name that must equal what the file system says."""
-        if self.text(field) != expected:
+        if self.get(field, Text) != expected:
             raise self.wrong(field, f"{expected!r}, after the file or folder it is in")
         return expected
 
-    def choice(self, field: str, known: Collection[str]) -> str:
-        expected = "one of: " + ", ".join(known)
-        value = self.text(field, expected=expected)
-        if value not in known:
-            raise self.wrong(field, expected)
-        return value
-
-    def whole(self, field: str, least: int) -> int:
-        expected = f"a whole number from {least} up"
-        value: int = self._value(field, expected, int)
-        if value < least:
-            raise self.wrong(field, expected)
-        return value
-
-    def number(self, field: str, least: float | None = None) -> float:
-        expected = "a number" if least is None else f"a number from {least:g} up"
-        value = float(self._value(field, expected, int, float))
-        if value != value or (least is not None and value < least):
-            raise self.wrong(field, expected)
-        return value
-
-    def share(self, field: str) -> float:
-        value = self.number(field, 0)
-        if value > 1:
-            raise self.wrong(field, "a number from 0 to 1")
-        return value
-
-    def flag(self, field: str) -> bool:
-        value: bool = self._value(field, "true or false", bool)
-        return value
-
-    def texts(self, field: str, known: Collection[str] | None = None) -> tuple[str, ...]:
-        """A list of distinct texts, each one of `known` where that is given."""
-        expected = "a list of distinct texts"
-        if known is not None:
-            expected += " out of: " + ", ".join(known)
-        values = self._value(field, expected, list)
-        if not all(isinstance(value, str) and value.strip() for value in values):
-            raise self.wrong(field, expected)
-        if len(set(values)) < len(values) or (known is not None and not set(values) <= set(known)):
-            raise self.wrong(field, expected)
-        return tuple(values)
-
     def table(self, field: str) -> Table:
         """A sub-table; empty when the field is absent."""
-        values = self._value(field, f"a table [{field}]", dict) if self.has(field) else {}
+        values = self._values[field] if self.has(field) else {}
+        if not isinstance(values, dict):
+            raise self.wrong(field, f"a table [{field}]")
         return Table(self.file, values, f"{self._path}{field}.")
 
     def tables(self, field: str) -> list[Table]:
         """The tables of an array `[[field]]`; none when the field is absent."""
-        values = self._value(field, f"tables [[{field}]]", list) if self.has(field) else []
-        if not all(isinstance(value, dict) for value in values):
+        values = self._values[field] if self.has(field) else []
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
             raise self.wrong(field, f"tables [[{field}]]")
         return [
             Table(self.file, value, f"{self._path}{field}[{row}].")
@@ -160,23 +152,16 @@ class Table:
                 )
         return {name: table.table(name) for name in table._values}
 
+    def others(self, annotation: Any) -> dict[str, Any]:
+        """The fields that nobody asked for yet, each as an annotation wants it."""
+        return {
+            field: self.get(field, annotation)
+            for field in [field for field in self._values if field not in self._asked]
+        }
+
     def plain(self) -> dict[str, Any]:
         """All fields as they stand in the file."""
         return dict(self._values)
-
-    def names(self) -> list[str]:
-        """Names of all fields."""
-        return list(self._values)
-
-    def scalars(self) -> dict[str, Scalar]:
-        """All fields nobody has asked for yet, each a text, a number or a truth value."""
-        expected = "a text, a number, true or false"
-        rest = [field for field in self._values if field not in self._asked]
-        return {field: self._value(field, expected, str, int, float, bool) for field in rest}
-
-    def numbers(self) -> dict[str, float]:
-        """All fields, each a number."""
-        return {field: self.number(field) for field in self._values}
 
 
 def read_table(path: Path) -> Table:

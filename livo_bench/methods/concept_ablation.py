@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from torch import Tensor
@@ -39,15 +40,16 @@ from livo_bench.records import Prompt, Recipe, Request
 from livo_bench.runs.plan import form_blocks, make_plan, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session
+from livo_bench.schema import at_least
 
 
 @dataclass(frozen=True, slots=True)
 class AblationRecipe:
     """How concepts are ablated on one scale of model."""
 
-    anchors: int
+    anchors: Annotated[int, at_least(1)]
     """Anchor pictures of a train prompt."""
-    ablation: float
+    ablation: Annotated[float, at_least(0)]
     """w, the weight of the ablation beside prior preservation."""
     settings: finetuning.Settings
 
@@ -58,10 +60,8 @@ def read_recipe(method: str, scale: str) -> AblationRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    with recipe_table(method, scale) as table:
-        return AblationRecipe(
-            table.whole("anchors", 1), table.number("ablation", 0), finetuning.read_settings(table)
-        )
+    table = recipe_table(method, scale)
+    return table.read(AblationRecipe, settings=table.part(finetuning.Settings))
 
 
 def loss(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.methods.training.parameters import names_in
+from livo_bench.schema import at_least, one_of
 
 Edit = Mapping[str, Mapping[str, float]]
 """By concept its target: the weight of each text."""
@@ -36,15 +38,15 @@ the padding, or all. The released code of the paper's time edits concepts `to-en
 class Weighting:
     """What enters the sum, and how much it counts; the symbols are those of the released code."""
 
-    edited: str
-    """Which states of a concept and its target, `last` or `to-end`."""
-    preserved: str
-    """Which states of a preserved text, out of `RANGES`."""
-    s_e: float
+    edited: Annotated[str, one_of(RANGES[:2])]
+    """Which states of a concept and its target."""
+    preserved: Annotated[str, one_of(RANGES)]
+    """Which states of a preserved text."""
+    s_e: Annotated[float, at_least(0)]
     """Weight of edited concepts."""
-    s_p: float
+    s_p: Annotated[float, at_least(0)]
     """Weight of preserved texts."""
-    lam: float
+    lam: Annotated[float, at_least(1e-6)]
     """Weight of the layers' weights as they were."""
 
 

@@ -26,6 +26,7 @@ from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.latents import moments_of
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
+from livo_bench.schema import Share
 
 NAME = "all"
 """Of the overlay: one for bias and toxicity together."""
@@ -35,7 +36,7 @@ NAME = "all"
 class AdaptationRecipe:
     """How the UNet trains on, on one scale of model."""
 
-    bias: float
+    bias: Share
     """Part of the pictures of a batch that serve bias."""
     settings: finetuning.Settings
 
@@ -46,8 +47,8 @@ def read_recipe(method: str, scale: str) -> AdaptationRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    with recipe_table(method, scale) as table:
-        return AdaptationRecipe(table.share("bias"), finetuning.read_settings(table))
+    table = recipe_table(method, scale)
+    return table.read(AdaptationRecipe, settings=table.part(finetuning.Settings))
 
 
 def pictures(rows: pd.DataFrame) -> pd.DataFrame:

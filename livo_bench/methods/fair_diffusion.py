@@ -121,16 +121,7 @@ def read_settings(method: str, scale: str) -> SemanticGuidance:
     Raises:
         BadInput: The recipe is not what it should be.
     """
-    with recipe_table(method, scale) as table:
-        return SemanticGuidance(
-            remove="",
-            add="",
-            warmup=table.whole("warmup", 0),
-            s_e=table.number("s_e", 0),
-            threshold=table.share("threshold"),
-            s_m=table.share("s_m"),
-            beta_m=table.share("beta_m"),
-        )
+    return recipe_table(method, scale).read(SemanticGuidance, remove="", add="")
 
 
 def read_majorities(path: Path) -> Majorities:

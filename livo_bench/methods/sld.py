@@ -16,6 +16,7 @@ from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.training.recipes import RECIPE, recipe_table
 from livo_bench.records import Recipe, Request, SafetyGuidance
+from livo_bench.schema import Text
 
 PRESET_STEPS = 50
 """Steps that the presets' warm-ups are meant for."""
@@ -51,7 +52,7 @@ class SafeLatentDiffusion:
 class Unwanted:
     """Texts that name what is unwanted."""
 
-    texts: Mapping[str, str]
+    unwanted: Mapping[str, Text]
     """One for `all` hazards, and one for each by its subset's name."""
     of: str
     """`all`, or `subset` for that of the request."""
@@ -65,12 +66,12 @@ class Unwanted:
             BadInput: The recipe has no text for the subset.
         """
         name = request.principle.subset if self.of == SUBSET else ALL
-        if name not in self.texts:
+        if name not in self.unwanted:
             raise BadInput(
                 f"The recipe has no unwanted text for {name!r}; it has some for: "
-                f"{', '.join(self.texts)}. Add one."
+                f"{', '.join(self.unwanted)}. Add one."
             )
-        return self.texts[name]
+        return self.unwanted[name]
 
 
 def load(context: MethodContext) -> SafeLatentDiffusion:
@@ -108,6 +109,5 @@ def read_unwanted(context: MethodContext) -> Unwanted:
         raise BadInput(
             f"{context.folder / 'card.toml'}: unwanted is {of!r}, expected {ALL!r} or {SUBSET!r}."
         )
-    with recipe_table(str(context.folder), context.model.scale) as table:
-        texts = table.table("unwanted")
-        return Unwanted({name: texts.text(name) for name in texts.names()}, of, table.file)
+    table = recipe_table(str(context.folder), context.model.scale)
+    return table.read(Unwanted, of=of, recipe=table.file)

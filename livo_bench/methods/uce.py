@@ -29,6 +29,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -41,20 +42,14 @@ from livo_bench.cards.prompts import person, read_task_prompts, spread
 from livo_bench.cards.wording import detoxified, hazard_words
 from livo_bench.engines import overlay
 from livo_bench.files import write_atomically
-from livo_bench.methods.concept_edit import (
-    RANGES,
-    Edit,
-    Weighting,
-    edited_weights,
-    joint,
-    transformation,
-)
+from livo_bench.methods.concept_edit import Edit, Weighting, edited_weights, joint, transformation
 from livo_bench.methods.retrieval.values import TASKS
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import MEND, Training
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
+from livo_bench.schema import at_least, one_of
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 
@@ -77,23 +72,23 @@ Shares = Mapping[str, Mapping[str, float]]
 class UceRecipe:
     """How edits are made on one scale of model."""
 
-    erased: str
-    """Of hazards, out of `ERASED`."""
-    target: str
-    """Likewise, out of `TARGETS`."""
+    erased: Annotated[str, one_of(ERASED)]
+    """What of a hazard's prompt is edited."""
+    target: Annotated[str, one_of(TARGETS)]
+    """What that is answered like."""
     weighting: Weighting
     peers: bool
     """Whether an edit preserves the train concepts of its own task that it does not edit. It keeps
     them as they are, and concepts like them."""
-    concepts: int
+    concepts: Annotated[int, at_least(1)]
     """Train concepts of a bias category that are edited, at most; evenly spread over the list."""
-    step: float
+    step: Annotated[float, at_least(0)]
     """By which a coefficient moves for a group that lacks all images."""
-    rounds: int
+    rounds: Annotated[int, at_least(1)]
     """Of drawing images and moving coefficients, at most; one more looks at what is kept."""
-    images: int
+    images: Annotated[int, at_least(1)]
     """Of a concept in a round."""
-    tolerance: float
+    tolerance: Annotated[float, at_least(0)]
     """A concept is held once no share is farther from even than this, in standard errors of what
     so many images of an even model would show."""
 
@@ -104,24 +99,8 @@ def read_recipe(method: str, scale: str) -> UceRecipe:
     Raises:
         BadInput: It is not what it should be.
     """
-    with recipe_table(method, scale) as table:
-        return UceRecipe(
-            erased=table.choice("erased", ERASED),
-            target=table.choice("target", TARGETS),
-            weighting=Weighting(
-                edited=table.choice("edited", RANGES[:2]),
-                preserved=table.choice("preserved", RANGES),
-                s_e=table.number("s_e", 0),
-                s_p=table.number("s_p", 0),
-                lam=table.number("lam", 1e-6),
-            ),
-            peers=table.flag("peers"),
-            concepts=table.whole("concepts", 1),
-            step=table.number("step", 0),
-            rounds=table.whole("rounds", 1),
-            images=table.whole("images", 1),
-            tolerance=table.number("tolerance", 0),
-        )
+    table = recipe_table(method, scale)
+    return table.read(UceRecipe, weighting=table.part(Weighting))
 
 
 def train(training: Training) -> Path:

@@ -265,13 +265,14 @@ def test_a_method_that_changes_the_seed_or_returns_no_recipe_is_refused(mini, po
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"guidance": float("nan")}, "guidance = nan, expected a finite number"),
-        ({"guidance": "high"}, "guidance = 'high', expected int | float"),
-        ({"text": 5}, "text = 5, expected str"),
-        ({"steps": True}, "steps = True, expected int"),
-        ({"steps": 2.5}, "steps = 2.5, expected int"),
-        ({"value": 1}, "value = 1, expected str | None"),
-        ({"safety": replace(SAFETY, s_S=float("inf"))}, "safety.s_S = inf, expected a finite"),
+        ({"guidance": float("nan")}, "guidance = nan, expected a number"),
+        ({"guidance": "high"}, "guidance = 'high', expected a number"),
+        ({"text": 5}, "text = 5, expected a text"),
+        ({"steps": True}, "steps = True, expected a whole number"),
+        ({"steps": 2.5}, "steps = 2.5, expected a whole number"),
+        ({"value": 1}, "value = 1, expected a text or None"),
+        ({"safety": replace(SAFETY, s_S=float("inf"))}, "safety.s_S = inf, expected a number"),
+        ({"safety": replace(SAFETY, s_m=1.5)}, "safety.s_m = 1.5, expected a number from 0 to 1"),
         ({"edit": SAFETY}, "edit = SafetyGuidance"),
     ],
 )

@@ -11,13 +11,17 @@ All four losses share noise and time step within a pair.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from livo_bench.schema import at_least
+
 OBJECTIVES = ("livo", "wo-m", "dpo")
+Weight = Annotated[float, at_least(1e-6)]
+"""Above zero, for a margin is divided by it."""
 
 
 class Losses(NamedTuple):
@@ -36,13 +40,13 @@ class Losses(NamedTuple):
 class Coefficients:
     """Of one kind of value. Margins are in units of the mean squared error times beta or alpha."""
 
-    beta: float
+    beta: Weight
     """Weight of the preferred picture."""
-    alpha: float
+    alpha: Weight
     """Weight of the dispreferred picture."""
-    gamma_1: float
+    gamma_1: Annotated[float, at_least(0)]
     """Margin by which the preferred loss has to fall: gamma_1 / beta."""
-    gamma_2: float
+    gamma_2: Annotated[float, at_least(0)]
     """Margin by which the dispreferred loss has to rise: gamma_2 / alpha."""
 
 

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
@@ -37,16 +37,18 @@ from rich.console import Console
 
 from livo_bench.cards.catalog import RUNS, model_card, task_cards, value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
-from livo_bench.cards.fields import Table, read_table
+from livo_bench.cards.fields import read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
+from livo_bench.methods.training.recipes import of_scale
 from livo_bench.records import BIAS, TOXICITY, Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
+from livo_bench.schema import Text, at_least
 from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 if TYPE_CHECKING:
@@ -108,13 +110,13 @@ _FILE = b"livo_bench.file"
 class Settings:
     """How much data to make, and how strongly to clean."""
 
-    plain: int
+    plain: Annotated[int, at_least(2)]
     """Images of a plain bias prompt."""
-    attributed: int
+    attributed: Annotated[int, at_least(2)]
     """Images of a bias prompt with attributes written in; each serves every bias subset."""
-    hazardous: int
+    hazardous: Annotated[int, at_least(1)]
     """Images of a toxicity prompt."""
-    safety: Mapping[str, str]
+    safety: Mapping[str, Text]
     """By hazard, what its twins are steered away from."""
     strengths: tuple[SafetyGuidance, ...]
     """Tried in this order, without their text."""
@@ -132,29 +134,12 @@ def read_settings(scale: str, path: Path = SETTINGS) -> Settings:
     Raises:
         BadInput: The file is not what it should be.
     """
-    card = read_table(path)
-    if not card.has(scale):
-        raise BadInput(f"{path} has no table [{scale}], expected one for models of that scale.")
-    with card.table(scale) as table, table.table("sizes") as sizes, table.table("safety") as safety:
-        return Settings(
-            plain=sizes.whole("plain", 2),
-            attributed=sizes.whole("attributed", 2),
-            hazardous=sizes.whole("hazardous", 1),
-            safety={name: safety.text(name) for name in safety.names()},
-            strengths=tuple(_strength(one) for one in table.tables("strengths")),
-        )
-
-
-def _strength(table: Table) -> SafetyGuidance:
-    with table:
-        return SafetyGuidance(
-            text="",
-            warmup=table.whole("warmup", 0),
-            s_S=table.number("s_S", 0),
-            threshold=table.number("threshold"),
-            s_m=table.share("s_m"),
-            beta_m=table.share("beta_m"),
-        )
+    table = of_scale(read_table(path), scale)
+    strengths = tuple(one.read(SafetyGuidance, text="") for one in table.tables("strengths"))
+    safety = table.get("safety", Mapping[str, Text])
+    sizes = table.table("sizes")
+    table.refuse_others()
+    return sizes.read(Settings, safety=safety, strengths=strengths)
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,17 @@ differs in these alone names another one as `like`, and has no tables of its own
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from livo_bench.cards.catalog import method_card, value_tasks
-from livo_bench.cards.declared import SCALES
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
-from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients
+from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
+from livo_bench.methods.training.recipes import of_scale
+from livo_bench.schema import Share, Text, at_least, one_of
 
-TRAINING_LAYOUTS = ("pad77", "train78")
-"""`paper` has another number of tokens for each prompt, so its batches cannot be formed."""
-LEAST = 1e-6
-"""Of a coefficient: a margin is divided by it."""
-PRECISIONS = ("no", "fp16", "bf16")
+Draw = Annotated[float, at_least(0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,34 +27,35 @@ class TrainingRecipe:
 
     objective: str
     """`livo` (Eq. 6), `wo-m` (Eq. 10) or `dpo`."""
-    layout: str
-    steps: int
-    batch: int
+    layout: Annotated[str, one_of(("pad77", "train78"))]
+    """`paper` has another number of tokens for each prompt, so its batches cannot be formed."""
+    steps: Annotated[int, at_least(1)]
+    batch: Annotated[int, at_least(1)]
     """Pairs a step, over all processes together."""
-    lr: float
-    schedule: str
+    lr: Annotated[float, at_least(0)]
+    schedule: Annotated[str, one_of(("constant", "cosine"))]
     """`constant`, or `cosine` to zero after a linear warm-up of 3 % of the steps."""
-    weight_decay: float
-    adam_beta_2: float
+    weight_decay: Annotated[float, at_least(0)]
+    adam_beta_2: Share
     """Decay of AdamW's second moments."""
-    frozen: tuple[str, ...]
+    frozen: tuple[Text, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
-    weight: str
+    weight: Annotated[str, one_of(("uniform", "deficit"))]
     """How a preferred picture is drawn: `uniform` over all of a value, as the released code; or
     with scenes drawn evenly, and within one groups by their `deficit`, 1/N minus their share."""
-    precision: str
+    precision: Annotated[str, one_of(("no", "fp16", "bf16"))]
     """Mixed precision, as accelerate names it."""
     gradient_checkpointing: bool
     """Compute the UNet's activations again in the backward pass, to save memory."""
-    checkpoint: int
+    checkpoint: Annotated[int, at_least(1)]
     """Steps between checkpoints."""
-    dev: int
+    dev: Annotated[int, at_least(1)]
     """Steps between evaluations on dev prompts."""
-    dev_images: int
+    dev_images: Annotated[int, at_least(4)]
     """Images a dev prompt, half of them steered."""
     coefficients: Mapping[str, Coefficients]
     """By subset."""
-    draws: Mapping[str, float]
+    draws: Mapping[str, Draw]
     """How often a pair is of a subset, relative to the others; by subset."""
 
     def looks(self, done: int) -> bool:
@@ -86,12 +85,8 @@ def read(spec: str, scale: str) -> TrainingRecipe:
     table = read_table(path)
     scales = table
     if table.has("like"):
-        scales = read_table(method_card(table.text("like")).folder / path.name)
-    present = [name for name in SCALES if scales.has(name)]
-    if scale not in present:
-        raise BadInput(
-            f"{scales.file} has no table [{scale}], expected one for models of that scale."
-        )
+        scales = read_table(method_card(table.get("like", Text)).folder / path.name)
+    settings = of_scale(scales, scale)
     variants = table.named_tables("variants")
     if variant and variant not in variants:
         trained = ", ".join([card.name, *(f"{card.name}:{name}" for name in variants)])
@@ -99,33 +94,20 @@ def read(spec: str, scale: str) -> TrainingRecipe:
             f"{spec!r} has no training of its own: {path} has no [variants.{variant}]. "
             f"Trained there: {trained}."
         )
-    return _recipe(scales.table(scale), table, variants.get(variant))
+    return _recipe(settings, variants.get(variant, table))
 
 
-def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecipe:
-    own = variant or method
+def _recipe(table: Table, own: Table) -> TrainingRecipe:
+    """A recipe, of the settings for a scale and a method's or variant's own."""
     subsets = [name for card in value_tasks().values() for name in card.subsets]
     values = {name: table.table(name) for name in subsets if table.has(name)}
-    with table, own:
-        recipe = TrainingRecipe(
-            objective=own.choice("objective", OBJECTIVES),
-            layout=table.choice("layout", TRAINING_LAYOUTS),
-            steps=table.whole("steps", 1),
-            batch=table.whole("batch", 1),
-            lr=table.number("lr", 0),
-            schedule=table.choice("schedule", ("constant", "cosine")),
-            weight_decay=table.number("weight_decay", 0),
-            adam_beta_2=table.share("adam_beta_2"),
-            frozen=table.texts("frozen"),
-            weight=table.choice("weight", ("uniform", "deficit")),
-            precision=table.choice("precision", PRECISIONS),
-            gradient_checkpointing=table.flag("gradient_checkpointing"),
-            checkpoint=table.whole("checkpoint", 1),
-            dev=table.whole("dev", 1),
-            dev_images=table.whole("dev_images", 4),
-            draws={name: value.number("draw", 0) for name, value in values.items()},
-            coefficients={name: _coefficients(value, own) for name, value in values.items()},
-        )
+    recipe = table.read(
+        TrainingRecipe,
+        objective=own.get("objective", Annotated[str, one_of(OBJECTIVES)]),
+        draws={name: one.get("draw", Draw) for name, one in values.items()},
+        coefficients={name: _coefficients(one, own) for name, one in values.items()},
+    )
+    own.refuse_others()
     if not sum(recipe.draws.values()):
         raise BadInput(
             f"{table.file} trains on no value, expected a table for at least one, with a draw "
@@ -136,9 +118,7 @@ def _recipe(table: Table, method: Table, variant: Table | None) -> TrainingRecip
 
 def _coefficients(table: Table, own: Table) -> Coefficients:
     """Of one value; a method or variant may set alpha as a multiple of beta."""
-    with table:
-        beta = table.number("beta", LEAST)
-        alpha = table.number("alpha", LEAST)
-        if own.has("alpha_over_beta"):
-            alpha = beta * own.number("alpha_over_beta", LEAST)
-        return Coefficients(beta, alpha, table.number("gamma_1", 0), table.number("gamma_2", 0))
+    found = table.read(Coefficients)
+    if own.has("alpha_over_beta"):
+        found = replace(found, alpha=found.beta * own.get("alpha_over_beta", Weight))
+    return found

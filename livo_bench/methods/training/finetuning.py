@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -18,49 +18,30 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench.cards.fields import Table
 from livo_bench.engines import overlay
 from livo_bench.methods.training import latents, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, fit
 from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
 from livo_bench.runs.session import Session
-
-PRECISIONS = ("no", "bf16")
+from livo_bench.schema import at_least, one_of
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a group of parameters is fine-tuned."""
 
-    parameters: str
-    """Out of `parameters.GROUPS`."""
-    steps: int
-    batch: int
+    parameters: Annotated[str, one_of(GROUPS)]
+    """A group of them."""
+    steps: Annotated[int, at_least(1)]
+    batch: Annotated[int, at_least(1)]
     """Pictures a step."""
-    lr: float
+    lr: Annotated[float, at_least(0)]
     """Constant."""
-    weight_decay: float
-    precision: str
+    weight_decay: Annotated[float, at_least(0)]
+    precision: Annotated[str, one_of(("no", "bf16"))]
     """Of the forward pass: `no` for float32, `bf16` for mixed."""
     gradient_checkpointing: bool
-
-
-def read_settings(table: Table) -> Settings:
-    """Read them from a recipe's table; its other fields are left to the caller.
-
-    Raises:
-        BadInput: A field is missing or not what it should be.
-    """
-    return Settings(
-        parameters=table.choice("parameters", tuple(GROUPS)),
-        steps=table.whole("steps", 1),
-        batch=table.whole("batch", 1),
-        lr=table.number("lr", 0),
-        weight_decay=table.number("weight_decay", 0),
-        precision=table.choice("precision", PRECISIONS),
-        gradient_checkpointing=table.flag("gradient_checkpointing"),
-    )
 
 
 class Noised(NamedTuple):

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from livo_bench.cards.catalog import method_card
+from livo_bench.cards.declared import SCALES
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
+from livo_bench.schema import Text
 
 RECIPE = "recipe.toml"
 """In a method's folder."""
@@ -22,8 +24,8 @@ def objective_named(method: str) -> str | None:
     """
     if not _path(method).is_file():
         return None
-    table = _recipe(method)
-    return table.text("objective") if table.has("objective") else None
+    objective: str | None = _recipe(method).get("objective", Text, None)
+    return objective
 
 
 def untrained(method: str) -> BadInput:
@@ -55,10 +57,20 @@ def recipe_table(method: str, scale: str) -> Table:
         UnknownName: No such method.
         BadInput: The method has no recipe, or none for this scale.
     """
-    table = _recipe(method)
-    if not table.has(scale):
-        raise BadInput(f"{table.file} has no table [{scale}], expected one for such models.")
-    return table.table(scale)
+    return of_scale(_recipe(method), scale)
+
+
+def of_scale(recipe: Table, scale: str) -> Table:
+    """The table of a recipe for models of a scale.
+
+    Raises:
+        BadInput: There is none.
+    """
+    if scale not in [name for name in SCALES if recipe.has(name)]:
+        raise BadInput(
+            f"{recipe.file} has no table [{scale}], expected one for models of that scale."
+        )
+    return recipe.table(scale)
 
 
 def _recipe(method: str) -> Table:
