@@ -6,6 +6,7 @@ Nothing here imports torch or reads a disk; every record is plain data.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from operator import attrgetter
@@ -136,6 +137,23 @@ class SemanticGuidance:
     """Decay of the momentum."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConceptFilter:
+    """How far concepts are filtered from the states of a text.
+
+    Source: Yoon et al. 2024, arXiv:2410.12761; the symbols are theirs.
+    """
+
+    texts: str
+    """Phrases that span the concepts' subspace, joined by commas."""
+    alpha: Annotated[float, at_least(0)]
+    """A token is filtered when the text without it is farther from that subspace than without
+    others, on average, by this share."""
+    steps: Annotated[int, at_least(0)]
+    """Out of 50, up to which tokens are filtered where the text is all about the concepts; fewer
+    the less it is."""
+
+
 class _Keyed:
     """A place for a recipe's key, which a plan asks for some five times, beside its fields."""
 
@@ -182,6 +200,10 @@ class Recipe(_Keyed):
     """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
     edit: SemanticGuidance | None = None
     """Steering from one text to another; None for plain classifier-free guidance."""
+    projection: str | None = None
+    """SHA-256 of the file of the matrix that the text's states are multiplied by; None for none."""
+    concepts: ConceptFilter | None = None
+    """Concepts that are filtered from the text's states; None for none."""
     pixels: str | None = None
     """SHA-256 of what an image shows that was made elsewhere, see `decoding.digest`; None for
     others."""
@@ -219,6 +241,13 @@ class Recipe(_Keyed):
         return _family(_values_of_family(self))
 
 
+PARTS: Mapping[str, Any] = {
+    "safety": SafetyGuidance,
+    "edit": SemanticGuidance,
+    "concepts": ConceptFilter,
+}
+"""Fields of a recipe that are records themselves."""
+
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 _OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")
@@ -244,14 +273,14 @@ def _family(values: tuple[Any, ...]) -> Recipe:
     return replace(recipe, edit=replace(recipe.edit, remove="", add=""))
 
 
-def wrong_field(record: Recipe | SafetyGuidance | SemanticGuidance) -> str | None:
+def wrong_field(record: Recipe | SafetyGuidance | SemanticGuidance | ConceptFilter) -> str | None:
     """Say which field does not hold what its annotation asks for."""
     of: Any = type(record)
     for name, kind in kinds_of(of).items():
         value = getattr(record, name)
         if not kind.holds(value):
             return f"{name} = {value!r}, expected {kind.expected}{' or None' * kind.optional}"
-        if isinstance(value, SafetyGuidance | SemanticGuidance) and (wrong := wrong_field(value)):
+        if isinstance(value, tuple(PARTS.values())) and (wrong := wrong_field(value)):
             return f"{name}.{wrong}"
     return None
 
@@ -264,7 +293,7 @@ def recipe_from_json(line: str) -> Recipe:
     """
     try:
         values = json.loads(line)
-        for name, kind in (("safety", SafetyGuidance), ("edit", SemanticGuidance)):
+        for name, kind in PARTS.items():
             if name in values:
                 values[name] = kind(**values[name])
         recipe = Recipe(**values)

@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from livo_bench.cards import readable
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import networks, overlay, value_encoder
+from livo_bench.engines import concept_filter, networks, overlay, projection, value_encoder
 from livo_bench.engines.acceleration import COMPILED, accelerate
 from livo_bench.engines.guidance import (
     NoisePrediction,
@@ -40,7 +40,7 @@ from livo_bench.engines.seeds import unit_noise
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Pixels
-from livo_bench.records import Recipe
+from livo_bench.records import PARTS, ConceptFilter, Recipe
 
 BETAS = ("beta_start", "beta_end", "beta_schedule")
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -83,6 +83,8 @@ class Diffusion:
         """The model's own, and those of overlays that change it."""
         # Neither holds this object, which would then outlive its last user, with all its memory.
         self._embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, self._text_encoders))
+        self._filter = lru_cache(maxsize=1024)(partial(_filter, tokenizer, self._text_encoders))
+        self._projections: dict[str, Tensor] = {}
         self.value_token = lru_cache(maxsize=1024)(
             partial(_value_token, self._value_encoders, tokenizer, text_encoder.dtype)
         )
@@ -147,10 +149,13 @@ class Diffusion:
         return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps))[:asked])
 
     def context(self, recipe: Recipe) -> Tensor:
-        """What the UNet attends to, `(tokens, d)`: the text's states, behind a value token where
-        the recipe has a value."""
+        """What the UNet attends to, `(tokens, d)`: the text's states, projected where the recipe
+        says so, behind a value token where it has a value."""
         if recipe.value is None:
-            return self.embed(recipe.text, overlay=recipe.overlay)
+            states = self.embed(recipe.text, overlay=recipe.overlay)
+            if recipe.projection is not None:
+                states = states @ self._projections[recipe.projection].T
+            return states
         assert recipe.layout is not None
         assert recipe.value_encoder is not None
         length = value_encoder.tokens_of_prompt(recipe.layout, self.tokenizer, recipe.text)
@@ -179,13 +184,13 @@ class Diffusion:
         return unit_noise([recipe.seed for recipe in recipes], shape)
 
     def load_files(self, recipes: Iterable[Recipe]) -> None:
-        """Load the value encoders and overlays that recipes name; the others stay on disk.
+        """Load the files that recipes name; the others stay on disk.
 
         Raises:
             BadInput: One of them is not at hand, or does not load.
         """
-        named = {(recipe.value_encoder, recipe.overlay) for recipe in recipes}
-        for encoder, overlaid in named:
+        named = {(recipe.value_encoder, recipe.overlay, recipe.projection) for recipe in recipes}
+        for encoder, overlaid, projected in named:
             if encoder is not None and encoder not in self._value_encoders:
                 folder = self._file("value encoder", encoder)
                 self.use_value_encoder(encoder, value_encoder.load(folder, self.text_encoder))
@@ -193,6 +198,10 @@ class Diffusion:
                 path = self._file("weights", overlaid)
                 laid = overlay.lay_over(self.unet, self.text_encoder, path)
                 self.use_overlay(overlaid, laid.unet, laid.text_encoder)
+
+            if projected is not None and projected not in self._projections:
+                path = self._file("projection", projected)
+                self._projections[projected] = projection.load(path, self.embed(""))
 
     def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
         """Answer recipes that name `digest` with this encoder from now on."""
@@ -240,6 +249,10 @@ class Diffusion:
             return safe_latent_diffusion(
                 unet, context, negative, unsafe, family.guidance, family.safety
             )
+        if family.concepts is not None:
+            own = family.overlay if family.overlay in self._text_encoders else None
+            texts = [self._filter(recipe.text, family.concepts, own) for recipe in recipes]
+            return concept_filter.filtering(unet, context, texts, negative, family.guidance, family.steps)
         return classifier_free(unet, context, negative, family.guidance)
 
     def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
@@ -262,8 +275,12 @@ class Diffusion:
         if len(families) != 1:
             raise ValueError(f"A batch holds recipes of one family, got {len(families)}.")
         family = families.pop()
-        if family.safety is not None and family.edit is not None:
-            raise ValueError("A recipe is steered by its safety or its edit, got both.")
+        steered = [name for name in PARTS if getattr(family, name) is not None]
+        if len(steered) > 1:
+            raise ValueError(f"A recipe is steered in one way, got {' and '.join(steered)}.")
+        own = [name for name in ("value", "projection", "concepts") if getattr(family, name)]
+        if len(own) > 1:
+            raise ValueError(f"A text's states are changed in one way, got {' and '.join(own)}.")
         dtype = str(self.unet.dtype).removeprefix("torch.")
         if family.sampler != "dpmsolver++" or family.dtype != dtype:
             raise ValueError(
@@ -293,6 +310,17 @@ def _embed(
     ).input_ids
     states: Tensor = text_encoder(tokens.to(text_encoder.device)).last_hidden_state
     return torch.cat([states[0], states[0, -1:].expand(max(0, length - longest), -1)])
+
+
+def _filter(
+    tokenizer: CLIPTokenizer,
+    text_encoders: Mapping[str | None, CLIPTextModel],
+    text: str,
+    settings: ConceptFilter,
+    overlay: str | None,
+) -> concept_filter.Filtered:
+    """See `concept_filter.filtered`."""
+    return concept_filter.filtered(tokenizer, text_encoders[overlay], text, settings)
 
 
 def _value_token(

@@ -25,6 +25,7 @@ from livo_bench.errors import BadInput
 from livo_bench.files import digest_file, write_atomically
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import UNet2DConditionModel
     from torch import Tensor
     from transformers import CLIPTextModel
@@ -102,19 +103,23 @@ def find(path: Path, model: ModelCard) -> Found:
     return Found(str(path), digest_file(path))
 
 
-def save(changed: Mapping[str, Tensor], base: str, path: Path) -> None:
-    """Write changed tensors in half precision, whole or not at all.
+def save(
+    changed: Mapping[str, Tensor], base: str, path: Path, dtype: torch.dtype | None = None
+) -> None:
+    """Write changed tensors, whole or not at all.
 
     Args:
         changed: By their name in the UNet.
         base: Digest of the model they belong to.
         path: Of the file.
+        dtype: To write them in; half precision when None.
     """
     import torch
     from safetensors.torch import save as as_bytes
 
-    half = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in changed.items()}
-    contiguous = {name: tensor.contiguous() for name, tensor in half.items()}
+    dtype = dtype or torch.float16
+    plain = {name: tensor.detach().to("cpu", dtype) for name, tensor in changed.items()}
+    contiguous = {name: tensor.contiguous() for name, tensor in plain.items()}
     said = " ".join([base, *sorted(changed)])
     write_atomically(path, as_bytes(contiguous, metadata={BASE: said}))
 

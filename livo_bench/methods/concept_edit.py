@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -55,20 +55,30 @@ def joint(edits: Iterable[Edit]) -> Edit:
     return {concept: target for edit in edits for concept, target in edit.items()}
 
 
+class Stacked(NamedTuple):
+    """States of texts that `solve` is given."""
+
+    concepts: States
+    targets: States
+    preserved: States
+
+
 def transformation(
     engine: Diffusion, edit: Edit, others: Iterable[str], weighting: Weighting
 ) -> States:
-    """What `solve` gives for texts.
+    """What `solve` gives for texts: M, `(d, d)`. The arguments are those of `stacked`."""
+    return solve(*stacked(engine, edit, others, weighting), weighting)
+
+
+def stacked(engine: Diffusion, edit: Edit, others: Iterable[str], weighting: Weighting) -> Stacked:
+    """The states of texts that enter the sum.
 
     Args:
         engine: Embeds them.
         edit: Concepts and their targets.
         others: Texts to preserve, as are the empty text and the texts that targets are made of;
             none of these is preserved where it is an edited concept.
-        weighting: Of what enters the sum.
-
-    Returns:
-        M, `(d, d)`.
+        weighting: Which states of a text those are.
     """
     made_of = [text for target in edit.values() for text in target]
     preserved = [text for text in dict.fromkeys(["", *others, *made_of]) if text not in edit]
@@ -78,11 +88,10 @@ def transformation(
     kept = [_states(engine, text, weighting.preserved) for text in preserved]
     d = engine.text_encoder.config.hidden_size
     none = np.empty((0, d))
-    return solve(
+    return Stacked(
         np.concatenate([none, *(own for own, _ in pairs)]),
         np.concatenate([none, *(target for _, target in pairs)]),
         np.concatenate([none, *kept]),
-        weighting,
     )
 
 

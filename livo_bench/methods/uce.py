@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -34,31 +33,24 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 from diffusers import UNet2DConditionModel
-from torch import Tensor
 
-from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.fields import read_json
-from livo_bench.cards.prompts import person, read_task_prompts, spread
-from livo_bench.cards.wording import detoxified, hazard_words
+from livo_bench.cards.prompts import spread
 from livo_bench.engines import overlay
 from livo_bench.files import write_atomically
-from livo_bench.methods.concept_edit import Edit, Weighting, edited_weights, joint, transformation
-from livo_bench.methods.retrieval.values import TASKS
+from livo_bench.methods.concept_edit import Edit, Weighting, joint
+from livo_bench.methods.erasing import Editor, Erasing, shifting
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import MEND, Training
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import at_least
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 
 JOINT = "joint"
 """Name of the edit of all categories together."""
-ERASED = ("word", "phrase")
-"""What of a prompt names a hazard: the word, or it with its article and the word after it."""
-TARGETS = ("detoxified", "empty")
-"""What that is answered like: the same without the hazard's word, or no text."""
 EDITS = "edits.json"
 """Every edit's targets, by its name."""
 ROUNDS = "rounds.csv"
@@ -69,17 +61,9 @@ Shares = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class UceRecipe:
+class UceRecipe(Erasing):
     """How edits are made on one scale of model."""
 
-    erased: Annotated[str, one_of(ERASED)]
-    """What of a hazard's prompt is edited."""
-    target: Annotated[str, one_of(TARGETS)]
-    """What that is answered like."""
-    weighting: Weighting
-    peers: bool
-    """Whether an edit preserves the train concepts of its own task that it does not edit. It keeps
-    them as they are, and concepts like them."""
     concepts: Annotated[int, at_least(1)]
     """Train concepts of a bias category that are edited, at most; evenly spread over the list."""
     step: Annotated[float, at_least(0)]
@@ -118,7 +102,7 @@ def train(training: Training) -> Path:
     recipe = read_recipe(training.method, session.model.scale)
     judge = annotator.require_annotator(session.model.annotator, session.model.name)
     training.begin(recipe=asdict(recipe))
-    editor = Editor(session, annotator.load(judge, session.device), recipe)
+    editor = Balancer(session, annotator.load(judge, session.device), recipe)
     categories = [*editor.hazards, *editor.biases]
     edits = _read_edits(training)
     for name in (*categories, JOINT):
@@ -139,37 +123,6 @@ def train(training: Training) -> Path:
         minutes = round((time.monotonic() - started) / 60, 2)
         training.record(name, minutes, f"{name}.safetensors", EDITS, ROUNDS)
     return out
-
-
-def erasing(prompts: Iterable[Prompt], erased: str, target: str) -> Edit:
-    """The edit of a hazard.
-
-    Args:
-        prompts: Each names it.
-        erased: Out of `ERASED`.
-        target: Out of `TARGETS`.
-    """
-    word = hazard_words().pattern
-    around = word if erased == "word" else rf"(?:\ban? )?{word}(?: \w+)?"
-    named = re.compile(around, re.IGNORECASE)
-    phrases = [found for prompt in prompts for found in named.findall(prompt.text)]
-    return {
-        phrase: {detoxified(phrase) if target == "detoxified" else "": 1.0} for phrase in phrases
-    }
-
-
-def shifting(category: str, coefficients: Mapping[str, Mapping[str, float]]) -> Edit:
-    """The edit of a bias category: each concept's target is itself and its share of attributes.
-
-    Args:
-        category: Of the concepts.
-        coefficients: alpha, by concept and group.
-    """
-    phrases = {concept: person(concept, category == "career") for concept in coefficients}
-    return {
-        phrases[concept]: {phrases[concept]: 1.0, **alpha}
-        for concept, alpha in coefficients.items()
-    }
 
 
 def moved(coefficients: Mapping[str, float], shares: Shares, step: float) -> dict[str, float]:
@@ -201,33 +154,13 @@ def deviation(shares: Shares, images: int) -> float:
     )
 
 
-class Editor:
-    """Makes edits of a model."""
+class Balancer(Editor):
+    """Makes edits of a model, and looks at images of them."""
 
     def __init__(self, session: Session, judge: Annotator, recipe: UceRecipe) -> None:
-        self._session = session
+        super().__init__(session, recipe)
         self._annotator = judge
         self._recipe = recipe
-        tasks = [task_cards()[name] for name in TASKS]
-        self._tasks = {category: task for task in tasks for category in task.categories}
-        self._prompts: dict[str, list[Prompt]] = {category: [] for category in self._tasks}
-        for task in tasks:
-            for prompt in read_task_prompts(task, session.model.scale, split="train"):
-                self._prompts[prompt.category].append(prompt)
-
-    @property
-    def hazards(self) -> list[str]:
-        """Categories to erase."""
-        return [name for name, task in self._tasks.items() if task.question is not None]
-
-    @property
-    def biases(self) -> list[str]:
-        """Categories to balance."""
-        return [name for name, task in self._tasks.items() if task.question is None]
-
-    def erase(self, hazard: str) -> Edit:
-        """The edit of a hazard."""
-        return erasing(self._prompts[hazard], self._recipe.erased, self._recipe.target)
 
     def balance(self, category: str) -> tuple[Edit, pd.DataFrame]:
         """Find the edit of a bias category.
@@ -237,8 +170,8 @@ class Editor:
             `subset`, its `share` and the coefficient `alpha` that the images were drawn with. The
             last round looks at the edit itself, all concepts together.
         """
-        recipe, subsets = self._recipe, self._tasks[category].subsets.values()
-        prompts = spread(self._prompts[category], recipe.concepts)
+        recipe, subsets = self._recipe, self.tasks[category].subsets.values()
+        prompts = spread(self.prompts[category], recipe.concepts)
         groups = [group for subset in subsets for group in subset.attributes]
         alpha = {prompt.concept: dict.fromkeys(groups, 0.0) for prompt in prompts}
         best = {prompt.concept: (math.inf, alpha[prompt.concept]) for prompt in prompts}
@@ -261,37 +194,11 @@ class Editor:
         seen.append(_as_seen(number + 1, self._draw(edit, prompts, number + 1), kept))
         return edit, pd.concat(seen, ignore_index=True)
 
-    def weights(self, edit: Edit) -> dict[str, Tensor]:
-        """Keys' and values' weights of cross-attention with an edit, by name."""
-        engine = self._session.engine
-        others = [
-            text
-            for texts in self._concepts.values()
-            if self._recipe.peers or edit.keys().isdisjoint(texts)
-            for text in texts
-        ]
-        return edited_weights(
-            engine.unet, transformation(engine, edit, others, self._recipe.weighting)
-        )
-
-    @cached_property
-    def _concepts(self) -> dict[str, Edit]:
-        """All train concepts as prompts name them, by task."""
-        texts: dict[str, Edit] = {name: {} for name in TASKS}
-        for category, task in self._tasks.items():
-            if category in self.hazards:
-                new = self.erase(category)
-            else:
-                concepts = [prompt.concept for prompt in self._prompts[category]]
-                new = shifting(category, {concept: {} for concept in concepts})
-            texts[task.name] = {**texts[task.name], **new}
-        return texts
-
     @cached_property
     def _edited(self) -> UNet2DConditionModel:
         """What images of an unfinished edit are drawn with."""
-        unet = deepcopy(self._session.engine.unet)
-        self._session.engine.use_overlay(IN_TRAINING, unet)
+        unet = deepcopy(self.session.engine.unet)
+        self.session.engine.use_overlay(IN_TRAINING, unet)
         return unet
 
     def _draw(self, edit: Edit, prompts: Sequence[Prompt], number: int) -> dict[str, Shares]:
@@ -301,7 +208,7 @@ class Editor:
         indices = range(PILOT + (number - 1) * count, PILOT + number * count)
         said = f"{prompts[0].category}, round {number} of up to {self._recipe.rounds + 1}"
         found = in_parallel(
-            self._session,
+            self.session,
             lambda prompt: (prompt.concept, self._shares(prompt, indices)),
             prompts,
             lambda _: count,
@@ -312,7 +219,7 @@ class Editor:
         return {prompt.concept: shares[prompt.concept] for prompt in prompts}
 
     def _shares(self, prompt: Prompt, indices: range) -> Shares:
-        session, task, size = self._session, self._tasks[prompt.category], self._session.model.block
+        session, task, size = self.session, self.tasks[prompt.category], self.session.model.block
         recipes = [
             replace(session.recipe(prompt.text, index), overlay=IN_TRAINING) for index in indices
         ]

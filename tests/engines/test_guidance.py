@@ -252,5 +252,5 @@ def test_a_text_that_is_empty_edits_nothing_whatever_the_negative(engine: Diffus
 
 
 def test_a_recipe_of_two_kinds_of_steering_is_refused(engine: Diffusion) -> None:
-    with pytest.raises(ValueError, match="safety or its edit, got both"):
+    with pytest.raises(ValueError, match="steered in one way, got safety and edit"):
         engine.render([replace(BASE, safety=MEDIUM, edit=EDIT)])

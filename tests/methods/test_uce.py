@@ -21,11 +21,13 @@ from livo_bench.engines import overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
+from livo_bench.methods import erasing as texts_edited
 from livo_bench.methods import uce
 from livo_bench.methods.concept_edit import Edit, joint, transformation
+from livo_bench.methods.erasing import erasing, shifting
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.training_record import Training
-from livo_bench.methods.uce import Editor, deviation, erasing, moved, shifting
+from livo_bench.methods.uce import Balancer, deviation, moved
 from livo_bench.records import PILOT, Prompt, Recipe
 from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
@@ -238,7 +240,7 @@ def test_a_concept_is_held_once_it_is_even_and_others_keep_their_best_round(
     shares = {"surgeon": [1.0, 0.5, 0.9, 0.9], "architect": [1.0, 0.0, 0.75, 0.0]}
     drawn: list[tuple[int, str]] = []
 
-    def draw(self: Editor, edit: Edit, prompts: Sequence[Prompt], number: int) -> object:
+    def draw(self: Balancer, edit: Edit, prompts: Sequence[Prompt], number: int) -> object:
         drawn.extend((number, prompt.concept) for prompt in prompts)
         last[number] = edit
         found = {prompt.concept: shares[prompt.concept][number - 1] for prompt in prompts}
@@ -249,9 +251,9 @@ def test_a_concept_is_held_once_it_is_even_and_others_keep_their_best_round(
         }
 
     last: dict[int, Edit] = {}
-    monkeypatch.setattr(Editor, "_draw", draw)
+    monkeypatch.setattr(Balancer, "_draw", draw)
     recipe = replace(uce.read_recipe(str(method), "mini"), images=25, tolerance=2.0)
-    editor = Editor(session, FirstGroup(), recipe)
+    editor = Balancer(session, FirstGroup(), recipe)
     one, other = (
         next(p for p in train_prompts("bias", "career") if p.concept == concept)
         for concept in shares
@@ -292,7 +294,7 @@ def test_rounds_draw_new_pilot_images_of_train_prompts_with_the_edit_so_far(
         return render(engine, recipes)
 
     monkeypatch.setattr(Diffusion, "render", spy)
-    edit, _ = Editor(session, judge, uce.read_recipe(str(method), "mini")).balance("positive")
+    edit, _ = Balancer(session, judge, uce.read_recipe(str(method), "mini")).balance("positive")
     train = {prompt.text for prompt in train_prompts("bias", "positive")}
     assert {recipe.text for recipe in drawn} <= train
     assert {prompt.text for prompt in judge.shown} == {recipe.text for recipe in drawn}
@@ -324,7 +326,7 @@ def test_balanced_images_end_the_rounds_and_leave_the_concepts_alone(
             return Annotation(labels, np.full(len(pixels), True))
 
     recipe = replace(uce.read_recipe(str(method), "mini"), images=10)
-    edit, rounds = Editor(session, Even(), recipe).balance("negative")
+    edit, rounds = Balancer(session, Even(), recipe).balance("negative")
     assert set(rounds["round"]) == {1, 2}
     assert {weight for target in edit.values() for weight in target.values()} == {0.0, 1.0}
 
@@ -337,23 +339,23 @@ def test_a_stopped_training_keeps_what_is_finished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = trained(method, session, tmp_path / "whole")
-    balance = Editor.balance
+    balance = Balancer.balance
 
-    def stopped(self: Editor, category: str) -> tuple[Edit, pd.DataFrame]:
+    def stopped(self: Balancer, category: str) -> tuple[Edit, pd.DataFrame]:
         if category == "negative":
             raise KeyboardInterrupt
         return balance(self, category)
 
-    monkeypatch.setattr(Editor, "balance", stopped)
+    monkeypatch.setattr(Balancer, "balance", stopped)
     with pytest.raises(KeyboardInterrupt):
         trained(method, session, tmp_path / "parts")
     asked: list[str] = []
 
-    def counted(self: Editor, category: str) -> tuple[Edit, pd.DataFrame]:
+    def counted(self: Balancer, category: str) -> tuple[Edit, pd.DataFrame]:
         asked.append(category)
         return balance(self, category)
 
-    monkeypatch.setattr(Editor, "balance", counted)
+    monkeypatch.setattr(Balancer, "balance", counted)
     parts = trained(method, session, tmp_path / "parts")
     assert asked == ["negative"]
     for name in (*(f"{edit}.safetensors" for edit in EDITS), "edits.json", "rounds.csv"):
@@ -382,8 +384,8 @@ def test_only_train_prompts_are_read(
         asked.append((task.name, split))
         return read_task_prompts(task, scale, split)
 
-    monkeypatch.setattr(uce, "read_task_prompts", read)
-    editor = Editor(session, judge, uce.read_recipe(str(method), "mini"))
+    monkeypatch.setattr(texts_edited, "read_task_prompts", read)
+    editor = Balancer(session, judge, uce.read_recipe(str(method), "mini"))
     edits = joint([*map(editor.erase, editor.hazards), editor.balance("career")[0]])
     assert asked == [("bias", "train"), ("toxicity", "train")]
     held_out = [
@@ -401,14 +403,14 @@ def test_concepts_of_the_own_task_are_preserved_if_the_recipe_says_so(
     judge: FirstGroup, method: Path, session: Session, monkeypatch: pytest.MonkeyPatch, peers: bool
 ) -> None:
     recipe = replace(uce.read_recipe(str(method), "mini"), peers=peers)
-    editor = Editor(session, judge, recipe)
+    editor = Balancer(session, judge, recipe)
     preserved: list[str] = []
 
     def seen(engine: Diffusion, edit: Edit, others: list[str], weighting: object) -> object:
         preserved.extend(others)
         return transformation(engine, edit, others, recipe.weighting)
 
-    monkeypatch.setattr(uce, "transformation", seen)
+    monkeypatch.setattr(texts_edited, "transformation", seen)
     editor.weights(shifting("career", {"surgeon": {"male": -1.0}}))
     assert {"a nude mannequin", "a monstrous mannequin"} < set(preserved)
     assert ({"a dentist", "a kind person"} <= set(preserved)) == peers

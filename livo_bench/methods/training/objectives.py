@@ -20,7 +20,14 @@ from pathlib import Path
 from livo_bench.cards.catalog import adapter_function, method_card
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file
-from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.methods import (
+    concept_ablation,
+    dapt,
+    debias_vl,
+    fair_diffusion,
+    rece,
+    uce,
+)
 from livo_bench.methods.livo import loss
 from livo_bench.methods.livo import train as value_encoder
 from livo_bench.methods.training import recipes, training_plan
@@ -55,6 +62,8 @@ OBJECTIVES = {
     "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
     "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
     "uce": Objective(uce.train, training_plan.edits, shared=False),
+    "rece": Objective(rece.train, training_plan.solved, shared=False),
+    "debias-vl": Objective(debias_vl.train, training_plan.solved, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }
 """What recipes may name."""

@@ -134,6 +134,11 @@ def edits(planned: Planned) -> TrainingPlan:
     return _of_images(planned, _Images((least, most), [said], each=0))
 
 
+def solved(planned: Planned) -> TrainingPlan:
+    """What RECE and DebiasVL take, which are solved from text states in seconds."""
+    return _of_images(planned, _Images((0, 0), ["images: none, for it is solved for"], each=0))
+
+
 def majorities(planned: Planned) -> TrainingPlan:
     """What finding FD's majorities takes."""
     card = planned.card

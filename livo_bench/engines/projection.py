@@ -1,0 +1,41 @@
+"""Projections: a matrix by which all states of a text are multiplied, before the UNet sees them.
+
+On disk a projection is one safetensors file in float32, which names the model it belongs to as an
+overlay does. Recipes name it by the digest of the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from livo_bench.engines import networks, overlay
+
+NAME = "projection"
+"""Of the file's one tensor."""
+
+
+def save(projection: Tensor, base: str, path: Path) -> None:
+    """Write a projection, whole or not at all.
+
+    Args:
+        projection: P, `(d, d)`; a state z becomes P z.
+        base: Digest of the model it belongs to.
+        path: Of the file.
+    """
+    overlay.save({NAME: projection}, base, path, torch.float32)
+
+
+def load(path: str | Path, like: Tensor) -> Tensor:
+    """Read a projection for states, in their precision and on their device.
+
+    Raises:
+        BadInput: The file does not load, or holds no finite projection of their width.
+    """
+    files = networks.Files("projection", Path(path), [Path(path)])
+    width = like.shape[-1]
+    read = networks.read(files, {NAME: torch.empty(width, width)})
+    networks.refuse_not_finite(files.what, files.place, read)
+    return read[NAME].to(like)

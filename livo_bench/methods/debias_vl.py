@@ -1,0 +1,158 @@
+"""DebiasVL: text states projected so that prompts with one attribute and another come together.
+
+With z_i and z_j the normalised states at the end of texts that differ in their attribute alone::
+
+    P = (I + lam M)^-1        M = mean over pairs of (z_i - z_j) (z_i - z_j)^T
+
+All states of a prompt are multiplied by P; those of the unconditional branch stay. That takes the
+attribute's direction out, and does not ask for balance.
+
+Source: Chuang et al. 2023, Debiasing Vision-Language Models via Biased Prompts, arXiv:2302.00070,
+section 4 and the released code for generative models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.cards.prompts import read_task_prompts, with_attributes
+from livo_bench.engines import overlay, projection
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.errors import BadInput
+from livo_bench.interfaces import MethodContext
+from livo_bench.methods.concept_edit import States
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training, require_named
+from livo_bench.records import BIAS, Prompt, Recipe, Request
+from livo_bench.schema import at_least
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionRecipe:
+    """How a projection is solved for on one scale of model."""
+
+    lam: Annotated[float, at_least(0)]
+    """Weight of the pairs beside the states as they are."""
+
+
+def read_recipe(method: str, scale: str) -> ProjectionRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    return recipe_table(method, scale).read(ProjectionRecipe)
+
+
+def train(training: Training) -> Path:
+    """Solve for the projection of each value of the bias tasks.
+
+    Returns:
+        The folder, with `<subset>.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    session, out = training.session, training.out
+    recipe = read_recipe(training.method, session.model.scale)
+    training.begin(recipe=asdict(recipe))
+    for task in value_tasks().values():
+        if task.kind != BIAS:
+            continue
+        prompts = read_task_prompts(task, session.model.scale, split="train")
+        for subset in task.subsets.values():
+            if training.done(subset.name):
+                continue
+            started = time.monotonic()
+            apart = differences(session.engine, prompts, subset.attributes)
+            p = torch.from_numpy(solve(apart, recipe.lam))
+            projection.save(p, session.digest, out / f"{subset.name}.safetensors")
+            minutes = round((time.monotonic() - started) / 60, 2)
+            training.record(subset.name, minutes, f"{subset.name}.safetensors")
+    return out
+
+
+def differences(engine: Diffusion, prompts: Sequence[Prompt], groups: Sequence[str]) -> States:
+    """z_i - z_j of each prompt and pair of groups, `(prompts x pairs, d)`."""
+    ends = np.stack(
+        [[_end(engine, with_attributes(prompt, [group])) for group in groups] for prompt in prompts]
+    )
+    pairs = [ends[:, i] - ends[:, j] for i, j in combinations(range(len(groups)), 2)]
+    return np.concatenate(pairs)
+
+
+def solve(apart: States, lam: float) -> States:
+    """P of differences `(n, d)`: symmetric, `(d, d)`, float64."""
+    inverse: States = np.linalg.inv(np.eye(apart.shape[1]) + lam / len(apart) * apart.T @ apart)
+    return inverse
+
+
+def _end(engine: Diffusion, text: str) -> States:
+    """The normalised state at the end of a text, `(d,)`."""
+    last = len(engine.tokenizer(text, truncation=True).input_ids) - 1
+    state: States = engine.embed(text)[last].double().cpu().numpy()
+    return state / np.linalg.norm(state)
+
+
+@dataclass(frozen=True)
+class Projected:
+    """Projects the states of every prompt, by the value that is asked for."""
+
+    projections: Mapping[str, overlay.Found]
+    """By subset."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The projections, by digest."""
+        return {found.digest: found.path for found in self.projections.values()}
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The projections, by the names of their files."""
+        return {f"{name}.safetensors": found.path for name, found in self.projections.items()}
+
+    def resolve(self, request: Request, base: Recipe) -> Recipe:
+        """Compile one image.
+
+        Raises:
+            BadInput: There is no projection for the value.
+        """
+        subset = request.principle.subset
+        if subset not in self.projections:
+            raise BadInput(
+                f"There is no projection for {subset!r}; there are some for: "
+                f"{', '.join(sorted(self.projections))}.",
+                "Train one, or leave such prompts out.",
+            )
+        return replace(base, projection=self.projections[subset].digest)
+
+
+def load(context: MethodContext) -> Projected:
+    """Make the method that a card's settings describe.
+
+    Settings:
+        weights: Folder with the projections `<subset>.safetensors`; empty for the own one,
+            `weights/<model>/` in the method's folder.
+
+    Raises:
+        BadInput: There are none for the model, they do not fit it, or they are not those that the
+            record beside them names.
+    """
+    given = str(context.settings["weights"])
+    folder = Path(given) if given else context.folder / "weights" / context.model.name
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise context.untrained("projections", folder / "gender.safetensors")
+    found = {path.stem: overlay.find(path, context.model) for path in paths}
+    for path in paths:
+        require_named(path, found[path.stem].digest)
+    return Projected(found)
