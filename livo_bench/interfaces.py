@@ -30,7 +30,7 @@ class MethodContext:
     """What an adapter's `load(context) -> Method` is given."""
 
     folder: Path
-    """The method's own, with `card.toml`, `adapter.py` and whatever else it needs."""
+    """The method's own, with `card.toml` and whatever else it needs."""
     settings: Mapping[str, Scalar]
     """`[settings]` of the card, with those of the variant laid over."""
     model: ModelCard

@@ -1,12 +1,14 @@
 """Finds cards in the checkout or the wheel, and loads one method, task or model by name or folder.
 
-Cards are read eagerly and code late: an adapter is imported when its method is loaded, from its
-path, never as a part of this package. Built-in methods and a user's folder take the same way.
+Cards are read eagerly and code late: an adapter is imported when its method is loaded, a module of
+`livo_bench.methods` that the card names, or `adapter.py` from its path. Built-in methods and a
+user's folder take the same way.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 import json
 import os
@@ -14,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +37,7 @@ from livo_bench.cards.declared import (
 )
 from livo_bench.cards.fields import place
 from livo_bench.cards.weights import (
+    CARD,
     counted_files,
     digest_folder,
     find_weights,
@@ -56,6 +60,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Card = TypeVar("Card")
+
+ADAPTER = "adapter.py"
+"""In a method's folder."""
 
 _HERE = Path(__file__).parent
 _PACKAGE = _HERE.parent
@@ -165,7 +172,7 @@ class LoadedMethod:
     def digests(self) -> dict[str, str]:
         """SHA-256 of each file that its images rest on, by relative name.
 
-        These are card and adapter (of a user's own method all files of its folder) and what it
+        These are card and `adapter.py` (of a user's own method all files of its folder) and what it
         names as `WithSources.sources`. A repository, whose commit says what is in it, counts as one
         file.
 
@@ -173,7 +180,8 @@ class LoadedMethod:
             BadInput: One cannot be read.
         """
         folder = self.card.folder
-        built_in = {name: folder / name for name in ("adapter.py", "card.toml")}
+        names = [name for name in (ADAPTER, CARD) if (folder / name).is_file()]
+        built_in = {name: folder / name for name in names}
         places: dict[str, str | Path] = dict(built_in if self.digest is None else {"": folder})
         if isinstance(self.method, WithSources):
             places |= self.method.sources
@@ -197,7 +205,7 @@ class LoadedMethod:
             AdapterFailed: Its code raised something else.
         """
         try:
-            with _code_of(self.card, "resolve"):
+            with _code_of(self.card, "resolve", _adapter_file(self.card)):
                 recipe = self.method.resolve(request, base)
         except BadInput as error:
             asked = request.principle
@@ -234,7 +242,7 @@ class LoadedMethod:
         import numpy as np
 
         assert isinstance(self.method, OwnGenerator)
-        with _code_of(self.card, "generate"):
+        with _code_of(self.card, "generate", _adapter_file(self.card)):
             pixels = np.array(self.method.generate(requests, latents))
         height, width = (8 * side for side in latents.shape[-2:])
         expected = (len(requests), height, width, 3)
@@ -248,8 +256,8 @@ class LoadedMethod:
 
 
 @contextmanager
-def _code_of(card: MethodCard, function: str) -> Iterator[None]:
-    """Say whose code it was that raised something.
+def _code_of(card: MethodCard, function: str, adapter: Path) -> Iterator[None]:
+    """Say whose code it was that raised something, and which file it lies in.
 
     Raises:
         AdapterFailed: Caused by what was raised, its traceback without what lies before that code.
@@ -264,7 +272,7 @@ def _code_of(card: MethodCard, function: str) -> Iterator[None]:
             trace = trace.tb_next
         raise AdapterFailed(
             f"Adapter of {card.name!r} failed in {function}: {type(error).__name__}: {error} "
-            f"({card.folder / 'adapter.py'})"
+            f"({adapter})"
         ) from error.with_traceback(trace)
 
 
@@ -339,7 +347,7 @@ def method_card(place: str) -> MethodCard:
     """
     known = method_cards()
     if _is_folder(place):
-        card = read_method_card(_existing_folder(place, "--method") / "card.toml")
+        card = read_method_card(_existing_folder(place, "--method") / CARD)
         taken = result_names()
         ours = known.get(card.name)
         if card.name in taken and (ours is None or card.folder != ours.folder):
@@ -372,36 +380,59 @@ def method_name(spec: str) -> str:
 
 
 def adapter_function(card: MethodCard, name: str) -> Callable[..., Any] | None:
-    """A function that a method's `adapter.py` defines; None where there is none.
+    """A function that the `adapter.py` in a method's folder defines; None where there is none.
 
     What it raises names the adapter, see `AdapterFailed`.
 
     Raises:
         AdapterFailed: The adapter could not be imported.
     """
-    path = card.folder / "adapter.py"
+    path = card.folder / ADAPTER
     if not path.is_file():
         return None
-    with _code_of(card, "import"):
+    with _code_of(card, "import", path):
         function = getattr(_import(path, f"livo_bench_method_{card.name}"), name, None)
-    if not callable(function):
-        return None
+    return _guarded(function, card, name, path) if callable(function) else None
 
-    def guarded(*arguments: object) -> object:
-        with _code_of(card, name):
-            return function(*arguments)
 
-    return guarded
+@cache
+def adapters() -> Mapping[str, Path]:
+    """The modules of `livo_bench.methods` that a card may name as its adapter, with their files.
+
+    Found by their text: to import them takes torch, and what a card names is not imported before it
+    is known.
+    """
+    room = _PACKAGE / "methods"
+    return {
+        ".".join(path.relative_to(room).with_suffix("").parts): path
+        for path in sorted(room.rglob("*.py"))
+        if "\ndef load(context: MethodContext)" in path.read_text("utf-8")
+    }
+
+
+def _adapter_file(card: MethodCard) -> Path:
+    if card.adapter is None:
+        return card.folder / ADAPTER
+    if card.adapter not in adapters():
+        hint = f"Mend it in {card.folder / CARD}, or leave it out and write {ADAPTER} beside it."
+        raise unknown_name("adapter", card.adapter, adapters(), hint)
+    return adapters()[card.adapter]
 
 
 def _adapter(card: MethodCard, context: MethodContext) -> Method:
-    path = card.folder / "adapter.py"
-    if not path.is_file():
+    path = _adapter_file(card)
+    if card.adapter is not None:
+        with _code_of(card, "import", path):
+            module = importlib.import_module(f"livo_bench.methods.{card.adapter}")
+        load: Callable[..., Any] | None = _guarded(module.load, card, "load", path)
+    elif path.is_file():
+        load = adapter_function(card, "load")
+    else:
         raise BadInput(
             f"Method {card.name!r} has no {path}, expected a module with "
-            "`load(context: MethodContext) -> Method`."
+            "`load(context: MethodContext) -> Method`; or a card that names one of this package as "
+            f"`adapter`: {', '.join(adapters())}."
         )
-    load = adapter_function(card, "load")
     if load is None:
         raise BadInput(f"{path} defines no load(context), expected it to return the method.")
     method = load(context)
@@ -411,6 +442,18 @@ def _adapter(card: MethodCard, context: MethodContext) -> Method:
             "resolve(request, base)."
         )
     return method
+
+
+def _guarded(
+    function: Callable[..., Any], card: MethodCard, name: str, path: Path
+) -> Callable[..., Any]:
+    """A function of an adapter that says whose code it is when it fails."""
+
+    def guarded(*arguments: object) -> object:
+        with _code_of(card, name, path):
+            return function(*arguments)
+
+    return guarded
 
 
 def _import(path: Path, name: str) -> ModuleType:
@@ -438,7 +481,7 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
     if spec == "all":
         return [(card, tuple(card.subsets.values())) for card in value_tasks().values()]
     if _is_folder(spec):
-        card = read_task_card(_existing_folder(spec, "--task") / "card.toml")
+        card = read_task_card(_existing_folder(spec, "--task") / CARD)
         return [(card, tuple(card.subsets.values()))]
     name, _, subset = spec.partition("/")
     known = task_cards()
@@ -610,14 +653,14 @@ def card_text(name: str) -> str:
         head = {"name": name, "title": chosen.title, "told": chosen.told}
         return f"{_as_toml(head)}\n[settings]\n{_as_toml({**card.settings, **chosen.settings})}"
     if _is_folder(name):
-        return _text_of(_existing_folder(name, "livo-bench show") / "card.toml")
+        return _text_of(_existing_folder(name, "livo-bench show") / CARD)
     if "/" in name:
         [(task, [subset])] = select_tasks(name)
         asked = {"class_text": task.class_text, "question": task.question}
         return _as_toml({**asdict(subset), "name": name, **asked})
     places = {
-        **{card.name: card.folder / "card.toml" for card in method_cards().values()},
-        **{card.name: card.folder / "card.toml" for card in task_cards().values()},
+        **{card.name: card.folder / CARD for card in method_cards().values()},
+        **{card.name: card.folder / CARD for card in task_cards().values()},
         **{card.name: card.path for card in model_cards().values()},
         **{card.name: card.path for card in protocol_cards().values()},
     }

@@ -57,6 +57,9 @@ class MethodCard:
     told: Told
     """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
     `value` string, or the `attributes` by name."""
+    adapter: Text | None = None
+    """Module of `livo_bench.methods` whose `load` makes the method, such as `overlaid`; None for
+    `adapter.py` in the folder."""
     summary: Text
     """One sentence."""
     paper: str

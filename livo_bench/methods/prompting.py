@@ -1,34 +1,13 @@
-"""Methods that change texts and nothing else: what any aligned model should be compared with."""
+"""Methods that rewrite the prompt alone: what any aligned model should be compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from livo_bench.cards.prompts import with_attributes
 from livo_bench.cards.wording import detoxified
-from livo_bench.interfaces import MethodContext
 from livo_bench.methods.quota import group_of
-from livo_bench.methods.sld import Unwanted, read_unwanted
-from livo_bench.methods.training.recipes import RECIPE
 from livo_bench.records import Recipe, Request
-
-
-@dataclass(frozen=True)
-class NegativePrompt:
-    """Puts what is unwanted in the place of the empty text of classifier-free guidance."""
-
-    unwanted: Unwanted
-
-    @property
-    def sources(self) -> Mapping[str, Path]:
-        """The recipe, which holds the texts."""
-        return {RECIPE: self.unwanted.recipe}
-
-    def resolve(self, request: Request, base: Recipe) -> Recipe:
-        """Compile one image."""
-        return replace(base, negative=self.unwanted.text(request))
 
 
 class AttributeSampling:
@@ -54,12 +33,3 @@ class DetoxifiedPrompt:
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
         return replace(base, text=detoxified(request.prompt.text))
-
-
-def load_negative(context: MethodContext) -> NegativePrompt:
-    """Make the method of the negative prompt, with the unwanted texts of its recipe.
-
-    Raises:
-        BadInput: The recipe has none for models of this scale.
-    """
-    return NegativePrompt(read_unwanted(context))

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import tomllib
 import traceback
 from dataclasses import replace
@@ -236,6 +237,38 @@ def test_an_adapter_that_does_not_load_says_what_it_lacks(mini, polite, adapter,
         catalog.load_method(str(polite), mini)
     for part in said:
         assert part in str(error.value)
+
+
+def test_a_card_alone_makes_a_method_where_it_names_an_adapter(mini, tmp_path):
+    """LiVO with other weights, as the README says."""
+    built_in, own = catalog.DATA / "methods" / "livo", tmp_path / "my-livo"
+    place = "weights/mini/livo/value_encoder"
+    shutil.copytree(built_in / place, own / place)
+    card = (built_in / "card.toml").read_text("utf-8")
+    (own / "card.toml").write_text(card.replace('"livo"', '"my-livo"', 1), encoding="utf-8")
+    weights = own / place / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    mine, ours = (
+        catalog.load_method(spec, mini).resolve(REQUEST, BASE) for spec in (str(own), "livo")
+    )
+    assert mine.value_encoder != ours.value_encoder
+    assert replace(mine, value_encoder=ours.value_encoder) == ours
+
+
+@pytest.mark.parametrize("name", ["overlayed", "livo.steeering", "training.loop", "../../evil"])
+def test_a_card_names_adapters_of_the_package_and_nothing_else(mini, polite, name):
+    (polite / "card.toml").write_text(f'adapter = "{name}"\n{CARD}', encoding="utf-8")
+    before = {*sys.modules}
+    with pytest.raises(UnknownName) as error:
+        catalog.load_method(str(polite), mini)
+    assert f"Unknown adapter {name!r}. Known: " in str(error.value)
+    assert "fair_diffusion, livo.steering, negative, overlaid, sld." in str(error.value)
+    assert f"Mend it in {polite / 'card.toml'}" in str(error.value)
+    for near in {"overlayed": "overlaid", "livo.steeering": "livo.steering"}.get(name, "").split():
+        assert f"Did you mean {near!r}?" in str(error.value)
+    assert {*sys.modules} == before
 
 
 def test_a_folder_that_is_none_is_named(mini, tmp_path):
@@ -513,7 +546,8 @@ LEARNT = {
 @pytest.mark.parametrize("name", LEARNT)
 def test_the_files_behind_a_method_are_named_by_what_they_are_for(mini, name):
     digests = catalog.load_method(name, mini).digests()
-    assert {*digests} == {"adapter.py", "card.toml", *LEARNT[name]}
+    code = {"adapter.py"} if name in ("sd", "noise") else set()
+    assert {*digests} == {"card.toml", *code, *LEARNT[name]}
     folder = catalog.DATA / "methods" / name.partition(":")[0]
     known = {sha256_of(path) for path in folder.rglob("*") if path.is_file()}
     assert {*digests.values()} <= known

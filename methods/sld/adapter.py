@@ -1,5 +1,0 @@
-"""SLD: guidance away from a text that names what is unwanted."""
-
-from livo_bench.methods.sld import load
-
-__all__ = ["load"]
