@@ -1,0 +1,187 @@
+"""An exam for methods and metrics: small tensors, and the numbers that the originals' formulas give
+on them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from itertools import combinations
+
+import numpy as np
+import originals
+import pytest
+import torch
+from torch import Tensor
+
+from livo_bench.engines import concept_filter
+from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
+from livo_bench.methods import debias_vl, rece
+from livo_bench.methods.concept_edit import Stacked, Weighting, solve
+from livo_bench.methods.livo import loss as preference
+from livo_bench.methods.livo.loss import Batch, Losses
+from livo_bench.records import SafetyGuidance, SemanticGuidance
+from livo_bench.results.metrics import quality
+
+D = 12
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def four(seed: int) -> list[np.ndarray]:
+    """Losses of 40 samples near 0.1, as the UNet's are, in the order w, l, w_ref, l_ref."""
+    reference = 0.1 + 0.02 * np.abs(normal(2, 40, seed=seed))
+    moved = reference + 2e-3 * normal(2, 40, seed=seed + 1)
+    return [*moved, *reference]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("c", [(1000.0, 500.0, 1.0, 0.5), (400.0, 400.0, 0.4, 2.4)])
+def test_livo(seed: int, c: tuple[float, ...]) -> None:
+    drawn = four(seed)
+    batch = Batch(*(torch.full((40,), value, dtype=torch.float64) for value in c))
+    ours = preference.loss("livo", Losses(*map(torch.from_numpy, drawn)), batch)
+    assert ours.item() == pytest.approx(originals.livo(*drawn, *c), rel=1e-12)
+
+
+@pytest.mark.parametrize("beta_dpo", [2000.0, 5000.0])
+def test_diffusion_dpo_whose_beta_is_twice_ours(beta_dpo: float) -> None:
+    drawn = four(3)
+    half = torch.full((40,), beta_dpo / 2, dtype=torch.float64)
+    zero = torch.zeros_like(half)
+    ours = preference.loss(
+        "dpo", Losses(*map(torch.from_numpy, drawn)), Batch(half, half, zero, zero)
+    )
+    assert ours.item() == pytest.approx(originals.diffusion_dpo(*drawn, beta_dpo), rel=1e-12)
+
+
+def scales(name: str) -> Weighting:
+    return {
+        "today": Weighting("last", "last", s_e=1.0, s_p=1.0, lam=0.5),
+        "paper's time": Weighting("to-end", "all", s_e=1.0, s_p=0.1, lam=0.5),
+    }[name]
+
+
+@pytest.mark.parametrize(("when", "states"), [("today", 1), ("paper's time", 9)])
+def test_uce_of_both_times(when: str, states: int) -> None:
+    """Each concept has the state of its last word, or those from there to the end."""
+    w = scales(when)
+    pairs = [(normal(states, D, seed=i), normal(states, D, seed=i + 50)) for i in range(4)]
+    kept, own = normal(7, D, seed=99), normal(5, D, seed=100)
+    m = solve(np.concatenate([c for c, _ in pairs]), np.concatenate([t for _, t in pairs]), kept, w)
+    expected = originals.uce(own, pairs, kept, w.s_e, w.s_p, w.lam)
+    np.testing.assert_allclose(own @ m, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_rece_round_after_round() -> None:
+    """Each round as the original has it: from the weights as they are, layer by layer."""
+    recipe = rece.ReceRecipe(
+        "word", "empty", Weighting("last", "last", s_e=1.0, s_p=0.1, lam=0.1), True, 3, 0.1
+    )
+    concept, target, kept = normal(2, D, seed=1), normal(2, D, seed=2), normal(4, D, seed=3)
+    old = [normal(6, D, seed=10 + layer) for layer in range(4)]
+    gram = sum(w.T @ w for w in old)
+    m, reached = rece.hardened(Stacked(concept, target, kept), gram, recipe)
+    now = [originals.uce(w, [(concept, target)], kept, 1.0, 0.1, 0.1) for w in old]
+    for _ in range(recipe.rounds):
+        again = np.array([originals.rece(old, now, c, recipe.regular) for c in concept])
+        now = [originals.uce(w, [(again, target)], kept, 1.0, 0.1, 0.1) for w in now]
+    for before, after in zip(old, now, strict=True):
+        np.testing.assert_allclose(before @ m, after, rtol=1e-8, atol=1e-10)
+    assert len(reached) == recipe.rounds
+    assert all(0 <= share <= 1 for share in reached)
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_debias_vl(groups: int) -> None:
+    ends = normal(6, groups, D, seed=4)
+    ends /= np.linalg.norm(ends, axis=-1, keepdims=True)
+    pairs = list(combinations(range(groups), 2))
+    apart = np.concatenate([ends[:, i] - ends[:, j] for i, j in pairs])
+    flat = [(p * groups + i, p * groups + j) for p in range(6) for i, j in pairs]
+    expected = originals.debias_vl(ends.reshape(-1, D), flat, 500.0)
+    np.testing.assert_allclose(debias_vl.solve(apart, 500.0), expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("words", [1, 2, 6])
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 0.3])
+def test_safree(words: int, alpha: float) -> None:
+    states, concepts = normal(10, D, seed=5), normal(3, D, seed=6)
+    masked = normal(words, D, seed=7) + 2 * normal(1, D, seed=8)
+    own = [torch.from_numpy(x) for x in (states, masked, concepts)]
+    moved = concept_filter.turned(*own)
+    kept = torch.ones(10, dtype=torch.bool)
+    kept[1 : words + 1] = ~concept_filter.triggers(own[1], own[2], alpha)
+    found = torch.where(kept[:, None], own[0], moved).numpy()
+    # A word that stands alone has no others: the mean of nothing.
+    with pytest.warns(RuntimeWarning) if words == 1 else nullcontext():
+        expected = originals.safree(states, masked, concepts, alpha)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.3, 0.6, 1.0, 2.0])
+def test_safree_sees_its_filter_for_as_many_steps(turn: float) -> None:
+    states = normal(8, D, seed=11)
+    turned = states + turn * normal(8, D, seed=12)
+    dots = torch.nn.functional.cosine_similarity(*map(torch.from_numpy, (turned, states)))
+    beta = 1 - dots.mean().item()
+    assert concept_filter.steps_of(beta, 10) == originals.safree_steps(states, turned, 10)
+
+
+def joined(predictions: np.ndarray) -> object:
+    """A denoiser that says what it is told, branch by branch."""
+
+    def unet(latents: Tensor, t: Tensor, text: Tensor, return_dict: bool) -> tuple[Tensor]:
+        return (torch.from_numpy(predictions.reshape(-1, *predictions.shape[2:])),)
+
+    return unet
+
+
+def test_sld_step_by_step() -> None:
+    settings = SafetyGuidance("", 0, 20.0, 0.01, 0.5, 0.7)
+    says = 0.05 * normal(3, 2, 4, 8, 8, seed=13)
+    text = torch.zeros(2, 3, 4)
+    predict = safe_latent_diffusion(joined(says), text, text[0], text[0], 7.5, settings)  # type: ignore[arg-type]
+    nu = np.zeros_like(says[0])
+    for _ in range(4):
+        ours = predict(torch.zeros(2, 4, 8, 8), torch.tensor(1)).numpy()
+        expected, nu = originals.sld(*says, nu, 7.5, 20.0, 0.01, 0.5, 0.7)
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_sega_step_by_step() -> None:
+    settings = SemanticGuidance("a", "b", 0, 4.0, 0.9, 0.3, 0.6)
+    says = normal(4, 2, 4, 8, 8, seed=14)
+    text = torch.zeros(2, 3, 4)
+    predict = semantic_guidance(joined(says), text, text[0], text, text, 7.5, settings)  # type: ignore[arg-type]
+    nu = np.zeros_like(says[0])
+    for _ in range(4):
+        ours = predict(torch.zeros(2, 4, 8, 8), torch.tensor(1)).numpy()
+        expected, nu = originals.sega(*says, nu, 7.5, 4.0, 0.9, 0.3, 0.6)
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_inception_score_with_the_released_spread() -> None:
+    logits = 3 * normal(200, 15, seed=15).astype(np.float32)
+    order = np.random.RandomState(quality.PERMUTATION_SEED).permutation(200)
+    parts = originals.inception_score(logits.astype(np.float64), np.split(order, 10))
+    mean, deviation = quality.inception_score(logits, 10)
+    assert mean == pytest.approx(np.mean(parts), rel=1e-6)
+    assert deviation == pytest.approx(np.std(parts, ddof=1), rel=1e-5)
+
+
+def test_fid() -> None:
+    a, b = (normal(300, D, seed=s).astype(np.float32) @ normal(D, D, seed=18) for s in (16, 17))
+    b = (1.1 * b + 0.2).astype(np.float32)
+    a = a.astype(np.float32)
+    expected = originals.fid(a.astype(np.float64), b.astype(np.float64))
+    assert quality.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("shift", [0.5, -0.5])
+def test_clip_score(shift: float) -> None:
+    images, texts = normal(50, D, seed=19) + shift, normal(50, D, seed=20) + 0.5
+    cosines = (images * texts).sum(1)
+    cosines /= np.linalg.norm(images, axis=1) * np.linalg.norm(texts, axis=1)
+    expected = originals.clip_score(images, texts)
+    assert quality.clip_score(cosines.astype(np.float32)) == pytest.approx(expected, abs=1e-5)

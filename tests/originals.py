@@ -1,0 +1,148 @@
+"""The formulas of the papers and of their authors' code, by themselves: float64, numpy, one
+function each, written from the papers and sharing nothing with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def livo(w: Array, l: Array, w_ref: Array, l_ref: Array, *c: float) -> float:  # noqa: E741
+    """Wang et al. 2024, equation 6; c is beta, alpha, gamma_1, gamma_2."""
+    beta, alpha, gamma_1, gamma_2 = c
+    preferred = np.maximum(0, gamma_1 + beta * (w - w_ref))
+    dispreferred = np.maximum(0, gamma_2 - alpha * (l - l_ref))
+    return float(np.mean(preferred + dispreferred))
+
+
+def diffusion_dpo(w: Array, l: Array, w_ref: Array, l_ref: Array, beta_dpo: float) -> float:  # noqa: E741
+    """Wallace et al. 2024, the released code: half of beta_dpo times the difference of differences
+    goes into the sigmoid."""
+    inside = -0.5 * beta_dpo * ((w - l) - (w_ref - l_ref))
+    return float(np.mean(np.log1p(np.exp(-inside))))
+
+
+def concept_ablation(toxic: Array, anchor: Array, noise: Array) -> float:
+    """Kumari et al. 2023, the released code for diffusers: under a mask of ones, `(n, 1, h, w)`,
+    squares are summed over channels and places and divided by the places; prior preservation is a
+    plain mean."""
+    n, _, height, width = toxic.shape
+    masked = ((toxic - anchor) ** 2).sum(axis=(1, 2, 3)) / (height * width)
+    return float(masked.sum() / n + np.mean((anchor - noise) ** 2))
+
+
+def uce(own: Array, pairs: Sequence[tuple[Array, Array]], kept: Array, *scales: float) -> Array:
+    """Gandikota et al. 2024, equation 7, for the weights of one layer, pair by pair; the scales are
+    those of erasing, of preserving and of the old weights."""
+    s_e, s_p, lam = scales
+    left, right = lam * own, lam * np.eye(own.shape[1])
+    for concept, target in pairs:
+        for c, t in zip(concept, target, strict=True):
+            left = left + s_e * np.outer(own @ t, c)
+            right = right + s_e * np.outer(c, c)
+    for c in kept:
+        left = left + s_p * np.outer(own @ c, c)
+        right = right + s_p * np.outer(c, c)
+    return left @ np.linalg.inv(right)
+
+
+def rece(old: Sequence[Array], now: Sequence[Array], concept: Array, regular: float) -> Array:
+    """Gong et al. 2024: the state that comes nearest to a concept's under edited weights, by layers
+    of old and present weights."""
+    right = regular * np.eye(len(concept))
+    left = np.zeros(len(concept))
+    for before, after in zip(old, now, strict=True):
+        right = right + after.T @ after
+        left = left + after.T @ (before @ concept)
+    return np.linalg.inv(right) @ left
+
+
+def debias_vl(ends: Array, pairs: Sequence[tuple[int, int]], lam: float) -> Array:
+    """Chuang et al. 2023: the calibration matrix of unit states `(n, d)`, pair by pair."""
+    m = np.zeros((ends.shape[1],) * 2)
+    for i, j in pairs:
+        a, b = ends[i][:, None], ends[j][:, None]
+        m += a @ a.T + b @ b.T - a @ b.T - b @ a.T
+    return np.linalg.inv(lam * m / len(pairs) + np.eye(len(m)))
+
+
+def subspace(columns: Array) -> Array:
+    """Yoon et al. 2024: E (E^T E)^+ E^T of column vectors."""
+    return columns @ np.linalg.pinv(columns.T @ columns) @ columns.T
+
+
+def safree(states: Array, masked: Array, concepts: Array, alpha: float) -> Array:
+    """Yoon et al. 2024, sections 3.1 and 3.2: the states of a text, those of its n words (from the
+    second state on) replaced where they are triggers."""
+    away = np.eye(states.shape[1]) - subspace(concepts.T)
+    moved = (away @ subspace(masked.T) @ states.T).T
+    distances = [np.linalg.norm(away @ end) for end in masked]
+    found = states.copy()
+    for word, distance in enumerate(distances):
+        others = [d for other, d in enumerate(distances) if other != word]
+        if not distance < (1 + alpha) * np.mean(others):
+            found[word + 1] = moved[word + 1]
+    return found
+
+
+def safree_steps(states: Array, turned: Array, most: int) -> int:
+    """Yoon et al. 2024, equation 7 by the released code: how many of 50 steps see the filter."""
+    dots = (states * turned).sum(1)
+    cosines = dots / np.linalg.norm(states, axis=1) / np.linalg.norm(turned, axis=1)
+    beta = 1 - cosines.mean()
+    return round(most / (1 + np.exp(-2.0 * 2.5 * (10 * beta - 5.333))))
+
+
+def sld(e0: Array, ep: Array, es: Array, nu: Array, scale: float, *s: float) -> tuple[Array, Array]:
+    """Schramowski et al. 2023, equations 3 to 8 past the warm-up: the joined prediction, and the
+    next momentum; s is s_S, lambda, s_m, beta_m."""
+    s_s, threshold, s_m, beta_m = s
+    mu = np.where(ep - es >= threshold, 0.0, np.minimum(1.0, s_s * np.abs(ep - es)))
+    gamma = mu * (es - e0) + s_m * nu
+    return e0 + scale * (ep - e0 - gamma), beta_m * nu + (1 - beta_m) * gamma
+
+
+def sega(
+    e0: Array, ep: Array, removed: Array, added: Array, nu: Array, scale: float, *s: float
+) -> tuple[Array, Array]:
+    """Brack et al. 2023, section 3, past the warm-up, for one text to leave and one to reach; s is
+    s_e, lambda, s_m, beta_m."""
+    s_e, threshold, s_m, beta_m = s
+    gamma = s_m * nu
+    for direction, towards in ((-1, removed), (1, added)):
+        edit = s_e * (towards - e0)
+        for image in range(len(edit)):
+            for channel in range(edit.shape[1]):
+                size = np.abs(edit[image, channel])
+                keep = size >= np.quantile(size, threshold)
+                gamma[image, channel] += direction * edit[image, channel] * keep
+    return e0 + scale * (ep - e0) + gamma, beta_m * nu + (1 - beta_m) * gamma
+
+
+def inception_score(logits: Array, parts: Sequence[NDArray[np.intp]]) -> list[float]:
+    """Salimans et al. 2016: exp E KL(p(y|x) || p(y)) of each part of the images."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = shifted / shifted.sum(axis=1, keepdims=True)
+    return [
+        float(np.exp(np.mean(np.sum(p[rows] * np.log(p[rows] / p[rows].mean(0)), axis=1))))
+        for rows in parts
+    ]
+
+
+def fid(a: Array, b: Array) -> float:
+    """Heusel et al. 2017: |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^1/2), the root by eigenvalues."""
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values = np.linalg.eigvals(cov_a @ cov_b)
+    root = np.sqrt(np.maximum(values.real, 0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b) - 2 * root)
+
+
+def clip_score(images: Array, texts: Array) -> float:
+    """Hessel et al. 2021 by torchmetrics: the mean of 100 cosines, none below zero."""
+    cosines = (images * texts).sum(1)
+    cosines = cosines / np.linalg.norm(images, axis=1) / np.linalg.norm(texts, axis=1)
+    return float(max(100 * cosines.mean(), 0.0))
