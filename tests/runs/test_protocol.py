@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from livo_bench.cards.catalog import load_method, model_card, protocol_card, results_of, run_options
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
