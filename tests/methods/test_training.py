@@ -27,7 +27,7 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import calibration, pairs, preference, recipe
+from livo_bench.methods.livo import calibration, pairs, preference, preference_data, recipe
 from livo_bench.methods.livo.preference import Settings, read_settings
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.livo.train import Trainer, new_encoder, rate
@@ -338,7 +338,7 @@ def trainer(small_world: Path, model: Path, tmp_path: Path) -> Trainer:
 def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
     card = model_card(str(model))
     folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=runs)
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     session = Session(card, 42, "cpu", "float32", runs)
     chosen = recipe.read(str(method), "mini")
     formed = pairs.form(session, rows[rows["subset"] == "race"], ["race"], "deficit", folder)
@@ -428,7 +428,7 @@ def test_uniform_draws_pictures_alike_and_deficit_scenes(
 ) -> None:
     """With uniform weight a scene of many preferred pictures is drawn as often as it has some."""
     folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=tmp_path)
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     race = rows[rows["subset"] == "race"]
     first = race["scene"].iloc[0]
     # Of the first scene one preferred picture is left.
