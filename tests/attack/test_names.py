@@ -20,7 +20,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
     "model": lambda name, _: catalog.model_digest(catalog.model_card(name)),
     "weights": lambda name, _: find_weights(name, "config.json").digest(),
     "repository": lambda name, _: (found := repository_of(name)) and found.file("config.json"),
-    "results' model": lambda name, root: reading.read_aggregates(root, name),
+    "results' model": lambda name, root: reading.load_results(root, name),
     "results": lambda name, root: paired.read_results(root / name, name),
     "pictures": lambda name, root: own_pictures.load(root, name, ()),
     "list": lambda name, root: prompts.list_name(root / name),
