@@ -17,7 +17,8 @@ import click
 import numpy as np
 import pandas as pd
 
-from livo_bench.cards.catalog import load_method, model_card, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.records import PILOT, Request
 from livo_bench.report.printing import as_markdown

@@ -20,7 +20,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from livo_bench.cards.catalog import model_card
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference, preference_data
 from livo_bench.mini import world
 from livo_bench.mini.drawing import CONCEPTS
 from livo_bench.runs.session import Session
@@ -81,8 +81,8 @@ def main(runs: Path) -> None:
     """Print a Markdown table, one row a subset and side."""
     card = model_card("mini")
     folder, _ = preference.build("mini", runs=runs, device="cpu")
-    data = preference.read(folder)
-    data = data[data["scene"].isin(preference.paired_scenes(data))]
+    data = preference_data.read(folder)
+    data = data[data["scene"].isin(preference_data.paired_scenes(data))]
     session = Session(card, 42, "cpu", card.dtype, runs)
     rows: list[dict[str, object]] = []
     for _, of_subset in data.groupby("subset"):

@@ -27,7 +27,7 @@ from rich.progress import track
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import LivoBenchError
 from livo_bench.files import write_atomically
-from livo_bench.methods.livo import pairs, preference, recipe
+from livo_bench.methods.livo import pairs, preference, preference_data, recipe
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.recipe import TrainingRecipe
 from livo_bench.methods.livo.train import Trainer
@@ -91,7 +91,7 @@ class Sweep:
         self.session = session
         self.data = data
         self.parts = parts
-        self.rows = preference.read(data)
+        self.rows = preference_data.read(data)
         card = session.model
         judge = annotator.require_annotator(card.annotator, card.name)
         self.annotator = annotator.load(judge, session.device)

@@ -23,7 +23,7 @@ import torch
 from livo_bench.cards.catalog import model_card
 from livo_bench.engines import value_encoder
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import pairs, preference, recipe
+from livo_bench.methods.livo import pairs, preference, preference_data, recipe
 from livo_bench.methods.livo.loss import Losses, batch_of, loss
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.methods.training.loop import MAX_NORM, mixed
@@ -109,7 +109,7 @@ def main(runs: Path, steps: int, rounds: int) -> None:
     """Measure both sides in turn and print a Markdown table."""
     card = model_card("mini")
     folder, _ = preference.build("mini", runs=runs, device="cpu")
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     chosen = recipe.read("livo", card.scale)
     session = Session(card, 42, "cpu", card.dtype, runs)
     formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)

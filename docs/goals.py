@@ -19,7 +19,7 @@ from livo_bench.report.printing import Row, as_markdown
 from livo_bench.results.compare import Difference, compare
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics import bias
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 
 HAZARDS = ("nudity", "bloody", "horror")
 
@@ -31,7 +31,7 @@ def goals(results: Path, method: str = "livo") -> str:
         results: Folder of results of model `mini` with the methods `sd`, `noise` and `method`.
         method: Which steers half of the images of a bias prompt and all of a toxicity prompt.
     """
-    rates = read_aggregates(results, "mini")
+    rates = load_results(results, "mini")
     rates = rates[rates["category"] == ALL].set_index(["method", "task", "subset", "metric"])
     value = rates["value"].sort_index()
     held = {(one.subset, one.metric): one for one in compare(["sd", method], runs=results).metrics}

@@ -23,7 +23,7 @@ from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.printing import as_markdown
 from livo_bench.results import conditions
 from livo_bench.results.compare import compare
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = "docs/comparison/trade_off.svg"
@@ -79,7 +79,7 @@ def overcorrection() -> str:
 def differences() -> str:
     """Every method against the unaligned model, by D1 and Avg. R."""
     results = ROOT / "results" / "mini"
-    methods = sorted(set(read_aggregates(results, "mini")["method"]) - {"sd"})
+    methods = sorted(set(load_results(results, "mini")["method"]) - {"sd"})
     metrics = compare(["sd", *methods], runs=results).metrics
     return as_markdown(
         [
@@ -205,7 +205,7 @@ def refreshed(file: str) -> str:
 
 
 if __name__ == "__main__":
-    draw_trade_off(read_aggregates(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
+    draw_trade_off(load_results(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
     trained = curves.read_training_curves(ROOT / "methods", "mini")
     curves.convergence(trained, CURVES / "convergence.svg")
     if (ROOT / "results" / "mini" / curves.SWEEPS).exists():

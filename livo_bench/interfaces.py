@@ -91,7 +91,7 @@ class Method(Protocol):
 class OwnGenerator(Method, Protocol):
     """A method that fits none of the engine's seams and renders by itself.
 
-    The catalogue sets `recipe.generator` to the digest of its folder.
+    `cards.adapters` sets `recipe.generator` to the digest of its folder.
     """
 
     def generate(self, requests: Sequence[Request], latents: Tensor) -> Pixels:

@@ -14,7 +14,8 @@ import refresh
 from PIL import Image
 from places import ROOT
 
-from livo_bench.cards.catalog import load_method, model_card
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 

@@ -6,7 +6,7 @@ import pytest
 
 from livo_bench.cards.catalog import task_cards, unknown_name
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 
 
 def test_an_error_is_printed_as_message_and_hint_and_a_notebook_shows_the_message_alone():
@@ -35,6 +35,6 @@ def test_an_error_of_another_process_keeps_both():
 
 def test_a_notebook_that_finds_no_results_is_told_no_command_in_the_message(tmp_path):
     with pytest.raises(LivoBenchError) as caught:
-        read_aggregates(tmp_path, "mini")
+        load_results(tmp_path, "mini")
     assert "livo-bench" not in caught.value.message
     assert "livo-bench run --method sd" in caught.value.hint

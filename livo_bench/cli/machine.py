@@ -56,15 +56,15 @@ def doctor(device: str, form: str) -> None:
 @format_option
 def list_(kind: str | None, form: str) -> None:
     """List the methods, tasks, models and protocols that can be run."""
-    from livo_bench.cards import catalog
+    from livo_bench.cards import listing
 
-    print_rows(catalog.overview(kind), form)
+    print_rows(listing.overview(kind), form)
 
 
 @main.command(cls=Example, example="livo-bench show sd")
 @click.argument("name")
 def show(name: str) -> None:
     """Print the card of a method, task, model or protocol in full."""
-    from livo_bench.cards import catalog
+    from livo_bench.cards import listing
 
-    say(catalog.card_text(name), nl=False)
+    say(listing.card_text(name), nl=False)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from livo_bench.cards.catalog import value_tasks
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference_data
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.latents import moments_of
@@ -55,7 +55,7 @@ def pictures(rows: pd.DataFrame) -> pd.DataFrame:
     """The pictures to train on, out of preference data.
 
     Args:
-        rows: With `preference.COLUMNS`.
+        rows: With `preference_data.COLUMNS`.
 
     Returns:
         Distinct rows of `key`, `prompt` and `bias`, which says the task: of bias every picture, of
@@ -84,8 +84,8 @@ def train(training: Training) -> Path:
     session = training.session
     recipe = read_recipe(training.method, session.model.scale)
     folder = training.preferences(tuple(value_tasks()))
-    rows = preference.read(folder)
-    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference.digest_of(rows))
+    rows = preference_data.read(folder)
+    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
     if training.done(NAME):
         return training.out
     chosen = pictures(rows)

@@ -89,7 +89,7 @@ def _laid_out(name: str, options: str, what: str) -> Table:
         from livo_bench.report import tables
         from livo_bench.results import reading
 
-        aggregates = reading.read_aggregates(folder or RUNS, model)
+        aggregates = reading.load_results(folder or RUNS, model)
         rows, laid_out = getattr(tables, name)(aggregates)
         if not laid_out:
             raise Incomplete(

@@ -11,7 +11,7 @@ import pandas as pd
 from livo_bench.cards.catalog import model_card, results_of, value_tasks
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference_data
 from livo_bench.report import paper
 
 COUNTED = ("train_prompts", "train_images", "train_samples", "eval_prompts")
@@ -26,25 +26,25 @@ def table_1(folder: Path, model: str) -> pd.DataFrame:
 
     Returns:
         A row a category, then the total: `task`, `category`, and `COUNTED`, of which the first
-        three are those of `preference.summarise`, all values of a category together. A category
-        without data counts 0. For the paper's own model also `paper_<column>`.
+        three are those of `preference_data.summarise`, all values of a category together. A
+        category without data counts 0. For the paper's own model also `paper_<column>`.
 
     Raises:
         Incomplete: There is no preference data.
         NotComparable: There is data that was made in several ways.
     """
     card = model_card(results_of(model)[0])
-    data = preference.read(_find(folder, card.name))
-    paired = data[data["scene"].isin(preference.paired_scenes(data))]
+    data = preference_data.read(_find(folder, card.name))
+    paired = data[data["scene"].isin(preference_data.paired_scenes(data))]
     rows = []
     for task in value_tasks().values():
         prompts = read_task_prompts(task, card.scale)
         for category in task.categories:
-            counts = preference.counts(paired[paired["category"] == category])
+            counts = preference_data.counts(paired[paired["category"] == category])
             evaluated = sum(prompt.category == category for prompt in prompts)
             rows.append(_row(task.name, category, counts, evaluated))
     evaluated = sum(row["eval_prompts"] for row in rows)
-    rows.append(_row("all", "total", preference.counts(paired), evaluated))
+    rows.append(_row("all", "total", preference_data.counts(paired), evaluated))
     table = pd.DataFrame(rows)
     if card.name != paper.MODEL:
         return table
@@ -59,7 +59,7 @@ def _row(task: str, category: str, counts: Mapping[str, int], evaluated: int) ->
 
 def _find(folder: Path, model: str) -> Path:
     """The one folder of preference data that there is."""
-    within = preference.folder_of(folder, model)
+    within = preference_data.folder_of(folder, model)
     places = [p for p in (folder, *sorted(within.glob("*"))) if any(p.glob("*.parquet"))]
     if not places:
         raise Incomplete(

@@ -16,7 +16,7 @@ def _trade_off(folder: Path | None, model: str, out: Path) -> None:
     from livo_bench.report import figures
     from livo_bench.results import reading
 
-    figures.trade_off(reading.read_aggregates(folder or RUNS, model), out)
+    figures.trade_off(reading.load_results(folder or RUNS, model), out)
 
 
 def _data_efficiency(folder: Path | None, model: str, out: Path) -> None:

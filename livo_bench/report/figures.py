@@ -72,7 +72,7 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     colour.
 
     Args:
-        aggregates: Of one model, as `reading.read_aggregates` gives them.
+        aggregates: Of one model, as `reading.load_results` gives them.
         path: Of an SVG, PNG or PDF file.
 
     Raises:

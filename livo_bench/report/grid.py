@@ -30,7 +30,7 @@ from livo_bench.report.tables import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
 from livo_bench.results.paired import IMAGE, Results
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 from livo_bench.runs.store import Store
 
 Shown = TypeVar("Shown")
@@ -134,7 +134,7 @@ def cases(path: Path, model: str = "mini", runs: Path = RUNS) -> None:
     Raises:
         LivoBenchError: As for `draw`.
     """
-    aggregates = read_aggregates(runs, model)
+    aggregates = load_results(runs, model)
     aggregates = aggregates[aggregates["task"].isin(value_tasks())]
     everywhere = aggregates.groupby("method")["task"].nunique() == aggregates["task"].nunique()
     methods = [name for name in TABLE_2_METHODS if everywhere.get(name, False)]

@@ -199,7 +199,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
             pictures of a row did not start from the same noise.
     """
     _refuse_other_folder(out)
-    aggregates = reading.read_aggregates(runs, model)
+    aggregates = reading.load_results(runs, model)
     tasks = _by_task(paired.read_results(runs, model).values())
     for sides in tasks.values():
         require_only_method_differs(sides)

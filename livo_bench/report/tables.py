@@ -318,7 +318,7 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     are not the paper's, a user's own, follow in the same form.
 
     Args:
-        aggregates: Of one model, as `read_aggregates` gives them.
+        aggregates: Of one model, as `load_results` gives them.
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
@@ -449,7 +449,7 @@ def labels_of(rows: pd.DataFrame) -> dict[str, Label]:
     """How methods are printed, by name.
 
     Args:
-        rows: Aggregates, with what `read_aggregates` knows of their runs.
+        rows: Aggregates, with what `load_results` knows of their runs.
     """
     told = rows.reindex(columns=["method", "title", "told"], fill_value="").drop_duplicates()
     recorded = {name: Label(title, what) for name, title, what in told.to_numpy() if title}

@@ -29,7 +29,7 @@ from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.results.metrics.registry import gated
 from livo_bench.results.paired import Results, read_results
-from livo_bench.results.reading import looked_at, read_aggregates
+from livo_bench.results.reading import load_results, looked_at
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -74,7 +74,7 @@ def thresholds(
         NotComparable: Two methods were judged by different scorers.
         BadInput: A file is not what it should be.
     """
-    aggregates = read_aggregates(folder, model)
+    aggregates = load_results(folder, model)
     results = read_results(folder, model).values()
     readings = [reading for side in results for reading in _readings(side, at)]
     if not readings:

@@ -29,7 +29,7 @@ JUDGE = "judge"
 judges."""
 
 
-def read_aggregates(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
+def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
     """Read the numbers of every result folder under a folder, for one model.
 
     Args:
@@ -66,10 +66,6 @@ def read_aggregates(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
             f"--runs {shlex.quote(str(folder))}",
         )
     return of_model
-
-
-load_results = read_aggregates
-"""What the public door calls it."""
 
 
 def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from livo_bench.bars import bar
-from livo_bench.cards.catalog import LoadedMethod, result_names
+from livo_bench.cards.adapters import LoadedMethod
+from livo_bench.cards.catalog import result_names
 from livo_bench.cards.declared import MethodCard, TaskCard
 from livo_bench.cards.outside import read_bytes
 from livo_bench.errors import BadInput

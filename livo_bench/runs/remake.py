@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.cards.catalog import RUNS, load_method, method_cards, model_card, model_digest
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import RUNS, method_cards, model_card, model_digest
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.interfaces import Pixels

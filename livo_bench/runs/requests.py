@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Unpack
 
 from livo_bench.cards import readable
+from livo_bench.cards.adapters import LoadedMethod, load_method
 from livo_bench.cards.catalog import (
-    LoadedMethod,
-    load_method,
     model_card,
     protocol_card,
     select_methods,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
-from livo_bench.cards.catalog import LoadedMethod
+from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer

@@ -12,7 +12,7 @@ from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
 from livo_bench.bars import bar
-from livo_bench.cards.catalog import LoadedMethod
+from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.errors import Incomplete
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from damage import COUNTS, mutated_toml, survive
 
-from livo_bench.cards import catalog, prompts
+from livo_bench.cards import catalog, listing, prompts
 from livo_bench.cards.catalog import DATA
 from livo_bench.cards.declared import read_protocol_card
 from livo_bench.runs import fetch
@@ -17,21 +17,21 @@ MODELS = Path(catalog.__file__).parent / "models"
 
 def use_method(folder: Path) -> None:
     card = catalog.method_card(str(folder))
-    catalog.card_text(str(folder))
+    listing.card_text(str(folder))
     for variant in card.variants:
-        catalog.card_text(f"{folder}:{variant}")
+        listing.card_text(f"{folder}:{variant}")
 
 
 def use_task(folder: Path) -> None:
     tasks = catalog.select_tasks(str(folder))
     prompts.of_tasks(tasks, "mini")
-    catalog.card_text(str(folder))
+    listing.card_text(str(folder))
 
 
 def use_model(folder: Path) -> None:
     card = catalog.model_card(str(folder / "card.toml"))
     catalog.model_digest(card)
-    catalog.card_text(str(folder / "card.toml"))
+    listing.card_text(str(folder / "card.toml"))
     fetch.wanted(card, ("hazards", "features"), annotator=False)
 
 

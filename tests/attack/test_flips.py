@@ -72,7 +72,7 @@ def read(folder):
     root = folder.parents[1]
     [side] = paired.read_results(root, "mini").values()
     return (
-        reading.read_aggregates(root, "mini"),
+        reading.load_results(root, "mini"),
         side.images,
         side.records,
         paired.read_prompts(side),
@@ -114,11 +114,11 @@ def test_a_file_of_another_run_or_none_is_refused(results, tmp_path, name):
     (other / "prompts.csv").write_text("subset,prompt,n\ngender,p0,10\n")
     seal_again(other)
     (results / name).write_bytes((other / name).read_bytes())
-    for look in (reading.read_aggregates, paired.read_results):
+    for look in (reading.load_results, paired.read_results):
         with pytest.raises(BadInput, match="was sealed with"):
             look(tmp_path / "runs", "mini")
     (results / name).unlink()
-    for look in (reading.read_aggregates, paired.read_results):
+    for look in (reading.load_results, paired.read_results):
         with pytest.raises(BadInput, match="is gone"):
             look(tmp_path / "runs", "mini")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from damage import COUNTS, string, survive
 
-from livo_bench.cards import catalog, prompts
+from livo_bench.cards import catalog, listing, prompts
 from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.results import paired, reading
 from livo_bench.runs import own_pictures, remake
@@ -15,12 +15,12 @@ from livo_bench.runs.store import Store
 
 USES: dict[str, Callable[[str, Path], object]] = {
     "method": lambda name, _: catalog.method_card(name.partition(":")[0]),
-    "card": lambda name, _: catalog.card_text(name),
+    "card": lambda name, _: listing.card_text(name),
     "task": lambda name, _: catalog.select_tasks(name),
     "model": lambda name, _: catalog.model_digest(catalog.model_card(name)),
     "weights": lambda name, _: find_weights(name, "config.json").digest(),
     "repository": lambda name, _: (found := repository_of(name)) and found.file("config.json"),
-    "results' model": lambda name, root: reading.read_aggregates(root, name),
+    "results' model": lambda name, root: reading.load_results(root, name),
     "results": lambda name, root: paired.read_results(root / name, name),
     "pictures": lambda name, root: own_pictures.load(root, name, ()),
     "list": lambda name, root: prompts.list_name(root / name),

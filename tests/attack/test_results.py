@@ -41,7 +41,7 @@ def write(folder: Path, method: str, males: list[int]) -> None:
 
 
 def report(runs: Path, other: Path) -> None:
-    rows, laid_out = tables.table_2(reading.read_aggregates(runs, "mini"))
+    rows, laid_out = tables.table_2(reading.load_results(runs, "mini"))
     for form in tables.FORMS.values():
         form(laid_out)
     FORMS["csv"](tables.records(rows))

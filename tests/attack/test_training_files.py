@@ -26,7 +26,7 @@ from livo_bench.engines import overlay
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import fair_diffusion, overlaid, uce
-from livo_bench.methods.livo import logs, preference, steering
+from livo_bench.methods.livo import logs, preference_data, steering
 from livo_bench.methods.training import checkpoints, latents, training_record
 from livo_bench.methods.training.training_record import Training
 from livo_bench.report import curves
@@ -157,13 +157,13 @@ def encoder(out: Path, name: str) -> Case:
 def preferences(out: Path) -> Case:
     path = out / "bias-doctor-0.parquet"
     rows = pd.DataFrame(
-        {name: [f"{name} {row}" for row in range(6)] for name in preference.COLUMNS}
+        {name: [f"{name} {row}" for row in range(6)] for name in preference_data.COLUMNS}
     ).assign(preferred=[True, False] * 3, share=np.linspace(0, 1, 6))
     table = pa.Table.from_pandas(rows, preserve_index=False)
     name = {b"livo_bench.file": f"{out.name}/{path.name}"}
     table = table.replace_schema_metadata({**table.schema.metadata, **name})
     path.write_bytes(to_sealed_parquet(table, "zstd"))
-    return Case(path, lambda: preference.read(out).to_dict("records"))
+    return Case(path, lambda: preference_data.read(out).to_dict("records"))
 
 
 def moments(out: Path) -> Case:

@@ -14,7 +14,8 @@ import snowballstemmer
 from open_clip.tokenizer import SimpleTokenizer
 from places import ROOT
 
-from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import DATA, model_card, task_cards
 from livo_bench.cards.prompts import (
     SPLITS,
     neutral,

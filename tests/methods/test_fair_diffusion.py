@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from livo_bench.cards.catalog import DATA, load_method, model_card, model_digest, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import DATA, model_card, model_digest, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.cards.catalog import DATA, load_method, model_card, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import DATA, model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts, read_value_free_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.methods.livo import preference

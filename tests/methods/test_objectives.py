@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from livo_bench.cards.catalog import DATA, load_method, model_card
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.cli import main
 from livo_bench.errors import AdapterFailed, BadInput
 from livo_bench.methods.training import checkpoints, processes

@@ -22,7 +22,7 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference, preference_data
 from livo_bench.methods.livo.preference import Builder, Settings, prefers, read_settings, units
 from livo_bench.methods.training import training_record
 from livo_bench.records import Prompt, Recipe, recipe_from_json
@@ -151,7 +151,7 @@ def test_rare_groups_are_preferred_and_the_frequent_one_is_not(
 ) -> None:
     making = builder(tiny_model, tmp_path, Skewed())
     making.write(unit("bias", "surgeon"))
-    rows = preference.read(making.folder)
+    rows = preference_data.read(making.folder)
     gender = rows[rows["subset"] == "gender"]
     assert set(gender.loc[gender["preferred"], "group"]) == {"female"}
     assert set(gender.loc[~gender["preferred"], "group"]) == {"male"}
@@ -173,7 +173,7 @@ def test_groups_are_written_equally_often_and_a_record_keeps_the_plain_prompt(
 ) -> None:
     making = builder(tiny_model, tmp_path, Skewed())
     making.write(unit("bias", "surgeon"))
-    rows = preference.read(making.folder)
+    rows = preference_data.read(making.folder)
     texts = [recipe_from_json(line).text for line in rows.drop_duplicates("key")["recipe"]]
     assert "a photo of a white male surgeon" in texts
     for words in ("male", "female"):
@@ -195,7 +195,7 @@ def test_a_clean_twin_starts_from_the_noise_of_its_hazardous_picture(
 ) -> None:
     making = builder(tiny_model, tmp_path, Hazardous())
     making.write(unit("toxicity", "beach"))
-    rows = preference.read(making.folder).set_index("key")
+    rows = preference_data.read(making.folder).set_index("key")
     # 8 of 16 are hazardous; one is cleaned at the first strength, six at the second, one never.
     assert Counter(rows["preferred"]) == {True: 7, False: 7}
     strengths = Counter()
@@ -217,9 +217,9 @@ def test_a_concept_without_a_minority_leaves_no_scene(tiny_model: Path, tmp_path
 
     making = builder(tiny_model, tmp_path, Even())
     making.write(unit("bias", "surgeon"))
-    rows = preference.read(making.folder)
+    rows = preference_data.read(making.folder)
     assert len(rows) == 0
-    counts = preference.summarise(rows)
+    counts = preference_data.summarise(rows)
     assert counts.to_dict("records")[-1]["train_samples"] == 0
 
 
@@ -322,7 +322,7 @@ def test_a_signal_ends_a_build_after_the_block_in_hand(
 def test_the_summary_counts_as_table_1_does() -> None:
     def row(scene: str, key: str, preferred: bool, category: str) -> dict[str, object]:
         text = scene.split(".")[0]
-        values = dict.fromkeys(preference.COLUMNS, "") | {"share": 0.1}
+        values = dict.fromkeys(preference_data.COLUMNS, "") | {"share": 0.1}
         return values | {
             "scene": scene,
             "prompt": text,
@@ -342,7 +342,7 @@ def test_the_summary_counts_as_table_1_does() -> None:
             row("b.gender", "4", True, "career"),  # one-sided: no pair, no sample
         ]
     )
-    counts = preference.summarise(data).set_index(["category", "subset"])
+    counts = preference_data.summarise(data).set_index(["category", "subset"])
     assert counts.loc[("career", "gender"), "train_samples"] == 1
     assert counts.loc[("career", "race"), "train_samples"] == 2
     assert counts.loc[("total", ""), :].tolist() == [1, 2, 3, 3]
@@ -371,7 +371,7 @@ def test_the_papers_sizes_give_the_papers_pairs(
     making = Builder(session, ThreeRareRaces(), sizes)
     surgeon = unit("bias", "surgeon")
     making.write(replace(surgeon, prompts=surgeon.prompts[:1]))
-    counts = preference.summarise(preference.read(making.folder)).set_index("subset")
+    counts = preference_data.summarise(preference_data.read(making.folder)).set_index("subset")
     assert counts.loc["gender", "train_samples"] == 50
     assert counts.loc["race", "train_samples"] == 20 * 3
 
@@ -384,15 +384,15 @@ def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no table \[sd\]"):
         read_settings("sd", path)
     with pytest.raises(BadInput, match=r"no preference data in .*livo-bench data build"):
-        preference.read(tmp_path)
+        preference_data.read(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(
         BadInput, match=r"a\.parquet is damaged .*its seal does not hold\. Delete it"
     ):
-        preference.read(tmp_path)
+        preference_data.read(tmp_path)
     pd.DataFrame({"key": ["x"]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(BadInput, match=r"a\.parquet is damaged .*an older version wrote it"):
-        preference.read(tmp_path)
+        preference_data.read(tmp_path)
     for name, said in (
         (
             "elsewhere/a.parquet",
@@ -403,7 +403,7 @@ def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:
         table = pa.table({"key": ["x"]}, metadata={"livo_bench.file": name})
         (tmp_path / "a.parquet").write_bytes(to_sealed_parquet(table, "zstd"))
         with pytest.raises(BadInput, match=said):
-            preference.read(tmp_path)
+            preference_data.read(tmp_path)
 
 
 def test_a_model_without_annotator_is_refused(tiny_model: Path, tmp_path: Path) -> None:

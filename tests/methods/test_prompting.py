@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.cards.catalog import load_method, method_labels, model_card, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import method_labels, model_card, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext

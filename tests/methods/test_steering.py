@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from livo_bench.cards.catalog import load_method, model_card, value_tasks
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.engines.value_encoder import Found
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.steering import Steering, first, steered

@@ -20,14 +20,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from livo_bench import interrupt
-from livo_bench.cards import catalog
+from livo_bench.cards import adapters, catalog
 from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import calibration, pairs, preference, recipe
+from livo_bench.methods.livo import calibration, pairs, preference, preference_data, recipe
 from livo_bench.methods.livo.preference import Settings, read_settings
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.livo.train import Trainer, new_encoder, rate
@@ -142,7 +142,7 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
     assert record["minutes"]["value_encoder"] >= 0
     assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
     found = value_encoder.find(out / "value_encoder", model_card(str(model)))
-    method = catalog.load_method(str(small_world), model_card(str(model)), found.folder)
+    method = adapters.load_method(str(small_world), model_card(str(model)), found.folder)
     assert method.files == {found.digest: found.folder}
     shares = json.loads((out / SHARES).read_text())
     assert shares.keys() == {"race"}
@@ -296,7 +296,7 @@ def test_what_is_damaged_is_made_again_or_named_and_the_encoder_is_the_same(
     encoder.write_bytes(b"no tensors")
     place = str(encoder.parent)
     with pytest.raises(BadInput, match="value_encoder is not what its training wrote"):
-        catalog.load_method(str(small_world), model_card(str(model)), place)
+        adapters.load_method(str(small_world), model_card(str(model)), place)
     log.write_text(log.read_text().replace("\n1,", "\n9,"))
     with pytest.raises(BadInput, match=r"log\.csv is damaged or was changed since"):
         trained(small_world, model, tmp_path)
@@ -312,7 +312,7 @@ def test_what_is_damaged_is_made_again_or_named_and_the_encoder_is_the_same(
     checkpoint.unlink()
     trained(small_world, model, tmp_path)
     assert {path: path.read_bytes() for path in written} == written
-    assert catalog.load_method(str(small_world), model_card(str(model)), place)
+    assert adapters.load_method(str(small_world), model_card(str(model)), place)
 
 
 def test_a_sweep_trains_as_livo_bench_train_does(
@@ -338,7 +338,7 @@ def trainer(small_world: Path, model: Path, tmp_path: Path) -> Trainer:
 def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
     card = model_card(str(model))
     folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=runs)
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     session = Session(card, 42, "cpu", "float32", runs)
     chosen = recipe.read(str(method), "mini")
     formed = pairs.form(session, rows[rows["subset"] == "race"], ["race"], "deficit", folder)
@@ -428,7 +428,7 @@ def test_uniform_draws_pictures_alike_and_deficit_scenes(
 ) -> None:
     """With uniform weight a scene of many preferred pictures is drawn as often as it has some."""
     folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=tmp_path)
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     race = rows[rows["subset"] == "race"]
     first = race["scene"].iloc[0]
     # Of the first scene one preferred picture is left.

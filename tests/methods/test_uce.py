@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from livo_bench.cards.catalog import load_method, model_card, model_digest, task_cards
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card, model_digest, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import overlay

@@ -8,7 +8,7 @@ import pytest
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.methods.livo.preference import COLUMNS, sealed
+from livo_bench.methods.livo.preference_data import COLUMNS, sealed
 from livo_bench.report import dataset, paper
 from livo_bench.report.dataset import table_1
 

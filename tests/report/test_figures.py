@@ -11,12 +11,12 @@ from PIL import Image
 from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report import figures, tables
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 
 
 @pytest.fixture
 def results() -> pd.DataFrame:
-    return read_aggregates(DATA / "results" / "mini", "mini")
+    return load_results(DATA / "results" / "mini", "mini")
 
 
 def test_the_trade_off_names_every_method_and_is_the_same_file_again(

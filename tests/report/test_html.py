@@ -156,7 +156,7 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
     assert "came without images" in text
     assert not (of_mini.parent / "images").exists()
     assert "a photo of the face of a nurse" in text
-    _, laid_out = tables.table_2(reading.read_aggregates(MINI, "mini"))
+    _, laid_out = tables.table_2(reading.load_results(MINI, "mini"))
     for cell in (cell for table in laid_out for row in table.rows for cell in row.cells):
         assert cell.value in text
         assert cell.interval in text
@@ -164,7 +164,7 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini
 
 def test_the_reference_has_every_table_and_figure_that_report_has(of_mini):
     text = of_mini.read_text("utf-8")
-    aggregates = reading.read_aggregates(MINI, "mini")
+    aggregates = reading.load_results(MINI, "mini")
     layouts = (
         tables.table_2, tables.table_3, tables.trade_off,
         tables.fid, tables.estimators, tables.overcorrection,

@@ -187,7 +187,7 @@ def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
     write_run(tmp_path / "mini" / "sd" / "bias", *SD)
     write_run(tmp_path / "mini" / "noise" / "bias", aggregate("noise", "gender", "D1", 0.1))
     write_run(tmp_path / "sd15" / "sd" / "bias", aggregate("sd", "race", "D1", 1, model="sd15"))
-    aggregates = reading.read_aggregates(tmp_path, "mini")
+    aggregates = reading.load_results(tmp_path, "mini")
     assert set(aggregates["method"]) == {"sd", "noise"}
     assert set(aggregates["model"]) == {"mini"}
     assert len(aggregates) == len(SD) + 1
@@ -197,20 +197,20 @@ def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
 
 def test_folders_without_results_of_the_model_say_what_to_run(tmp_path):
     with pytest.raises(Incomplete, match=r"no folder .*nowhere(?s:.)*livo-bench run --method sd"):
-        reading.read_aggregates(tmp_path / "nowhere", "mini")
+        reading.load_results(tmp_path / "nowhere", "mini")
     write_run(tmp_path / "sd" / "bias", *SD)
     with pytest.raises(Incomplete, match=r"'sd15'.* with results: mini(?s:.)*--model sd15"):
-        reading.read_aggregates(tmp_path, "sd15")
+        reading.load_results(tmp_path, "sd15")
 
 
 def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
     path = tmp_path / "aggregates.csv"
     path.write_text("method,value\nsd,1\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"aggregates.csv has the columns method, value; expected"):
-        reading.read_aggregates(tmp_path, "mini")
+        reading.load_results(tmp_path, "mini")
     path.write_bytes(b"")
     with pytest.raises(BadInput, match=r"Cannot read .*aggregates.csv"):
-        reading.read_aggregates(tmp_path, "mini")
+        reading.load_results(tmp_path, "mini")
 
 
 def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
@@ -364,7 +364,7 @@ def test_terminal_table_cuts_no_number_however_narrow(width):
 
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 200])
 def test_every_table_of_the_reference_is_whole_at_any_width(width):
-    aggregates = reading.read_aggregates(SHIPPED, "mini")
+    aggregates = reading.load_results(SHIPPED, "mini")
     for name in ("table_2", "table_3", "trade_off", "fid", "estimators", "overcorrection"):
         _, laid_out = getattr(tables, name)(aggregates)
         text = printed(laid_out, width)
@@ -459,10 +459,10 @@ def test_results_of_another_judge_name_it(tmp_path):
     write_run(folder / "mini" / "sd" / "bias", *SD)
     said = "judged by my-clip-0123abcd, not by the model card's judges"
     for place in (folder, folder / "mini"):
-        [table] = tables.table_2(reading.read_aggregates(place, "mini"))[1]
+        [table] = tables.table_2(reading.load_results(place, "mini"))[1]
         assert table.note == said
         assert said in printed([table], 200)
-    rows, _ = tables.table_2(reading.read_aggregates(folder, "mini"))
+    rows, _ = tables.table_2(reading.load_results(folder, "mini"))
     assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
 
 
@@ -512,7 +512,7 @@ def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
         folder = write_run(tmp_path / method, aggregate(method, "gender", "D1", 0.5))
         record = {"prompts": {}, "method": {"name": method} | said}
         (folder / "run.json").write_text(json.dumps(record))
-    rows, [table] = tables.table_2(reading.read_aggregates(tmp_path, "mini"))
+    rows, [table] = tables.table_2(reading.load_results(tmp_path, "mini"))
     others = [row for row in table.rows if row.n != "-"]
     assert {row.title: row.told for row in others} == {
         "My [red]way": "value", "LiVO (theirs)": "nothing", "old": "-",
@@ -524,7 +524,7 @@ def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
 def test_built_in_methods_are_called_alike_in_all_tables():
     labels = tables.labels_of(frame(*SD))
     assert {name: labels[name].title for name in tables.PAPER_METHODS} == tables.PAPER_METHODS
-    aggregates = reading.read_aggregates(SHIPPED, "mini")
+    aggregates = reading.load_results(SHIPPED, "mini")
     for lay_out in (tables.table_2, tables.table_3, tables.trade_off):
         for table in lay_out(aggregates)[1]:
             found = {row.title for row in table.rows}
@@ -558,7 +558,7 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path):
     ):
         path.write_bytes(damaged)
         with pytest.raises(BadInput, match=rf"{said}.*Make it again with livo-bench run"):
-            reading.read_aggregates(tmp_path, "mini")
+            reading.load_results(tmp_path, "mini")
 
 
 def test_different_prompt_lists_are_not_in_one_table():
@@ -575,7 +575,7 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
         numbers.to_csv(folder / "aggregates.csv", index=False)
         if record is not None:
             (folder / "run.json").write_text(json.dumps({"prompts": record}))
-    lists = reading.read_aggregates(tmp_path, "mini").set_index("method")["prompts"].to_dict()
+    lists = reading.load_results(tmp_path, "mini").set_index("method")["prompts"].to_dict()
     assert lists == {"sd": "", "livo": OWN, "fd": ""}
 
 
@@ -616,7 +616,7 @@ def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
         numbers.to_csv(folder / "aggregates.csv", index=False)
         record = {"prompts": {}, "settings": {"seed": seed}, "versions": {"torch": "2.15"}}
         (folder / "run.json").write_text(json.dumps(record))
-    rows = reading.read_aggregates(tmp_path, "mini")
+    rows = reading.load_results(tmp_path, "mini")
     assert rows["torch"].tolist() == ["2.15"] * 2
     assert rows["steps"].tolist() == [tables.UNKNOWN] * 2
     with pytest.raises(NotComparable, match="seed"):

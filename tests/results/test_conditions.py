@@ -180,13 +180,13 @@ def test_what_must_agree_in_a_table_is_refused_by_table_thresholds_and_figure(tm
     if condition.name == reading.OF_SUBSET:
         return  # the figure is of all subsets together
     with pytest.raises(NotComparable, match=condition.name):
-        figures.trade_off(reading.read_aggregates(runs, "mini"), tmp_path / "figure.svg")
+        figures.trade_off(reading.load_results(runs, "mini"), tmp_path / "figure.svg")
 
 
 @pytest.mark.parametrize("condition", cases("table", SAID))
 def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
     runs = two_methods(tmp_path, condition)
-    _, [table] = tables.table_2(reading.read_aggregates(runs, "mini"))
+    _, [table] = tables.table_2(reading.load_results(runs, "mini"))
     if condition.name == "images":
         assert "methods have 10 and 20 images of a prompt" in table.note
     elif condition.of_method:
@@ -204,13 +204,13 @@ def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else():
 
 @pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])
 def test_what_a_method_has_of_two_kinds_in_a_table_is_said(tmp_path, condition):
-    rows = reading.read_aggregates(two_methods(tmp_path, condition), "mini").assign(method="sd")
+    rows = reading.load_results(two_methods(tmp_path, condition), "mini").assign(method="sd")
     assert tables.said(rows) == [f"sd: {condition.said(both_of(condition))}"]
 
 
 @pytest.mark.parametrize("condition", cases("table", FREE, FINER))
 def test_what_is_free_in_a_table_changes_nothing(tmp_path, condition):
-    _, [table] = tables.table_2(reading.read_aggregates(two_methods(tmp_path, condition), "mini"))
+    _, [table] = tables.table_2(reading.load_results(two_methods(tmp_path, condition), "mini"))
     assert table.note == ""
 
 

@@ -13,8 +13,8 @@ from livo_bench.results import conditions
 from livo_bench.results.reading import (
     ABOUT,
     OF_SUBSET,
+    load_results,
     looked_at,
-    read_aggregates,
 )
 
 
@@ -36,7 +36,7 @@ def test_numbers_carry_what_their_run_says(tmp_path):
     }
     method = {"name": "sd", "title": "SD", "told": "nothing", "files": {"card.toml": "a"}}
     folder = write(tmp_path, {"prompts": prompts, "method": method}, ("gender", "race"))
-    rows = read_aggregates(folder, "mini")
+    rows = load_results(folder, "mini")
     assert rows.groupby("subset")[OF_SUBSET].unique().map(list).to_dict() == {
         "gender": ["g"], "race": ["r"]
     }  # fmt: skip
@@ -56,11 +56,11 @@ def test_numbers_carry_what_their_run_says(tmp_path):
 
 def test_the_digest_of_all_prompts_is_that_of_numbers_over_all_subsets_alone(tmp_path):
     folder = write(tmp_path, {"prompts": {"list": "", "digest": "d"}})
-    assert set(read_aggregates(folder, "mini")["prompts digest"]) == {conditions.UNKNOWN}
+    assert set(load_results(folder, "mini")["prompts digest"]) == {conditions.UNKNOWN}
     table = pd.read_csv(folder / "aggregates.csv")
     pd.concat([table, table.assign(subset="all")]).to_csv(folder / "aggregates.csv", index=False)
     seal_again(folder)
-    rows = read_aggregates(folder, "mini")
+    rows = load_results(folder, "mini")
     assert set(rows["prompts digest"]) == {"d"}
     assert set(rows[OF_SUBSET]) == {conditions.UNKNOWN}
 
@@ -69,20 +69,20 @@ def test_numbers_of_another_judge_name_it(tmp_path):
     other = tmp_path / REJUDGED / "clip-2"
     write(other / "sd" / "bias", {})
     for folder in (other, other / "sd", other / "sd" / "bias"):
-        assert set(read_aggregates(folder, "mini")["judge"]) == {"clip-2"}
+        assert set(load_results(folder, "mini")["judge"]) == {"clip-2"}
     # The folder of all other judges is none of them.
-    assert set(read_aggregates(tmp_path / REJUDGED, "mini")["judge"]) == {""}
+    assert set(load_results(tmp_path / REJUDGED, "mini")["judge"]) == {""}
 
 
 def test_results_of_another_model_and_no_results_are_incomplete(tmp_path):
     write(tmp_path / "runs", {})
     with pytest.raises(Incomplete, match=r"No results of model 'other' .* with results: mini"):
-        read_aggregates(tmp_path / "runs", "other")
+        load_results(tmp_path / "runs", "other")
     (tmp_path / "empty").mkdir()
     with pytest.raises(Incomplete, match=r"with results: none"):
-        read_aggregates(tmp_path / "empty", "mini")
+        load_results(tmp_path / "empty", "mini")
     with pytest.raises(Incomplete, match="There is no folder"):
-        read_aggregates(tmp_path / "gone", "mini")
+        load_results(tmp_path / "gone", "mini")
 
 
 @pytest.mark.parametrize("name", ["n", "n_distinct", "unscored"])
@@ -94,7 +94,7 @@ def test_what_counts_images_is_a_whole_number_from_zero_up(tmp_path, name, value
     table = pd.read_csv(tmp_path / "aggregates.csv")
     for right in (0, 3):
         table.assign(**{name: [3, right]}).to_csv(tmp_path / "aggregates.csv", index=False)
-        assert read_aggregates(tmp_path, "mini")[name].tolist() == [3, right]
+        assert load_results(tmp_path, "mini")[name].tolist() == [3, right]
     table.assign(**{name: [3, value]}).to_csv(tmp_path / "aggregates.csv", index=False)
     with pytest.raises(BadInput, match=rf"{said} {name} in line 3; expected a count"):
-        read_aggregates(tmp_path, "mini")
+        load_results(tmp_path, "mini")

@@ -100,7 +100,7 @@ def test_a_record_that_is_none_is_refused(tmp_path, record):
 def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, section, name):
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
     (folder / "run.json").write_text(json.dumps({section: {"name": name}, "prompts": {}}))
-    for look in (reading.read_aggregates, paired.read_results):
+    for look in (reading.load_results, paired.read_results):
         with pytest.raises(BadInput, match="files of two runs lie in one folder"):
             look(tmp_path, "mini")
 
@@ -202,11 +202,11 @@ def test_a_baseline_is_copied_with_its_seal(tmp_path):
 def test_unsealed_results_are_read_and_said_to_be(tmp_path, caplog):
     write_run(tmp_path / "old" / "sd", bias_images([7, 8]))
     sealed(tmp_path / "new" / "sd")
-    reading.read_aggregates(tmp_path / "old", "mini")
+    reading.load_results(tmp_path / "old", "mini")
     assert "1 results in" in caplog.text
     assert "are unsealed" in caplog.text
     caplog.clear()
-    reading.read_aggregates(tmp_path / "new", "mini")
+    reading.load_results(tmp_path / "new", "mini")
     assert not caplog.text
     found = check.check(tmp_path / "old", tmp_path / "new")
     assert caplog.text.count("are unsealed") == 1
@@ -249,7 +249,7 @@ def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path):
         record["method"]["files"] = {"shares.json": digest * 64}
         del record["seal"]
         seal_again(folder, record)
-    rows, [table] = tables.table_2(reading.read_aggregates(tmp_path, "mini"))
+    rows, [table] = tables.table_2(reading.load_results(tmp_path, "mini"))
     assert "livo: method files differ: shares.json 11111111 -> 22222222" in table.note
     assert "files" not in rows
 
@@ -260,4 +260,4 @@ def test_a_copied_folder_is_one_run_twice(tmp_path):
     with pytest.raises(NotComparable, match="twice"):
         paired.read_results(tmp_path, "mini")
     with pytest.raises(NotComparable):
-        tables.table_2(reading.read_aggregates(tmp_path, "mini"))
+        tables.table_2(reading.load_results(tmp_path, "mini"))

@@ -18,7 +18,7 @@ from livo_bench.records import ELSEWHERE, Recipe
 from livo_bench.report import grid, html
 from livo_bench.report.tables import fid, table_2
 from livo_bench.results import check, compare
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 from livo_bench.runs import runner
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.store import Store
@@ -131,7 +131,7 @@ def test_pictures_stand_beside_methods(options, pictures, tmp_path):
     """In tables, comparisons, grids and pages, though of another size."""
     runs = options["runs"]
     runner.run(["mine"], **options | {"images_from": pictures})
-    aggregates = read_aggregates(runs, "tiny")
+    aggregates = load_results(runs, "tiny")
     rows, [table] = table_2(aggregates)
     assert {"sd", "mine"} == set(rows["method"])
     assert table.rows[-1].title == "mine"
@@ -155,13 +155,13 @@ def test_their_noise_is_nobody_elses(options, exported, tmp_path):
     held = check.check(once, again, "tiny")
     assert pd.read_parquet(once / "tiny/mine/bias/images.parquet")["seed"].isna().all()
     assert [sample.noise for sample in held.samples] == ["unknown"]
-    rows = read_aggregates(once, "tiny").set_index("metric")
+    rows = load_results(once, "tiny").set_index("metric")
     assert "fid" not in rows.index
     # These are SD's own images, so they read what SD reads.
     assert rows.loc["fid_independent", "value"] == pytest.approx(
         rows.loc["fid_independent", "floor"], rel=1e-6
     )
-    _, tables = fid(read_aggregates(once, "tiny"))
+    _, tables = fid(load_results(once, "tiny"))
     assert len(tables) == 1
 
 

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from livo_bench.cards.catalog import load_method, model_card, protocol_card, results_of, run_options
+from livo_bench.cards.adapters import load_method
+from livo_bench.cards.catalog import model_card, protocol_card, results_of, run_options
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.results.metrics.quality import frechet_distance
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 from livo_bench.runs import summary
 from livo_bench.runs.options import RunOptions
 from livo_bench.runs.requests import prepare
@@ -109,7 +110,7 @@ def runs(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_results_of_two_protocols_share_images_and_no_table(runs: Path) -> None:
-    ours, released = (read_aggregates(runs, name) for name in ("tiny", "tiny@released"))
+    ours, released = (load_results(runs, name) for name in ("tiny", "tiny@released"))
     assert set(released["model"]) == {"tiny@released"}
     assert len(ours) == len(released)
     for name in ("tiny", "tiny@released"):
@@ -156,7 +157,7 @@ def test_a_part_of_the_reference_is_the_methods_own(
     assert same == of_race_and_negative.tolist()
     assert sum(same) == 50
 
-    rows = read_aggregates(runs, "tiny@released")
+    rows = load_results(runs, "tiny@released")
     [fid] = rows[(rows["method"] == "noise") & (rows["metric"] == "fid")]["value"]
     whole, mixed = (
         frechet_distance(

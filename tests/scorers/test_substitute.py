@@ -13,7 +13,7 @@ from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.report.tables import table_2
-from livo_bench.results.reading import read_aggregates
+from livo_bench.results.reading import load_results
 from livo_bench.runs import runner
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
@@ -127,18 +127,18 @@ def test_the_numbers_are_those_of_a_model_card_with_that_judge(
 
 
 def test_reports_keep_the_judges_apart_and_refuse_a_table_of_both(finished, other_clip, tmp_path):
-    standard = read_aggregates(finished["runs"], "tiny")
+    standard = load_results(finished["runs"], "tiny")
     [sd, _] = runner.run(**finished, scorer=str(other_clip))
-    pd.testing.assert_frame_equal(read_aggregates(finished["runs"], "tiny"), standard)
+    pd.testing.assert_frame_equal(load_results(finished["runs"], "tiny"), standard)
     judge = sd.parents[2]
-    assert set(read_aggregates(judge, "tiny")["method"]) == {"sd", "noise"}
+    assert set(load_results(judge, "tiny")["method"]) == {"sd", "noise"}
     result = CliRunner().invoke(main, ["report", str(judge), "--model", "tiny"])
     assert result.exit_code == 0
     assert "Table 2, bias" in result.stdout
     shutil.copytree(sd, tmp_path / "mixed" / "sd" / "bias")
     shutil.copytree(finished["runs"] / "tiny" / "noise", tmp_path / "mixed" / "noise")
     with pytest.raises(NotComparable, match=r"Not in one table: .* has scorer 'clip-"):
-        table_2(read_aggregates(tmp_path / "mixed", "tiny"))
+        table_2(load_results(tmp_path / "mixed", "tiny"))
 
 
 def test_judges_of_one_folder_name_have_results_of_their_own(finished, other_clip, tmp_path):

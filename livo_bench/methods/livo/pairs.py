@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference, preference_data
 from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.runs.session import Session
 
@@ -86,7 +86,7 @@ def form(
     Raises:
         BadInput: A value has no scene with both kinds of pictures, or pictures are gone.
     """
-    rows = rows[rows["scene"].isin(preference.paired_scenes(rows))]
+    rows = rows[rows["scene"].isin(preference_data.paired_scenes(rows))]
     values = dict(zip(rows["subset"], rows["value"], strict=True))
     for subset in subsets:
         if subset not in values:

@@ -5,12 +5,8 @@ among pictures of the plain prompt than an even split, and dispreferred if it is
 toxicity, a picture that shows the hazard is dispreferred and its cleaned twin, from the same noise,
 is preferred. The annotator looks at every picture; the evaluators do not.
 
-Only prompts of the train split are read. On disk, beside the images in the model's store:
-
-    DIR/preferences/<model>/<digest>/<id>.parquet     one row an image, a file a concept
-
-where the digest is that of everything the rows depend on. A build that was stopped goes on. Files
-are sealed as the store's are, and say which data they are of; one that is damaged is made again.
+Only prompts of the train split are read. A build that was stopped goes on; a file of it that is
+damaged is made again (`preference_data`).
 
 Source: Wang et al. 2024, arXiv:2410.12700, section 3.4. Ours: a gap must exceed its error, and the
 annotator must see the group that was written or, in a twin, no hazard and still somebody.
@@ -30,9 +26,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from rich.console import Console
 
 from livo_bench.cards.catalog import RUNS, model_card, task_cards, value_tasks
@@ -43,13 +36,13 @@ from livo_bench.errors import BadInput
 from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
+from livo_bench.methods.livo import preference_data
 from livo_bench.methods.training.recipes import of_scale
 from livo_bench.records import BIAS, TOXICITY, Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
 from livo_bench.schema import Text, at_least
-from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
@@ -57,25 +50,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTINGS = Path(__file__).with_name("preference.toml")
-
-COLUMNS = {
-    "scene": "str",
-    "prompt": "str",
-    "concept": "str",
-    "category": "str",
-    "subset": "str",
-    "value": "str",
-    "key": "str",
-    "preferred": "bool",
-    "group": "str",
-    "share": "float64",
-    "twin": "str",
-    "recipe": "str",
-}
-"""Of the files. `scene` is prompt and subset, within which pairs are formed; `prompt` the plain
-text that a record is trained with; `group` what the picture shows, `share` that group's share among
-pictures of the plain prompt (NaN for toxicity); `twin` the key of the picture that a clean one was
-made from, empty otherwise; `recipe` how the picture is made again."""
 
 IDENTITY = {
     "recipe": (
@@ -102,8 +76,6 @@ IDENTITY = {
 """Fields of recipes, subsets and prompts that name the data, version 1. A field that is new to a
 recipe counts where it is not None, as it does in keys; another one that the rows depend on has to
 be added here, and renames all data."""
-_FILE = b"livo_bench.file"
-"""In the metadata of a file: its folder's and its own name, so that none passes for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +173,7 @@ class Builder:
             ],
         ]
         digest = sha256(json.dumps(identity, sort_keys=True))[:12]
-        return folder_of(self.session.runs, self.session.model.name) / digest
+        return preference_data.folder_of(self.session.runs, self.session.model.name) / digest
 
     def path(self, unit: Unit) -> Path:
         return self.folder / f"{unit.task.name}-{unit.prompts[0].id}.parquet"
@@ -209,7 +181,7 @@ class Builder:
     def there(self, unit: Unit) -> bool:
         """Whether a unit's file is there and whole."""
         try:
-            _read(self.path(unit))
+            preference_data.read_file(self.path(unit))
         except BadInput:
             return False
         return True
@@ -223,7 +195,7 @@ class Builder:
             log.warning("%s is damaged or not of this data; it is made again.", path)
         hazard = unit.task.kind == TOXICITY
         rows = self._hazard_rows(unit) if hazard else self._bias_rows(unit)
-        write_atomically(path, sealed(_frame(rows), path))
+        write_atomically(path, preference_data.sealed(preference_data.frame_of(rows), path))
 
     def _bias_rows(self, unit: Unit) -> list[dict[str, object]]:
         settings, task = self.settings, unit.task
@@ -370,15 +342,6 @@ def _row(
     }
 
 
-def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def folder_of(runs: Path, model: str) -> Path:
-    """Where the preference data of a model lies, a folder for each way in which it was made."""
-    return runs / "preferences" / model
-
-
 def build(
     model: str = "mini",
     tasks: Sequence[str] = ("bias", "toxicity"),
@@ -433,105 +396,8 @@ def build(
             there = sum(builder.there(unit) for unit in mine)
             stopped.add_note(f"{there} of {len(mine)} concepts are in {builder.folder}.")
             raise
-    return builder.folder, summarise(read(builder.folder))
-
-
-def read(folder: Path) -> pd.DataFrame:
-    """Read preference data, all files, with `COLUMNS`.
-
-    Raises:
-        BadInput: There is none, or a file is damaged or not of this data.
-    """
-    paths = sorted(folder.glob("*.parquet"))
-    if not paths:
-        raise BadInput(f"There is no preference data in {folder}. Make some: livo-bench data build")
-    return pd.concat(map(_read, paths), ignore_index=True).astype(COLUMNS)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Read one file.
-
-    Raises:
-        BadInput: It is not there, damaged or not of this data.
-    """
-    again = "Delete it, and make it again: livo-bench data build"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"Cannot read {path}: {error.strerror}. {again}") from error
-    if not seal_holds(data):
-        raise BadInput(
-            f"{path} is damaged or was changed, or an older version wrote it: its seal does not "
-            f"hold. {again}"
-        )
-    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    name = (table.schema.metadata or {}).get(_FILE, b"").decode()
-    if name != _name_in_data(path):
-        raise BadInput(
-            f"{path} was written as {name!r}; expected data that was made in the folder and under "
-            f"the name that it has. {again}"
-        )
-    if table.column_names != list(COLUMNS):
-        raise BadInput(
-            f"{path} has the columns {', '.join(table.column_names)}; expected "
-            f"{', '.join(COLUMNS)}. {again}"
-        )
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
-
-
-def sealed(rows: pd.DataFrame, path: Path) -> bytes:
-    """Rows with `COLUMNS` as the bytes of a file that belongs at this path."""
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    named = {**table.schema.metadata, _FILE: _name_in_data(path)}
-    return to_sealed_parquet(table.replace_schema_metadata(named), "zstd")
-
-
-def _name_in_data(path: Path) -> str:
-    """A file's name with that of its folder, the digest of what the data depends on."""
-    path = path.absolute()
-    return f"{path.parent.name}/{path.name}"
-
-
-def digest_of(rows: pd.DataFrame) -> str:
-    """SHA-256 of which pictures are preferred and which are not: of their keys and labels.
-
-    Args:
-        rows: With `COLUMNS`, in any order.
-    """
-    labels = sorted(
-        rows[["scene", "key", "preferred", "group", "twin"]].to_csv(index=False).split("\n")
-    )
-    return sha256("\n".join(labels))
-
-
-def summarise(data: pd.DataFrame) -> pd.DataFrame:
-    """Count preference data in the form of the paper's Table 1.
-
-    Returns:
-        A row a category and subset, then the total: prompts, scenes with both kinds of pictures,
-        distinct images, and samples, which are preferred pictures of those scenes.
-    """
-    paired = data[data["scene"].isin(paired_scenes(data))]
-    rows = [
-        _counts(str(category), str(subset), part)
-        for (category, subset), part in paired.groupby(["category", "subset"], sort=False)
-    ]
-    return pd.DataFrame([*rows, _counts("total", "", paired)])
-
-
-def _counts(category: str, subset: str, part: pd.DataFrame) -> dict[str, object]:
-    return {"category": category, "subset": subset, **counts(part)}
-
-
-def counts(part: pd.DataFrame) -> dict[str, int]:
-    """Prompts, scenes, distinct images and samples of rows of `paired_scenes`."""
-    return {
-        "train_prompts": part["prompt"].nunique(),
-        "train_scenes": part["scene"].nunique(),
-        "train_images": part["key"].nunique(),
-        "train_samples": int(part["preferred"].sum()),
-    }
+    rows = preference_data.read(builder.folder)
+    return builder.folder, preference_data.summarise(rows)
 
 
 def tasks_of(subsets: Iterable[str]) -> list[str]:
@@ -547,9 +413,3 @@ def groups_of(subset: str) -> int:
         for card in value_tasks().values()
         if subset in card.subsets
     )
-
-
-def paired_scenes(data: pd.DataFrame) -> NDArray[np.object_]:
-    """The scenes that have preferred and dispreferred pictures."""
-    kinds = data.groupby("scene")["preferred"].nunique()
-    return kinds.index[kinds == 2].to_numpy()

@@ -28,7 +28,7 @@ from livo_bench.engines import value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
-from livo_bench.methods.livo import pairs, preference, recipe
+from livo_bench.methods.livo import pairs, preference, preference_data, recipe
 from livo_bench.methods.livo.calibration import calibrate
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.logs import CURVE, Logs
@@ -65,13 +65,13 @@ def train(training: Training) -> Path:
     # Before the data is made; which data it is shows when it is there.
     training.require_same(fraction=fraction, recipe=asdict(chosen))
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
-    rows = preference.read(folder)
+    rows = preference_data.read(folder)
     rows = rows[rows["subset"].isin(chosen.coefficients)]
     training.begin(
         fraction=fraction,
         recipe=asdict(chosen),
         data=folder.name,
-        rows=preference.digest_of(rows),
+        rows=preference_data.digest_of(rows),
     )
     rows = pairs.fraction_of(rows, fraction, training.seed)
     with processes.first_goes_first():

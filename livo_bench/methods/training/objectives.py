@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from livo_bench.cards.catalog import adapter_function, method_card
+from livo_bench.cards.adapters import adapter_function
+from livo_bench.cards.catalog import method_card
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file
 from livo_bench.methods import (

@@ -1,0 +1,61 @@
+import shutil
+import tomllib
+
+import pytest
+
+from livo_bench.cards import catalog, listing
+from livo_bench.errors import BadInput
+
+CARD = """
+name = "polite"
+title = "Polite"
+version = 1
+tasks = ["bias"]
+told = "nothing"
+summary = "Says please."
+paper = ""
+differences = []
+[settings]
+word = "please"
+[variants.german]
+title = "Polite (de)"
+word = "bitte"
+"""
+
+
+def test_show_takes_what_list_prints_and_run_takes(tmp_path):
+    polite = tmp_path / "polite"
+    polite.mkdir()
+    (polite / "card.toml").write_text(CARD, encoding="utf-8")
+    mini = catalog.model_card("mini")
+    variant = tomllib.loads(listing.card_text("livo:retrieved"))
+    assert (variant["name"], variant["title"]) == ("livo:retrieved", "LiVO w/ R")
+    assert variant["told"] == "nothing"
+    assert variant["settings"]["value_from"] == "embeddings"
+    assert variant["settings"]["encoder"] == "livo"
+    subset = tomllib.loads(listing.card_text("toxicity/horror"))
+    assert (subset["name"], subset["word"]) == ("toxicity/horror", "zombie")
+    assert subset["question"].startswith("Does the image contain {word}")
+    assert listing.card_text(str(polite)) == CARD
+    assert 'word = "bitte"' in listing.card_text(f"{polite}:german")
+    for row in listing.overview():
+        assert listing.card_text(row["name"])
+    card = tmp_path / "mini.toml"
+    shutil.copyfile(mini.path, card)
+    assert listing.card_text(str(card)) == mini.path.read_text("utf-8")
+    with pytest.raises(BadInput, match=r"no folder './nowhere', expected one for livo-bench show"):
+        listing.card_text("./nowhere")
+    with pytest.raises(BadInput, match=r"Cannot read .*card.toml: No such file"):
+        listing.card_text(str(tmp_path))
+
+
+def test_overview_lists_methods_tasks_with_subsets_and_models():
+    rows = listing.overview()
+    assert [row["kind"] for row in rows] == sorted(
+        (row["kind"] for row in rows), key=["method", "task", "model", "protocol"].index
+    )
+    names = [row["name"] for row in rows]
+    assert {"sd", "noise", "bias", "bias/gender", "toxicity/horror", "mini"} <= set(names)
+    assert {row["kind"] for row in listing.overview("tasks")} == {"task"}
+    assert listing.card_text("released").startswith("# The released evaluation's protocol")
+    assert listing.card_text("sd") == (catalog.DATA / "methods/sd/card.toml").read_text("utf-8")
