@@ -67,14 +67,16 @@ TESTS: Mapping[str, Sequence[str]] = {
         "results/toxicity",
         "results/fidelity",
     ),
-    "paired.py": (
-        "results/paired",
+    "judged.py": ("results/judged", "results/check", "results/baseline", "results/compare"),
+    "paired.py": ("results/paired", "results/check", "results/compare", "results/conditions"),
+    "reading.py": (
+        "results/reading",
+        "results/conditions",
+        "report/tables",
         "results/check",
         "results/baseline",
         "results/compare",
-        "results/conditions",
     ),
-    "reading.py": ("results/reading", "results/conditions", "report/tables"),
 }
 """By module of the room `results`, the files of tests that guard it: the nearest first, the slow
 ones last."""

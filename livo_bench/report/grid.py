@@ -29,7 +29,7 @@ from livo_bench.records import TOXICITY
 from livo_bench.report.tables import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
-from livo_bench.results.paired import IMAGE, Results
+from livo_bench.results.judged import IMAGE, Results
 from livo_bench.results.reading import read_aggregates
 from livo_bench.runs.store import Store
 

@@ -39,7 +39,7 @@ from livo_bench.report.grid import choose
 from livo_bench.report.printing import Row
 from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.report.titles import titles
-from livo_bench.results import conditions, paired, reading, seal
+from livo_bench.results import conditions, reading, seal
 from livo_bench.results.compare import (
     Difference,
     differences,
@@ -47,12 +47,10 @@ from livo_bench.results.compare import (
     pairs_of,
     require_only_method_differs,
 )
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics.overcorrection import CHANGED
 from livo_bench.results.metrics.registry import HEADLINES, METRICS
-from livo_bench.results.paired import (
-    Pair,
-    Results,
-)
+from livo_bench.results.paired import Pair
 from livo_bench.results.record import RunRecord
 from livo_bench.runs.store import Store
 
@@ -200,7 +198,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     """
     _refuse_other_folder(out)
     aggregates = reading.read_aggregates(runs, model)
-    tasks = _by_task(paired.read_results(runs, model).values())
+    tasks = _by_task(reading.read_results(runs, model).values())
     for sides in tasks.values():
         require_only_method_differs(sides)
     generator, _ = results_of(model)
@@ -381,7 +379,7 @@ def _prompts(
     sides: Sequence[Results], texts: Mapping[str, str], title_of: Mapping[str, str]
 ) -> list[Prompts]:
     """A table for each metric: prompts by their mean over all methods, the worst first."""
-    scores = [(title_of[side.run.method], paired.read_prompts(side)) for side in sides]
+    scores = [(title_of[side.run.method], reading.read_prompts(side)) for side in sides]
     found = []
     for metric in _headlines(sides[0]):
         shown = {name: table.dropna(subset=metric) for name, table in scores if metric in table}
@@ -421,7 +419,7 @@ def _texts(sides: Sequence[Results], card: ModelCard | None) -> dict[str, str]:
     texts: dict[str, str] = {}
     for side in sides:
         for folder in side.folders:
-            ids = paired.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
+            ids = reading.read_prompts(replace(side, folders=(folder,))).index.unique("prompt")
             prompts = [known[name] for name in ids if name in known]
             recorded = side.records.get(folder / seal.RECORD, RunRecord()).prompts
             if digest_of(prompts) == recorded.digest:

@@ -53,8 +53,9 @@ from scipy import special, stats
 from livo_bench.cards.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
 from livo_bench.records import BIAS, TOXICITY, Run
-from livo_bench.results import conditions, paired
+from livo_bench.results import conditions, judged, paired
 from livo_bench.results.frames import ALL
+from livo_bench.results.judged import YES, Results
 from livo_bench.results.metrics.fidelity import CONTENT
 from livo_bench.results.metrics.quality import CLIP, CLIP_NEUTRAL
 from livo_bench.results.metrics.registry import BY_PROMPT, METRICS
@@ -65,13 +66,8 @@ from livo_bench.results.metrics.statistics import (
     holm,
     p_above,
 )
-from livo_bench.results.paired import (
-    SOMETHING_ELSE,
-    YES,
-    Noise,
-    Pair,
-    Results,
-)
+from livo_bench.results.paired import SOMETHING_ELSE, Noise, Pair
+from livo_bench.results.reading import read_results
 from livo_bench.results.seal import differing_files, say_unsealed
 from livo_bench.results.tolerances import ALPHA, MARGIN, PROMPT_MARGIN
 
@@ -200,8 +196,8 @@ def check(
         BadInput: A file is not what it should be.
     """
     names = [method_name(method) for method in methods]
-    before, now = paired.read_results(baseline, model), paired.read_results(runs, model)
-    paired.refuse_unknown([*before.values(), *now.values()], names, tasks)
+    before, now = read_results(baseline, model), read_results(runs, model)
+    judged.refuse_unknown([*before.values(), *now.values()], names, tasks)
     wanted = _select(before, baseline, names, tasks)
     new = _chosen(now, names, tasks)
     for run, side in wanted.items():
@@ -248,7 +244,7 @@ def _select(
     if not wanted:
         raise Incomplete(
             f"{baseline} has nothing to compare with: for this model it has "
-            f"{paired.what_is_there(before)}; asked for were methods: "
+            f"{judged.what_is_there(before)}; asked for were methods: "
             f"{', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
     return wanted
@@ -365,8 +361,8 @@ def _hold(before: Results, now: Results) -> _Held:
         prompts_before=_prompts_of(before.images),
         images=len(shared),
         images_before=len(before.images),
-        unscored=paired.reasons(shared["unscored_now"]),
-        unscored_before=paired.reasons(shared["unscored_before"]),
+        unscored=judged.reasons(shared["unscored_now"]),
+        unscored_before=judged.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
         lacking=_lacking(now, before),
         lacking_before=_lacking(before, now),

@@ -245,7 +245,7 @@ def test_another_folder_is_left_alone(runs, tmp_path):
 
 
 def by_task(root: Path):
-    return html._by_task(html.paired.read_results(root, "mini").values())
+    return html._by_task(html.reading.read_results(root, "mini").values())
 
 
 def titles_of(tasks) -> dict[str, str]:
