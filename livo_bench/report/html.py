@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 
 import jinja2
@@ -34,10 +34,10 @@ from livo_bench.escaping import visible
 from livo_bench.files import write_atomically
 from livo_bench.records import TOXICITY
 from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
+from livo_bench.report.columns import PAPER_METHODS, headings
 from livo_bench.report.drawings import FIGURES
 from livo_bench.report.grid import choose
-from livo_bench.report.printing import Row
-from livo_bench.report.tables import PAPER_METHODS
+from livo_bench.report.printing import Row, records, spread
 from livo_bench.report.titles import titles
 from livo_bench.results import conditions, reading, seal
 from livo_bench.results.compare import (
@@ -294,7 +294,7 @@ def _draw_training(model: str, out: Path) -> dict[str, str]:
 def _listings(runs: Path, model: str) -> list[Listing]:
     """Table 1, thresholds and quirks, where there is something to list."""
     sources: dict[tuple[str, str], Callable[[], Sequence[Row]]] = {
-        ("Table 1", "Preference data, and prompts that evaluate"): lambda: tables.records(
+        ("Table 1", "Preference data, and prompts that evaluate"): lambda: records(
             dataset.table_1(runs, model)
         ),
         (
@@ -396,18 +396,13 @@ def _prompts(
                 category=category[place],
                 id=place[1],
                 text=texts.get(place[1], ""),
-                images=_spread(counts.loc[place].dropna().astype(int)),
+                images=spread(counts.loc[place].dropna().astype(int).tolist()),
                 values=tuple(values.loc[place]),
             )
             for place in worst
         ]
         found.append(Prompts(sides[0].run.task, metric, tuple(shown), tuple(rows)))
     return found
-
-
-def _spread(counts: pd.Series) -> str:
-    low, high = counts.min(), counts.max()
-    return str(low) if low == high else f"{low}-{high}"
 
 
 def _texts(sides: Sequence[Results], card: ModelCard | None) -> dict[str, str]:
@@ -581,12 +576,7 @@ def _render(**values: object) -> str:
     )
     environment.filters["points"] = lambda value: f"{100 * value:.1f}"
     environment.filters["change"] = lambda value: f"{100 * value:+.1f}"
-    environment.filters["groups"] = _groups
+    environment.filters["groups"] = headings
     environment.tests["nan"] = math.isnan
     environment.tests["shown"] = _numbers
     return environment.get_template("index.html.jinja").render(values)
-
-
-def _groups(columns: Sequence[tables.Column]) -> list[tuple[str, int]]:
-    """Headings over neighbouring columns, and over how many."""
-    return [(group, len(list(found))) for group, found in groupby(columns, lambda c: c.group)]
