@@ -69,6 +69,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     ),
     "judged.py": ("results/judged", "results/check", "results/baseline", "results/compare"),
     "paired.py": ("results/paired", "results/check", "results/compare", "results/conditions"),
+    "tallies.py": ("results/tallies", "results/check"),
     "reading.py": (
         "results/reading",
         "results/conditions",

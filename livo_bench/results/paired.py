@@ -36,8 +36,6 @@ from livo_bench.results.metrics.registry import HIGHER_IS_BETTER, METRICS, gated
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
-SOMETHING_ELSE = "something else"
-"""What an image shows that lacks the content asked for."""
 
 NAMED = 3
 """Prompts that a message names besides the first."""
