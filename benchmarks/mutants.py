@@ -52,6 +52,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "metrics/fidelity.py": ("results/fidelity",),
     "metrics/floors.py": ("results/floors", "results/bias", "results/judge_error"),
     "metrics/intervals.py": ("results/intervals", "results/compare", "results/quality"),
+    "metrics/is_and_fid.py": ("results/is_and_fid", "results/quality"),
     "metrics/judge_error.py": ("results/judge_error", "results/bias", "results/toxicity"),
     "metrics/overcorrection.py": ("results/overcorrection",),
     "metrics/quality.py": ("results/quality",),
