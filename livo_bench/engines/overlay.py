@@ -91,11 +91,12 @@ def lay_over(unet: UNet2DConditionModel, path: str | Path) -> UNet2DConditionMod
             the UNet's.
     """
     from livo_bench.engines import networks
+    from livo_bench.engines.tensor_files import Files
 
     with loading("weights", path), safe_open(path, framework="np") as file:
         _, written = _said(file.metadata())
     own = unet.state_dict(keep_vars=True)
-    changed = networks.changes(networks.Files("overlay", Path(path), [Path(path)]), own, written)
+    changed = networks.changes(Files("overlay", Path(path), [Path(path)]), own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
     shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
     laid_over: UNet2DConditionModel = deepcopy(unet, shared)
