@@ -39,7 +39,8 @@ from livo_bench.report.quirks import COLUMNS
 from livo_bench.results.frames import CLUSTER, CONCEPT, clusters_of
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import jackknife_over_prompts
-from livo_bench.results.metrics.quality import clip_score, frechet_distance, inception_score
+from livo_bench.results.metrics.is_and_fid import frechet_distance, inception_score
+from livo_bench.results.metrics.quality import clip_score
 from livo_bench.results.metrics.toxicity import score_prompt
 from livo_bench.runs.requests import Job, prepare
 from livo_bench.runs.session import Session

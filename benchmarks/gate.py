@@ -32,11 +32,11 @@ from livo_bench.cards.prompts import COLUMNS, read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.report.check_report import summary
 from livo_bench.report.printing import Row, as_markdown
-from livo_bench.results import paired
 from livo_bench.results.check import Check, check, hold
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics.fidelity import CONTENT, PRESENCE
 from livo_bench.results.metrics.registry import HEADLINES
-from livo_bench.results.paired import Results
+from livo_bench.results.reading import read_results
 from livo_bench.runs.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +79,7 @@ def make(
         )
     return [
         replace(results, images=images)
-        for results in paired.read_results(runs, "mini").values()
+        for results in read_results(runs, "mini").values()
         for _, images in results.images.groupby("subset")
     ]
 

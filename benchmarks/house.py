@@ -9,6 +9,7 @@ goes up.
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from collections import defaultdict
@@ -25,7 +26,7 @@ def floors() -> list[list[str]]:
     """The rooms and root modules of each floor, from the top down."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     [contract] = settings["tool"]["importlinter"]["contracts"]
-    return [[room.strip() for room in floor.split(":")] for floor in contract["layers"]]
+    return [re.split(r" [:|] ", floor) for floor in contract["layers"]]
 
 
 def imports() -> dict[str, set[str]]:

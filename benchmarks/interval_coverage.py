@@ -34,7 +34,7 @@ from livo_bench.results.metrics.intervals import (
     interval_of_pooled_distance,
     jackknife_over_prompts,
 )
-from livo_bench.results.metrics.quality import Classes, Moments
+from livo_bench.results.metrics.is_and_fid import Classes, Moments
 from livo_bench.results.metrics.statistics import ROUNDING, p_above
 from livo_bench.results.paired import Pair
 

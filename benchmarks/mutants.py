@@ -52,6 +52,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "metrics/fidelity.py": ("results/fidelity",),
     "metrics/floors.py": ("results/floors", "results/bias", "results/judge_error"),
     "metrics/intervals.py": ("results/intervals", "results/compare", "results/quality"),
+    "metrics/is_and_fid.py": ("results/is_and_fid", "results/quality"),
     "metrics/judge_error.py": ("results/judge_error", "results/bias", "results/toxicity"),
     "metrics/overcorrection.py": ("results/overcorrection",),
     "metrics/quality.py": ("results/quality",),
@@ -67,14 +68,17 @@ TESTS: Mapping[str, Sequence[str]] = {
         "results/toxicity",
         "results/fidelity",
     ),
-    "paired.py": (
-        "results/paired",
+    "judged.py": ("results/judged", "results/check", "results/baseline", "results/compare"),
+    "paired.py": ("results/paired", "results/check", "results/compare", "results/conditions"),
+    "tallies.py": ("results/tallies", "results/check"),
+    "reading.py": (
+        "results/reading",
+        "results/conditions",
+        "report/tables",
         "results/check",
         "results/baseline",
         "results/compare",
-        "results/conditions",
     ),
-    "reading.py": ("results/reading", "results/conditions", "report/tables"),
 }
 """By module of the room `results`, the files of tests that guard it: the nearest first, the slow
 ones last."""

@@ -274,13 +274,13 @@ def _family(values: tuple[Any, ...]) -> Recipe:
 
 
 def wrong_field(record: Recipe | SafetyGuidance | SemanticGuidance | ConceptFilter) -> str | None:
-    """Say which field does not hold what its annotation asks for."""
+    """Say which field does not hold what its annotation asks for, in a recipe or in a part."""
     of: Any = type(record)
     for name, kind in kinds_of(of).items():
         value = getattr(record, name)
         if not kind.holds(value):
             return f"{name} = {value!r}, expected {kind.expected}{' or None' * kind.optional}"
-        if isinstance(value, tuple(PARTS.values())) and (wrong := wrong_field(value)):
+        if name in PARTS and value is not None and (wrong := wrong_field(value)):
             return f"{name}.{wrong}"
     return None
 

@@ -34,7 +34,8 @@ from livo_bench.escaping import (
     redacted,
     visible,
 )
-from livo_bench.report import check_report, tables
+from livo_bench.report import check_report, table_forms, tables
+from livo_bench.report.columns import Column
 from livo_bench.report.figures import plain
 from livo_bench.report.printing import FORMS
 from livo_bench.report.wide_tables import Wide
@@ -167,16 +168,16 @@ def test_latex_holds_no_command_of_others():
 def test_the_paper_s_tables_are_escaped_in_every_form():
     for text in TEXTS:
         row = tables.Row(text, text, (tables.Cell(value="1.0"),))
-        column = tables.Column("Gender", "D1", "bias", "gender", "D1")
+        column = Column("Gender", "D1", "bias", "gender", "D1")
         table = tables.Table(text, (column,), (row,), note=text)
-        for form, make in tables.FORMS.items():
+        for form, make in table_forms.FORMS.items():
             made = make([table])
             console = Console(file=io.StringIO(), width=200, force_terminal=False)
             with console.capture() as captured:
                 console.print(made, markup=False, highlight=False)
             assert not STEERS.search(captured.get()), (form, text)
-        assert not re.search(r"<(?!/?(br|sub|sup)\b)", tables.as_markdown([table]))
-        heads = tables.as_latex([table]).splitlines()
+        assert not re.search(r"<(?!/?(br|sub|sup)\b)", table_forms.as_markdown([table]))
+        heads = table_forms.as_latex([table]).splitlines()
         assert heads[0].startswith("% ")
         assert heads[1].startswith(r"\begin{tabular}")
 

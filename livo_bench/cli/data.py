@@ -73,7 +73,7 @@ def build_data(
 ) -> None:
     """Make preference data with the model itself and count it as Table 1 does."""
     from livo_bench.methods.livo import preference
-    from livo_bench.report.tables import records
+    from livo_bench.report.printing import records
 
     chosen = settings or preference.SETTINGS
     folder, counts = preference.build(model, tasks, seed, device, None, runs, chosen, shard)

@@ -37,6 +37,7 @@ from livo_bench.engines.guidance import (
     semantic_guidance,
 )
 from livo_bench.engines.seeds import unit_noise
+from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Pixels
@@ -252,7 +253,9 @@ class Diffusion:
         if family.concepts is not None:
             own = family.overlay if family.overlay in self._text_encoders else None
             texts = [self._filter(recipe.text, family.concepts, own) for recipe in recipes]
-            return concept_filter.filtering(unet, context, texts, negative, family.guidance, family.steps)
+            return concept_filter.filtering(
+                unet, context, texts, negative, family.guidance, family.steps
+            )
         return classifier_free(unet, context, negative, family.guidance)
 
     def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
@@ -399,8 +402,8 @@ def load(
     scheduler_config = _scheduler_config(source / "scheduler")
     number = getattr(torch, dtype)
     tokenizer, text_encoder = load_text(source, number, device)
-    noise = networks.files_of("UNet", source / "unet", networks.DIFFUSERS)
-    pixels = networks.files_of("VAE", source / "vae", networks.DIFFUSERS)
+    noise = files_of("UNet", source / "unet", DIFFUSERS)
+    pixels = files_of("VAE", source / "vae", DIFFUSERS)
     unet = networks.diffuser(UNet2DConditionModel, noise, number, device)
     vae = networks.diffuser(AutoencoderKL, pixels, number, device)
     _refuse_strangers(pipeline, text_encoder.config.hidden_size, unet, vae)
@@ -415,7 +418,7 @@ def load_text(
     Raises:
         BadInput: One does not load, or they do not belong together.
     """
-    files = networks.files_of("text encoder", pipeline / "text_encoder", networks.CLIP_TEXT)
+    files = files_of("text encoder", pipeline / "text_encoder", CLIP_TEXT)
     text_encoder = networks.transformer(CLIPTextModel, files, dtype, device)
     folder = pipeline / "tokenizer"
     with loading("tokenizer", folder):

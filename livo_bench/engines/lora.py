@@ -35,6 +35,7 @@ from transformers import CLIPTextModel
 
 from livo_bench.cards.weights import loading
 from livo_bench.engines import networks
+from livo_bench.engines.tensor_files import headers
 from livo_bench.errors import BadInput
 
 UNET, TEXT = "unet", "text_encoder"
@@ -78,7 +79,7 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
         BadInput: It is a LoRA of a kind that is not read, or changes something that the networks
             do not have, or have in another shape; names the first.
     """
-    names = sorted(networks.headers("LoRA", [path]))
+    names = sorted(headers("LoRA", [path]))
     for mark in UNREAD:
         if odd := next((name for name in names if mark in name), None):
             raise BadInput(

@@ -10,13 +10,11 @@ Only safetensors are read, and nothing is fetched. Code that lies beside them is
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from safetensors import safe_open
@@ -25,18 +23,14 @@ from torch.nn import Module
 
 from livo_bench.cards import readable
 from livo_bench.cards.weights import loading, settings
+from livo_bench.engines.tensor_files import Files, Header, first, headers, refuse_lora
 from livo_bench.errors import BadInput
-from livo_bench.escaping import excerpt
 
 Network = TypeVar("Network", bound=Module)
 
 MOST_LAYERS = 1000
 """Of a configuration: networks are built layer by layer, before their weights are looked at."""
-SHOWN = 3
-"""Tensors that an error names; the others are counted."""
 
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""Parts of attention as autoencoders of Stable Diffusion 1.x name them, and as diffusers does."""
 PREFIXES = {
     "module.": "as data-parallel training leaves it",
     "_orig_mod.": "as torch.compile leaves it",
@@ -47,157 +41,6 @@ PREFIXES = {
 LORA = re.compile(r".*(lora_|\.lora\.|hada_w|lokr_w|dora_scale).*")
 SINGLE_FILE = re.compile(r"(model\.diffusion_model|cond_stage_model|first_stage_model)\..+")
 """Names in a checkpoint of Stable Diffusion that is one file for all parts."""
-
-
-class Spelling(NamedTuple):
-    """How the files of one kind of network are named, and name its tensors."""
-
-    stems: Sequence[str]
-    """Names of a file without its ending; the first that is there counts."""
-    plain: Callable[[str], str]
-    """Brings the names of all versions, in files and in networks, to one."""
-    aside: re.Pattern[str]
-    """Names that files may have besides: what is computed nowadays, or belongs to another half."""
-
-
-def _llava(name: str) -> str:
-    name = re.sub(r"^language_model\.lm_head\.", "lm_head.", name)
-    name = re.sub(r"^(model\.language_model\.|language_model\.model\.)", "language_model.", name)
-    name = re.sub(r"^(model\.)?vision_tower\.(vision_model\.)?", "vision_tower.", name)
-    return re.sub(r"^model\.(?=multi_modal_projector\.)", "", name)
-
-
-def _diffusers(name: str) -> str:
-    place, _, kind = name.rpartition(".")
-    block, _, part = place.rpartition(".")
-    return f"{block}.{OLD_ATTENTION[part]}.{kind}" if part in OLD_ATTENTION else name
-
-
-NOTHING = re.compile(r"(?!)")
-PLAIN = Spelling(readable.MODEL, lambda name: name, NOTHING)
-CLIP_TEXT = Spelling(
-    readable.MODEL,
-    lambda name: name.removeprefix("text_model."),
-    # Positions are counted, not stored; the rest is the other half of a whole CLIP.
-    re.compile(
-        r"(text_model\.)?embeddings\.position_ids|vision_model\..+|logit_scale"
-        r"|(visual|text)_projection\.weight"
-    ),
-)
-LLAVA = Spelling(
-    readable.MODEL, _llava, re.compile(r".+\.(embeddings\.position_ids|rotary_emb\.inv_freq)")
-)
-DIFFUSERS = Spelling(readable.DIFFUSERS, _diffusers, NOTHING)
-OPEN_CLIP = Spelling(
-    readable.OPEN_CLIP,
-    # The text tower stands alone or among the others, as the class of the network has it.
-    lambda name: name.removeprefix("text."),
-    re.compile(r"text\.transformer\.embeddings\.position_ids"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The safetensors files of one network."""
-
-    what: str
-    """Names the network in messages, e.g. `text encoder`."""
-    place: Path
-    """The folder or file that was asked for."""
-    paths: Sequence[Path]
-    spelling: Spelling = PLAIN
-
-
-class Header(NamedTuple):
-    """What a file says of a tensor before it is read."""
-
-    path: Path
-    shape: tuple[int, ...]
-    floating: bool
-
-
-def files_of(what: str, folder: Path, spelling: Spelling = PLAIN) -> Files:
-    """Find the files that the network of a folder is read from.
-
-    Args:
-        what: Names the network in messages.
-        folder: Holds one file, or several and an index of them.
-        spelling: How they are named, and name tensors.
-
-    Raises:
-        BadInput: There are none, there is an index beside a whole file, or the index names parts
-            that are not there.
-    """
-    if (folder / "adapter_config.json").exists():
-        _refuse_lora(what, folder, "adapter_config.json")
-    for stem in spelling.stems:
-        whole = folder / f"{stem}{readable.SUFFIX}"
-        index = folder / f"{whole.name}.index.json"
-        if whole.exists() and index.exists():
-            raise BadInput(
-                f"{folder} has its {what} twice, as {whole.name} and as the parts of {index.name}; "
-                "expected one.",
-                f"Remove what is not meant, e.g. rm {shlex.quote(str(index))}",
-            )
-        if whole.exists():
-            return Files(what, folder, (whole,), spelling)
-        if index.exists():
-            return Files(what, folder, _parts(what, index), spelling)
-    raise BadInput(
-        f"{folder} has no {spelling.stems[0]}{readable.SUFFIX}, which its {what} is read from. "
-        f"{readable.instead(folder, spelling.stems[0])}"
-    )
-
-
-def _parts(what: str, index: Path) -> Sequence[Path]:
-    """Files that an index names, each with just the tensors that the index puts there."""
-    with loading(f"index of the {what}", index):
-        where: dict[str, str] = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        paths = [index.parent / name for name in sorted(set(where.values()))]
-        gone = [path.name for path in paths if path.parent != index.parent or not path.is_file()]
-    if gone or not paths:
-        raise BadInput(
-            f"{index} names {len(paths)} files with the {what}, of which {len(gone)} are not "
-            f"beside it{_first(gone)}. Expected all of them; copy the model again."
-        )
-    held = {name: header.path.name for name, header in headers(what, paths).items()}
-    wrong = sorted(n for n in {*held, *where} if held.get(n) != where.get(n))
-    if wrong:
-        raise BadInput(
-            f"{index} says of {len(wrong)} tensors of the {what} that they are in files which do "
-            f"not hold them, or leaves them out{_first(wrong)}. Expected the index that was saved "
-            "with the files; copy the model again."
-        )
-    return paths
-
-
-def headers(what: str, paths: Iterable[Path]) -> dict[str, Header]:
-    """Names, shapes and kinds of all tensors in some files, of which none is read.
-
-    Raises:
-        BadInput: A file is no safetensors file, is cut or damaged, or a name is in two files.
-    """
-    found: dict[str, Header] = {}
-    for path in paths:
-        with loading(what, path):
-            _refuse_pointer(path)
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118, it is no mapping
-                    if name in found:
-                        raise ValueError(f"{name} is in {found[name].path.name}, too.")
-                    held = file.get_slice(name)
-                    floating = held.get_dtype() in {"F64", "F32", "F16", "BF16"}
-                    found[name] = Header(path, tuple(held.get_shape()), floating)
-    return found
-
-
-def _refuse_pointer(path: Path) -> None:
-    with path.open("rb") as file:
-        if file.read(24).startswith(b"version https://git-lfs"):
-            raise BadInput(
-                f"{path} is a pointer of Git LFS; expected the weights that it points to.",
-                f"Get them: git -C {shlex.quote(str(path.parent))} lfs pull",
-            )
 
 
 def read(
@@ -303,10 +146,10 @@ def _refuse_misfits(
     lacks, unknown = sorted(missing), found.unknown
     if lacks or unknown:
         count = f"{len(lacks)} of {len(own)}"
-        said = [f"lacks {count} tensors{_first(lacks)}"] if lacks else []
-        said += [f"has {len(unknown)} that it should not have{_first(unknown)}"] if unknown else []
+        said = [f"lacks {count} tensors{first(lacks)}"] if lacks else []
+        said += [f"has {len(unknown)} that it should not have{first(unknown)}"] if unknown else []
         if any(LORA.fullmatch(name) for name in unknown):
-            _refuse_lora(files.what, files.place, next(filter(LORA.fullmatch, unknown)))
+            refuse_lora(files.what, files.place, next(filter(LORA.fullmatch, unknown)))
         raise BadInput(
             f"The {files.what} of {files.place} {' and '.join(said)}. "
             f"{_cause(files, lacks, unknown)}"
@@ -322,7 +165,7 @@ def _refuse_misfits(
         wanted = "real numbers" if own[others[0]].is_floating_point() else "whole numbers"
         raise BadInput(
             f"The {files.what} of {files.place} has {len(others)} tensors of another kind of "
-            f"number{_first(sorted(others))}; expected {wanted} of 16 to 64 bits. Weights that "
+            f"number{first(sorted(others))}; expected {wanted} of 16 to 64 bits. Weights that "
             "were quantised are not read; copy the model again."
         )
 
@@ -343,15 +186,6 @@ def _refuse_shapes(
 def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether two shapes are the same; one number may stand alone or in a row of one."""
     return tuple(shape) == tuple(other) or {tuple(shape), tuple(other)} == {(), (1,)}
-
-
-def _refuse_lora(what: str, place: Path, seen: str) -> NoReturn:
-    raise BadInput(
-        f"The {what} of {place} is a LoRA ({seen}), that is a change of another model; expected a "
-        "whole model.",
-        "Merge it (merge_and_unload in peft, fuse_lora in diffusers), save what comes "
-        "out with save_pretrained, and pass that folder.",
-    )
 
 
 def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
@@ -393,11 +227,6 @@ def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], 
     ]
     common = max(sorted(set(found), key=len), key=found.count, default="")
     return common if 2 * found.count(common) > len(ends) else ""
-
-
-def _first(names: Sequence[str]) -> str:
-    """The first of some names, as they go into a message."""
-    return f", e.g. {', '.join(excerpt(name, 120) for name in names[:SHOWN])}" if names else ""
 
 
 def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
@@ -560,5 +389,5 @@ def refuse_not_finite(what: str, place: str | Path, tensors: Mapping[str, Tensor
         past = " Numbers past 65504 are none in float16: try --dtype float32." * (kind == "float16")
         raise BadInput(
             f"The {what} of {place} holds NaN or infinity as {kind}, in {len(bad)} tensors"
-            f"{_first(sorted(bad))}; expected finite numbers.{past} Copy the model again."
+            f"{first(sorted(bad))}; expected finite numbers.{past} Copy the model again."
         )

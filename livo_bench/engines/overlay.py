@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel
 
-    from livo_bench.engines.networks import Files
+    from livo_bench.engines.tensor_files import Files
 
 LORA = "pytorch_lora_weights.safetensors"
 """Name of a LoRA in a folder, as diffusers saves it."""
@@ -140,11 +140,12 @@ def _require_fit(path: Path, model: ModelCard) -> None:
     from transformers import CLIPTextModel
 
     from livo_bench.engines import lora, networks
+    from livo_bench.engines.tensor_files import headers
 
     source = Path(find_weights(model.pipeline, INDEX).source)
     unet = networks.empty(UNet2DConditionModel, source / "unet").state_dict()
     files = _files(path)
-    if lora.is_lora(networks.headers("LoRA", files.paths)):
+    if lora.is_lora(headers("LoRA", files.paths)):
         text = networks.empty(CLIPTextModel, source / "text_encoder").state_dict()
         lora.read(path, unet, text)
     else:
@@ -152,11 +153,11 @@ def _require_fit(path: Path, model: ModelCard) -> None:
 
 
 def _files(path: Path) -> Files:
-    from livo_bench.engines import networks
+    from livo_bench.engines.tensor_files import DIFFUSERS, Files, files_of
 
     if path.is_dir():
-        return networks.files_of("UNet", path, networks.DIFFUSERS)
-    return networks.Files("overlay", path, [path], networks.DIFFUSERS)
+        return files_of("UNet", path, DIFFUSERS)
+    return Files("overlay", path, [path], DIFFUSERS)
 
 
 def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str | Path) -> Laid:
@@ -171,10 +172,11 @@ def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str 
             the model's.
     """
     from livo_bench.engines import lora, networks
+    from livo_bench.engines.tensor_files import headers
 
     files = _files(Path(path))
     own = unet.state_dict(keep_vars=True)
-    if lora.is_lora(networks.headers("LoRA", files.paths)):
+    if lora.is_lora(headers("LoRA", files.paths)):
         found = lora.read(Path(path), own, text_encoder.state_dict())
         merged = Laid(deepcopy(unet), deepcopy(text_encoder) if found.changes(lora.TEXT) else None)
         lora.merge(found, merged.unet, merged.text_encoder or text_encoder)

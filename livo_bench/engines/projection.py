@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from livo_bench.engines import networks, overlay
+from livo_bench.engines.tensor_files import Files
 
 NAME = "projection"
 """Of the file's one tensor."""
@@ -34,7 +35,7 @@ def load(path: str | Path, like: Tensor) -> Tensor:
     Raises:
         BadInput: The file does not load, or holds no finite projection of their width.
     """
-    files = networks.Files("projection", Path(path), [Path(path)])
+    files = Files("projection", Path(path), [Path(path)])
     width = like.shape[-1]
     read = networks.read(files, {NAME: torch.empty(width, width)})
     networks.refuse_not_finite(files.what, files.place, read)

@@ -106,9 +106,10 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     from transformers import CLIPTextModel
 
     from livo_bench.engines import networks
+    from livo_bench.engines.tensor_files import CLIP_TEXT, files_of
 
     found = find_weights(folder, "config.json")
-    files = networks.files_of("value encoder", Path(found.source), networks.CLIP_TEXT)
+    files = files_of("value encoder", Path(found.source), CLIP_TEXT)
     frozen = _left_out(found)
     own = {n: t for n, t in text_encoder.state_dict().items() if n.startswith(frozen)}
     return networks.transformer(CLIPTextModel, files, torch.float32, text_encoder.device, own)

@@ -92,8 +92,8 @@ def differences(engine: Diffusion, prompts: Sequence[Prompt], groups: Sequence[s
 
 def solve(apart: States, lam: float) -> States:
     """P of differences `(n, d)`: symmetric, `(d, d)`, float64."""
-    inverse: States = np.linalg.inv(np.eye(apart.shape[1]) + lam / len(apart) * apart.T @ apart)
-    return inverse
+    m = apart.T @ apart / len(apart)
+    return np.linalg.inv(np.eye(len(m)) + lam * m).astype(np.float64, copy=False)
 
 
 def _end(engine: Diffusion, text: str) -> States:

@@ -128,8 +128,7 @@ def reaching(m: States, gram: States, concepts: States, regular: float) -> State
         c', `(n, d)`.
     """
     normal = regular * np.eye(len(m)) + m.T @ gram @ m
-    found: States = np.linalg.solve(normal, m.T @ gram @ concepts.T).T
-    return found
+    return np.linalg.solve(normal, m.T @ gram @ concepts.T).T.astype(np.float64, copy=False)
 
 
 def gram(unet: UNet2DConditionModel) -> States:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from livo_bench.engines import networks
+from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.methods.training.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.methods.training.training_record import alone
@@ -62,7 +63,7 @@ class Workshop:
     def autoencoder(self) -> AutoencoderKL:
         """The trained autoencoder, float32."""
         folder = _finished(self.pipeline / "vae")
-        files = networks.files_of("VAE", folder, networks.DIFFUSERS)
+        files = files_of("VAE", folder, DIFFUSERS)
         return networks.diffuser(AutoencoderKL, files, torch.float32, device())
 
     def tokenizer(self) -> CLIPTokenizer:
@@ -72,13 +73,13 @@ class Workshop:
     def text_encoder(self) -> CLIPTextModel:
         """The text tower as the text part left it, float32."""
         folder = _finished(self.work / "text_encoder")
-        files = networks.files_of("text encoder", folder, networks.CLIP_TEXT)
+        files = files_of("text encoder", folder, CLIP_TEXT)
         return networks.transformer(CLIPTextModel, files, torch.float32, device())
 
     def denoiser(self) -> UNet2DConditionModel:
         """The denoiser as the UNet part left it, float32."""
         folder = _finished(self.work / "unet")
-        files = networks.files_of("UNet", folder, networks.DIFFUSERS)
+        files = files_of("UNet", folder, DIFFUSERS)
         return networks.diffuser(UNet2DConditionModel, files, torch.float32, device())
 
 

@@ -16,8 +16,10 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparabl
 from livo_bench.escaping import in_json, markdown, redacted, visible
 from livo_bench.files import write_atomically
 from livo_bench.report.printing import Row, as_csv, as_markdown, p_value, points, without_nan
-from livo_bench.results.check import UNSCORED, Check, Comparison, Sample
-from livo_bench.results.paired import Noise, counted, worsening
+from livo_bench.results.check import Check, Comparison, Sample
+from livo_bench.results.judged import counted
+from livo_bench.results.paired import Noise, worsening
+from livo_bench.results.tallies import UNSCORED
 
 PASS, REGRESSION = "pass", "regression"
 SUITE = "livo-bench check"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from livo_bench.cards.catalog import RUNS, SHIPPED
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.report.drawings import FIGURES
-from livo_bench.report.printing import FOR_PEOPLE, FORMS
+from livo_bench.report.printing import FOR_PEOPLE, FORMS, records
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,7 +86,7 @@ def _laid_out(name: str, options: str, what: str) -> Table:
 
     def make(folder: Path | None, model: str, form: str) -> RenderableType:
         from livo_bench.cards.catalog import run_options
-        from livo_bench.report import tables
+        from livo_bench.report import table_forms, tables
         from livo_bench.results import reading
 
         aggregates = reading.load_results(folder or RUNS, model)
@@ -97,16 +97,16 @@ def _laid_out(name: str, options: str, what: str) -> Table:
                 f"Make some with\n    livo-bench run --method sd {options} {run_options(model)}",
             )
         if form in FOR_PEOPLE:
-            return tables.FORMS[form](laid_out)
-        return FORMS[form](tables.records(rows))
+            return table_forms.FORMS[form](laid_out)
+        return FORMS[form](records(rows))
 
     return make
 
 
 def _preference_data(folder: Path | None, model: str, form: str) -> RenderableType:
-    from livo_bench.report import dataset, tables
+    from livo_bench.report import dataset
 
-    return FORMS[form](tables.records(dataset.table_1(folder or RUNS, model)))
+    return FORMS[form](records(dataset.table_1(folder or RUNS, model)))
 
 
 def _thresholds(folder: Path | None, model: str, form: str) -> RenderableType:
@@ -126,11 +126,11 @@ def _recomputed(folder: Path | None, model: str, form: str) -> RenderableType:
 
 
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
-    from livo_bench.report import quirks, tables
+    from livo_bench.report import quirks
 
     measured = quirks.read(folder or SHIPPED, model)
     for_people = form in FOR_PEOPLE
-    return FORMS[form](quirks.as_rows(measured) if for_people else tables.records(measured))
+    return FORMS[form](quirks.as_rows(measured) if for_people else records(measured))
 
 
 _WHOLE_TASKS = ("--method livo --task all", "over all subsets of bias or toxicity")

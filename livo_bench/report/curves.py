@@ -20,9 +20,9 @@ from livo_bench.cards.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.methods.training import training_record
+from livo_bench.report.columns import PAPER_METHODS
 from livo_bench.report.figures import caption_above, plain, point, require_format, write
 from livo_bench.report.placing import label
-from livo_bench.report.tables import PAPER_METHODS
 from livo_bench.report.titles import labels as names_of
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from livo_bench.escaping import one_line
 from livo_bench.files import write_atomically
 from livo_bench.report import tables
 from livo_bench.report.placing import label
+from livo_bench.report.printing import records
 from livo_bench.results.metrics.registry import METRICS
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
     numbers = {
         (row["task"], row["method"], row["metric"]): Number(row["value"], row["low"], row["high"])
-        for row in tables.records(table)
+        for row in records(table)
     }
     _draw(numbers, tasks, {name: named[name].title for name in methods}, note, path)
 

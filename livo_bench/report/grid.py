@@ -26,10 +26,10 @@ from livo_bench.cards.catalog import (
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.files import write_atomically
 from livo_bench.records import TOXICITY
-from livo_bench.report.tables import TABLE_2_METHODS
+from livo_bench.report.columns import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
-from livo_bench.results.paired import IMAGE, Results
+from livo_bench.results.judged import IMAGE, Results
 from livo_bench.results.reading import load_results
 from livo_bench.runs.store import Store
 

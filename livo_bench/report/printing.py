@@ -10,12 +10,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from livo_bench.escaping import csv_cell, in_json, markdown, one_line
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import RenderableType
 
     from livo_bench.report.wide_tables import Wide
@@ -128,6 +129,11 @@ def as_json(rows: Sequence[Row]) -> str:
     return in_json(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as plain data by column."""
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
+
+
 def without_nan(row: Row, absent: object) -> dict[str, object]:
     """A row with `absent` where there is no number."""
     return {
@@ -144,6 +150,12 @@ def points(value: float, form: str = ".1f") -> str:
 def p_value(p: float) -> str:
     """A p value for people."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def spread(counts: Collection[int]) -> str:
+    """Counts that may differ: `5`, or `low-high`."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low}-{high}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Row]], RenderableType]] = {

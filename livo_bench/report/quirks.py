@@ -13,8 +13,7 @@ import pandas as pd
 
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.report.printing import Row
-from livo_bench.report.tables import records
+from livo_bench.report.printing import Row, records
 from livo_bench.results.metrics.registry import METRICS
 
 QUIRKS = "quirks.csv"

@@ -21,8 +21,7 @@ from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
 from livo_bench.results import seal
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics import quality, vectors
-from livo_bench.results.paired import read_images
-from livo_bench.results.reading import aggregates_of
+from livo_bench.results.reading import aggregates_of, read_images
 
 METRICS = (quality.IS, quality.FID, quality.FID_STEERED, quality.FID_INDEPENDENT)
 UNALIGNED = "sd"

@@ -4,242 +4,37 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import pandas as pd
-from rich.console import Group, RenderableType
 
 from livo_bench.cards.declared import TOLD
 from livo_bench.errors import NotComparable
-from livo_bench.escaping import markdown, one_line
-from livo_bench.records import AGGREGATE_COLUMNS, BIAS, TOXICITY, Aggregate
+from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import paper
-from livo_bench.report.printing import latex_line, latex_tabular, latex_text, markdown_line
+from livo_bench.report.columns import (
+    ESTIMATORS,
+    FID,
+    OVERCORRECTION,
+    PAPER_METHODS,
+    TABLE_2,
+    TABLE_3,
+    TRADE_OFF,
+    Column,
+    Layout,
+    of_other_tasks,
+)
+from livo_bench.report.printing import records, spread
 from livo_bench.report.titles import Label, labels
-from livo_bench.report.wide_tables import Wide
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
 from livo_bench.results.frames import ALL
-from livo_bench.results.metrics.metric import Metric
-from livo_bench.results.metrics.registry import METRICS, in_table_2
 from livo_bench.results.reading import ABOUT, JUDGE, looked_at
 from livo_bench.results.record import Method, RunRecord
 
-TABLE_2_METHODS = {
-    "sd": "SD",
-    "fd": "FD",
-    "ca": "CA",
-    "uce": "UCE",
-    "dapt": "DAPT",
-    "dpo": "DPO",
-    "livo": "LiVO",
-    "livo:retrieved": "LiVO w/ R",
-}
-
-TABLE_3_METHODS = {
-    "sd": "SD",
-    "livo:wo-v": "LiVO w/o v",
-    "livo:wo-m": "LiVO w/o m",
-    "dpo:d": "DPO-d",
-    "livo": "LiVO",
-}
-
-PAPER_METHODS = TABLE_2_METHODS | TABLE_3_METHODS
-"""What the paper calls its methods, by name; their cards call them the same."""
-
 ABSENT = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One number of each method."""
-
-    group: str
-    """Heading over neighbouring columns."""
-    title: str
-    task: str
-    subset: str
-    metric: str
-    floor: str = "fair"
-    """Who reads the floor: a fair model, or the unaligned one."""
-
-    @property
-    def scale(self) -> float:
-        """What the stored value is multiplied with to print it."""
-        return METRICS[self.metric].scale
-
-    @property
-    def place(self) -> tuple[str, str, str]:
-        """Where the number stands among the aggregates of a method."""
-        return self.task, self.subset, self.metric
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """What a table holds, before there are results."""
-
-    title: str
-    methods: Mapping[str, str]
-    """Titles of the paper's rows by method, in its order; other methods follow after a rule."""
-    columns: tuple[Column, ...]
-
-
-STEERED = "Steered images"
-AS_PUBLISHED = "All images, as published"
-"""What the paper's tables have: a method that leaves half of its images alone has half of SD's."""
-
-
-def _main(task: str, measures: Iterable[Metric], subsets: Iterable[str]) -> Layout:
-    of_subsets = [
-        Column(subset.capitalize(), metric.title, task, subset, metric.id)
-        for subset in subsets
-        for metric in measures
-    ]
-    steered = [
-        Column(STEERED, "FID", task, ALL, "fid_steered"),
-        Column(STEERED, "Content", task, ALL, "content_steered"),
-    ]
-    if TOXICITY in {metric.kind for metric in measures}:
-        steered.append(Column(STEERED, "Neutral CLIP", task, ALL, "clip_neutral_steered"))
-    quality = [
-        Column(AS_PUBLISHED, "IS", task, ALL, "is"),
-        Column(AS_PUBLISHED, "FID", task, ALL, "fid"),
-        Column(AS_PUBLISHED, "CLIP", task, ALL, "clip"),
-    ]
-    return Layout(f"Table 2, {task}", TABLE_2_METHODS, (*of_subsets, *steered, *quality))
-
-
-def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Column, ...]:
-    return tuple(
-        Column(group, subset.capitalize(), "overcorrection", subset, metric) for subset in subsets
-    )
-
-
-TABLE_2 = (
-    _main("bias", in_table_2(BIAS), ("gender", "race")),
-    _main("toxicity", in_table_2(TOXICITY), ("nudity", "bloody", "horror")),
-)
-
-TABLE_3 = Layout(
-    "Table 3, ablation",
-    TABLE_3_METHODS,
-    (
-        Column("Bias", "D2", "bias", ALL, "D2"),
-        Column("Bias", "FID", "bias", ALL, "fid"),
-        Column("Bias", "CLIP", "bias", ALL, "clip"),
-        Column("Toxicity", "Max", "toxicity", ALL, "max"),
-        Column("Toxicity", "FID", "toxicity", ALL, "fid"),
-        Column("Toxicity", "CLIP", "toxicity", ALL, "clip"),
-        Column("Steered FID", "Bias", "bias", ALL, "fid_steered"),
-        Column("Steered FID", "Toxicity", "toxicity", ALL, "fid_steered"),
-        Column("Steered content", "Bias", "bias", ALL, "content_steered"),
-        Column("Steered content", "Toxicity", "toxicity", ALL, "content_steered"),
-    ),
-)
-"""The last four columns are ours: the paper's FID is of all images, and a method that draws noise
-does well in some of the others."""
-
-
-_VALUES = ("gender", "race", "nudity", "bloody", "horror")
-
-
-def _trade_off(task: str, gain: str, title: str, clip: tuple[str, str]) -> Layout:
-    clip_title, clip_metric = clip
-    return Layout(
-        f"Trade-off, {task}",
-        PAPER_METHODS,
-        (
-            Column("All images", title, task, ALL, gain),
-            Column("All images", "Content", task, ALL, "content"),
-            Column(STEERED, "Content", task, ALL, "content_steered"),
-            Column(STEERED, "Somebody there", task, ALL, "presence_steered"),
-            Column(STEERED, clip_title, task, ALL, clip_metric),
-            Column(STEERED, "FID", task, ALL, "fid_steered"),
-        ),
-    )
-
-
-TRADE_OFF = (
-    _trade_off("bias", "D1", "D1", ("CLIP", "clip_steered")),
-    _trade_off("toxicity", "avg_r", "Avg. R", ("Neutral CLIP", "clip_neutral_steered")),
-)
-"""Lower D1 and Avg. R are the gain; the steered images show what it costs."""
-
-
-def _fid(task: str) -> Layout:
-    return Layout(
-        f"FID against SD, {task}",
-        PAPER_METHODS,
-        (
-            Column("All images", "Same noise", task, ALL, "fid"),
-            Column("All images", "Other noise", task, ALL, "fid_independent", floor="SD"),
-            Column(STEERED, "Same noise", task, ALL, "fid_steered"),
-        ),
-    )
-
-
-FID = (_fid("bias"), _fid("toxicity"))
-"""The floor of the second column is SD against SD."""
-
-
-def _estimators(task: str, subset: str, *columns: tuple[str, str, str]) -> Layout:
-    return Layout(
-        f"Other estimates, {task}/{subset}",
-        PAPER_METHODS,
-        tuple(Column(group, title, task, subset, metric) for group, title, metric in columns),
-    )
-
-
-ESTIMATORS = (
-    *(
-        _estimators(
-            "bias",
-            subset,
-            ("D1", "As judged", "D1"),
-            ("D1", "Corrected", "D1_corrected"),
-            ("D2", "As judged", "D2"),
-            ("D2", "Corrected", "D2_corrected"),
-            ("D2", "Unbiased", "D2_unbiased"),
-            ("D2", "Pooled", "D2_pooled"),
-        )
-        for subset in ("gender", "race")
-    ),
-    *(
-        _estimators(
-            "toxicity",
-            subset,
-            ("Avg. R", "As judged", "avg_r"),
-            ("Avg. R", "Corrected", "avg_r_corrected"),
-            ("Max", "Groups", "max"),
-            ("Max", "Exact", "max_exact"),
-            ("Prob", "Groups", "prob"),
-            ("Prob", "Exact", "prob_exact"),
-        )
-        for subset in ("nudity", "bloody", "horror")
-    ),
-)
-"""What the paper reports, and the same corrected for the judge's error, without the bias that few
-images give D2, over all groups of images; and D2 as its formula reads, where prompts cancel."""
-
-OVERCORRECTION = (
-    Layout(
-        "Over-correction: images with another label",
-        TABLE_2_METHODS,
-        (
-            *_over_values("Overridden", "overridden", ("gender", "race")),
-            *_over_values("Harmless, changed", "changed", _VALUES),
-        ),
-    ),
-    Layout(
-        "Over-correction: distance moved, 100 is another image of the prompt",
-        TABLE_2_METHODS,
-        _over_values("Harmless, moved", "moved", _VALUES),
-    ),
-)
-"""Two tables, for one with all columns is wider than a page."""
 
 
 FLOORS = {"fair": "fair: a perfectly fair model's", "SD": "SD: SD's own"}
@@ -275,7 +70,7 @@ class Row:
     """What the method is told at sampling time besides the prompt."""
     cells: tuple[Cell, ...]
     n: str = ABSENT
-    """Scored images behind a number, `low-high` where numbers differ; likewise the next two. Where
+    """Scored images behind a number, `low-high` where numbers differ, as are the next two. Where
     there are numbers of subsets, those over all subsets do not count."""
     n_distinct: str = ABSENT
     unscored: str = ABSENT
@@ -329,20 +124,7 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
         NotComparable: Two methods were judged by different scorers, on different prompts or
             under other `conditions`, or one appears twice.
     """
-    return _lay_out([*TABLE_2, *_of_other_tasks(aggregates)], aggregates)
-
-
-def _of_other_tasks(aggregates: pd.DataFrame) -> list[Layout]:
-    """A layout like Table 2's for each task that no layout of ours is for, a user's own."""
-    known = {column.task for layout in (*TABLE_2, *OVERCORRECTION) for column in layout.columns}
-    found = aggregates[aggregates["category"] == ALL].sort_values("task", kind="stable")
-    layouts = []
-    for task, rows in found[~found["task"].isin(known)].groupby("task"):
-        measures = [metric for metric in in_table_2() if metric.id in set(rows["metric"])]
-        subsets = [subset for subset in dict.fromkeys(rows["subset"]) if subset != ALL]
-        layout = _main(str(task), measures, subsets)
-        layouts.append(replace(layout, title=f"Task {task}", methods={}))
-    return layouts
+    return _lay_out([*TABLE_2, *of_other_tasks(aggregates)], aggregates)
 
 
 def table_3(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
@@ -575,7 +357,7 @@ def _row(
     if not numbers:
         return Row(label.title, label.told, cells)
     of_subsets = [number for number in numbers if number.subset != ALL] or numbers
-    n = _spread([number.n for number in of_subsets])
+    n = spread([number.n for number in of_subsets])
     return Row(
         title=label.title,
         told=label.told,
@@ -584,8 +366,8 @@ def _row(
             for cell, column in zip(cells, columns, strict=True)
         ),
         n=n,
-        n_distinct=_spread([number.n_distinct for number in of_subsets]),
-        unscored=_spread([number.unscored for number in of_subsets]),
+        n_distinct=spread([number.n_distinct for number in of_subsets]),
+        unscored=spread([number.unscored for number in of_subsets]),
     )
 
 
@@ -611,103 +393,3 @@ def _cell(number: Aggregate | None, column: Column, published: float | None) -> 
         floor="" if math.isnan(number.floor) else f"{column.floor} {number.floor * scale:.1f}",
         paper=beside,
     )
-
-
-def _spread(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low}-{high}"
-
-
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as plain data by column."""
-    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
-
-
-def as_rich(tables: Sequence[Table]) -> RenderableType:
-    """Tables for a terminal: under each number its interval and its floor."""
-    return Group(*(_rich(table) for table in tables))
-
-
-def _rich(table: Table) -> Wide:
-    return Wide(
-        heads=[
-            ("", "Method"),
-            ("", "Told"),
-            *((column.group, column.title) for column in table.columns),
-        ],
-        sections=[[_rich_row(row) for row in rows] for rows in table.groups],
-        title=table.title,
-        caption=". ".join(filter(None, (table.note, table.caption))),
-    )
-
-
-def _rich_row(row: Row) -> list[str]:
-    cells = ["\n".join(_lines(cell)) for cell in row.cells]
-    title, told = one_line(row.title), one_line(row.told)
-    if row.n == ABSENT:
-        return [title, told, *cells]
-    counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
-    return [f"{title}\n{counts}", told, *cells]
-
-
-def _lines(cell: Cell) -> list[str]:
-    published = cell.paper and f"paper {cell.paper}"
-    parts = (cell.value, cell.interval, cell.floor, *cell.n.split(", "), published)
-    return [part for part in parts if part]
-
-
-def as_markdown(tables: Sequence[Table]) -> str:
-    """Tables in Markdown, every row one line."""
-    return "\n\n".join(_markdown(table) for table in tables)
-
-
-def _markdown(table: Table) -> str:
-    titles = [f"{column.group} {column.title}" for column in table.columns]
-    heads = ["Method", "Told", *titles, *COUNTS]
-    lines = [
-        f"**{markdown(table.title)}**",
-        "",
-        markdown_line(heads),
-        markdown_line(["---"] * len(heads)),
-    ]
-    lines += [markdown_line(_texts(row)) for row in table.rows]
-    if table.note:
-        lines += ["", markdown(table.note)]
-    return "\n".join(lines)
-
-
-COUNTS = ("n", "distinct", "unscored")
-
-
-def _texts(row: Row) -> list[str]:
-    """A row of a table that has a line for each method."""
-    return [row.title, row.told, *map(str, row.cells), row.n, row.n_distinct, row.unscored]
-
-
-def as_latex(tables: Sequence[Table]) -> str:
-    """Tables as LaTeX `tabular`s with the rules of the package booktabs, all text escaped."""
-    return "\n\n".join(_latex(table) for table in tables)
-
-
-def _latex(table: Table) -> str:
-    groups = [
-        (group, len(list(columns)))
-        for group, columns in groupby(table.columns, key=lambda column: column.group)
-    ]
-    spans = [rf"\multicolumn{{{wide}}}{{c}}{{{latex_text(group)}}}" for group, wide in groups]
-    heads = [
-        f"& & {' & '.join(spans)} & & & " + r"\\",
-        latex_line(["Method", "Told", *(column.title for column in table.columns), *COUNTS]),
-    ]
-    parts = [[latex_line(_texts(row)) for row in rows] for rows in table.groups]
-    aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
-    note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
-
-
-FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {
-    "table": as_rich,
-    "markdown": as_markdown,
-    "latex": as_latex,
-}
-"""Those for people; programs read the rows."""

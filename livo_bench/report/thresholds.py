@@ -24,12 +24,12 @@ from livo_bench.errors import Incomplete
 from livo_bench.records import BIAS, TOXICITY
 from livo_bench.report.tables import ABSENT, refuse_mixtures
 from livo_bench.results.frames import by_subset, clusters_of, scored
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.results.metrics.registry import gated
-from livo_bench.results.paired import Results, read_results
-from livo_bench.results.reading import load_results, looked_at
+from livo_bench.results.reading import load_results, looked_at, read_results
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -62,7 +62,7 @@ def thresholds(
     """Score stored judgements again at several thresholds; nothing is sampled.
 
     Args:
-        folder: Of results with their `images.parquet`, see `paired.read_results`.
+        folder: Of results with their `images.parquet`, see `reading.read_results`.
         model: Name of the model card.
         at: Thresholds, in [0, 1).
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from livo_bench.cards.catalog import method_labels
 
 if TYPE_CHECKING:
-    from livo_bench.results.paired import Results
+    from livo_bench.results.judged import Results
 
 UNTOLD = "-"
 

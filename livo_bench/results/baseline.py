@@ -8,11 +8,11 @@ from pathlib import Path
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
-from livo_bench.results import paired, seal
+from livo_bench.results import seal
 from livo_bench.results.frames import ALL
+from livo_bench.results.judged import Results, what_is_there
 from livo_bench.results.metrics.registry import HEADLINES
-from livo_bench.results.paired import Results
-from livo_bench.results.reading import aggregates_of
+from livo_bench.results.reading import aggregates_of, read_results
 
 
 def update(
@@ -43,7 +43,7 @@ def update(
         NotComparable: A folder has a run twice.
         BadInput: A file is not what it should be, or holds several runs.
     """
-    found = paired.read_results(runs, model)
+    found = read_results(runs, model)
     new = {
         run: results
         for run, results in found.items()
@@ -52,10 +52,10 @@ def update(
     if not new:
         raise Incomplete(
             f"{runs} has nothing to make a baseline of: of model {model!r} it has "
-            f"{paired.what_is_there(found)}; asked for were methods: "
+            f"{what_is_there(found)}; asked for were methods: "
             f"{', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
-    old = paired.read_results(baseline, model) if baseline.is_dir() else {}
+    old = read_results(baseline, model) if baseline.is_dir() else {}
     _refuse_shared_folders(found)
     _refuse_shared_folders(old)
     places = {run: _places(old.get(run), results, baseline) for run, results in new.items()}

@@ -10,8 +10,8 @@ a single prompt may collapse while the mean hardly moves.
   `toxic`, `overridden`, `changed`, or, of bias, the group that is the largest now or `not` the one
   that is the smallest; and of `content`, that an image shows something else than was asked for. A
   prompt fails when that is significant and its metric is worse by more than `prompt_margin`. See
-  `tally_groups`, `p_same_noise` and `p_other_noise`. The CLIP score counts no answers: it is tested
-  in the mean alone.
+  `tallies` and, in `statistics`, `p_same_noise` and `p_other_noise`. The CLIP score counts no
+  answers: it is tested in the mean alone.
 
 A method that draws nothing is fair and harmless. So fidelity is tested like alignment: the CLIP
 score, and where the feature network has a class for what a prompt asks for, `content` and
@@ -41,42 +41,32 @@ import math
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import special, stats
 
 from livo_bench.cards.catalog import method_name, run_options
 from livo_bench.errors import Incomplete
-from livo_bench.records import BIAS, TOXICITY, Run
-from livo_bench.results import conditions, paired
+from livo_bench.records import TOXICITY, Run
+from livo_bench.results import conditions, judged, paired
 from livo_bench.results.frames import ALL
-from livo_bench.results.metrics.fidelity import CONTENT
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics.quality import CLIP, CLIP_NEUTRAL
-from livo_bench.results.metrics.registry import BY_PROMPT, METRICS
+from livo_bench.results.metrics.registry import BY_PROMPT
 from livo_bench.results.metrics.statistics import (
-    POWER,
     ROUNDING,
     detectable_difference,
+    detectable_share,
     holm,
     p_above,
 )
-from livo_bench.results.paired import (
-    SOMETHING_ELSE,
-    YES,
-    Noise,
-    Pair,
-    Results,
-)
+from livo_bench.results.paired import Noise, Pair
+from livo_bench.results.reading import read_results
 from livo_bench.results.seal import differing_files, say_unsealed
+from livo_bench.results.tallies import Tally, tally_answers, tally_unscored
 from livo_bench.results.tolerances import ALPHA, MARGIN, PROMPT_MARGIN
-
-UNSCORED = "unscored"
-"""Metric: the share of images without a score."""
 
 GUARDS = 2
 """Means and prompts; each has an equal part of alpha."""
@@ -96,10 +86,10 @@ class Comparison:
     """Of one prompt, the answer of the judge that was tested, `not` a group where that one has
     become rare; none of a mean."""
     prompts: int
-    """That both sides have; likewise the images."""
+    """How many both sides have; so of the images."""
     images: int
     before: float
-    """As a fraction; likewise the next three."""
+    """As a fraction, as the next three are."""
     now: float
     difference: float
     """Now minus before."""
@@ -183,13 +173,13 @@ def check(
     Args:
         baseline: Folder with results: `aggregates.csv` with `images.parquet` beside it, in one
             place for all runs or in a folder each.
-        runs: Likewise; may hold fewer prompts or images.
+        runs: Folder with the new results, which may hold fewer prompts or images.
         model: Name of the model card.
         methods: Compare these only, by name or folder; empty means all of the baseline.
-        tasks: Likewise, each `name` or `name/subset`.
+        tasks: Compare these only, each `name` or `name/subset`; empty means all.
         alpha: Chance of a false alarm over all tests together.
         margin: Difference of a mean over prompts that is no regression, a fraction.
-        prompt_margin: Likewise of a single prompt.
+        prompt_margin: Difference of a single prompt that is no regression.
 
     Raises:
         Incomplete: A method, a task or shared images are missing, or were written by halves.
@@ -200,8 +190,8 @@ def check(
         BadInput: A file is not what it should be.
     """
     names = [method_name(method) for method in methods]
-    before, now = paired.read_results(baseline, model), paired.read_results(runs, model)
-    paired.refuse_unknown([*before.values(), *now.values()], names, tasks)
+    before, now = read_results(baseline, model), read_results(runs, model)
+    judged.refuse_unknown([*before.values(), *now.values()], names, tasks)
     wanted = _select(before, baseline, names, tasks)
     new = _chosen(now, names, tasks)
     for run, side in wanted.items():
@@ -248,7 +238,7 @@ def _select(
     if not wanted:
         raise Incomplete(
             f"{baseline} has nothing to compare with: for this model it has "
-            f"{paired.what_is_there(before)}; asked for were methods: "
+            f"{judged.what_is_there(before)}; asked for were methods: "
             f"{', '.join(methods) or 'all'}, tasks: {', '.join(tasks) or 'all'}."
         )
     return wanted
@@ -264,71 +254,6 @@ def _chosen(
         for run, side in of_tasks.items()
         if (not methods or run.method in methods) and not side.images.empty
     }
-
-
-# Counting ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many images of each prompt show one answer; all arrays have shape `(n,)`."""
-
-    pair: Pair
-    same_noise: bool
-    labels: tuple[str, ...]
-    """The answer, by prompt."""
-    choices: int
-    """Answers it was chosen from after a look at the images."""
-    before: NDArray[np.int64]
-    now: NDArray[np.int64]
-    gained: NDArray[np.int64]
-    """Images that show it now and, with the same index, did not before."""
-
-    @property
-    def p(self) -> NDArray[np.float64]:
-        """Of each prompt, that the answer is as frequent as before."""
-        counts = self.before, self.now, self.gained
-        return np.minimum(1, self.choices * _p(self.same_noise, self.pair.images, *counts))
-
-
-def tally_groups(
-    pair: Pair,
-    same_noise: bool,
-    groups: Sequence[str],
-    before: NDArray[np.int64],
-    now: NDArray[np.int64],
-    gained: NDArray[np.int64],
-) -> Tally:
-    """Count, of each prompt, the answer that makes its gap between two groups wider.
-
-    D1 grows because the group that is the largest now has gained images, because the one that is
-    the smallest now has lost some, or both. A group loses images where `not` that group gains
-    them, so both are answers that may be more frequent than before. The one with the smaller p is
-    taken, and of groups that are equally large likewise. It was chosen from all groups and all
-    their opposites, and its p is Bonferroni's for so many: no prompt fails by chance more often
-    than its level says. Of two groups, one is the opposite of the other and there are two answers.
-
-    Args:
-        pair: D1 of n prompts.
-        same_noise: As in `Tally`.
-        groups: N of them, at least 2.
-        before: Images of each group and prompt, shape `(N, n)`; likewise the others.
-        now: Likewise.
-        gained: Images that are of the group now and, with the same index, were not before.
-    """
-    answers = tuple(groups)
-    shown = np.array([before, now, gained])
-    tested = now == now.max(axis=0)
-    if len(groups) > 2:
-        lost = gained - (now - before)
-        answers += tuple(f"not {group}" for group in groups)
-        opposites = np.array([pair.images - before, pair.images - now, lost])
-        shown = np.concatenate([shown, opposites], axis=1)
-        tested = np.concatenate([tested, now == now.min(axis=0)])
-    surest = np.where(tested, _p(same_noise, pair.images, *shown), np.inf).argmin(axis=0)
-    labels = tuple(answers[place] for place in surest)
-    counts = shown[:, surest, np.arange(len(surest))]
-    return Tally(pair, same_noise, labels, len(answers), *counts)
 
 
 class _Held(NamedTuple):
@@ -350,12 +275,12 @@ def _hold(before: Results, now: Results) -> _Held:
     scored = shared[~lost.any(axis="columns")]
     pairs = paired.pair(before, now, scored)
     tallies = [
-        _answers(pair, scored, now.groups[pair.subset], same_noise)
+        tally_answers(pair, scored, now.groups[pair.subset], same_noise)
         for pair in pairs
         if pair.metric in BY_PROMPT
     ]
     for subset, images in shared.groupby("subset"):
-        tallies.append(_unscored(now.run, str(subset), images, same_noise))
+        tallies.append(tally_unscored(now.run, str(subset), images, same_noise))
         pairs.append(tallies[-1].pair)
     sample = Sample(
         method=now.run.method,
@@ -365,8 +290,8 @@ def _hold(before: Results, now: Results) -> _Held:
         prompts_before=_prompts_of(before.images),
         images=len(shared),
         images_before=len(before.images),
-        unscored=paired.reasons(shared["unscored_now"]),
-        unscored_before=paired.reasons(shared["unscored_before"]),
+        unscored=judged.reasons(shared["unscored_now"]),
+        unscored_before=judged.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
         lacking=_lacking(now, before),
         lacking_before=_lacking(before, now),
@@ -394,41 +319,6 @@ def _lacking(side: Results, other: Results) -> tuple[str, ...]:
     return tuple(wanted)
 
 
-def _answers(pair: Pair, shared: pd.DataFrame, groups: Sequence[str], same_noise: bool) -> Tally:
-    """The answer that is bad news: what widens the gap of groups, that there is a hazard, or that
-    something else is shown than was asked for."""
-    images = shared[(shared["subset"] == pair.subset) & shared["prompt"].isin(pair.prompts)]
-    if pair.metric == CONTENT:
-        both = images.dropna(subset=[f"{CONTENT}_before", f"{CONTENT}_now"])
-        before, now = (both[f"{CONTENT}_{side}"] == 0 for side in ("before", "now"))
-        lost = _count(both["prompt"], before, now)[1:]
-        return Tally(pair, same_noise, (SOMETHING_ELSE,) * len(pair.prompts), 1, *lost)
-    of_groups = METRICS[pair.metric].kind == BIAS
-    answers = groups if of_groups else (YES,)
-    before, now = (images[f"label_{side}"] for side in ("before", "now"))
-    counts = np.array(
-        [_count(images["prompt"], before == answer, now == answer)[1:] for answer in answers]
-    )
-    if of_groups:
-        return tally_groups(pair, same_noise, groups, *counts.swapaxes(0, 1))
-    return Tally(pair, same_noise, (YES,) * len(pair.prompts), 1, *counts[0])
-
-
-def _unscored(run: Run, subset: str, images: pd.DataFrame, same_noise: bool) -> Tally:
-    before, now = (images[f"unscored_{side}"].notna() for side in ("before", "now"))
-    n, *counts = _count(images["prompt"], before, now)
-    clusters = images.groupby("prompt")["cluster"].first()
-    prompts = tuple(map(str, clusters.index))
-    pair = Pair(run, subset, UNSCORED, prompts, tuple(clusters), n, counts[0] / n, counts[1] / n)
-    return Tally(pair, same_noise, (UNSCORED,) * len(prompts), 1, *counts)
-
-
-def _count(prompts: pd.Series, before: pd.Series, now: pd.Series) -> list[NDArray[np.int64]]:
-    """Images by prompt in alphabetical order: all, those that show it before, now, now only."""
-    shown = pd.DataFrame({"all": True, "before": before, "now": now, "gained": now & ~before})
-    return list(shown.groupby(prompts).sum().to_numpy(np.int64).T)
-
-
 def _prompts_of(images: pd.DataFrame) -> int:
     return len(images[["subset", "prompt"]].drop_duplicates())
 
@@ -438,87 +328,6 @@ def _changed(before: Results, now: Results) -> tuple[str, ...]:
     if not paired.texts_known(before, now):
         which.append(conditions.PROMPTS)
     return tuple(conditions.changes(before.records.values(), now.records.values(), which))
-
-
-# Testing -----------------------------------------------------------------------------------------
-
-
-def _p(
-    same_noise: bool,
-    images: NDArray[np.int64],
-    before: NDArray[np.int64],
-    now: NDArray[np.int64],
-    gained: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """That an answer is as frequent as before, by the test that the noise asks for."""
-    if same_noise:
-        return p_same_noise(gained, gained - (now - before))
-    return p_other_noise(before, now, images)
-
-
-def p_same_noise(gained: NDArray[np.int64], lost: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Exact one-sided test that images of the same noise gain an answer as often as they lose it.
-
-    If nothing changed, or last bits only, before and now are exchangeable: each of the images whose
-    answer differs gained or lost it with probability 1/2. So `gained` of `gained + lost` is
-    binomial, given their sum. The images that agree say nothing. (McNemar 1947, in its exact form.)
-
-    Args:
-        gained: Images that show the answer now only, shape `(..., n)` for n prompts.
-        lost: Images that showed it before only, likewise.
-
-    Returns:
-        Chance of at least `gained`, shape `(..., n)`.
-    """
-    return np.asarray(stats.binom.sf(gained - 1, gained + lost, 0.5))
-
-
-def p_other_noise(
-    before: NDArray[np.int64], now: NDArray[np.int64], images: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Exact one-sided test that independent images show an answer as often as before.
-
-    If nothing changed, which of the `2 * images` images are from now is irrelevant. So, given how
-    many of all show the answer, those among now's are hypergeometric. (Fisher's exact test.) Where
-    a prompt's images come from several distributions, as when every second one is steered, counts
-    scatter less than the test expects (Hoeffding 1956), and it errs on the side of passing;
-    likewise where images have, after all, the same noise.
-
-    Args:
-        before: Images that showed it, shape `(..., n)` for n prompts.
-        now: Images that show it, likewise.
-        images: Of each side, shape `(n,)`.
-
-    Returns:
-        Chance of at least `now`, shape `(..., n)`.
-    """
-    return np.asarray(stats.hypergeom.sf(now - 1, 2 * images, before + now, images))
-
-
-@lru_cache(maxsize=1024)
-def detectable_share(images: int, alpha: float, margin: float, same_noise: bool) -> float:
-    """The share of a prompt's images that, from none before, is found with probability `POWER`.
-
-    The test finds k images or more, k being the smallest count that has p below alpha and is above
-    the margin. Of n images that show the answer with probability q, at least k do with probability
-    `I_q(k, n - k + 1)`, the regularised incomplete beta function, which is inverted.
-
-    Args:
-        images: Of each side, n.
-        alpha: Level of the test.
-        margin: Of the prompt.
-        same_noise: Which test.
-
-    Returns:
-        q; NaN where not even all n are found.
-    """
-    k = np.arange(1, images + 1)
-    none = np.zeros_like(k)
-    p = p_same_noise(k, none) if same_noise else p_other_noise(none, k, np.full_like(k, images))
-    found = k[(p < alpha) & (k / images > margin + ROUNDING)]
-    if not found.size:
-        return float("nan")
-    return float(special.betaincinv(found[0], images - found[0] + 1, POWER))
 
 
 def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comparison]:

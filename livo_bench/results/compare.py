@@ -22,12 +22,14 @@ from scipy import stats
 from livo_bench.cards.catalog import RUNS, method_labels, method_name, run_options, task_cards
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
-from livo_bench.results import conditions, paired
+from livo_bench.results import conditions, judged, paired
 from livo_bench.results.frames import ALL
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.results.metrics.registry import BY_PROMPT
 from livo_bench.results.metrics.statistics import detectable_difference, p_different
-from livo_bench.results.paired import Noise, Pair, Results
+from livo_bench.results.paired import Noise, Pair
+from livo_bench.results.reading import read_results
 from livo_bench.results.seal import differing_files, say_unsealed
 
 log = logging.getLogger(__name__)
@@ -109,7 +111,7 @@ def compare(
         task: Name, `name/subset`, or `all`: every task that a method has in common with the
             baseline.
         model: Name of the model card.
-        runs: Folder of results, see `paired.read_results`.
+        runs: Folder of results, see `reading.read_results`.
 
     Raises:
         UnknownName: No results and no method or task of this package have a name.
@@ -122,7 +124,7 @@ def compare(
     tasks = select(methods, task, model, runs)
     for sides in tasks:
         for side in sides:
-            paired.refuse_unscored(side)
+            judged.refuse_unscored(side)
     pairs = [
         pair
         for baseline, *others in tasks
@@ -159,12 +161,12 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
             f"Methods to compare are {', '.join(methods) or 'none'}; expected two or more "
             "different ones, the baseline first: livo-bench compare sd livo"
         )
-    results = paired.read_results(runs, model)
+    results = read_results(runs, model)
     tasks = [] if task == "all" else [task]
     # What is known and was not run is not unknown, but missing.
     own = {f"{card.name}/{subset}" for card in task_cards().values() for subset in card.subsets}
     folders = {name for name, spec in zip(names, methods, strict=True) if name != spec}
-    paired.refuse_unknown(
+    judged.refuse_unknown(
         results.values(),
         [name for name in names if name not in method_labels().keys() | folders],
         [place for place in tasks if place not in task_cards().keys() | own],
@@ -217,7 +219,7 @@ def _what_lacks(
     words = " ".join(f"--method {method}" for method in methods)
     return (
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
-        f"on task {task!r}; of model {model!r} it has {paired.what_is_there(results)}. Make what "
+        f"on task {task!r}; of model {model!r} it has {judged.what_is_there(results)}. Make what "
         "is missing with\n"
         f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
     )

@@ -12,56 +12,30 @@ prompt and are left out.
 
 from __future__ import annotations
 
-import io
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from livo_bench.cards.catalog import run_options, unknown_name
-from livo_bench.csvs import parse_parquet
-from livo_bench.errors import BadInput, Incomplete, NotComparable
-from livo_bench.escaping import excerpt
-from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Run
-from livo_bench.results import conditions, seal
+from livo_bench.cards.catalog import run_options
+from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.records import BIAS, Run
+from livo_bench.results import conditions
 from livo_bench.results.conditions import UNKNOWN, Condition
-from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, clusters_of
-from livo_bench.results.metrics import overcorrection, quality, toxicity
+from livo_bench.results.frames import CLUSTER, CONCEPT, SEED, TEXT, clusters_of
+from livo_bench.results.judged import IMAGE, Results, refuse_unscored
+from livo_bench.results.metrics import quality
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import Ends
-from livo_bench.results.metrics.metric import FIDELITY
-from livo_bench.results.metrics.registry import HEADLINES, HIGHER_IS_BETTER, METRICS, gated
-from livo_bench.results.reading import aggregates_of
-from livo_bench.results.record import RunRecord
+from livo_bench.results.metrics.registry import HIGHER_IS_BETTER, METRICS, gated
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
-
-_FIDELITY = gated(FIDELITY)
-"""Of every task, where the results have them: `clip` and `clip_neutral` are mean cosines, x100 the
-CLIP scores. An image has one of the two: where its prompt names a hazard, `clip` would fall when
-the hazard goes."""
-
-IMAGE = ["subset", "prompt", "index"]
-"""Columns that say which image a row speaks of, whoever made it."""
-
-TEXTS = ("subset", "prompt", "category")
-"""Columns of texts that no row lacks."""
-AGAIN = "Make it again with livo-bench run."
-
-YES, NO = "yes", "no"
-SOMETHING_ELSE = "something else"
-"""What an image shows that lacks the content asked for."""
-
-CATEGORY = "category"
-"""Column of scored frames: of the prompt; where it names a group, what the judge is asked."""
 
 NAMED = 3
 """Prompts that a message names besides the first."""
@@ -84,153 +58,6 @@ def worsening(metric: str, difference: Numbers) -> Numbers:
 def room(metric: str, before: float) -> float:
     """How much worse a mean can get at the most: a share, a gap or a cosine within [0, 1]."""
     return before if metric in HIGHER_IS_BETTER else 1 - before
-
-
-@dataclass(frozen=True)
-class Results:
-    """Those of one run."""
-
-    run: Run
-    root: Path
-    """Where they were looked for."""
-    folders: tuple[Path, ...]
-    """That hold them: one, or one for each subset that was run alone."""
-    scorers: Mapping[tuple[str, str], str]
-    """By subset and metric."""
-    images: pd.DataFrame
-    """Scored frame, see `frames`."""
-    records: Mapping[Path, RunRecord]
-    """By file; a reference of many runs in one file has none."""
-    sealed: bool
-    """Whether all of its files were under a seal, see `seal`."""
-
-    @property
-    def title(self) -> str:
-        """Names them in a message."""
-        return f"method {self.run.method!r} in {self.root}"
-
-    @property
-    def kind(self) -> str:
-        """Of the task, by what was measured; see `TaskCard.kind`."""
-        present = {METRICS[metric].kind for _, metric in self.scorers if metric in METRICS}
-        return next((kind for kind in (BIAS, OVERCORRECTION) if kind in present), TOXICITY)
-
-    @property
-    def metrics(self) -> Sequence[str]:
-        """The task's own that have a value for each prompt."""
-        return gated(self.kind)
-
-    @property
-    def fidelity(self) -> list[str]:
-        """Those of `_FIDELITY` that its images have; those of older results have none."""
-        judged = {metric for _, metric in self.scorers} & {*self.images}
-        return [
-            metric
-            for metric in _FIDELITY
-            if metric in judged and self._fidelity[metric].notna().any()
-        ]
-
-    @cached_property
-    def _fidelity(self) -> pd.DataFrame:
-        """`_FIDELITY` of each image, NaN where it has none."""
-        found = self.images.reindex(columns=list(_FIDELITY)).astype(float)
-        return found.assign(
-            **{quality.CLIP: found[quality.CLIP].where(found[quality.CLIP_NEUTRAL].isna())}
-        )
-
-    def scorer_of(self, subset: str, metric: str) -> str | None:
-        """Who judged it; the CLIP score has one for all subsets that were run together."""
-        return self.scorers.get((subset, metric), self.scorers.get((ALL, metric)))
-
-    def only(self, tasks: Collection[str]) -> Results:
-        """Those of the tasks asked for, `name` or `name/subset`; no task asks for all."""
-        if not tasks or self.run.task in tasks:
-            return self
-        places = self.run.task + "/" + self.images["subset"]
-        return replace(self, images=self.images[places.isin(tasks)])
-
-    @cached_property
-    def groups(self) -> dict[str, list[str]]:
-        """The groups of each subset: those its judge gave a probability."""
-        groups = {}
-        for subset, rows in self.images.groupby("subset"):
-            shares = rows.filter(regex="^p_").dropna(axis="columns", how="all")
-            groups[str(subset)] = [str(column).removeprefix("p_") for column in shares]
-        return groups
-
-    @cached_property
-    def findings(self) -> pd.DataFrame:
-        """What was found in each image.
-
-        Returns:
-            One row an image: the columns `IMAGE`, `unscored`, `label` (of bias the group, else
-            `YES` or `NO`: toxic, overridden, changed), and those metrics that are means over
-            images, `_FIDELITY` included; these are NaN where the results lack them.
-
-        Raises:
-            BadInput: An image that counts as scored has no valid answer.
-        """
-        if self.kind == BIAS:
-            found = _groups_found(self.images, self.groups)
-        elif self.kind == TOXICITY:
-            found = _toxicity_found(self.images)
-        else:
-            found = _overcorrection_found(self.images, self.groups)
-        scored = self.images["unscored"].isna()
-        wrong = self.images[scored & found["label"].isna()]
-        if len(wrong):
-            first = wrong.iloc[0].dropna()
-            known = ["key", "stratum", "category", CONCEPT, CLUSTER, SEED, TEXT]
-            known += [*IMAGE, *_FIDELITY]
-            answer = first[~first.index.isin(known)].to_dict()
-            raise BadInput(
-                f"{_sentence(self)} has {len(wrong)} images on task {self.run.task!r} that count "
-                f"as scored and have no valid answer; image {first['index']} of prompt "
-                f"{first['prompt']} has {answer or 'none'}. Expected a label and numbers, or the "
-                "reason in `unscored`.",
-                "Score them again: livo-bench run with the same options.",
-            )
-        found = pd.concat([found, self._fidelity], axis="columns").where(scored)
-        return pd.concat([self.images[[*IMAGE, "unscored"]], found], axis="columns")
-
-
-def _groups_found(images: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    known = {(subset, group) for subset, some in groups.items() for group in some}
-    pairs = zip(images["subset"], images["label"], strict=True)
-    valid = pd.Series([pair in known for pair in pairs], index=images.index, dtype=bool)
-    return pd.DataFrame({"label": images["label"].where(valid)})
-
-
-def _toxicity_found(images: pd.DataFrame) -> pd.DataFrame:
-    p_yes = images["p_yes"]
-    valid = p_yes.between(0, 1)
-    toxic = (p_yes > toxicity.THRESHOLD).astype(float).where(valid)
-    return pd.DataFrame(
-        {"label": _yes_or_no(toxic), toxicity.AVG_R: toxic, toxicity.AVG_S: p_yes.astype(float)}
-    )
-
-
-def _overcorrection_found(
-    images: pd.DataFrame, groups: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
-    """Prompts that name a group have their images overridden, the others changed, or not."""
-    images = images.reindex(columns=["subset", "category", "label", overcorrection.CHANGED])
-    pairs = zip(images["subset"], images["category"], strict=True)
-    named = pd.Series([one in groups[of] for of, one in pairs], index=images.index, dtype=bool)
-    other = (images["label"] != images["category"]).astype(float)
-    overridden = other.where(named & images["label"].notna())
-    changed = images[overcorrection.CHANGED].astype(float).mask(named)
-    return pd.DataFrame(
-        {
-            "label": _yes_or_no(overridden.where(named, changed)),
-            overcorrection.OVERRIDDEN: overridden,
-            overcorrection.CHANGED: changed,
-        }
-    )
-
-
-def _yes_or_no(rates: pd.Series) -> pd.Series:
-    return rates.map({1.0: YES, 0.0: NO})
 
 
 @dataclass(frozen=True)
@@ -284,229 +111,6 @@ class Pair:
         return float(1 / (1 / self.images).mean())
 
 
-# Reading -----------------------------------------------------------------------------------------
-
-
-def read_results(root: Path, model: str) -> dict[Run, Results]:
-    """Read the results in a folder that have their images' scores beside them.
-
-    Args:
-        root: Folder with results: `aggregates.csv` with `images.parquet` beside it, in one place
-            for all runs or in a folder each; see `seal`.
-        model: Name of the model card.
-
-    Raises:
-        Incomplete: The files of a run do not belong together: its writing was interrupted.
-        NotComparable: The folder has a run twice, or a metric of a run by several scorers.
-        BadInput: A file is not what it should be.
-    """
-    found: dict[Run, Results] = {}
-    for folder in seal.open_all(root):
-        aggregates = aggregates_of(folder)
-        aggregates = aggregates[aggregates["model"] == model]
-        path = folder.path / seal.AGGREGATES
-        if aggregates.empty or seal.IMAGES not in folder.files:
-            continue
-        images = read_images(folder)
-        by_run = aggregates.groupby(["method", "task"])
-        if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
-            raise BadInput(
-                f"{folder.path / seal.IMAGES} has no columns method and task, and {path.name} "
-                f"beside it speaks of {by_run.ngroups} runs. Expected both columns, or a folder "
-                "for each run."
-            )
-        for (method, task), rows in by_run:
-            run = Run(model, str(method), str(task))
-            part = Results(
-                run,
-                root,
-                (folder.path,),
-                _scorers(rows, path),
-                _images_of(run, images),
-                folder.records,
-                folder.sealed,
-            )
-            _refuse_half_written(part, rows)
-            part = _without_biased_clip(part)
-            found[run] = _join(found[run], part) if run in found else part
-    return found
-
-
-def read_images(folder: seal.Folder) -> pd.DataFrame:
-    """What judges said of each image of a result folder.
-
-    Raises:
-        BadInput: The file is not what it should be.
-    """
-    path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
-    numbers = ("p_*", overcorrection.CHANGED, *_FIDELITY)
-    named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
-    images = parse_parquet(
-        data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
-    )
-    if SEED not in images:
-        images[SEED] = pd.array([None] * len(images), dtype="Int64")
-    return images
-
-
-def read_prompts(side: Results) -> pd.DataFrame:
-    """Read the metrics of each prompt as the runs wrote them, over all their images.
-
-    Returns:
-        A row for each subset and prompt, which are its index, with the columns of `prompts.csv`.
-
-    Raises:
-        BadInput: A file is not what it should be.
-    """
-    parts = []
-    for folder in side.folders:
-        path = folder / seal.PROMPTS
-        data = seal.reopen(folder).files.get(seal.PROMPTS)
-        if data is None:
-            raise BadInput(f"There is no {path}.", AGAIN)
-        try:
-            table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
-            rows = _images_of(side.run, table)
-            found = rows.set_index(IMAGE[:2])[["category", "n"]]
-        except (ValueError, KeyError) as error:
-            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", AGAIN) from error
-        numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
-        lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
-        if lacking or "n" not in numbers or not found.index.is_unique:
-            raise BadInput(
-                f"{path} lacks the category or the images of a prompt, or has one twice; expected "
-                "a row for each prompt of a subset.",
-                AGAIN,
-            )
-        parts.append(numbers.set_index(found.index).assign(category=found["category"]))
-    return pd.concat(parts).sort_index()
-
-
-def what_is_there(runs: Iterable[Run]) -> str:
-    """Methods and tasks of some results, for a message."""
-    runs = list(runs)
-    methods, tasks = sorted({run.method for run in runs}), sorted({run.task for run in runs})
-    return f"methods {', '.join(methods)}; tasks {', '.join(tasks)}" if runs else "nothing"
-
-
-def refuse_unknown(
-    results: Iterable[Results], methods: Iterable[str], tasks: Iterable[str]
-) -> None:
-    """See that what is asked for by name is there.
-
-    Args:
-        results: What is there.
-        methods: Asked for, by name.
-        tasks: Likewise, `name` or `name/subset`.
-
-    Raises:
-        UnknownName: There are results and none has the name; the message says which comes close.
-    """
-    results = list(results)
-    if not results:
-        return
-    known = {
-        "method": {side.run.method for side in results},
-        "task": {
-            name
-            for side in results
-            for subset in side.images["subset"].unique()
-            for name in (side.run.task, f"{side.run.task}/{subset}")
-        },
-    }
-    for what, asked in (("method", methods), ("task", tasks)):
-        for name in asked:
-            if name not in known[what]:
-                raise unknown_name(what, name, known[what])
-
-
-def refuse_unscored(side: Results) -> None:
-    """See that every subset of a side has an image with a score.
-
-    Raises:
-        Incomplete: One has none; the message says why.
-    """
-    for subset, images in side.images.groupby("subset"):
-        if images["unscored"].notna().all():
-            raise Incomplete(
-                f"{_sentence(side)} has no scored image on {side.run.task}/{subset}: "
-                f"{counted(reasons(images['unscored']))}. There is nothing to compare: make images "
-                "that a judge can look at."
-            )
-
-
-def reasons(unscored: pd.Series) -> dict[str, int]:
-    """How many images got no score, by reason."""
-    return {str(reason): int(count) for reason, count in unscored.value_counts().items()}
-
-
-def counted(reasons: Mapping[str, int]) -> str:
-    """`reasons` for people: `3 (3 blank image)`."""
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    return f"{sum(reasons.values())} ({why})" if why else "0"
-
-
-def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
-    """A committed reference may hold many runs in one file; a run's own folder holds one,
-    unnamed."""
-    if "method" not in images:
-        return images
-    return images[(images["method"] == run.method) & (images["task"] == run.task)]
-
-
-def _scorers(rows: pd.DataFrame, path: Path) -> dict[tuple[str, str], str]:
-    scorers: dict[tuple[str, str], str] = {}
-    for subset, metric, scorer in zip(rows["subset"], rows["metric"], rows["scorer"], strict=True):
-        first = scorers.setdefault((subset, metric), scorer)
-        if first != scorer:
-            raise NotComparable(
-                f"{path} has {metric} of subset {subset!r} by two scorers, {first!r} and "
-                f"{scorer!r}. Expected one.",
-                "Run it again; its images are kept.",
-            )
-    return scorers
-
-
-def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
-    """Numbers and images are written one after the other; both count the images."""
-    headline = rows["metric"].isin(HEADLINES) & (rows["category"] == ALL)
-    counted = (rows["n"] + rows["unscored"])[headline].groupby(rows["subset"]).sum()
-    listed = part.images.groupby("subset").size()
-    for subset, images in listed.items():
-        if images != counted.get(subset, 0):
-            raise Incomplete(
-                f"{part.folders[0]} was written by halves: images.parquet lists {images} images "
-                f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}. "
-                "Finish it with the same livo-bench run."
-            )
-
-
-def _without_biased_clip(part: Results) -> Results:
-    """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
-    if part.kind != TOXICITY or quality.CLIP_NEUTRAL in part.images:
-        return part
-    return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
-
-
-def _join(first: Results, second: Results) -> Results:
-    """The subsets of a task that were run one by one."""
-    if set(first.images["subset"]) & set(second.images["subset"]):
-        raise NotComparable(
-            f"{first.root} has method {first.run.method!r} on task {first.run.task!r} twice, the "
-            f"second time in {second.folders[0]}.",
-            "Point at one folder of results.",
-        )
-    return Results(
-        first.run,
-        first.root,
-        first.folders + second.folders,
-        {**first.scorers, **second.scorers},
-        pd.concat([first.images, second.images], ignore_index=True),
-        {**first.records, **second.records},
-        first.sealed and second.sealed,
-    )
-
-
 def refuse_other_conditions(
     sides: Sequence[Results], which: Iterable[Condition], expected: str
 ) -> None:
@@ -530,9 +134,6 @@ def command(sides: Sequence[Results]) -> str:
     words = " ".join(f"--method {shlex.quote(method)}" for method in methods)
     run, root = sides[-1].run, shlex.quote(str(sides[-1].root))
     return f"livo-bench run {words} --task {run.task} {run_options(run.model)} --runs {root}"
-
-
-# Pairing -----------------------------------------------------------------------------------------
 
 
 def shared_images(before: Results, now: Results) -> pd.DataFrame:
@@ -583,7 +184,7 @@ def refuse_other_prompts(before: Results, now: Results) -> None:
         "Expected the same prompt under an id, for another one is no rerun of it. Give what "
         "changed an id of its own, or run one side again on the other's prompts, see --prompts:"
     )
-    for column in (TEXT, CATEGORY):
+    for column in (TEXT, "category"):
         images = _both(before, now, column).dropna()
         other = images[images["before"] != images["now"]].drop_duplicates("prompt")
         if len(other):
@@ -666,7 +267,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
         for side in (before, now):
             refuse_unscored(side)
         raise Incomplete(
-            f"{_sentence(before)} and {now.title} share {int(counts['prompt'].sum())} prompts on "
+            f"{before.at_start} and {now.title} share {int(counts['prompt'].sum())} prompts on "
             f"task {now.run.task!r}, expected at least 2 concepts in each subset.",
             "Run both on the same prompts, of several concepts.",
         )
@@ -699,7 +300,7 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
             )
         elif metric not in fidelity:
             raise Incomplete(
-                f"{_sentence(before)} and {now.title} share prompts of one concept with a value of "
+                f"{before.at_start} and {now.title} share prompts of one concept with a value of "
                 f"{metric} on {now.run.task}/{subset}, expected at least 2.",
                 "Run both on the same prompts, of several concepts.",
             )
@@ -748,7 +349,3 @@ def _refuse_other_scorer(subset: str, metric: str, before: Results, now: Results
             f"scorer {new!r} for {now.title}.",
             "Run the older one again; its images are kept.",
         )
-
-
-def _sentence(side: Results) -> str:
-    return side.title[0].upper() + side.title[1:]

@@ -1,20 +1,27 @@
-"""The numbers of result folders, read back, each with what its run says of itself."""
+"""Result folders, read back: numbers with what their runs say of themselves, and scored images."""
 
 from __future__ import annotations
 
+import io
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from livo_bench.cards.catalog import RUNS, run_options
 from livo_bench.cards.fields import place
-from livo_bench.csvs import parse_csv
-from livo_bench.errors import BadInput, Incomplete
-from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED
+from livo_bench.csvs import parse_csv, parse_parquet
+from livo_bench.errors import BadInput, Incomplete, NotComparable
+from livo_bench.escaping import excerpt
+from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, TOXICITY, Run
 from livo_bench.results import conditions, seal
 from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
-from livo_bench.results.frames import ALL
+from livo_bench.results.frames import ALL, CONCEPT, SEED, TEXT
+from livo_bench.results.judged import IMAGE, Results
+from livo_bench.results.metrics import overcorrection, quality
+from livo_bench.results.metrics.metric import FIDELITY
+from livo_bench.results.metrics.registry import HEADLINES, gated
 from livo_bench.results.record import RunRecord
 
 OF_SUBSET = "prompts of the subset"
@@ -24,6 +31,9 @@ COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
 ABOUT = ("title", "told", "files")
 """What else a run says of its method; `files` as JSON."""
+TEXTS = ("subset", "prompt", "category")
+"""Columns of texts that no row lacks."""
+AGAIN = "Make it again with livo-bench run."
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""
@@ -100,14 +110,172 @@ def aggregates_of(folder: seal.Folder) -> pd.DataFrame:
         BadInput: They cannot be read, are cut off, are another run's, or have other columns or
             texts for numbers.
     """
-    again = "Make it again with livo-bench run."
     path, data = folder.path / seal.AGGREGATES, folder.files[seal.AGGREGATES]
-    rows = parse_csv(data, path, AGGREGATE_COLUMNS, again, (*MEASURED, *COUNTED))
+    rows = parse_csv(data, path, AGGREGATE_COLUMNS, AGAIN, (*MEASURED, *COUNTED))
     for name in COUNTED:
         wrong = rows[name].isna() | (rows[name] < 0) | (rows[name] % 1 != 0)
         if wrong.any():
             row = int(wrong.to_numpy().argmax())
             found = "no" if pd.isna(rows[name].iloc[row]) else f"{rows[name].iloc[row]:g} for"
-            raise BadInput(f"{path} has {found} {name} in line {row + 2}; expected a count.", again)
+            raise BadInput(f"{path} has {found} {name} in line {row + 2}; expected a count.", AGAIN)
     folder.refuse_others(rows)
     return rows
+
+
+# Images ------------------------------------------------------------------------------------------
+
+
+def read_results(root: Path, model: str) -> dict[Run, Results]:
+    """Read the results in a folder that have their images' scores beside them.
+
+    Args:
+        root: Folder with results: `aggregates.csv` with `images.parquet` beside it, in one place
+            for all runs or in a folder each; see `seal`.
+        model: Name of the model card.
+
+    Raises:
+        Incomplete: The files of a run do not belong together: its writing was interrupted.
+        NotComparable: The folder has a run twice, or a metric of a run by several scorers.
+        BadInput: A file is not what it should be.
+    """
+    found: dict[Run, Results] = {}
+    for folder in seal.open_all(root):
+        aggregates = aggregates_of(folder)
+        aggregates = aggregates[aggregates["model"] == model]
+        path = folder.path / seal.AGGREGATES
+        if aggregates.empty or seal.IMAGES not in folder.files:
+            continue
+        images = read_images(folder)
+        by_run = aggregates.groupby(["method", "task"])
+        if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
+            raise BadInput(
+                f"{folder.path / seal.IMAGES} has no columns method and task, and {path.name} "
+                f"beside it speaks of {by_run.ngroups} runs. Expected both columns, or a folder "
+                "for each run."
+            )
+        for (method, task), rows in by_run:
+            run = Run(model, str(method), str(task))
+            part = Results(
+                run,
+                root,
+                (folder.path,),
+                _scorers(rows, path),
+                _images_of(run, images),
+                folder.records,
+                folder.sealed,
+            )
+            _refuse_half_written(part, rows)
+            part = _without_biased_clip(part)
+            found[run] = _join(found[run], part) if run in found else part
+    return found
+
+
+def read_images(folder: seal.Folder) -> pd.DataFrame:
+    """What judges said of each image of a result folder.
+
+    Raises:
+        BadInput: The file is not what it should be.
+    """
+    path, data = folder.path / seal.IMAGES, folder.files[seal.IMAGES]
+    numbers = ("p_*", overcorrection.CHANGED, *gated(FIDELITY))
+    named = ("label", CONCEPT, TEXT, "key", "stratum", "method", "task")
+    images = parse_parquet(
+        data, path, TEXTS, ("index",), numbers, AGAIN, ("unscored",), named, (SEED,)
+    )
+    if SEED not in images:
+        images[SEED] = pd.array([None] * len(images), dtype="Int64")
+    return images
+
+
+def read_prompts(side: Results) -> pd.DataFrame:
+    """Read the metrics of each prompt as the runs wrote them, over all their images.
+
+    Returns:
+        A row for each subset and prompt, which are its index, with the columns of `prompts.csv`.
+
+    Raises:
+        BadInput: A file is not what it should be.
+    """
+    parts = []
+    for folder in side.folders:
+        path = folder / seal.PROMPTS
+        data = seal.reopen(folder).files.get(seal.PROMPTS)
+        if data is None:
+            raise BadInput(f"There is no {path}.", AGAIN)
+        try:
+            table = pd.read_csv(io.BytesIO(data), dtype=dict.fromkeys(TEXTS, str))
+            rows = _images_of(side.run, table)
+            found = rows.set_index(IMAGE[:2])[["category", "n"]]
+        except (ValueError, KeyError) as error:
+            raise BadInput(f"Cannot read {path}: {excerpt(str(error))}.", AGAIN) from error
+        numbers = rows.drop(columns=list(TEXTS), errors="ignore").select_dtypes("number")
+        lacking = rows[["subset", "prompt", "category", "n"]].isna().any(axis=None)
+        if lacking or "n" not in numbers or not found.index.is_unique:
+            raise BadInput(
+                f"{path} lacks the category or the images of a prompt, or has one twice; expected "
+                "a row for each prompt of a subset.",
+                AGAIN,
+            )
+        parts.append(numbers.set_index(found.index).assign(category=found["category"]))
+    return pd.concat(parts).sort_index()
+
+
+def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
+    """A committed reference may hold many runs in one file; a run's own folder holds one,
+    unnamed."""
+    if "method" not in images:
+        return images
+    return images[(images["method"] == run.method) & (images["task"] == run.task)]
+
+
+def _scorers(rows: pd.DataFrame, path: Path) -> dict[tuple[str, str], str]:
+    scorers: dict[tuple[str, str], str] = {}
+    for subset, metric, scorer in zip(rows["subset"], rows["metric"], rows["scorer"], strict=True):
+        first = scorers.setdefault((subset, metric), scorer)
+        if first != scorer:
+            raise NotComparable(
+                f"{path} has {metric} of subset {subset!r} by two scorers, {first!r} and "
+                f"{scorer!r}. Expected one.",
+                "Run it again; its images are kept.",
+            )
+    return scorers
+
+
+def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
+    """Numbers and images are written one after the other; both count the images."""
+    headline = rows["metric"].isin(HEADLINES) & (rows["category"] == ALL)
+    counted = (rows["n"] + rows["unscored"])[headline].groupby(rows["subset"]).sum()
+    listed = part.images.groupby("subset").size()
+    for subset, images in listed.items():
+        if images != counted.get(subset, 0):
+            raise Incomplete(
+                f"{part.folders[0]} was written by halves: images.parquet lists {images} images "
+                f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}. "
+                "Finish it with the same livo-bench run."
+            )
+
+
+def _without_biased_clip(part: Results) -> Results:
+    """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
+    if part.kind != TOXICITY or quality.CLIP_NEUTRAL in part.images:
+        return part
+    return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
+
+
+def _join(first: Results, second: Results) -> Results:
+    """The subsets of a task that were run one by one."""
+    if set(first.images["subset"]) & set(second.images["subset"]):
+        raise NotComparable(
+            f"{first.root} has method {first.run.method!r} on task {first.run.task!r} twice, the "
+            f"second time in {second.folders[0]}.",
+            "Point at one folder of results.",
+        )
+    return Results(
+        first.run,
+        first.root,
+        first.folders + second.folders,
+        {**first.scorers, **second.scorers},
+        pd.concat([first.images, second.images], ignore_index=True),
+        {**first.records, **second.records},
+        first.sealed and second.sealed,
+    )

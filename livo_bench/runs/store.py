@@ -3,55 +3,36 @@
     ROOT/store/<model>/samples/<id>.parquet            key, recipe, image
     ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
 
-Any Parquet reader opens these files, and `datasets` shows the pictures. Three habits keep them
-sound:
-
-- A file is named by its keys (`plan.id_of_keys`) and appears whole, by a rename. Processes that
-  write the same rows write the same file, others never touch each other's, and copying two stores
-  into one folder merges them.
-- A file is sealed: between its columns and its footer, where no column points, lie 32 bytes, the
-  SHA-256 of all others; of scores, of the scorer's id and all others, so that what one judge said
-  never passes for another's. Reading rows checks the seal, and the keys against the file's name.
-  Reading the index opens just the key column, and nothing where the name says which block it is.
-  (Page checksums are written too, for other readers.) Scores of versions whose seals named no
-  scorer are called `<id>.parquet`, and are not read.
-- A file that fails its check is set aside as `_<name>.damaged` (Parquet readers skip names that
-  begin with an underscore), its rows count as missing, and the next plan makes them again.
+Any Parquet reader opens these files, and `datasets` shows the pictures. `shelf` keeps them sound.
+Scores of versions whose seals named no scorer are called `<id>.parquet`, and are not read.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import logging
-import os
 import re
 import shutil
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.files import cannot_read, cannot_write, list_names, sweep, write_atomically
+from livo_bench.files import cannot_write
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
-from livo_bench.runs.plan import Block, id_of_keys
-from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
-
-log = logging.getLogger(__name__)
+from livo_bench.runs.plan import Block
+from livo_bench.runs.shelf import Shelf
 
 SAMPLE_SCHEMA = pa.schema(
     {
@@ -78,8 +59,8 @@ _SAMPLES, _SCORES = ".parquet", ".scores.parquet"
 """What names of files end in."""
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
-_RUNS = "--runs DIR"
-"""What names another place for all that this module keeps."""
+_SCORE_KINDS = {"key": pa.string(), "unscored": pa.string()}
+"""The columns that all scorers have."""
 
 
 class Store:
@@ -95,8 +76,9 @@ class Store:
             model: Name of the model's card, a plain folder name.
         """
         self.folder = Path(root) / "store" / _plain_name(model)
-        self._samples = _Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION)
-        self._scores: dict[str, _Shelf] = {}
+        kinds = {field.name: field.type for field in SAMPLE_SCHEMA}
+        self._samples = Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION, kinds)
+        self._scores: dict[str, Shelf] = {}
         self._lock = threading.Lock()
 
     def sample_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
@@ -293,246 +275,19 @@ class Store:
             with tempfile.TemporaryFile(dir=self.folder):
                 free = shutil.disk_usage(self.folder).free
         except OSError as error:
-            raise cannot_write(self.folder, size, error, _RUNS) from error
+            raise cannot_write(self.folder, size, error, "--runs DIR") from error
         if free < size:
             raise BadInput(
                 f"{self.folder} has {decimal(free)} free, this needs {decimal(size)}.",
                 "Make room, or write elsewhere: --runs DIR",
             )
 
-    def _shelf(self, scorer_id: str) -> _Shelf:
+    def _shelf(self, scorer_id: str) -> Shelf:
         with self._lock:
             if scorer_id not in self._scores:
                 folder = self.folder / "scores" / _plain_name(scorer_id)
-                self._scores[scorer_id] = _Shelf(folder, _SCORES, "zstd", scorer_id)
+                self._scores[scorer_id] = Shelf(folder, _SCORES, "zstd", _SCORE_KINDS, scorer_id)
             return self._scores[scorer_id]
-
-
-class _Shelf:
-    """A folder of sealed files whose rows are addressed by key; the index is kept in memory."""
-
-    def __init__(
-        self, folder: Path, suffix: str, compression: str | dict[str, str], owner: str = ""
-    ) -> None:
-        """
-        Args:
-            folder: Of the files.
-            suffix: That their names end in; others are not looked at.
-            compression: Of their columns, as pyarrow takes it.
-            owner: Whose rows they are: the seal binds them to it.
-        """
-        self.folder = folder
-        self._suffix = suffix
-        self._compression = compression
-        self._owner = owner.encode()
-        self._lock = threading.RLock()
-        self._keys_in: dict[str, Sequence[str]] = {}
-        self._file_of: dict[str, str] = {}
-        """Of the files that hold a key, the one of a planned block, or else the first by name:
-        processes with the same plan read the same row."""
-        self._planned: set[str] = set()
-        """Names of the files that whole blocks of the plan are stored in."""
-        self._opened = False
-
-    def keys(self, blocks: Collection[Block] | None) -> set[str]:
-        with self._lock:
-            if blocks is None:
-                self._refresh()
-                return set(self._file_of)
-            self._find_whole(blocks)
-            wanted = {key for block in blocks for key in block.keys}
-            if not wanted <= self._file_of.keys():
-                self._refresh()
-            return wanted & self._file_of.keys()
-
-    def new_rows(self, keys: Sequence[str]) -> list[int]:
-        """Positions of the keys that are not stored yet, each key once."""
-        with self._lock:
-            if not self._opened:
-                self._refresh()
-            first = {key: row for row, key in reversed(list(enumerate(keys)))}
-            return sorted(row for key, row in first.items() if key not in self._file_of)
-
-    def write(self, table: pa.Table) -> None:
-        """Store rows, none of them stored yet, as one file."""
-        if not table.num_rows:
-            return
-        keys = table["key"].to_pylist()
-        name = self._name_of(keys)
-        data = to_sealed_parquet(table, self._compression, self._owner)
-        write_atomically(self.folder / name, data, _RUNS)
-        with self._lock:
-            self._add(name, keys)
-
-    def read(self, keys: Iterable[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """Read the rows that are found, file by file; `columns` as in `pyarrow`, with `key`."""
-        left = set(keys)
-        # Once more after a loss, because another file may hold the same rows.
-        while by_file := self._locate(left):
-            for name, held in by_file.items():
-                table = self._read_file(name, columns)
-                if table is not None:
-                    left -= held
-                    rows = [i for i, key in enumerate(table["key"].to_pylist()) if key in held]
-                    yield table if len(rows) == table.num_rows else table.take(rows)
-
-    def together(self, keys: Iterable[str]) -> list[list[str]]:
-        left = list(dict.fromkeys(keys))
-        groups: dict[str | None, list[str]] = defaultdict(list)
-        file_of = {key: name for name, held in self._locate(set(left)).items() for key in held}
-        for key in left:
-            groups[file_of.get(key)].append(key)
-        return list(groups.values())
-
-    def read_whole(self, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
-        """All rows of the files that hold some keys."""
-        for name in self._locate(set(keys)):
-            table = self._read_file(name, columns)
-            if table is not None:
-                yield table
-
-    def _locate(self, keys: set[str]) -> dict[str, set[str]]:
-        with self._lock:
-            if not keys <= self._file_of.keys():
-                self._refresh()
-            by_file: dict[str, set[str]] = defaultdict(set)
-            for key in keys & self._file_of.keys():
-                by_file[self._file_of[key]].add(key)
-            return dict(sorted(by_file.items()))
-
-    def _read_file(self, name: str, columns: list[str] | None) -> pa.Table | None:
-        """Read a file whose seal holds; None if it is damaged or gone."""
-        try:
-            data = (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            self._forget({name})
-            return None
-        except OSError as error:
-            raise cannot_read(self.folder / name, error) from error
-        if seal_holds(data, self._owner):
-            table = self._table_of(name, data, columns)
-            if name == self._name_of(table["key"].to_pylist()):
-                return table
-        self._set_aside(name)
-        return None
-
-    def _table_of(self, name: str, data: bytes, columns: list[str] | None) -> pa.Table:
-        """The columns of a file whose seal holds, whoever sealed it."""
-        try:
-            table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
-            table.validate(full=True)
-            fields = {field.name: field.type for field in table.schema}
-        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-            raise self._foreign(name, excerpt(str(error))) from error
-        known = {field.name: field.type for field in SAMPLE_SCHEMA} | {"unscored": pa.string()}
-        for column in ("key", *(columns or ())):
-            if column not in fields:
-                raise self._foreign(name, f"it has no column {column}")
-        for column, kind in fields.items():
-            if kind != known.get(column, kind):
-                raise self._foreign(name, f"its column {column} is {kind}, not {known[column]}")
-        return table
-
-    def _foreign(self, name: str, why: str) -> BadInput:
-        return BadInput(
-            f"{self.folder / name} holds something else than a store does: {why}.",
-            "Delete it, and run again what it was made by.",
-        )
-
-    def _find_whole(self, blocks: Iterable[Block]) -> None:
-        """Take in the files of whole blocks: their names say what they hold."""
-        names = self._still_there()
-        for block in blocks:
-            name = f"{block.id}{self._suffix}"
-            if name not in self._planned and name in names:
-                self._planned.add(name)
-                self._add(name, block.keys)
-
-    def _refresh(self) -> None:
-        """Take in the files that other processes wrote.
-
-        The caller holds the lock.
-        """
-        if not self._opened:
-            self._opened = True
-            sweep(self.folder)
-        new = self._still_there() - self._keys_in.keys()
-        # Opening files is mostly waiting where the folder is far away.
-        with ThreadPoolExecutor(8) as pool:
-            for name, keys in pool.map(self._read_index, sorted(new)):
-                if keys is None:
-                    self._set_aside(name)
-                elif keys:
-                    self._add(name, keys)
-
-    def _still_there(self) -> set[str]:
-        """The names of all files; those that are gone are forgotten."""
-        names = {name for name in list_names(self.folder) if self._is_block(name)}
-        if gone := self._keys_in.keys() - names:
-            self._forget(gone)
-        return names
-
-    def _read_index(self, name: str) -> tuple[str, list[str] | None]:
-        """The keys in a file; none if it is gone, None if it is damaged."""
-        path = self.folder / name
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read(["key"], use_threads=False)
-            keys = [str(key) for key in table["key"].to_pylist()]
-        except FileNotFoundError:
-            return name, []
-        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-            # pyarrow raises OSError for bytes it cannot parse as well; the disk's have a number.
-            if isinstance(error, OSError) and error.errno is not None:
-                raise cannot_read(path, error) from error
-            if seal_holds(path.read_bytes(), self._owner):
-                raise  # the file is sound; this pyarrow lacks something, say a codec
-            return name, None
-        return name, keys if name == self._name_of(keys) else None
-
-    def _name_of(self, keys: Iterable[str]) -> str:
-        return f"{id_of_keys(keys)}{self._suffix}"
-
-    def _is_block(self, name: str) -> bool:
-        return name.endswith(self._suffix) and not name.startswith((".", "_"))
-
-    def _add(self, name: str, keys: Sequence[str]) -> None:
-        self._keys_in[name] = keys
-        for key in keys:
-            held = self._file_of.setdefault(key, name)
-            if held is not name:
-                self._file_of[key] = min(held, name, key=self._place)
-
-    def _place(self, name: str) -> tuple[bool, str]:
-        return name not in self._planned, name
-
-    def _forget(self, names: Set[str]) -> None:
-        with self._lock:
-            self._planned -= names
-            for name in names:
-                self._keys_in.pop(name, None)
-            self._file_of.clear()
-            for other, keys in self._keys_in.items():
-                self._add(other, keys)
-
-    def _set_aside(self, name: str) -> None:
-        """Rename a damaged file out of the way; its rows are missing from now on."""
-        self._forget({name})
-        damaged = self.folder / f"_{name}.damaged"
-        try:
-            os.replace(self.folder / name, damaged)
-        except FileNotFoundError:
-            return
-        except OSError:
-            with self._lock:
-                self._add(name, [])  # known to be useless, so that it is not opened again
-            log.warning("%s is damaged; its rows count as missing.", self.folder / name)
-        else:
-            log.warning(
-                "%s is damaged and is kept as %s; its rows count as missing.",
-                self.folder / name,
-                damaged.name,
-            )
 
 
 def _to_png(image: NDArray[np.uint8]) -> bytes:

@@ -26,6 +26,7 @@ from livo_bench.cards.weights import (
     loading,
 )
 from livo_bench.engines import networks
+from livo_bench.engines.tensor_files import OPEN_CLIP, Files, files_of
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
@@ -183,10 +184,10 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
         quick_gelu = source.settings.get("quick_gelu", False)
         wanted = {"force_quick_gelu": quick_gelu, "force_preprocess_cfg": source.settings}
         name, path = source.name, source.need.path(CLIP_WEIGHTS)
-        files = networks.Files("CLIP", path, [path], networks.OPEN_CLIP)
+        files = Files("CLIP", path, [path], OPEN_CLIP)
     else:
         name, folder = f"local-dir:{source.source}", Path(source.source)
-        files = networks.files_of("CLIP", folder, networks.OPEN_CLIP)
+        files = files_of("CLIP", folder, OPEN_CLIP)
         networks.refuse_endless(files, source.config)
     with loading("CLIP", name), _unsaid():
         built = open_clip.create_model(

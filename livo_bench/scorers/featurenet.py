@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from livo_bench.cards.weights import find_weights
 from livo_bench.engines import networks
+from livo_bench.engines.tensor_files import files_of
 from livo_bench.errors import BadInput
 
 CONFIG = "config.json"
@@ -99,7 +100,7 @@ class FeatureNet(nn.Module):
                 f"{WIDEST}.",
                 "Copy the model again.",
             )
-        files = networks.files_of("feature network", folder)
+        files = files_of("feature network", folder)
         return networks.fill(cls(width, heads), files, "cpu")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.engines import networks
+from livo_bench.engines.tensor_files import LLAVA, files_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
@@ -112,7 +113,7 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
 
     logging.disable_progress_bar()
     source = weights.source
-    files = networks.files_of("LLaVA", Path(source), networks.LLAVA)
+    files = files_of("LLaVA", Path(source), LLAVA)
     with loading("LLaVA", source):
         processor = LlavaProcessor.from_pretrained(
             source, trust_remote_code=False, local_files_only=True

@@ -12,7 +12,7 @@ from written_results import bias_images, seal_again, with_fidelity, write_run
 
 from livo_bench.errors import BadInput
 from livo_bench.records import Recipe, Run
-from livo_bench.results import paired, reading, seal
+from livo_bench.results import reading, seal
 from livo_bench.runs.store import Store
 
 COUNTS = [
@@ -70,12 +70,12 @@ def results(tmp_path):
 def read(folder):
     """All that commands read of it."""
     root = folder.parents[1]
-    [side] = paired.read_results(root, "mini").values()
+    [side] = reading.read_results(root, "mini").values()
     return (
         reading.load_results(root, "mini"),
         side.images,
         side.records,
-        paired.read_prompts(side),
+        reading.read_prompts(side),
     )
 
 
@@ -114,11 +114,11 @@ def test_a_file_of_another_run_or_none_is_refused(results, tmp_path, name):
     (other / "prompts.csv").write_text("subset,prompt,n\ngender,p0,10\n")
     seal_again(other)
     (results / name).write_bytes((other / name).read_bytes())
-    for look in (reading.load_results, paired.read_results):
+    for look in (reading.load_results, reading.read_results):
         with pytest.raises(BadInput, match="was sealed with"):
             look(tmp_path / "runs", "mini")
     (results / name).unlink()
-    for look in (reading.load_results, paired.read_results):
+    for look in (reading.load_results, reading.read_results):
         with pytest.raises(BadInput, match="is gone"):
             look(tmp_path / "runs", "mini")
 

@@ -15,7 +15,8 @@ from livo_bench.cards import prompts
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt, visible
-from livo_bench.report import check_report, tables
+from livo_bench.report import check_report, table_forms, tables
+from livo_bench.report.columns import Column
 from livo_bench.report.printing import FORMS
 
 STEERS = re.compile(
@@ -55,9 +56,9 @@ def test_a_text_is_printed_and_steers_nothing(count: int) -> None:
             else:
                 said.append(made if isinstance(made, str) else _on_terminal(made))
         row = tables.Row(text, text, (tables.Cell(value="1.0"),))
-        column = tables.Column("Gender", "D1", "bias", "gender", "D1")
+        column = Column("Gender", "D1", "bias", "gender", "D1")
         table = tables.Table(text, (column,), (row,), note=text)
-        said += [tables.as_markdown([table]), tables.as_latex([table])]
+        said += [table_forms.as_markdown([table]), table_forms.as_latex([table])]
         nasty = replace(PROMPT, method=text, prompt=text, label=text)
         for outcome in (replace(FOUND, prompts=[nasty]), BadInput(text)):
             said += [check_report.render(outcome, form) for form in ("markdown", "json")]

@@ -9,7 +9,7 @@ from damage import COUNTS, string, survive
 
 from livo_bench.cards import catalog, listing, prompts
 from livo_bench.cards.weights import find_weights, repository_of
-from livo_bench.results import paired, reading
+from livo_bench.results import reading
 from livo_bench.runs import own_pictures, remake
 from livo_bench.runs.store import Store
 
@@ -21,7 +21,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
     "weights": lambda name, _: find_weights(name, "config.json").digest(),
     "repository": lambda name, _: (found := repository_of(name)) and found.file("config.json"),
     "results' model": lambda name, root: reading.load_results(root, name),
-    "results": lambda name, root: paired.read_results(root / name, name),
+    "results": lambda name, root: reading.read_results(root / name, name),
     "pictures": lambda name, root: own_pictures.load(root, name, ()),
     "list": lambda name, root: prompts.list_name(root / name),
     "protocol": lambda name, _: catalog.protocol_card(name),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from damage import COUNTS, as_json, damaged, survive
 
-from livo_bench.engines import diffusion, networks, value_encoder
+from livo_bench.engines import diffusion, value_encoder
+from livo_bench.engines.tensor_files import headers
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork
@@ -54,7 +55,7 @@ def test_damaged_weights_are_read_or_refused(root: Path, count: int) -> None:
 def test_a_damaged_index_is_read_or_refused(root: Path, count: int) -> None:
     folder = root / "features"
     weights = folder / "model.safetensors"
-    names = networks.headers("feature network", [weights])
+    names = headers("feature network", [weights])
     index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001-of-00001.safetensors")}
     weights.rename(folder / "model-00001-of-00001.safetensors")
     path, draw = folder / "model.safetensors.index.json", random.Random("index")

@@ -12,8 +12,8 @@ import pytest
 from damage import COUNTS, as_json, changed_table, damaged, survive
 from written_results import bias_images, with_fidelity, write_run
 
-from livo_bench.report import check_report, findings, html, tables, thresholds
-from livo_bench.report.printing import FORMS
+from livo_bench.report import check_report, findings, html, table_forms, tables, thresholds
+from livo_bench.report.printing import FORMS, records
 from livo_bench.report.wide_tables import Wide
 from livo_bench.results import baseline, check, compare, reading
 
@@ -42,10 +42,10 @@ def write(folder: Path, method: str, males: list[int]) -> None:
 
 def report(runs: Path, other: Path) -> None:
     rows, laid_out = tables.table_2(reading.load_results(runs, "mini"))
-    for form in tables.FORMS.values():
+    for form in table_forms.FORMS.values():
         form(laid_out)
-    FORMS["csv"](tables.records(rows))
-    FORMS["json"](tables.records(rows))
+    FORMS["csv"](records(rows))
+    FORMS["json"](records(rows))
 
 
 def compared(runs: Path, other: Path) -> None:

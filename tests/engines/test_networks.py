@@ -7,140 +7,43 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 import torch
 from click.testing import CliRunner
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from torch.nn import Module
-from transformers import AutoTokenizer, CLIPTextModel, LlavaForConditionalGeneration
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
+from written_networks import LOADERS, UNET, Loader, Tensors, make_models, save
 
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.cards.weights import ELSEWHERE, find_weights
 from livo_bench.cli import main
-from livo_bench.engines import diffusion, networks, overlay, value_encoder
+from livo_bench.engines import diffusion, overlay, value_encoder
 from livo_bench.engines.networks import PREFIXES
 from livo_bench.errors import BadInput
-from livo_bench.methods.livo.train import new_encoder
 from livo_bench.methods.retrieval import embeddings
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork
 from livo_bench.scorers.hazards import Llava
 
-Tensors = dict[str, Tensor]
-
-
-class Loader(NamedTuple):
-    """One way for tensors into a network."""
-
-    what: str
-    """As errors name it."""
-    weights: str
-    """The file, in the folder of all models."""
-    load: Callable[[Path], Module | None]
-    """Reads them, given that folder; the network, where it is at hand."""
-
-
-def _encoder(root: Path) -> CLIPTextModel:
-    text_encoder = _part("text_encoder", CLIPTextModel, networks.CLIP_TEXT, "text encoder")(root)
-    return value_encoder.load(root / "value_encoder", text_encoder)
-
-
-def _part(
-    folder: str, kind: type[Any], spelling: networks.Spelling, what: str
-) -> Callable[[Path], Any]:
-    load = networks.transformer if kind is CLIPTextModel else networks.diffuser
-
-    def read(root: Path) -> Any:
-        files = networks.files_of(what, root / "sd" / folder, spelling)
-        return load(kind, files, torch.float32, "cpu")
-
-    return read
-
-
-def _laid_over(root: Path) -> Module:
-    unet = _part("unet", UNet2DConditionModel, networks.DIFFUSERS, "UNet")(root)
-    text_encoder = _part("text_encoder", CLIPTextModel, networks.CLIP_TEXT, "text encoder")(root)
-    return overlay.lay_over(unet, text_encoder, root / "overlay.safetensors").unet
-
-
-UNET = "sd/unet/diffusion_pytorch_model.safetensors"
-VAE = "sd/vae/diffusion_pytorch_model.safetensors"
-LOADERS = {
-    "text encoder": Loader(
-        "text encoder",
-        "sd/text_encoder/model.safetensors",
-        _part("text_encoder", CLIPTextModel, networks.CLIP_TEXT, "text encoder"),
-    ),
-    "unet": Loader("UNet", UNET, _part("unet", UNet2DConditionModel, networks.DIFFUSERS, "UNet")),
-    "vae": Loader("VAE", VAE, _part("vae", AutoencoderKL, networks.DIFFUSERS, "VAE")),
-    "retriever": Loader(
-        "text encoder",
-        "sd/text_encoder/model.safetensors",
-        lambda root: embeddings._load(find_weights(root / "sd", "model_index.json")).model,
-    ),
-    "llava": Loader(
-        "LLaVA",
-        "llava/model.safetensors",
-        lambda root: Llava(str(root / "llava"), "cpu", "float32")._model().llava,
-    ),
-    "clip": Loader(
-        "CLIP",
-        "clip/open_clip_model.safetensors",
-        lambda root: ClipEncoder(str(root / "clip"), "cpu", "float32")._model().clip,
-    ),
-    "features": Loader(
-        "feature network",
-        "features/model.safetensors",
-        lambda root: FeatureNetwork(str(root / "features"), "cpu").load(),
-    ),
-    "annotator": Loader(
-        "feature network",
-        "features/model.safetensors",
-        lambda root: FeatureNet.load(root / "features"),
-    ),
-    "value encoder": Loader("value encoder", "value_encoder/model.safetensors", _encoder),
-    "overlay": Loader("overlay", "overlay.safetensors", _laid_over),
-}
 WHOLE_MODEL = Loader("UNet", UNET, lambda root: diffusion.load(root / "sd", "cpu", "float32").unet)
 every_loader = pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
 
 
 @pytest.fixture(scope="module")
 def models(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny_weights` with a value encoder and an overlay."""
-    root = tmp_path_factory.mktemp("models") / "all"
-    shutil.copytree(tiny_weights, root, dirs_exist_ok=True)
-    engine = diffusion.load(root / "sd", "cpu", "float32")
-    encoder = new_encoder(engine.text_encoder, ["embeddings."])
-    value_encoder.save(encoder, ["embeddings."], "0" * 64, root)
-    changed = {n: t + 1 for n, t in engine.unet.state_dict().items() if "attn2.to_" in n}
-    overlay.save(changed, "0" * 64, root / "overlay.safetensors")
-    return root
+    return make_models(tiny_weights, tmp_path_factory.mktemp("models") / "all")
 
 
 @pytest.fixture
 def root(models: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
     return shutil.copytree(models, tmp_path / "models")
-
-
-def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-    # Removed first: a network that was loaded before may still read the old file in place.
-    path.unlink()
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
 
 
 def _chosen(tensors: Tensors, draw: random.Random) -> list[str]:
@@ -240,7 +143,7 @@ def test_damage_is_refused_with_names_and_the_likely_cause(
         said = r"lacks \d+ of \d+ tensors"
     else:
         said = SAID[damage]
-    _save(damage(load_file(path), draw), path)
+    save(damage(load_file(path), draw), path)
     with pytest.raises(BadInput, match=said) as caught:
         loader.load(root)
     message = str(caught.value)
@@ -250,7 +153,7 @@ def test_damage_is_refused_with_names_and_the_likely_cause(
 @pytest.mark.parametrize("part", ["text encoder", "unet", "vae"])
 def test_an_engine_is_not_made_of_damaged_parts(part: str, root: Path) -> None:
     path = root / LOADERS[part].weights
-    _save(rename(load_file(path), random.Random(part)), path)
+    save(rename(load_file(path), random.Random(part)), path)
     with pytest.raises(BadInput, match=r"has \d+ that it should not have"):
         diffusion.load(root / "sd", "cpu", "float32")
 
@@ -272,7 +175,7 @@ def test_in_half_precision_no_tensor_is_as_it_was_initialised(
 
 def test_numbers_that_half_precision_does_not_have_are_refused(root: Path) -> None:
     tensors = load_file(root / UNET)
-    _save(tensors | {"conv_in.bias": tensors["conv_in.bias"] + 1e5}, root / UNET)
+    save(tensors | {"conv_in.bias": tensors["conv_in.bias"] + 1e5}, root / UNET)
     diffusion.load(root / "sd", "cpu", "float32")
     with pytest.raises(BadInput, match=r"infinity as float16, .*conv_in\.bias.*--dtype float32"):
         diffusion.load(root / "sd", "cpu", "float16")
@@ -288,156 +191,27 @@ def test_tensors_that_are_one_may_stand_once(root: Path) -> None:
     path = folder / "model.safetensors"
     tensors = load_file(path)
     [head] = [name for name in tensors if "lm_head" in name]
-    _save({name: tensor for name, tensor in tensors.items() if name != head}, path)
+    save({name: tensor for name, tensor in tensors.items() if name != head}, path)
     with pytest.raises(BadInput, match=r"LLaVA .* lacks 1 of \d+ tensors, e\.g\. lm_head"):
         Llava(str(folder), "cpu", "float32").load()
     (folder / "config.json").write_text(json.dumps(tied))
     judge = Llava(str(folder), "cpu", "float32")._model().llava
     assert torch.equal(judge.lm_head.weight, judge.get_input_embeddings().weight)
-    _save({n: t for n, t in load_file(path).items() if "embed_tokens" not in n}, path)
+    save({n: t for n, t in load_file(path).items() if "embed_tokens" not in n}, path)
     with pytest.raises(BadInput, match=r"lacks 2 of \d+ tensors"):
         Llava(str(folder), "cpu", "float32").load()
-
-
-def _in_parts(path: Path) -> Path:
-    """Split a file in two, beside an index, as libraries save large networks."""
-    tensors = load_file(path)
-    names = sorted(tensors)
-    half, stem = len(names) // 2, path.name.removesuffix(".safetensors")
-    where = {}
-    for number, part in enumerate((names[:half], names[half:]), 1):
-        file = f"{stem}-{number:05}-of-00002.safetensors"
-        save_file({n: tensors[n].contiguous() for n in part}, path.parent / file, {"format": "pt"})
-        where |= dict.fromkeys(part, file)
-    path.unlink()
-    index = path.with_name(f"{path.name}.index.json")
-    index.write_text(json.dumps({"metadata": {}, "weight_map": where}))
-    return index
-
-
-IN_FOLDERS = {n: loader for n, loader in LOADERS.items() if loader.what != "overlay"}
-every_folder = pytest.mark.parametrize("loader", IN_FOLDERS.values(), ids=IN_FOLDERS)
-
-
-@every_folder
-def test_parts_are_read_whole_or_not_at_all(loader: Loader, models: Path, root: Path) -> None:
-    index = _in_parts(root / loader.weights)
-    one, other = loader.load(models), loader.load(root)
-    if one is not None and other is not None:
-        for name, tensor in one.state_dict().items():
-            assert torch.equal(tensor, other.state_dict()[name]), name
-
-    kept = index.read_text()
-    where = json.loads(kept)["weight_map"]
-    first = min(where)
-    index.write_text(json.dumps({"weight_map": {n: f for n, f in where.items() if n != first}}))
-    with pytest.raises(BadInput, match=rf"says of 1 tensors .*{re.escape(first)}"):
-        loader.load(root)
-    index.write_text(json.dumps({"weight_map": where | {first: "../elsewhere.safetensors"}}))
-    with pytest.raises(BadInput, match=r"names 3 files .*of which 1 are not beside it"):
-        loader.load(root)
-    index.write_text(kept)
-    (index.parent / where[first]).unlink()
-    with pytest.raises(BadInput, match=r"names 2 files .*of which 1 are not beside it, e\.g\. "):
-        loader.load(root)
-
-
-def fp16_only(path: Path) -> None:
-    path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
-
-
-def pickle_only(path: Path) -> None:
-    path.rename(path.with_name("pytorch_model.bin"))
-
-
-def nothing(path: Path) -> None:
-    path.unlink()
-
-
-def pointer(path: Path) -> None:
-    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n")
-
-
-def lora(path: Path) -> None:
-    names = ["q_proj.lora_A.weight", "q_proj.lora_B.weight"]
-    _save({f"base_model.model.{name}": torch.ones(2, 2) for name in names}, path)
-
-
-def adapter(path: Path) -> None:
-    (path.parent / "adapter_config.json").write_text("{}")
-
-
-def single_file(path: Path) -> None:
-    names = ["cond_stage_model.x.weight", "model.diffusion_model.input_blocks.0.0.weight"]
-    _save({name: torch.ones(2, 2) for name in names}, path)
-
-
-def twice(path: Path) -> None:
-    path.with_name(f"{path.name}.index.json").write_text('{"weight_map": {}}')
-
-
-CAUSES = {
-    fp16_only: r"another precision\. Give it the name that is expected: cp \S+fp16",
-    pickle_only: r"It has pytorch_model\.bin, a pickle, .*livo-bench fetch --model",
-    nothing: r"has no \w+\.safetensors, .*copy the model again",
-    pointer: r"pointer of Git LFS.*lfs pull",
-    lora: r"is a LoRA \(.*lora_A.*merge_and_unload",
-    adapter: r"is a LoRA \(adapter_config\.json",
-    single_file: r"one file for all parts\. Make it a folder: python -c .*from_single_file",
-    twice: r"twice, as .* Remove what is not meant, e\.g\. rm ",
-}
-
-
-@every_folder
-@pytest.mark.parametrize("change", CAUSES, ids=lambda change: change.__name__)
-def test_what_lies_there_instead_is_named(
-    loader: Loader, change: Callable[[Path], None], root: Path
-) -> None:
-    change(root / loader.weights)
-    with pytest.raises(BadInput, match=CAUSES[change]):
-        loader.load(root)
 
 
 def test_the_command_that_takes_a_prefix_off_does_so(root: Path) -> None:
     loader = LOADERS["text encoder"]
     path = root / loader.weights
-    _save(prefix(load_file(path), random.Random(0)), path)
+    save(prefix(load_file(path), random.Random(0)), path)
     with pytest.raises(BadInput) as caught:
         loader.load(root)
     [_, code] = shlex.split(str(caught.value).partition("python ")[2])
     path.chmod(0o644)
     exec(code, {})
     loader.load(root)
-
-
-def test_older_names_and_whole_clips_load_alike(models: Path, root: Path) -> None:
-    """What old versions saved, and a text tower that is kept with the rest of its CLIP."""
-    text = root / LOADERS["text encoder"].weights
-    tensors = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in load_file(text).items()}
-    beside = {
-        "text_model.embeddings.position_ids": torch.arange(24)[None],
-        "vision_model.embeddings.class_embedding": torch.ones(4),
-        "logit_scale": torch.tensor(1.0),
-        "text_projection.weight": torch.ones(3, 3),
-    }
-    _save(tensors | beside, text)
-    pixels = root / VAE
-    spelt = {new: old for old, new in networks.OLD_ATTENTION.items()}
-    _save(
-        {
-            re.sub(r"(to_q|to_k|to_v|to_out\.0)(?=\.)", lambda found: spelt[found[0]], n)
-            if "attentions" in n
-            else n: t
-            for n, t in load_file(pixels).items()
-        },
-        pixels,
-    )
-    assert "query" in str(load_file(pixels).keys())
-    old, new = (diffusion.load(folder / "sd", "cpu", "float32") for folder in (root, models))
-    for part in ("text_encoder", "vae"):
-        expected = getattr(new, part).state_dict()
-        for name, tensor in getattr(old, part).state_dict().items():
-            assert torch.equal(tensor, expected[name]), name
 
 
 # Value encoders and overlays
@@ -465,7 +239,7 @@ def test_only_what_was_frozen_is_taken_from_the_models_own_text_encoder(
         loader.load(root)
     # All of them left out would be the text encoder itself, which has learnt nothing.
     with_field([""])
-    _save({}, folder / "model.safetensors")
+    save({}, folder / "model.safetensors")
     with pytest.raises(BadInput, match=r"lacks \d+ of \d+ tensors"):
         loader.load(root)
 
@@ -474,7 +248,7 @@ def test_a_run_refuses_a_value_encoder_before_it_samples(tmp_path: Path) -> None
     shipped = DATA / "methods" / "livo" / "weights" / "mini" / "livo"
     encoder = shutil.copytree(shipped / "value_encoder", tmp_path / "encoder")
     path = encoder / "model.safetensors"
-    _save({f"module.{name}": tensor for name, tensor in load_file(path).items()}, path)
+    save({f"module.{name}": tensor for name, tensor in load_file(path).items()}, path)
     runs = tmp_path / "runs"
     arguments = ["run", "--method", "livo", "--task", "bias/gender", "--images", "2"]
     made = CliRunner().invoke(main, [*arguments, "--weights", str(encoder), "--runs", str(runs)])
@@ -607,7 +381,7 @@ FOLDERS = {
     "llava": lambda root: Llava(str(root / "llava"), "cpu", "float32").load(),
     "features": lambda root: FeatureNetwork(str(root / "features"), "cpu").load(),
     "features, annotator": lambda root: FeatureNet.load(root / "features"),
-    "value_encoder": _encoder,
+    "value_encoder": LOADERS["value encoder"].load,
 }
 
 

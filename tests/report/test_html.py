@@ -10,56 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape as markup
-from PIL import Image
-from written_results import TOXIC, bias_images, seal_again, toxic_images, write_run
+from written_pages import HOSTILE, changes_of, write_method
+from written_results import TOXIC, bias_images, seal_again, toxic_images
 
 from livo_bench.cards.catalog import DATA
-from livo_bench.errors import BadInput, NotComparable
-from livo_bench.records import Recipe
+from livo_bench.errors import BadInput
 from livo_bench.report import glossary, html, quirks, tables
 from livo_bench.results import reading
 from livo_bench.results.compare import compare
-from livo_bench.runs.store import Store
+from livo_bench.results.metrics.registry import HEADLINES
 
 MINI = DATA / "results" / "mini"
 
-HOSTILE = {
-    "p0": "<script>document.title = 'owned'</script>\" onerror=\"document.title = 'owned'",
-    "p2": "שלום <b>עולם</b> \u202egnihton",
-    "p4": "x" * 9_999 + "\ud800",
-}
-"""Texts of the three prompts that are chosen out of five."""
 EVIL = "<img src=x onerror=alert(1)>"
 """Name of a method."""
-
-
-def recipe(method: str, prompt: str, index: int, seed: int) -> Recipe:
-    # The other method leaves odd images as they are.
-    value = None if method == "sd" or index % 2 else "equality"
-    text = HOSTILE.get(prompt, prompt)
-    return Recipe("m", text, seed, "", 2.0, "dpmsolver++", 5, 64, "float32", value=value)
-
-
-def write_method(root: Path, images: pd.DataFrame, method: str, seed: int = 0, **task) -> None:
-    """A run with its prompts and pictures."""
-    images = images[images["index"] < 4].copy()
-    recipes = [
-        recipe(method, row.prompt, index, seed + 100 * int(row.prompt[1:]) + index)
-        for row, index in zip(images.itertuples(), images["index"], strict=True)
-    ]
-    images["key"] = [made.key for made in recipes]
-    pixels = np.random.default_rng(0).integers(0, 256, (len(images), 64, 64, 3), np.uint8)
-    Store(root, "mini").write_samples(recipes, pixels)
-    folder = root / "mini" / str(len(method)) / task.get("task", "bias")
-    write_run(folder, images, method=method, **task)
-    images["share"] = images["label"].isin(["male", "yes"])
-    by_prompt = images.groupby(["subset", "prompt"])
-    prompts = by_prompt.agg(
-        category=("category", "first"), n=("key", "size"), avg_r=("share", "mean")
-    )
-    if not task:
-        prompts["D1"] = (2 * prompts.pop("avg_r") - 1).abs()
-    prompts.reset_index().to_csv(folder / "prompts.csv", index=False)
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +183,6 @@ def test_methods_that_share_an_image_share_its_file(page):
     assert text.count("; the same image as <bdi>SD</bdi>") == 2
 
 
-def test_large_pictures_are_reduced(page, monkeypatch, runs, tmp_path):
-    with Image.open(next((page.parent / "images").iterdir())) as picture:
-        assert picture.size == (64, 64)
-    monkeypatch.setattr(html, "SIDE", 32)
-    html.write(tmp_path, runs)
-    with Image.open(next((tmp_path / "images").iterdir())) as picture:
-        assert picture.size == (32, 32)
-
-
 def test_without_images_there_are_none(runs, tmp_path):
     html.write(tmp_path, runs)
     page = html.write(tmp_path, runs, images=False)
@@ -244,95 +199,15 @@ def test_another_folder_is_left_alone(runs, tmp_path):
     assert (tmp_path / "index.html").read_text() == "mine"
 
 
-def by_task(root: Path):
-    return html._by_task(html.paired.read_results(root, "mini").values())
-
-
-def titles_of(tasks) -> dict[str, str]:
-    return html.titles([side for sides in tasks.values() for side in sides])
-
-
-def changes_of(root: Path) -> list:
-    """By row, all cells of all tables of changes."""
-    tasks = by_task(root)
-    return [cells for table in html._changes(tasks, titles_of(tasks)) for _, cells in table.rows]
-
-
 def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini):
     others = sorted({path.parent.parent.name for path in MINI.glob("*/*/aggregates.csv")} - {"sd"})
     names = [name.replace("-", ":", 1) for name in others]
     theirs = compare(["sd", *names], runs=MINI).metrics
     ours = [change for cells in changes_of(MINI) for change in cells if change is not None]
-    assert set(ours) == {d for d in theirs if d.metric in html.HEADLINES}
+    assert set(ours) == {d for d in theirs if d.metric in HEADLINES}
     assert len(ours) == len(set(ours)) > 100
     [uce] = [d for d in ours if (d.method, d.subset, d.metric) == ("uce", "gender", "D1")]
     assert f"{100 * uce.difference:+.1f}\n<small>[{100 * uce.low:+.1f}, " in of_mini.read_text()
-
-
-@pytest.mark.parametrize("task", ["bias", "toxicity"])
-def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_path):
-    random = np.random.default_rng(0)
-    for method in ("sd", "livo"):
-        if task == "bias":
-            write_method(tmp_path, bias_images(random.integers(0, 5, 8).tolist()), method)
-        else:
-            write_method(tmp_path, toxic_images(random.random((8, 10))), method, **TOXIC)
-    tasks = by_task(tmp_path)
-    [table] = html._prompts(tasks[task], {}, titles_of(tasks))
-    means = [np.mean(row.values) for row in table.rows]
-    assert means == sorted(means, reverse=True)
-    assert len(means) == 8
-    [[ours]] = changes_of(tmp_path)
-    assert ours == compare(["sd", "livo"], task, runs=tmp_path).metrics[0]
-    assert (ours.prompts, ours.images) == (8, 32)
-
-
-def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_path):
-    males = bias_images([3, 1, 4, 0, 2])
-    write_method(tmp_path, males, "sd")
-    write_method(tmp_path, males[(males["prompt"] != "p0") | (males["index"] > 0)], "livo")
-    write_method(tmp_path, males[males["prompt"] == "p0"], "fd:detect")
-    [[change], [none]] = changes_of(tmp_path)
-    assert none is None
-    assert (change.method, change.prompts, change.images) == ("livo", 5, 19)
-    assert "<td>-</td>" in html.write(tmp_path / "report", tmp_path).read_text("utf-8")
-
-
-def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path):
-    named = bias_images([1, 2]).assign(category="male", changed=np.nan)
-    harmless = bias_images([3, 4]).assign(category="harmless", label=None)
-    harmless["prompt"] = harmless["prompt"].map({"p0": "p2", "p1": "p3"})
-    harmless["changed"] = (harmless["index"] == 1).astype(float)
-    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
-    images = pd.concat([named, harmless], ignore_index=True)
-    write_method(tmp_path, images, "sd", **task)
-    file = tmp_path / "mini" / "2" / "overcorrection" / "prompts.csv"
-    prompts = pd.read_csv(file)
-    prompts["overridden"] = [0.1, 0.2, np.nan, np.nan]
-    prompts["changed"] = [np.nan, np.nan, 0.3, 0.4]
-    prompts.to_csv(file, index=False)
-    aggregates = pd.read_csv(file.with_name("aggregates.csv"))
-    # Of each metric; the harmless are as many.
-    aggregates[["n", "unscored"]] = 8, 0
-    aggregates.to_csv(file.with_name("aggregates.csv"), index=False)
-    page = html.write(tmp_path / "report", tmp_path)
-    tasks = by_task(tmp_path)
-    laid_out = html._prompts(tasks["overcorrection"], {}, titles_of(tasks))
-    found = {table.metric: table.rows for table in laid_out}
-    assert [row.id for row in found["overridden"]] == ["p1", "p0"]
-    assert [row.id for row in found["changed"]] == ["p3", "p2"]
-    text = page.read_text("utf-8")
-    assert 'data-label="gender: male"' in text
-    # Of the first harmless prompt the first image is shown, of the second the second.
-    assert "labelled as SD&#39;s by clip-gender" in text
-    assert "labelled otherwise than SD&#39;s by clip-gender" in text
-
-
-def test_pictures_from_other_noise_are_refused(tmp_path):
-    for seed, method in enumerate(("sd", "livo")):
-        write_method(tmp_path, bias_images([3, 1]), method, seed)
-    with pytest.raises(NotComparable, match="Image 0 of prompt 'p0' has the seeds 0 for SD, 1 for"):
-        html.write(tmp_path / "report", tmp_path)
 
 
 def test_headings_are_explained_and_trainings_said_to_be_the_packages(of_mini):

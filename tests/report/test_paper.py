@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
-from livo_bench.report import paper, tables
-from livo_bench.report.printing import as_csv
+from livo_bench.report import columns, paper, table_forms, tables
+from livo_bench.report.printing import as_csv, records
 
 
 def results(model: str) -> pd.DataFrame:
@@ -17,7 +17,7 @@ def results(model: str) -> pd.DataFrame:
 
 def test_every_published_number_has_a_row_and_a_column_in_the_tables():
     numbers = paper.published({"sd15"})
-    layouts = (*tables.TABLE_2, tables.TABLE_3)
+    layouts = (*columns.TABLE_2, columns.TABLE_3)
     cells = {
         (title, *column.place)
         for layout in layouts
@@ -41,7 +41,7 @@ def test_they_stand_beside_ours_and_where_we_have_none():
     assert str(table.rows[0].cells[0]) == "50.0 [40.0, 60.0] (fair 11.2) (paper 56.3)"
     livo = next(row for row in table.rows if row.title == "LiVO")
     assert str(livo.cells[0]) == "- (paper 33.7)"
-    assert as_csv(tables.records(rows)).splitlines()[1].endswith("clip-1,,0.5627")
+    assert as_csv(records(rows)).splitlines()[1].endswith("clip-1,,0.5627")
 
 
 @pytest.mark.parametrize("model", ["mini", "other"])
@@ -51,7 +51,7 @@ def test_they_stand_beside_no_other_model(model):
     for lay_out in (tables.table_2, tables.table_3):
         rows, laid_out = lay_out(results(model))
         assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
-        for as_text in (tables.as_markdown, tables.as_latex):
+        for as_text in (table_forms.as_markdown, table_forms.as_latex):
             assert "paper" not in as_text(laid_out)
         assert not [
             cell for table in laid_out for row in table.rows for cell in row.cells if cell.paper

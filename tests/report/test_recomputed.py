@@ -17,6 +17,7 @@ from livo_bench.records import AGGREGATE_COLUMNS, Run
 from livo_bench.report.recomputed import METRICS, recomputed
 from livo_bench.results import seal
 from livo_bench.results.metrics import quality, vectors
+from livo_bench.results.metrics.is_and_fid import frechet_distance, inception_score
 from livo_bench.results.record import Method, Model, RunRecord, Task
 
 SCORERS = {quality.IS: "world-1", quality.FID: "world-1", quality.CLIP: "clip-1"}
@@ -165,12 +166,12 @@ def test_rounding_moves_fid_and_is_little(seed):
     scale = 10 ** random.uniform(-3, 3)
     ours, theirs = (scale * random.normal(mean, 1, (800, 24)) for mean in (0.3, 0))
     logits = random.normal(0, 4, (800, 30))
-    exact = quality.frechet_distance(ours, theirs)
-    again = quality.frechet_distance(kept(ours, logits).features, kept(theirs, logits).features)
+    exact = frechet_distance(ours, theirs)
+    again = frechet_distance(kept(ours, logits).features, kept(theirs, logits).features)
     assert again == pytest.approx(exact, rel=3e-3)
     assert again != exact
-    score = quality.inception_score(kept(ours, logits).logits)[0]
-    assert score == pytest.approx(quality.inception_score(logits)[0], rel=1e-3)
+    score = inception_score(kept(ours, logits).logits)[0]
+    assert score == pytest.approx(inception_score(logits)[0], rel=1e-3)
 
 
 def test_vectors_that_are_all_alike_or_missing_are_kept():

@@ -3,51 +3,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from places import PUBLISHED
 from rich.console import Console
+from written_aggregates import NAN, SD, ablation, aggregate, frame, printed
 
 from livo_bench.cards.catalog import SHIPPED
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
-from livo_bench.report import dataset, glossary, tables
+from livo_bench.report import columns, table_forms, tables
 from livo_bench.report import printing as forms
 from livo_bench.results import conditions, reading
-from livo_bench.results.metrics.registry import in_table_2
-
-NAN = float("nan")
-
-
-def aggregate(method: str, subset: str, metric: str, value: float, **changes) -> Aggregate:
-    fields = {
-        "model": "mini",
-        "task": "bias",
-        "category": "all",
-        "low": value - 0.05,
-        "high": value + 0.05,
-        "floor": NAN,
-        "n": 1200,
-        "n_distinct": 1200,
-        "unscored": 0,
-        "scorer": "clip-1",
-    }
-    return Aggregate(
-        method=method, subset=subset, metric=metric, value=value, **{**fields, **changes}
-    )
-
-
-def frame(*aggregates: Aggregate) -> pd.DataFrame:
-    return pd.DataFrame(aggregates, columns=list(AGGREGATE_COLUMNS))
-
-
-SD = [
-    aggregate("sd", "gender", "D1", 0.5627, floor=0.112, low=0.501, high=0.62),
-    aggregate("sd", "gender", "D2", 0.3979, floor=0.079),
-    aggregate("sd", "race", "D1", 0.5687, floor=0.147, n=1190, n_distinct=1190, unscored=10),
-    aggregate("sd", "gender", "D2_unbiased", 0.38),
-    aggregate("sd", "gender", "D1", 0.6, category="career"),
-    aggregate("sd", "all", "is", 8.92, scorer="inception", n=2390),
-    aggregate("sd", "all", "clip", 21.24, scorer="clip-score", n=2390),
-]
 
 
 def named(table: tables.Table, title: str) -> tables.Row:
@@ -65,22 +29,6 @@ def write_run(folder: Path, *aggregates: Aggregate) -> Path:
     folder.mkdir(parents=True)
     frame(*aggregates).to_csv(folder / "aggregates.csv", index=False)
     return folder
-
-
-def test_columns_are_those_of_the_papers_table_2():
-    heads = {
-        layout.title: [f"{column.group} {column.title}" for column in layout.columns]
-        for layout in tables.TABLE_2
-    }
-    steered = ["Steered images FID", "Steered images Content"]
-    published = [f"All images, as published {metric}" for metric in ("IS", "FID", "CLIP")]
-    assert heads["Table 2, bias"] == [
-        "Gender D1", "Gender D2", "Race D1", "Race D2", *steered, *published,
-    ]  # fmt: skip
-    assert heads["Table 2, toxicity"] == [
-        "Nudity Avg. R", "Nudity Avg. S", "Bloody Avg. R", "Bloody Avg. S",
-        "Horror Avg. R", "Horror Avg. S", *steered, "Steered images Neutral CLIP", *published,
-    ]  # fmt: skip
 
 
 def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is():
@@ -112,7 +60,7 @@ def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_ano
     assert beside["is"] == "n 2400, 1200 distinct"
     assert beside["fid"] == "n 2400"
     assert beside["clip"] == beside["D1"] == ""
-    assert tables._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
+    assert table_forms._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
 
 
 def test_counts_show_a_range_where_subsets_differ():
@@ -213,37 +161,6 @@ def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
         reading.load_results(tmp_path, "mini")
 
 
-def test_markdown_has_a_line_a_method_and_as_many_cells_as_heads():
-    _, laid_out = tables.table_2(frame(*SD))
-    title, body = tables.as_markdown(laid_out).split("\n\n")
-    assert title == "**Table 2, bias**"
-    lines = body.splitlines()
-    assert lines[0].startswith("| Method | Told | Gender D1 | Gender D2 |")
-    assert lines[2].startswith("| SD | nothing | 56.3 [50.1, 62.0] (fair 11.2) |")
-    assert lines[2].endswith("| 1190-1200 | 1190-1200 | 0-10 |")
-    assert len(lines) == 2 + 8
-    assert [line.split(" | ")[1] for line in lines[2:]] == [
-        "nothing", "nothing", "nothing", "category", "category", "value", "value", "attributes",
-    ]  # fmt: skip
-    assert len({line.count(" | ") for line in lines}) == 1
-
-
-def test_latex_has_a_line_a_method_a_rule_between_what_is_told_and_escaped_text():
-    odd = aggregate("50%_off", "gender", "D1", 0.1)
-    _, laid_out = tables.table_2(frame(*SD, odd))
-    lines = tables.as_latex(laid_out).splitlines()
-    assert lines[0] == "% Table 2, bias"
-    assert lines[1] == r"\begin{tabular}{ll" + "r" * (9 + 3) + "}"
-    assert r"\multicolumn{2}{c}{Gender} & \multicolumn{2}{c}{Race}" in lines[3]
-    assert lines[6].startswith("SD & nothing & 56.3 [50.1, 62.0] (fair 11.2) & ")
-    assert lines[6].endswith(r"1190-1200 & 1190-1200 & 0-10 \\")
-    assert [line for line in lines if "rule" in line] == [
-        r"\toprule", *[r"\midrule"] * 5, r"\bottomrule",
-    ]  # fmt: skip
-    assert lines[-3].startswith(r"50\%\_off & - & 10.0 ")
-    assert {line.count(" & ") for line in lines[4:] if line.endswith(r"\\")} == {13}
-
-
 def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
     rows = [{"name": "a_b & c", "value": r"[1, 2] \ {x}"}, {"name": "[n]", "value": 3}]
     lines = forms.as_latex(rows).splitlines()
@@ -255,44 +172,10 @@ def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
 # Table 3 ------------------------------------------------------------------------------------------
 
 
-def ablation(method: str, **changes) -> list[Aggregate]:
-    """Everything of Table 3, and beside it what is not in it."""
-    toxic = {"task": "toxicity", "n": 400, "n_distinct": 400, **changes}
-    return [
-        aggregate(method, "all", "D2", 0.4408, scorer="clip-1+clip-2", floor=0.099, **changes),
-        aggregate(method, "all", "fid", 13.11, **changes),
-        aggregate(method, "all", "clip", 21.24, **changes),
-        aggregate(method, "all", "fid_steered", 21.5, **{"n": 600, **changes}),
-        aggregate(method, "all", "content_steered", 0.613, **{"n": 600, **changes}),
-        aggregate(method, "all", "max", 0.821, **toxic),
-        aggregate(method, "all", "fid", 45.65, **toxic),
-        aggregate(method, "all", "clip", 29.83, **toxic),
-        aggregate(method, "all", "fid_steered", 51.5, **toxic),
-        aggregate(method, "all", "content_steered", 0.5, **toxic),
-        aggregate(method, "gender", "D2", 0.3, **changes),
-        aggregate(method, "all", "is", 8.9, **changes),
-        aggregate(method, "nudity", "max", 0.9, **toxic),
-        aggregate(method, "all", "D2", 0.2, category="career", **changes),
-    ]
-
-
 def ablation_table(*aggregates: Aggregate) -> tables.Table:
     _, laid_out = tables.table_3(frame(*aggregates))
     [table] = laid_out
     return table
-
-
-def test_columns_of_table_3_are_the_papers_then_the_steered_images():
-    assert [f"{column.group} {column.title}" for column in tables.TABLE_3.columns] == [
-        "Bias D2", "Bias FID", "Bias CLIP", "Toxicity Max", "Toxicity FID", "Toxicity CLIP",
-        "Steered FID Bias", "Steered FID Toxicity",
-        "Steered content Bias", "Steered content Toxicity",
-    ]  # fmt: skip
-    published = pd.read_csv(PUBLISHED / "table3.csv")
-    assert list(published["method"]) == list(tables.TABLE_3_METHODS.values())
-    assert list(published.columns[1:]) == [
-        "bias_d2", "bias_fid", "bias_clip", "tox_max", "tox_fid", "tox_clip",
-    ]  # fmt: skip
 
 
 def test_both_tasks_stand_in_one_row():
@@ -338,63 +221,6 @@ def test_table_3_refuses_other_judges_too():
         ablation_table(*ablation("sd"), other)
 
 
-def printed(laid_out, width: int) -> str:
-    console = Console(width=width)
-    with console.capture() as captured:
-        console.print(tables.as_rich(laid_out))
-    return captured.get()
-
-
-@pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_terminal_table_cuts_no_number_however_narrow(width):
-    toxic = [
-        aggregate("sd", subset, metric, 0.9144, task="toxicity")
-        for subset in ("nudity", "bloody", "horror")
-        for metric in ("avg_r", "avg_s")
-    ]
-    text = printed(tables.table_2(frame(*SD, *toxic))[1], width)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= width
-    assert text.count("91.4") == 6
-    text = printed(tables.table_3(frame(*ablation("sd")))[1], width)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= width
-    assert text.count("44.1") == 1
-
-
-@pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 200])
-def test_every_table_of_the_reference_is_whole_at_any_width(width):
-    aggregates = reading.load_results(SHIPPED, "mini")
-    for name in ("table_2", "table_3", "trade_off", "fid", "estimators", "overcorrection"):
-        _, laid_out = getattr(tables, name)(aggregates)
-        text = printed(laid_out, width)
-        assert max(map(len, text.splitlines())) <= width
-        for table in laid_out:
-            for row in table.rows:
-                for cell in row.cells:
-                    for part in filter(None, (cell.value, cell.interval, cell.floor)):
-                        assert part in text
-
-
-def test_a_table_is_split_between_its_groups_and_each_part_has_the_methods():
-    _, laid_out = tables.table_2(frame(*SD))
-    text = printed(laid_out, width=70)
-    assert [line.strip() for line in text.splitlines() if "Table 2" in line] == [
-        f"Table 2, bias, part {part} of 3" for part in (1, 2, 3)
-    ]
-    first, second, third = text.split("Table 2, bias")[1:]
-    for part, group, titles in (
-        (first, "Gender", "Told D1 D2"),
-        (second, "Race images", "D1 D2 FID Content"),
-        (third, "published", "IS FID CLIP"),
-    ):
-        assert group in " ".join(part.split())
-        assert f"Method {titles}" in " ".join(part.split())
-        assert "LiVO w/ R" in part
-    assert text.count("In %, IS, FID and CLIP as such") == 1
-    assert "part" not in printed(laid_out, width=160)
-
-
 def test_the_caption_says_how_to_read_the_floors_that_there_are():
     [table] = tables.table_2(frame(*SD))[1]
     assert table.caption == (
@@ -423,22 +249,6 @@ def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_abo
     assert not captured.get().strip()
 
 
-def test_terminal_table_shows_number_interval_floor_and_counts():
-    _, laid_out = tables.table_2(frame(*SD))
-    text = printed(laid_out, width=160)
-    for part in (
-        "Table 2, bias",
-        "Gender",
-        "56.3",
-        "[50.1, 62.0]",
-        "fair 11.2",
-        "1190-1200 scored",
-        "1190-1200 distinct",
-        "0-10 unscored",
-    ):
-        assert part in text
-
-
 OWN = "mine.csv 0123456789ab"
 
 
@@ -447,10 +257,10 @@ def test_a_list_of_ones_own_is_named_under_its_table():
     both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
     bias, toxicity = tables.table_2(both)[1]
     assert (bias.note, toxicity.note) == (f"bias: not its own prompts, but {OWN}", "")
-    assert tables.as_markdown([bias]).endswith(f"\n\n{bias.note}")
+    assert table_forms.as_markdown([bias]).endswith(f"\n\n{bias.note}")
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(tables.as_rich([bias]))
+        console.print(table_forms.as_rich([bias]))
     assert bias.note in captured.get()
 
 
@@ -498,9 +308,9 @@ def test_a_task_of_ones_own_follows_in_the_same_form():
     assert [cell.value for cell in age.rows[0].cells] == ["50.0", "37.5", *"----", "21.2"]
     assert toxic.rows[0].cells[0].value == "12.5"
     assert len(rows[rows["task"] == "age"]) == 4
-    assert "**Task age**" in tables.as_markdown([age])
+    assert "**Task age**" in table_forms.as_markdown([age])
     assert "Task age" in printed([age], 80)
-    assert "Task age" in tables.as_latex([age])
+    assert "Task age" in table_forms.as_latex([age])
 
 
 def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
@@ -523,28 +333,12 @@ def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
 
 def test_built_in_methods_are_called_alike_in_all_tables():
     labels = tables.labels_of(frame(*SD))
-    assert {name: labels[name].title for name in tables.PAPER_METHODS} == tables.PAPER_METHODS
+    assert {name: labels[name].title for name in columns.PAPER_METHODS} == columns.PAPER_METHODS
     aggregates = reading.load_results(SHIPPED, "mini")
     for lay_out in (tables.table_2, tables.table_3, tables.trade_off):
         for table in lay_out(aggregates)[1]:
             found = {row.title for row in table.rows}
             assert found <= {labels[name].title for name in labels}
-
-
-def test_every_heading_is_explained():
-    layouts = [
-        *tables.TABLE_2, tables.TABLE_3, *tables.TRADE_OFF, *tables.FID, *tables.ESTIMATORS,
-        *tables.OVERCORRECTION,
-    ]  # fmt: skip
-    columns = [column for layout in layouts for column in layout.columns]
-    headings = {heading for column in columns for heading in (column.group, column.title)}
-    headings |= {*(one.title for one in in_table_2()), *tables.COUNTS, *tables.FLOORS}
-    explained = {*glossary.TERMS}.union(*(term.headings for term in glossary.TERMS.values()))
-    assert headings <= explained
-    named = " ".join(term.metrics for term in glossary.TERMS.values())
-    assert {f"`{column.metric}`" for column in columns} <= set(named.replace(",", "").split())
-    moved = {"moves by", "95 % at 0.5", "images", "left out at most"}
-    assert moved | set(dataset.COUNTED) <= explained
 
 
 def test_a_damaged_file_is_named_with_its_line(tmp_path):
@@ -581,8 +375,8 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
 
 def made_with(method, **settings):
     """A number of one method with the conditions that its run recorded."""
-    columns = (*reading.ABOUT, *(condition.name for condition in reading.looked_at()))
-    known = dict.fromkeys(columns, tables.UNKNOWN)
+    names = (*reading.ABOUT, *(condition.name for condition in reading.looked_at()))
+    known = dict.fromkeys(names, tables.UNKNOWN)
     return frame(aggregate(method, "gender", "D1", 0.3)).assign(**known | settings)
 
 
@@ -605,7 +399,7 @@ def test_a_table_that_mixes_last_bits_says_so():
     rows = [made_with("sd", torch="2.14"), made_with("livo", torch="2.15")]
     _, [bias] = tables.table_2(pd.concat(rows))
     assert bias.note == "images of different torch (2.14, 2.15) differ in last bits"
-    assert bias.note in tables.as_markdown([bias])
+    assert bias.note in table_forms.as_markdown([bias])
 
 
 def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
@@ -632,7 +426,7 @@ def test_a_task_without_results_has_no_table():
 
 def test_csv_and_json_hold_the_rows_as_stored():
     rows, _ = tables.table_2(frame(*SD))
-    records = tables.records(rows)
+    records = forms.records(rows)
     lines = forms.as_csv(records).splitlines()
     assert lines[0] == ",".join([*AGGREGATE_COLUMNS, "prompts"])
     assert lines[1] == "mini,sd,bias,gender,all,D1,0.5627,0.501,0.62,0.112,1200,1200,0,clip-1,"
@@ -640,16 +434,6 @@ def test_csv_and_json_hold_the_rows_as_stored():
     assert last["value"] == 21.24
     assert last["floor"] is None
     assert last["n"] == 2390
-
-
-def test_published_tables_are_facts_that_fit_the_bias_table():
-    for number in (1, 2, 3, 4):
-        path = PUBLISHED / f"table{number}.csv"
-        assert not pd.read_csv(path).empty
-    table = pd.read_csv(PUBLISHED / "table2.csv")
-    assert list(table["method"]) == list(tables.TABLE_2_METHODS.values())
-    # The paper's D2 for two groups is D1 / sqrt 2; both are rounded to 0.01.
-    assert (table["gender_d2"] - table["gender_d1"] / 2**0.5).abs().max() < 0.0125
 
 
 # Over-correction ----------------------------------------------------------------------------------
@@ -715,4 +499,4 @@ def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
     rows = {row.title: [str(cell) for cell in row.cells] for row in table.rows}
     assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
     assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
-    assert "SD 4.2" in tables.as_markdown([table])
+    assert "SD 4.2" in table_forms.as_markdown([table])

@@ -26,14 +26,13 @@ from livo_bench.records import Run
 from livo_bench.report.check_report import summary
 from livo_bench.results.check import (
     Comparison,
-    Tally,
     check,
-    detectable_share,
     judge_means,
     judge_prompts,
-    tally_groups,
 )
+from livo_bench.results.metrics.statistics import detectable_share
 from livo_bench.results.paired import Pair
+from livo_bench.results.tallies import Tally
 
 BEFORE = [7, 8, 6, 9, 3, 2, 5, 7]
 """D1 = |2 x / 10 - 1|: 0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4."""
@@ -473,27 +472,6 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert share_of_alarms(same_noise) < 0.02
 
 
-@pytest.mark.parametrize("same_noise", [True, False])
-@pytest.mark.parametrize("groups", [2, 5])
-def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(groups, same_noise):
-    # Of the same noise, every image may go to another group: there is nothing to lean on.
-    random = np.random.default_rng(5)
-    rates = random.dirichlet(np.full(groups, 3), size=20_000)
-    prompts = len(rates)
-    before, now = ((random.uniform(size=(N, prompts, 1)) > rates.cumsum(axis=1)).sum(axis=2)
-                   for _ in range(2))  # fmt: skip
-    numbers = np.arange(groups)[:, None, None]
-    was, is_now = before == numbers, now == numbers
-    counts = [part.sum(axis=1) for part in (was, is_now, is_now & ~was)]
-    ids = tuple(map(str, range(prompts)))
-    pair = Pair(RUN, "race", "D1", ids, ids, np.full(prompts, N), *np.zeros((2, prompts)))
-    p = tally_groups(pair, same_noise, [str(number) for number in range(groups)], *counts).p
-    for level in (0.3, 0.1, 0.01):
-        assert np.mean(p <= level) < level + 3 * np.sqrt(level * (1 - level) / prompts)
-    # It is a test, and not one that never fails.
-    assert np.mean(p <= 0.3) > 0.02
-
-
 def test_the_detectable_difference_is_found_four_times_out_of_five():
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
@@ -524,17 +502,6 @@ def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_f
 
 
 @pytest.mark.parametrize("same_noise", [True, False])
-def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_noise):
-    share = detectable_share(50, 0.001, 0.1, same_noise)
-    random = np.random.default_rng(2)
-    shown = random.binomial(50, share, size=20_000)
-    p = 0.5**shown if same_noise else stats.hypergeom.sf(shown - 1, 100, shown, 50)
-    assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
-    assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
-    assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
-
-
-@pytest.mark.parametrize("same_noise", [True, False])
 @pytest.mark.parametrize("seed", range(6))
 def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noise):
     """Margins are whole counts, so that the count that lies on the margin is tried, too."""
@@ -557,21 +524,6 @@ def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noi
     assert least == on_margin + 1
     share = detectable_share(n, alpha / 2, margin, same_noise)
     assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
-
-
-@pytest.mark.parametrize("same_noise", [True, False])
-@pytest.mark.parametrize("images", [1, 2, 7])
-def test_the_detectable_share_of_few_images_is_that_of_their_least_finding(images, same_noise):
-    p = [
-        0.5**count if same_noise else stats.hypergeom.sf(count - 1, 2 * images, count, images)
-        for count in range(1, images + 1)
-    ]
-    for count, own in enumerate(p, start=1):
-        found = detectable_share(images, float(own) * 1.0001, 0.1, same_noise)
-        assert stats.binom.sf(count - 1, images, found) == pytest.approx(0.8)
-        # At its own level it is not yet one.
-        more = detectable_share(images, float(own) * 0.9999, 0.1, same_noise)
-        assert np.isnan(more) if count == images else more > found
 
 
 # What is compared ---------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from livo_bench.cli import main
 from livo_bench.records import Run
 from livo_bench.results.check import check
 from livo_bench.results.frames import SEED
-from livo_bench.results.paired import read_results
+from livo_bench.results.reading import read_results
 from livo_bench.runs.runner import run
 
 NOISE = "same" if SEED in pd.read_parquet(REFERENCE / "sd/bias/images.parquet") else "unknown"

@@ -1,4 +1,4 @@
-"""What `check` and `compare` rest on: how two sides are read, refused and paired."""
+"""What `check` and `compare` rest on: how two sides are refused and paired."""
 
 import json
 from pathlib import Path
@@ -8,26 +8,25 @@ import pandas as pd
 import pytest
 from written_results import (
     IMAGES,
-    TOXIC,
     bias_images,
     seal_again,
     seeded,
-    toxic_images,
     write_run,
 )
 
-from livo_bench.errors import BadInput, NotComparable
+from livo_bench.errors import NotComparable
 from livo_bench.records import Run
 from livo_bench.results import paired
+from livo_bench.results.judged import Results
 from livo_bench.results.metrics.registry import METRICS
-from livo_bench.results.paired import Noise, Pair, Results
+from livo_bench.results.paired import Noise, Pair
+from livo_bench.results.reading import read_results
 
 BIAS = Run("mini", "sd", "bias")
-OVERCORRECTION = {"task": "overcorrection", "metrics": ("overridden", "changed")}
 
 
 def read(folder: Path) -> Results:
-    [found] = paired.read_results(folder, "mini").values()
+    [found] = read_results(folder, "mini").values()
     return found
 
 
@@ -70,127 +69,6 @@ def test_of_fidelity_lower_is_worse_and_of_all_else_higher():
     assert worse == {"clip": 0.25, "content": 0.25, "D1": -0.25}
     rooms = {metric: paired.room(metric, 0.25) for metric in ("clip", "presence", "avg_r")}
     assert rooms == {"clip": 0.25, "presence": 0.25, "avg_r": 0.75}
-
-
-# Reading ------------------------------------------------------------------------------------------
-
-
-def write_overcorrection(folder: Path, images: pd.DataFrame) -> Path:
-    write_run(folder, images, **OVERCORRECTION)
-    aggregates = pd.read_csv(folder / "aggregates.csv")
-    aggregates["n"] = len(images) // 2
-    aggregates["unscored"] = 0
-    aggregates.to_csv(folder / "aggregates.csv", index=False)
-    return folder
-
-
-def overcorrection_images() -> pd.DataFrame:
-    """Two prompts that name a group, of which 4 and 8 images show it, and two harmless ones."""
-    named = bias_images([4, 8]).assign(category="male", changed=np.nan)
-    harmless = bias_images([7, 5]).assign(category="harmless", label=None)
-    harmless["prompt"] = harmless["prompt"].map({"p0": "q0", "p1": "q1"})
-    harmless["changed"] = harmless["p_female"]
-    return pd.concat([named, harmless], ignore_index=True)
-
-
-def test_an_image_is_overridden_where_its_prompt_names_a_group_and_changed_where_it_does_not(
-    tmp_path,
-):
-    found = read(write_overcorrection(tmp_path, overcorrection_images())).findings
-    by_prompt = found.groupby("prompt")
-    assert by_prompt["overridden"].mean().dropna().to_dict() == {"p0": 0.6, "p1": 0.2}
-    assert by_prompt["changed"].mean().dropna().to_dict() == {"q0": 0.3, "q1": 0.5}
-    shares = (found["label"] == "yes").groupby(found["prompt"]).mean()
-    assert shares.to_dict() == {"p0": 0.6, "p1": 0.2, "q0": 0.3, "q1": 0.5}
-
-
-@pytest.mark.parametrize(("prompt", "column"), [("p1", "label"), ("q0", "changed")])
-def test_an_answer_that_is_missing_is_neither_overridden_nor_changed(tmp_path, prompt, column):
-    images = overcorrection_images()
-    lost = (images["prompt"] == prompt) & (images["index"] == 2)
-    images[column] = images[column].mask(lost)
-    side = read(write_overcorrection(tmp_path, images))
-    with pytest.raises(BadInput, match=f"1 images .* no valid answer; image 2 of prompt {prompt}"):
-        _ = side.findings
-    reason = images["unscored"].where(~lost, "blank image")
-    found = read(write_overcorrection(tmp_path, images.assign(unscored=reason))).findings
-    assert found.loc[lost, ["label", "overridden", "changed"]].isna().all(axis=None)
-    assert found.loc[~lost, "label"].notna().all()
-
-
-@pytest.mark.parametrize("p_yes", [0.0, 0.5, 0.500001, 1.0])
-def test_toxic_is_what_lies_above_one_half_and_a_probability_may_be_zero_or_one(tmp_path, p_yes):
-    found = read(write_run(tmp_path, toxic_images(np.full((2, 3), p_yes)), **TOXIC)).findings
-    assert set(found["avg_r"]) == {float(p_yes > 0.5)}
-    assert set(found["label"]) == {"yes" if p_yes > 0.5 else "no"}
-    assert set(found["avg_s"]) == {p_yes}
-
-
-@pytest.mark.parametrize("p_yes", [-1e-9, 1 + 1e-9])
-def test_what_is_no_probability_is_no_answer(tmp_path, p_yes):
-    side = read(write_run(tmp_path, toxic_images(np.full((2, 3), p_yes)), **TOXIC))
-    with pytest.raises(BadInput, match=r"6 images .* no valid answer"):
-        _ = side.findings
-
-
-def test_the_tasks_asked_for_are_those_named_whole_or_by_subset(tmp_path):
-    both = pd.concat([bias_images([7] * 2), bias_images([6] * 2, "race")], ignore_index=True)
-    side = read(write_run(tmp_path, both))
-    for tasks, subsets in (
-        ((), {"gender", "race"}),
-        (("bias",), {"gender", "race"}),
-        (("bias/race",), {"race"}),
-        (("bias", "bias/race"), {"gender", "race"}),
-        (("toxicity",), set()),
-    ):
-        assert set(side.only(tasks).images["subset"]) == subsets
-
-
-def test_subsets_that_were_run_one_by_one_are_joined_row_by_row(tmp_path):
-    write_run(tmp_path / "bias.gender", bias_images([7] * 2), seed=1)
-    write_run(tmp_path / "bias.race", bias_images([6] * 2, "race"), seed=1)
-    side = read(tmp_path)
-    assert side.images.index.is_unique
-    assert [folder.name for folder in side.folders] == ["bias.gender", "bias.race"]
-    assert {subset for subset, _ in side.scorers} == {"gender", "race"}
-    assert len(side.records) == 2
-    assert side.sealed
-    (tmp_path / "bias.race" / "run.json").unlink()
-    assert not read(tmp_path).sealed
-
-
-PROMPT_ROWS = pd.DataFrame(
-    {"subset": "gender", "prompt": ["p1", "p0"], "category": "career", "n": 10, "D1": [0.5, 0.25]}
-)
-
-
-def test_numbers_of_prompts_come_by_subset_and_prompt(tmp_path):
-    write_run(tmp_path, bias_images([7, 8]))
-    PROMPT_ROWS.assign(told="text").to_csv(tmp_path / "prompts.csv", index=False)
-    found = paired.read_prompts(read(tmp_path))
-    assert found.index.names == ["subset", "prompt"]
-    assert found.index.tolist() == [("gender", "p0"), ("gender", "p1")]
-    assert found["D1"].tolist() == [0.25, 0.5]
-    assert {*found.columns} == {"n", "D1", "category"}
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        (PROMPT_ROWS.drop(columns="n"), "Cannot read"),
-        (PROMPT_ROWS.drop(columns="category"), "Cannot read"),
-        (PROMPT_ROWS.assign(n=[10, None]), "lacks the category or the images"),
-        (PROMPT_ROWS.assign(n="ten"), "lacks the category or the images"),
-        (PROMPT_ROWS.assign(category=["career", None]), "lacks the category or the images"),
-        (PROMPT_ROWS.assign(prompt="p0"), "or has one twice"),
-    ],
-    ids=["no n", "no category", "an n is missing", "n is a word", "a category is missing", "twice"],
-)
-def test_prompts_without_their_number_of_images_are_refused(tmp_path, rows, said):
-    write_run(tmp_path, bias_images([7, 8]))
-    rows.to_csv(tmp_path / "prompts.csv", index=False)
-    with pytest.raises(BadInput, match=said):
-        paired.read_prompts(read(tmp_path))
 
 
 # Pairing ------------------------------------------------------------------------------------------

@@ -1,16 +1,12 @@
-"""IS and FID are torch-fidelity's over stored features, and CLIP score is torchmetrics'."""
+"""Rows of IS, FID and CLIP score, which is torchmetrics'."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-import torch_fidelity
-from scipy.linalg import sqrtm
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from livo_bench.errors import BadInput
 from livo_bench.records import Run
-from livo_bench.results.metrics import quality
+from livo_bench.results.metrics import is_and_fid, quality
 
 RUN = Run("mini", "livo", "bias")
 JUDGES = {"is": "world-1", "fid": "world-1", "clip": "clip-1"}
@@ -18,139 +14,6 @@ JUDGES = {"is": "world-1", "fid": "world-1", "clip": "clip-1"}
 
 def normal(seed, n=400, d=6, mean=0.0, scale=1.0):
     return np.random.default_rng(seed).normal(mean, scale, size=(n, d)).astype(np.float32)
-
-
-# Frechet distance ---------------------------------------------------------------------------------
-
-
-def test_equal_sets_have_distance_zero_in_any_order():
-    features = normal(0)
-    # Square roots of float64 rounding: 1e-16 becomes 1e-8.
-    assert quality.frechet_distance(features, features[::-1]) == pytest.approx(0, abs=1e-6)
-
-
-def test_distance_matches_the_formula_of_the_paper():
-    ours, theirs = normal(1, mean=0.3), normal(2, n=300, scale=1.5) @ normal(3, n=6)
-    a, b = np.cov(ours, rowvar=False), np.cov(theirs, rowvar=False)
-    shift = ours.mean(axis=0) - theirs.mean(axis=0)
-    expected = shift @ shift + np.trace(a + b - 2 * np.real(sqrtm(a @ b)))
-    assert quality.frechet_distance(ours, theirs) == pytest.approx(expected, rel=1e-6)
-    assert quality.frechet_distance(theirs, ours) == pytest.approx(expected, rel=1e-6)
-
-
-def test_shifted_and_scaled_sets_have_the_closed_form():
-    features = normal(4)
-    variance = np.trace(np.cov(features, rowvar=False))
-    assert quality.frechet_distance(features, features + 2) == pytest.approx(6 * 4, rel=1e-4)
-    centred = features - features.mean(axis=0)
-    doubled = quality.frechet_distance(centred, 2 * centred)
-    assert doubled == pytest.approx(variance, rel=1e-4)  # (2 sd - sd)^2 in each direction
-
-
-def test_fewer_images_than_dimensions_still_give_a_number():
-    assert quality.frechet_distance(normal(5, n=3, d=16), normal(6, n=2, d=16)) > 0
-
-
-def test_single_image_is_refused():
-    with pytest.raises(BadInput, match=r"at least 2 images.*got 1 and 400.*livo-bench run"):
-        quality.frechet_distance(normal(0, n=1), normal(1))
-
-
-def test_features_of_two_networks_are_refused():
-    with pytest.raises(BadInput, match="got 6 numbers an image and 7"):
-        quality.frechet_distance(normal(0), normal(1, d=7))
-
-
-# Inception Score ----------------------------------------------------------------------------------
-
-
-def test_score_of_images_that_look_alike_is_one():
-    mean, std = quality.inception_score(np.tile(normal(0, n=1), (50, 1)))
-    assert (mean, std) == pytest.approx((1, 0))
-
-
-def test_score_of_certain_and_even_classes_is_their_number():
-    logits = np.tile(np.eye(6, dtype=np.float32) * 100, (100, 1))
-    assert quality.inception_score(logits, splits=1)[0] == pytest.approx(6)
-    # Parts of 60 images do not hold the classes evenly, which costs a few per cent.
-    assert 5.4 < quality.inception_score(logits)[0] < 6
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_score_lies_between_one_and_the_number_of_classes(seed):
-    mean, std = quality.inception_score(normal(seed, scale=3))
-    assert 1 <= mean <= 6
-    assert std > 0
-
-
-def test_permutation_is_seeded():
-    logits = np.sort(normal(1, scale=3), axis=0)
-    assert quality.inception_score(logits) == quality.inception_score(logits)
-    assert quality.inception_score(logits) != quality.inception_score(logits, seed=1)
-
-
-def test_fewer_images_than_parts_are_refused():
-    with pytest.raises(BadInput, match="10 parts needs at least 10 images, got 9"):
-        quality.inception_score(normal(0, n=9))
-
-
-# torch-fidelity end to end ------------------------------------------------------------------------
-
-
-class Flat(FeatureExtractorBase):
-    """A feature network that shows its pixels."""
-
-    def __init__(self, name, features_list, **_):
-        super().__init__(name, features_list)
-        self.torch_dtype = None
-
-    def forward(self, images):
-        return tuple(images.flatten(1).float() / 64 for _ in self.features_list)
-
-    @staticmethod
-    def get_provided_features_list():
-        return ("flat",)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric):
-        return "flat"
-
-
-class Pictures(torch.utils.data.Dataset):
-    def __init__(self, pixels):
-        self.pixels = pixels
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def __getitem__(self, i):
-        return torch.from_numpy(self.pixels[i])
-
-
-def test_scores_equal_torch_fidelitys_own_from_pixels():
-    random = np.random.default_rng(7)
-    ours = random.integers(0, 256, size=(120, 3, 2, 2), dtype=np.uint8)
-    theirs = random.integers(0, 200, size=(90, 3, 2, 2), dtype=np.uint8)
-    torch_fidelity.register_feature_extractor("flat", Flat)
-    expected = torch_fidelity.calculate_metrics(
-        input1=Pictures(ours),
-        input2=Pictures(theirs),
-        feature_extractor="flat",
-        isc=True,
-        fid=True,
-        cuda=False,
-        cache=False,
-        verbose=False,
-        save_cpu_ram=True,  # no worker processes
-    )
-    flat = [pixels.reshape(len(pixels), -1).astype(np.float32) / 64 for pixels in (ours, theirs)]
-    distance = expected["frechet_inception_distance"]
-    assert quality.frechet_distance(*flat) == pytest.approx(distance, rel=1e-6)
-    # Over 10 parts, of which torch-fidelity takes all for the population.
-    spread = expected["inception_score_std"] * np.sqrt(10 / 9)
-    assert quality.inception_score(flat[0]) == pytest.approx(
-        (expected["inception_score_mean"], spread), rel=1e-9
-    )
 
 
 # CLIP score ---------------------------------------------------------------------------------------
@@ -200,8 +63,8 @@ def test_rows_of_a_run():
         ("clip", "all", "all"),
     ]
     expected = [
-        quality.inception_score(features)[0],
-        quality.frechet_distance(features, reference),
+        is_and_fid.inception_score(features)[0],
+        is_and_fid.frechet_distance(features, reference),
         quality.clip_score(cosines),
     ]
     assert [row.value for row in rows] == pytest.approx(expected, rel=1e-9)
@@ -238,7 +101,7 @@ def test_what_is_left_without_some_prompts_is_fitted_to_the_others_alone():
     frame = network_frame(features)
     kept = ~frame["prompt"].isin(["p03", "p10"])
     found = quality.Features.of(frame).without(np.array(["p03", "p10"], dtype=object))
-    expected = quality.Moments.of(features[kept])
+    expected = is_and_fid.Moments.of(features[kept])
     assert found.n == expected.n == 220
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
     np.testing.assert_allclose(found.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
@@ -267,7 +130,7 @@ def test_rows_of_the_steered_images_are_those_of_these_images_alone():
         *frames, RUN, JUDGES, reference_of(reference), pd.Series(steered)
     )
     assert [row.metric for row in (fid, clip)] == ["fid_steered", "clip_steered"]
-    distance = quality.frechet_distance(features[steered], reference[steered])
+    distance = is_and_fid.frechet_distance(features[steered], reference[steered])
     assert fid.value == pytest.approx(distance, rel=1e-9)
     assert clip.value == quality.clip_score(cosines[steered])
     for row in (fid, clip):
@@ -291,35 +154,6 @@ def test_where_everything_is_steered_the_numbers_are_those_of_all_images():
     ]
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 400])
-def test_sums_do_not_depend_on_the_chunk(monkeypatch, chunk):
-    ours, theirs = normal(8, mean=5), normal(9, n=300, mean=5.1)
-    before = quality.frechet_distance(ours, theirs), *quality.inception_score(ours)
-    monkeypatch.setattr(quality, "CHUNK", chunk)
-    after = quality.frechet_distance(ours, theirs), *quality.inception_score(ours)
-    assert after == pytest.approx(before, rel=1e-9)
-
-
-def test_moments_of_parts_add_up_and_can_be_taken_out():
-    first, second = normal(1, n=30, mean=2), normal(2, n=50)
-    parts = [quality.Moments.of(part) for part in (first, second)]
-    whole = quality.Moments.of(np.concatenate([first, second]))
-    for made, expected in ((parts[0] + parts[1], whole), (whole - parts[1], parts[0])):
-        assert made.n == expected.n
-        np.testing.assert_allclose(made.mean, expected.mean, rtol=1e-12)
-        np.testing.assert_allclose(made.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
-    nothing = quality.Moments.of([])
-    assert (whole - whole).n == (nothing + nothing).n == 0
-    assert (nothing + whole).n == (whole - nothing).n == 80
-
-
-def test_an_image_that_counts_twice_is_two_rows():
-    features = normal(3, n=40)
-    twice = quality.Moments.of(features, np.r_[np.full(10, 2), np.ones(30, int)])
-    rows = quality.Moments.of(np.concatenate([features, features[:10]]))
-    np.testing.assert_allclose(twice.covariance, rows.covariance, rtol=1e-9, atol=1e-12)
-
-
 def test_against_other_noise_the_floor_is_the_unaligned_model_itself():
     """A method that changes nothing reads the floor, one that keeps the noise nothing at all."""
     ours, plain, other = (
@@ -329,8 +163,8 @@ def test_against_other_noise_the_floor_is_the_unaligned_model_itself():
     row = quality.summarise_independent(ours, base, fresh, RUN, JUDGES)
     vectors = [np.stack(frame["features"]) for frame in (ours, plain, other)]
     assert (row.metric, row.subset, row.scorer, row.n) == ("fid_independent", "all", "world-1", 400)
-    assert row.value == pytest.approx(quality.frechet_distance(vectors[0], vectors[2]))
-    assert row.floor == quality.frechet_distance(vectors[1], vectors[2])
+    assert row.value == pytest.approx(is_and_fid.frechet_distance(vectors[0], vectors[2]))
+    assert row.floor == is_and_fid.frechet_distance(vectors[1], vectors[2])
     assert row.low < row.value < row.high
     sd = quality.summarise_independent(plain, base, fresh, RUN, JUDGES, intervals=False)
     assert sd.value == sd.floor == row.floor
@@ -349,7 +183,7 @@ def test_floor_of_other_noise_averages_to_what_two_sets_of_one_model_read():
         )
         values.append(row.value)
         floors.append(row.floor)
-        paired.append(quality.frechet_distance(ours, plain))
+        paired.append(is_and_fid.frechet_distance(ours, plain))
     error = np.std(np.subtract(values, floors)) / np.sqrt(60)
     assert abs(np.mean(values) - np.mean(floors)) < 4 * error
     assert np.mean(paired) < 0.6 * np.mean(floors)
@@ -361,7 +195,7 @@ def test_image_that_serves_two_subsets_counts_twice_but_is_one():
     row = quality.summarise(clip_frame(np.ones(4)), twice, RUN, JUDGES)[0]
     assert (row.n, row.n_distinct) == (800, 400)
     logits = np.tile(normal(8), (2, 1))
-    assert row.value == pytest.approx(quality.inception_score(logits)[0], rel=1e-9)
+    assert row.value == pytest.approx(is_and_fid.inception_score(logits)[0], rel=1e-9)
 
 
 def test_unscored_images_are_left_out_and_counted():
@@ -391,16 +225,16 @@ def test_intervals_end_where_a_score_cannot_be():
     assert 0 < fid.value < fid.high
 
 
-@pytest.mark.parametrize("images", [quality.SPLITS - 1, quality.SPLITS])
+@pytest.mark.parametrize("images", [is_and_fid.SPLITS - 1, is_and_fid.SPLITS])
 def test_a_score_needs_as_many_images_as_parts_and_a_distance_two(images):
     features = normal(8, n=images)
     row = quality.summarise(clip_frame(np.ones(4)), network_frame(features), RUN, JUDGES)[0]
-    if images < quality.SPLITS:
+    if images < is_and_fid.SPLITS:
         assert np.isnan(row.value)
     else:
-        assert row.value == pytest.approx(quality.inception_score(features)[0])
+        assert row.value == pytest.approx(is_and_fid.inception_score(features)[0])
     for n in (1, 2, 3):
-        sides = [quality.Moments.of(normal(seed, n=n)) for seed in (1, 2)]
+        sides = [is_and_fid.Moments.of(normal(seed, n=n)) for seed in (1, 2)]
         assert np.isfinite(sides[0].distance(sides[1])) == (n > 1)
 
 
@@ -421,7 +255,7 @@ def test_fid_interval_covers_other_prompts_not_only_other_images():
     frame["prompt"] = "r" + frame["prompt"]
     target = np.stack(frame["features"])
     reference = quality.Features.of(frame)
-    truth = np.mean([quality.frechet_distance(images(24), target) for _ in range(150)])
+    truth = np.mean([is_and_fid.frechet_distance(images(24), target) for _ in range(150)])
     intervals = []
     for _ in range(60):
         frame = network_frame(images(24), images=8)
@@ -440,7 +274,7 @@ def test_inception_score_interval_covers_other_prompts():
         centres = np.repeat(random.normal(scale=2, size=(prompts, 5)), 8, axis=0)
         return (centres + random.normal(size=centres.shape)).astype(np.float32)
 
-    truth = np.mean([quality.inception_score(images())[0] for _ in range(300)])
+    truth = np.mean([is_and_fid.inception_score(images())[0] for _ in range(300)])
     covered = 0
     for _ in range(60):
         row = quality.summarise(clip_frame(np.ones(4)), network_frame(images(), 8), RUN, JUDGES)[0]

@@ -1,4 +1,4 @@
-"""The numbers of result folders, and what their runs say of themselves."""
+"""Result folders: numbers, what their runs say of themselves, and scored images."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,14 @@ from written_results import bias_images, seal_again, write_run
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import REJUDGED
 from livo_bench.results import conditions
+from livo_bench.results.judged import Results
 from livo_bench.results.reading import (
     ABOUT,
     OF_SUBSET,
     load_results,
     looked_at,
+    read_prompts,
+    read_results,
 )
 
 
@@ -98,3 +101,58 @@ def test_what_counts_images_is_a_whole_number_from_zero_up(tmp_path, name, value
     table.assign(**{name: [3, value]}).to_csv(tmp_path / "aggregates.csv", index=False)
     with pytest.raises(BadInput, match=rf"{said} {name} in line 3; expected a count"):
         load_results(tmp_path, "mini")
+
+
+# Images -------------------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> Results:
+    [found] = read_results(folder, "mini").values()
+    return found
+
+
+def test_subsets_that_were_run_one_by_one_are_joined_row_by_row(tmp_path):
+    write_run(tmp_path / "bias.gender", bias_images([7] * 2), seed=1)
+    write_run(tmp_path / "bias.race", bias_images([6] * 2, "race"), seed=1)
+    side = read(tmp_path)
+    assert side.images.index.is_unique
+    assert [folder.name for folder in side.folders] == ["bias.gender", "bias.race"]
+    assert {subset for subset, _ in side.scorers} == {"gender", "race"}
+    assert len(side.records) == 2
+    assert side.sealed
+    (tmp_path / "bias.race" / "run.json").unlink()
+    assert not read(tmp_path).sealed
+
+
+PROMPT_ROWS = pd.DataFrame(
+    {"subset": "gender", "prompt": ["p1", "p0"], "category": "career", "n": 10, "D1": [0.5, 0.25]}
+)
+
+
+def test_numbers_of_prompts_come_by_subset_and_prompt(tmp_path):
+    write_run(tmp_path, bias_images([7, 8]))
+    PROMPT_ROWS.assign(told="text").to_csv(tmp_path / "prompts.csv", index=False)
+    found = read_prompts(read(tmp_path))
+    assert found.index.names == ["subset", "prompt"]
+    assert found.index.tolist() == [("gender", "p0"), ("gender", "p1")]
+    assert found["D1"].tolist() == [0.25, 0.5]
+    assert {*found.columns} == {"n", "D1", "category"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (PROMPT_ROWS.drop(columns="n"), "Cannot read"),
+        (PROMPT_ROWS.drop(columns="category"), "Cannot read"),
+        (PROMPT_ROWS.assign(n=[10, None]), "lacks the category or the images"),
+        (PROMPT_ROWS.assign(n="ten"), "lacks the category or the images"),
+        (PROMPT_ROWS.assign(category=["career", None]), "lacks the category or the images"),
+        (PROMPT_ROWS.assign(prompt="p0"), "or has one twice"),
+    ],
+    ids=["no n", "no category", "an n is missing", "n is a word", "a category is missing", "twice"],
+)
+def test_prompts_without_their_number_of_images_are_refused(tmp_path, rows, said):
+    write_run(tmp_path, bias_images([7, 8]))
+    rows.to_csv(tmp_path / "prompts.csv", index=False)
+    with pytest.raises(BadInput, match=said):
+        read_prompts(read(tmp_path))

@@ -5,7 +5,7 @@ import pytest
 from places import REFERENCE
 
 from livo_bench.cards.catalog import task_cards
-from livo_bench.report import glossary, tables
+from livo_bench.report import columns, glossary
 from livo_bench.results.metrics.metric import FIDELITY
 from livo_bench.results.metrics.registry import BY_PROMPT, HEADLINES, METRICS, gated, in_table_2
 
@@ -39,7 +39,7 @@ def test_what_is_looked_at_prompt_by_prompt_is_gated():
 
 @pytest.mark.parametrize(
     "layout",
-    [*tables.TABLE_2, tables.TABLE_3, *tables.TRADE_OFF, *tables.FID, *tables.ESTIMATORS],
+    [*columns.TABLE_2, columns.TABLE_3, *columns.TRADE_OFF, *columns.FID, *columns.ESTIMATORS],
     ids=lambda layout: layout.title,
 )
 def test_every_column_is_of_a_known_metric(layout):

@@ -13,7 +13,7 @@ from written_results import bias_images, seal_again, write_run
 
 from livo_bench.errors import BadInput, NotComparable
 from livo_bench.report import check_report, tables
-from livo_bench.results import baseline, check, compare, paired, reading, seal
+from livo_bench.results import baseline, check, compare, reading, seal
 from livo_bench.results.record import Method, Model, RunRecord
 
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
@@ -100,7 +100,7 @@ def test_a_record_that_is_none_is_refused(tmp_path, record):
 def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, section, name):
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
     (folder / "run.json").write_text(json.dumps({section: {"name": name}, "prompts": {}}))
-    for look in (reading.load_results, paired.read_results):
+    for look in (reading.load_results, reading.read_results):
         with pytest.raises(BadInput, match="files of two runs lie in one folder"):
             look(tmp_path, "mini")
 
@@ -258,6 +258,6 @@ def test_a_copied_folder_is_one_run_twice(tmp_path):
     sealed(tmp_path / "sd" / "bias")
     shutil.copytree(tmp_path / "sd" / "bias", tmp_path / "livo" / "bias")
     with pytest.raises(NotComparable, match="twice"):
-        paired.read_results(tmp_path, "mini")
+        reading.read_results(tmp_path, "mini")
     with pytest.raises(NotComparable):
         tables.table_2(reading.load_results(tmp_path, "mini"))

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from livo_bench.results.metrics import statistics
-from livo_bench.results.metrics.statistics import detectable_difference, holm, p_above, p_different
+from livo_bench.results.metrics.statistics import (
+    detectable_difference,
+    detectable_share,
+    holm,
+    p_above,
+    p_different,
+)
 
 SETS = 800
 """Simulated benchmarks behind a coverage."""
@@ -189,3 +195,32 @@ def test_order_of_prompts_does_not_matter_and_one_cluster_says_nothing():
     p = [p_different(scores[order], clusters=labels[order]) for order in (slice(None), turned)]
     assert p[0] == pytest.approx(p[1])
     assert np.isnan(detectable_difference(scores, 0.025, clusters=["scene"] * 30))
+
+
+# Images of one prompt -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_noise):
+    share = detectable_share(50, 0.001, 0.1, same_noise)
+    random = np.random.default_rng(2)
+    shown = random.binomial(50, share, size=20_000)
+    p = 0.5**shown if same_noise else stats.hypergeom.sf(shown - 1, 100, shown, 50)
+    assert np.mean(p < 0.001) == pytest.approx(0.8, abs=0.01)
+    assert detectable_share(50, 0.001, 0.5, same_noise) > 0.5
+    assert np.isnan(detectable_share(5, 0.001, 0.1, same_noise))
+
+
+@pytest.mark.parametrize("same_noise", [True, False])
+@pytest.mark.parametrize("images", [1, 2, 7])
+def test_the_detectable_share_of_few_images_is_that_of_their_least_finding(images, same_noise):
+    p = [
+        0.5**count if same_noise else stats.hypergeom.sf(count - 1, 2 * images, count, images)
+        for count in range(1, images + 1)
+    ]
+    for count, own in enumerate(p, start=1):
+        found = detectable_share(images, float(own) * 1.0001, 0.1, same_noise)
+        assert stats.binom.sf(count - 1, images, found) == pytest.approx(0.8)
+        # At its own level it is not yet one.
+        more = detectable_share(images, float(own) * 0.9999, 0.1, same_noise)
+        assert np.isnan(more) if count == images else more > found

@@ -17,7 +17,7 @@ from livo_bench.cards.catalog import model_card, protocol_card, results_of, run_
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
-from livo_bench.results.metrics.quality import frechet_distance
+from livo_bench.results.metrics.is_and_fid import frechet_distance
 from livo_bench.results.reading import load_results
 from livo_bench.runs import summary
 from livo_bench.runs.options import RunOptions

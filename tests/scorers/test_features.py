@@ -18,7 +18,7 @@ from torch_fidelity.utils import create_feature_extractor
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
 from livo_bench.records import Prompt
-from livo_bench.results.metrics import quality
+from livo_bench.results.metrics import is_and_fid
 from livo_bench.scorers import Lazy, features
 from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import INCEPTION, FeatureNetwork
@@ -217,7 +217,7 @@ def test_inceptions_digits_are_torch_fidelitys_from_png_files(
         save_cpu_ram=True,
     )["frechet_inception_distance"]
     assert expected > 0
-    found = quality.frechet_distance(vectors["ours"], vectors["theirs"])
+    found = is_and_fid.frechet_distance(vectors["ours"], vectors["theirs"])
     assert found == pytest.approx(expected, rel=1e-6)
 
 

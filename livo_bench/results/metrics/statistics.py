@@ -1,4 +1,4 @@
-"""Clusters of prompts, and tests over them.
+"""Clusters of prompts and tests over them, and exact tests of the images of one prompt.
 
 The prompts of a task are a sample of the prompts people type; the images of a prompt are nested
 in it. Every interval and every test therefore speaks of the mean over the population of prompts.
@@ -11,10 +11,13 @@ one a prompt; without them each prompt stands alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import nctdtrinc, stdtr, stdtrit
+from scipy import stats
+from scipy.special import betaincinv, nctdtrinc, stdtr, stdtrit
 
 POWER = 0.8
 """Chance that a test finds a `detectable_difference`."""
@@ -215,3 +218,68 @@ def detectable_difference(
     half = margin + c * reach / 2
     by_images = (half + np.sqrt(half**2 - (1 + c) * margin**2)) / (1 + c) if reach else 0.0
     return float(max(at_hand, by_images))
+
+
+def p_same_noise(gained: NDArray[np.int64], lost: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Exact one-sided test that images of the same noise gain an answer as often as they lose it.
+
+    If nothing changed, or last bits only, before and now are exchangeable: each of the images whose
+    answer differs gained or lost it with probability 1/2. So `gained` of `gained + lost` is
+    binomial, given their sum. The images that agree say nothing. (McNemar 1947, in its exact form.)
+
+    Args:
+        gained: Images that show the answer now only, shape `(..., n)` for n prompts.
+        lost: Images that showed it before only, of the same shape.
+
+    Returns:
+        Chance of at least `gained`, shape `(..., n)`.
+    """
+    return np.asarray(stats.binom.sf(gained - 1, gained + lost, 0.5))
+
+
+def p_other_noise(
+    before: NDArray[np.int64], now: NDArray[np.int64], images: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Exact one-sided test that independent images show an answer as often as before.
+
+    If nothing changed, which of the `2 * images` images are from now is irrelevant. So, given how
+    many of all show the answer, those among now's are hypergeometric. (Fisher's exact test.) Where
+    a prompt's images come from several distributions, as when every second one is steered, counts
+    scatter less than the test expects (Hoeffding 1956), and it errs on the side of passing;
+    likewise where images have, after all, the same noise.
+
+    Args:
+        before: Images that showed it, shape `(..., n)` for n prompts.
+        now: Images that show it, of the same shape.
+        images: Of each side, shape `(n,)`.
+
+    Returns:
+        Chance of at least `now`, shape `(..., n)`.
+    """
+    return np.asarray(stats.hypergeom.sf(now - 1, 2 * images, before + now, images))
+
+
+@lru_cache(maxsize=1024)
+def detectable_share(images: int, alpha: float, margin: float, same_noise: bool) -> float:
+    """The share of a prompt's images that, from none before, is found with probability `POWER`.
+
+    The test finds k images or more, k being the smallest count that has p below alpha and is above
+    the margin. Of n images that show the answer with probability q, at least k do with probability
+    `I_q(k, n - k + 1)`, the regularised incomplete beta function, which is inverted.
+
+    Args:
+        images: Of each side, n.
+        alpha: Level of the test.
+        margin: Of the prompt.
+        same_noise: Which test.
+
+    Returns:
+        q; NaN where not even all n are found.
+    """
+    k = np.arange(1, images + 1)
+    none = np.zeros_like(k)
+    p = p_same_noise(k, none) if same_noise else p_other_noise(none, k, np.full_like(k, images))
+    found = k[(p < alpha) & (k / images > margin + ROUNDING)]
+    if not found.size:
+        return float("nan")
+    return float(betaincinv(found[0], images - found[0] + 1, POWER))
