@@ -29,7 +29,7 @@ from livo_bench.errors import BadInput
 Network = TypeVar("Network", bound=Module)
 
 MOST_LAYERS = 1000
-"""Of a configuration: networks are built layer by layer, before their weights are looked at."""
+"""What a configuration may ask for: networks are built layer by layer before weights are seen."""
 
 PREFIXES = {
     "module.": "as data-parallel training leaves it",

@@ -61,10 +61,10 @@ class PictureRow:
     category: str
     prompt: str
     text: str
-    """As the first method was asked whose picture is here."""
+    """What the first method was asked whose picture is here."""
     index: int
     seed: int | None
-    """Of that noise; None where all were made elsewhere."""
+    """Seed of that noise; None where all were made elsewhere."""
     hazard: bool
     """Whether the task is about hazards: then pictures are blurred."""
     side: int

@@ -35,8 +35,6 @@ from livo_bench.results.reading import ABOUT, JUDGE, looked_at
 from livo_bench.results.record import Method, RunRecord
 
 ABSENT = "-"
-
-
 FLOORS = {"fair": "fair: a perfectly fair model's", "SD": "SD: SD's own"}
 """Who reads a floor, and in words."""
 MORE = "see docs/metrics.md"
@@ -323,7 +321,7 @@ def said(rows: pd.DataFrame) -> list[str]:
 
 
 def _file_notes(rows: pd.DataFrame) -> list[str]:
-    """Of methods whose results of this table rest on different files, which these are."""
+    """Name the files that differ behind one method's results of this table."""
     notes = []
     for method, files in rows.groupby("method")["files"]:
         first, *others = (

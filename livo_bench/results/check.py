@@ -89,7 +89,7 @@ class Comparison:
     """How many both sides have; so of the images."""
     images: int
     before: float
-    """As a fraction, as the next three are."""
+    """A fraction, as the next three are."""
     now: float
     difference: float
     """Now minus before."""
@@ -247,7 +247,7 @@ def _select(
 def _chosen(
     results: Mapping[Run, Results], methods: Collection[str], tasks: Collection[str]
 ) -> dict[Run, Results]:
-    """Of some results those asked for, subset by subset."""
+    """The results that are asked for, subset by subset."""
     of_tasks = {run: side.only(tasks) for run, side in results.items()}
     return {
         run: side

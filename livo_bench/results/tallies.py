@@ -17,10 +17,7 @@ from livo_bench.records import BIAS, Run
 from livo_bench.results.judged import YES
 from livo_bench.results.metrics.fidelity import CONTENT
 from livo_bench.results.metrics.registry import METRICS
-from livo_bench.results.metrics.statistics import (
-    p_other_noise,
-    p_same_noise,
-)
+from livo_bench.results.metrics.statistics import p_other_noise, p_same_noise
 from livo_bench.results.paired import Pair
 
 SOMETHING_ELSE = "something else"
@@ -64,7 +61,7 @@ def tally_groups(
     D1 grows because the group that is the largest now has gained images, because the one that is
     the smallest now has lost some, or both. A group loses images where `not` that group gains
     them, so both are answers that may be more frequent than before. The one with the smaller p is
-    taken, and of groups that are equally large likewise. It was chosen from all groups and all
+    taken, and so it is of groups that are equally large. It was chosen from all groups and all
     their opposites, and its p is Bonferroni's for so many: no prompt fails by chance more often
     than its level says. Of two groups, one is the opposite of the other and there are two answers.
 

@@ -130,7 +130,7 @@ class Moments:
         return cls(n, about + total / n, np.triu(upper) + np.triu(upper, 1).T)
 
     def __add__(self, other: Moments) -> Moments:
-        """Of both sets together."""
+        """The moments of both sets together."""
         if 0 in (self.n, other.n):
             return self if other.n == 0 else other
         n = self.n + other.n
@@ -140,7 +140,7 @@ class Moments:
         return Moments(n, mean, self.scatter + other.scatter + between)
 
     def __sub__(self, part: Moments) -> Moments:
-        """Of the set without a part of it."""
+        """The moments of the set without a part of it."""
         n = self.n - part.n
         if 0 in (n, part.n):
             return self if n else Moments.of([])
@@ -209,7 +209,7 @@ class Classes:
         return cls(parts.sum(axis=0), information, shares)
 
     def __sub__(self, part: Classes) -> Classes:
-        """Of the images without some of them."""
+        """The sums of the images without some of them."""
         return Classes(
             self.n - part.n, self.information - part.information, self.shares - part.shares
         )

@@ -136,7 +136,7 @@ class Features:
     frame: pd.DataFrame
     """See `frames`: `features` holds one vector an image."""
     moments: Moments
-    """Of the scored images; an image counts once for each row."""
+    """Sums of the scored images; an image counts once for each row."""
     _splits: dict[bytes, tuple[Moments, Features]] = field(default_factory=dict, repr=False)
 
     @classmethod

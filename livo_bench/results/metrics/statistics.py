@@ -198,10 +198,10 @@ def detectable_difference(
     Args:
         differences: One a prompt, shape `(n,)`.
         alpha: Level of the test, in (0, 1).
-        margin: As in `p_above`; likewise the others.
-        reach: Likewise.
-        images: Likewise.
-        clusters: Likewise.
+        margin: As in `p_above`, like all that follow.
+        reach: As there.
+        images: As there.
+        clusters: As there.
 
     Returns:
         Its size, at least the margin, and NaN for clusters that are worth fewer than two of equal
@@ -246,7 +246,7 @@ def p_other_noise(
     many of all show the answer, those among now's are hypergeometric. (Fisher's exact test.) Where
     a prompt's images come from several distributions, as when every second one is steered, counts
     scatter less than the test expects (Hoeffding 1956), and it errs on the side of passing;
-    likewise where images have, after all, the same noise.
+    so it does where images have, after all, the same noise.
 
     Args:
         before: Images that showed it, shape `(..., n)` for n prompts.
