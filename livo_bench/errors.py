@@ -34,6 +34,10 @@ class BadInput(LivoBenchError):
     """A file, folder or value that does not hold what it should."""
 
 
+class Untrained(BadInput):
+    """A method that has no weights for a model yet."""
+
+
 class AdapterFailed(LivoBenchError):
     """A method's own code raised something; the cause, whose traceback begins in that code."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from livo_bench.errors import BadInput
+from livo_bench.errors import Untrained
 from livo_bench.records import Prompt, Recipe, Request, Scalar
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class MethodContext:
     published: Mapping[str, str] = field(default_factory=dict)
     """`[published]` of the card: repositories of weights."""
 
-    def untrained(self, what: str, place: str | Path) -> BadInput:
+    def untrained(self, what: str, place: str | Path) -> Untrained:
         """The error of a method that has not been trained on the model.
 
         Args:
             what: It lacks, in the plural.
             place: Where that would be.
         """
-        return BadInput(
+        return Untrained(
             f"There are no {what} of {self.folder.name!r} for model {self.model.name!r}: no "
             f"{place}.",
             "Train the method with\n"
@@ -116,6 +116,14 @@ class WithFiles(Method, Protocol):
     files: Mapping[str, str]
     """Value encoders (folders or repositories) and overlays (files), by the digest that recipes
     carry."""
+
+
+@runtime_checkable
+class Called(Method, Protocol):
+    """A method whose results have a name of their own, not its card's."""
+
+    called: str
+    """Letters, digits, dots, hyphens and underscores."""
 
 
 @runtime_checkable

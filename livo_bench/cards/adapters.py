@@ -25,6 +25,7 @@ from livo_bench.cards.weights import CARD, counted_files, digest_folder
 from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError
 from livo_bench.files import digest_file, sha256
 from livo_bench.interfaces import (
+    Called,
     Method,
     MethodContext,
     OwnGenerator,
@@ -217,6 +218,8 @@ def load_method(
             )
         settings["weights"] = weights
     method = _adapter(card, MethodContext(card.folder, settings, model, own_name, card.published))
+    if isinstance(method, Called):
+        name = title = method.called
     own, paints = card.name not in method_cards(), isinstance(method, OwnGenerator)
     digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)

@@ -52,6 +52,12 @@ RUNS = Path("results/runs")
 """Where runs are written and read, unless another folder is named."""
 
 
+ALL = "all"
+"""Stands for all methods of the package, and for all its tasks but controls."""
+HANDED = "weights"
+"""The method of weights that a run is given, see `methods.handed`."""
+
+
 def method_cards() -> dict[str, MethodCard]:
     """The built-in methods by name."""
     return {card.name: card for card in _cards(DATA / "methods", "*/card.toml", read_method_card)}
@@ -118,8 +124,10 @@ def _cards(folder: Path, pattern: str, read: Callable[[Path], Card]) -> list[Car
 
 
 def select_methods(specs: Iterable[str]) -> list[str]:
-    """Methods by name, each once; `all` stands for every built-in one, without variants."""
-    named = [name for spec in specs for name in (method_cards() if spec == "all" else [spec])]
+    """Methods by name, each once; `all` stands for every built-in one, without variants and
+    without `HANDED`."""
+    ours = [name for name in method_cards() if name != HANDED]
+    named = [name for spec in specs for name in (ours if spec == ALL else [spec])]
     return list(dict.fromkeys(named))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
@@ -32,7 +33,7 @@ class Overlaid:
     @property
     def sources(self) -> Mapping[str, str]:
         """The overlays, by the names of their files."""
-        return {f"{name}.safetensors": found.path for name, found in self.overlays.items()}
+        return {Path(found.path).name: found.path for found in self.overlays.values()}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Lay the overlay over the model.
@@ -57,8 +58,8 @@ def load(context: MethodContext) -> Overlaid:
     Settings:
         edit: Name of the overlay, or `category` for the one that is named like the prompt's
             category.
-        weights: Folder with the overlays `<name>.safetensors`; empty for the own one,
-            `weights/<model>/` in the method's folder.
+        weights: Folder with the overlays `<name>.safetensors`, or one for all prompts, see
+            `overlay.find`; empty for the own folder, `weights/<model>/` in the method's.
 
     Raises:
         BadInput: There are no weights for the model, they do not fit it, or they are not those that
@@ -66,6 +67,8 @@ def load(context: MethodContext) -> Overlaid:
     """
     edit = str(context.settings["edit"])
     given = str(context.settings["weights"])
+    if given and overlay.is_whole(Path(given)):
+        return whole(Path(given), context.model)
     folder = Path(given) if given else context.folder / "weights" / context.model.name
     wanted = "*" if edit == CATEGORY else edit
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
@@ -75,3 +78,15 @@ def load(context: MethodContext) -> Overlaid:
     for path in paths:
         require_named(path, overlays[path.stem].digest)
     return Overlaid(edit, overlays)
+
+
+def whole(place: Path, model: ModelCard) -> Overlaid:
+    """The method of one overlay for all prompts.
+
+    Raises:
+        BadInput: It does not fit the model, or is not what the record beside it names.
+    """
+    found = overlay.find(place, model)
+    path = Path(found.path)
+    require_named(path, found.digest)
+    return Overlaid(path.stem, {path.stem: found})

@@ -75,12 +75,16 @@ class RunOptions(TypedDict, total=False):
     ]
     runs: Annotated[Path, Option(RUNS, "Folder of images, scores and results.", place="folder")]
     weights: Annotated[
-        str | None,
+        Sequence[str],
         Option(
-            None,
-            "Folder of trained weights, or hub:OWNER/NAME/FOLDER, instead of the method's own.",
+            (),
+            "Trained weights, a folder, file or hub:OWNER/NAME/FOLDER, instead of the method's own;"
+            " repeatable, METHOD=PLACE where several methods take some.",
+            metavar="PLACE",
+            one="weights",
         ),
     ]
+    """See `given_weights.by_method`."""
     protocol: Annotated[
         str,
         Option(

@@ -23,13 +23,14 @@ from livo_bench.cards.catalog import (
     select_tasks,
     task_cards,
 )
-from livo_bench.cards.declared import ModelCard, Subset, TaskCard
+from livo_bench.cards.declared import ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
-from livo_bench.errors import BadInput
+from livo_bench.errors import BadInput, Untrained
 from livo_bench.interfaces import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
+from livo_bench.runs.given_weights import by_method
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.own_pictures import load as load_pictures
@@ -109,14 +110,13 @@ def prepare(
     weights, independent_reference = asked["weights"], asked["independent_reference"]
     card = model_card(model)
     tasks = select_tasks(task)
-    methods = select_methods(methods)
-    for given, what in ((weights, "Weights"), (images_from, "Pictures")):
-        if given is not None and len(methods) > 1:
-            raise BadInput(
-                f"{what} {str(given)!r} were given to {len(methods)} methods: "
-                f"{', '.join(methods)}; expected one.",
-                "Run them one by one.",
-            )
+    named, methods = methods, select_methods(methods)
+    if images_from is not None and len(methods) > 1:
+        raise BadInput(
+            f"Pictures {str(images_from)!r} were given to {len(methods)} methods: "
+            f"{', '.join(methods)}; expected one.",
+            "Run them one by one.",
+        )
     conventions = protocol_card(asked["protocol"])
     if conventions.images and images != conventions.images:
         raise BadInput(
@@ -131,10 +131,9 @@ def prepare(
             f"Use at most --images {PILOT // 2}",
         )
     if images_from is None:
-        loaded = [load_method(spec, card, weights, conventions) for spec in methods]
+        loaded, skipped = _load(methods, named, card, weights, conventions)
     else:
-        loaded = [_pictures(images_from, methods[0], tasks, weights)]
-    _refuse_one_name(methods, loaded)
+        loaded, skipped = [_pictures(images_from, methods[0], tasks, weights)], []
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
     if asked["scorer"] is not None:
@@ -156,7 +155,7 @@ def prepare(
     lists = [(*task, _prompts(task[0], card, prompts)) for task in tasks]
     if images_from is not None:
         _open_pictures(loaded[0], lists, images, card if prompts is None else None)
-    jobs, skipped = [], []
+    jobs = []
     for task_card, subsets, listed in lists:
         # Subsets ask for the same images: one recipe each, so that its key is computed once.
         recipe_of = cache(session.recipe)
@@ -217,17 +216,43 @@ def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
             readable.require_network(f"judge of {role}", folder, stems)
 
 
-def _refuse_one_name(specs: Sequence[str], loaded: Sequence[LoadedMethod]) -> None:
-    """Results are told apart by the names of methods."""
+def _load(
+    methods: Sequence[str],
+    named: Sequence[str],
+    card: ModelCard,
+    weights: Sequence[str],
+    protocol: ProtocolCard,
+) -> tuple[list[LoadedMethod], list[str]]:
+    """Load methods, each with the weights that it was given.
+
+    Returns:
+        The methods, and notes on those that `all` stands for and that have no weights yet.
+
+    Raises:
+        BadInput: One does not load, or two are called the same, so that their results could not be
+            told apart.
+    """
+    given = by_method(weights, methods)
     first: dict[str, str] = {}
-    for spec, method in zip(specs, loaded, strict=True):
-        other = first.setdefault(method.name, spec)
-        if other != spec:
-            raise BadInput(
-                f"{other} and {spec} are both called {method.name!r}, so their results could not "
-                "be told apart.",
-                "Leave one out, or rename its folder and `name` in its card.",
-            )
+    loaded, skipped = [], []
+    for spec in methods:
+        for place in given.get(spec, [None]):
+            try:
+                method = load_method(spec, card, place, protocol)
+            except Untrained as error:
+                if spec in named:
+                    raise
+                skipped.append(f"{spec} is left out: {error.message}")
+                continue
+            said = spec if place is None else f"{spec}={place}"
+            if (other := first.setdefault(method.name, said)) != said:
+                raise BadInput(
+                    f"{other} and {said} are both called {method.name!r}, so their results could "
+                    "not be told apart.",
+                    "Leave one out, or rename it: its file, or its folder and `name` in its card.",
+                )
+            loaded.append(method)
+    return loaded, skipped
 
 
 def _refuse_many_shapes(jobs: Iterable[Job]) -> None:
@@ -245,11 +270,11 @@ def _pictures(
     folder: Path,
     name: str,
     tasks: Iterable[tuple[TaskCard, Sequence[Subset]]],
-    weights: str | None,
+    weights: Sequence[str],
 ) -> LoadedMethod:
-    if weights is not None:
+    if weights:
         raise BadInput(
-            f"Weights {weights!r} are for a method, and --images-from {folder} takes pictures that "
+            f"Weights {', '.join(weights)} are for a method, and --images-from {folder} takes pictures that "
             "are there.",
             "Leave one of the two out.",
         )

@@ -107,7 +107,7 @@ def run(
             f"Make them first:\n    {_command(methods, task, model, options)}",
         )
     session.store.require_room(cost.bytes)
-    weights = options.get("weights")
+    weights = options.get("weights", ())
     try:
         if shard != WHOLE:
             _make(session, jobs, works, model, weights)
@@ -126,7 +126,7 @@ def _finish(
     jobs: Sequence[Job],
     works: Sequence[Work],
     model: str,
-    weights: str | None,
+    weights: Sequence[str],
 ) -> list[Path]:
     for _ in range(ROUNDS):
         _make(session, jobs, works, model, weights)
@@ -148,7 +148,7 @@ def _make(
     jobs: Sequence[Job],
     works: Sequence[Work],
     model: str,
-    weights: str | None,
+    weights: Sequence[str],
 ) -> None:
     """Make and judge what is missing."""
     if todo := _outstanding(session.store, works):
@@ -280,14 +280,14 @@ def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
 
 
 def _require_files(
-    session: Session, jobs: Sequence[Job], model: str, weights: str | None, sampled: bool
+    session: Session, jobs: Sequence[Job], model: str, weights: Sequence[str], sampled: bool
 ) -> None:
     """See that all that may be loaded is on this machine: the model where images are made."""
     from livo_bench.runs import fetch
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
-    fetch.require(model, listed, f" --weights {weights}" if weights else "")
+    fetch.require(model, listed, "".join(f" --weights {place}" for place in weights))
     fetch.warn_of_unpinned(listed)
 
 
