@@ -75,7 +75,7 @@ def make(
             prompts=_listing(runs, task, subset, prompts),
             seed=seed,
             runs=runs,
-            weights=None if weights is None else str(weights),
+            weights=() if weights is None else (str(weights),),
         )
     return [
         replace(results, images=images)

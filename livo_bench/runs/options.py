@@ -134,7 +134,7 @@ OPTIONS: Mapping[str, Option] = {name: one for name, (_, one) in options_of(RunO
 
 
 def complete(options: RunOptions) -> RunOptions:
-    """Add the defaults of the options that are not given.
+    """Add the defaults of the options that are not given; one text makes a list where some may be.
 
     Raises:
         UnknownName: One is no option of a run.
@@ -142,14 +142,19 @@ def complete(options: RunOptions) -> RunOptions:
     for name in options:
         if name not in OPTIONS:
             raise unknown_name("option of a run", name, OPTIONS)
-    return cast(RunOptions, {name: one.default for name, one in OPTIONS.items()} | options)
+    given = {
+        name: (value,) if OPTIONS[name].one and isinstance(value, str) else value
+        for name, value in options.items()
+    }
+    return cast(RunOptions, {name: one.default for name, one in OPTIONS.items()} | given)
 
 
 def as_words(options: RunOptions) -> list[str]:
     """Write options as they are typed; what is at its default needs no words."""
     words: list[str] = []
+    complete_options = complete(options)
     for name, option in OPTIONS.items():
-        value = options.get(name, option.default)
+        value = complete_options.get(name)
         if value == option.default:
             continue
         flag = option.flag(name)

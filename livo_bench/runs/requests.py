@@ -274,8 +274,8 @@ def _pictures(
 ) -> LoadedMethod:
     if weights:
         raise BadInput(
-            f"Weights {', '.join(weights)} are for a method, and --images-from {folder} takes pictures that "
-            "are there.",
+            f"Weights {', '.join(weights)} are for a method, and --images-from {folder} takes "
+            "pictures that are there.",
             "Leave one of the two out.",
         )
     return load_pictures(folder, name, [task for task, _ in tasks])

@@ -26,7 +26,7 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
-from livo_bench.runs.options import RunOptions, as_words
+from livo_bench.runs.options import RunOptions, as_words, complete
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import (
     WHOLE,
@@ -107,7 +107,7 @@ def run(
             f"Make them first:\n    {_command(methods, task, model, options)}",
         )
     session.store.require_room(cost.bytes)
-    weights = options.get("weights", ())
+    weights = complete(options)["weights"]
     try:
         if shard != WHOLE:
             _make(session, jobs, works, model, weights)
