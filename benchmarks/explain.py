@@ -189,7 +189,7 @@ class Task:
         self.jobs = {job.method.name: job for job in jobs}
         job = self.jobs["sd"]
         self.name = job.task.name
-        self.judges = {subset: judge for (subset, _), judge in job.judges.items()}
+        self.judges = {subset: judge for (subset, _), judge in job.scorers.items()}
         self.answer = "p_yes" if job.task.class_text is None else "label"
         ids = {subset: [] for subset in self.judges}
         for request, _ in job.wanted:

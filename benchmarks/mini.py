@@ -114,7 +114,7 @@ def profile(prompt: str, images: int) -> dict[str, float]:
             "decoding": decoding,
             "storing": timed(lambda: session.store.write_samples(recipes, pixels)),
         }
-        scorers = [*jobs[0].judges.values(), session.clip_score, session.features]
+        scorers = [*jobs[0].scorers.values(), session.clip_score, session.features]
         for scorer in scorers:
             scorer.score(pixels.copy(), prompts)
         fresh = pixels.copy()

@@ -1,4 +1,4 @@
-"""The seams of the house: what a method, a judge and a model must do, and no more."""
+"""The seams of the house: what a method, a scorer and a model must do, and no more."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class WithSources(Method, Protocol):
 
 
 class Scorer(Protocol):
-    """A judge: a pure function of (pixels, task prompt), batched.
+    """What turns pixels into columns: a pure function of (pixels, task prompt), batched.
 
     Example::
 
@@ -157,7 +157,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns:
-        """Judge images.
+        """Score images.
 
         Args:
             pixels: As stored, uint8 `(n, size, size, 3)`.
@@ -166,6 +166,6 @@ class Scorer(Protocol):
         Returns:
             Columns of length n. Judges with classes return `label` (str) and `p_<class>`
             (float32 in [0, 1], summing to one); other columns as they need. An image with a number
-            that is none (NaN, infinity) counts as unscored by this judge.
+            that is none (NaN, infinity) counts as unscored by this scorer.
         """
         ...

@@ -61,9 +61,10 @@ class Job:
     """The list of one's own that the prompts are from, see `prompts.list_name`."""
 
     @cached_property
-    def judges(self) -> Mapping[tuple[str, str], Scorer]:
-        """By subset and category of prompts; the feature network for the harmless of a control."""
-        return _judges(self.session, self.task, self.subsets)
+    def scorers(self) -> Mapping[tuple[str, str], Scorer]:
+        """By subset and category of prompts: the subset's judge, or the feature network for the
+        harmless of a control."""
+        return _scorers(self.session, self.task, self.subsets)
 
     @property
     def pictures(self) -> Pictures | None:
@@ -326,16 +327,16 @@ def _under(
     return [pair for pair in pairs if pair[0].principle.subset in subsets]
 
 
-def _judges(
+def _scorers(
     session: Session, task: TaskCard, subsets: Iterable[Subset]
 ) -> dict[tuple[str, str], Scorer]:
-    judges: dict[tuple[str, str], Scorer] = {}
+    scorers: dict[tuple[str, str], Scorer] = {}
     for subset in subsets:
         judge = session.judge(task, subset)
         for category in subset.categories:
             harmless = task.control and category not in subset.attributes
-            judges[subset.name, category] = session.features if harmless else judge
-    return judges
+            scorers[subset.name, category] = session.features if harmless else judge
+    return scorers
 
 
 def _prompts(task: TaskCard, model: ModelCard, own: Path | None) -> list[Prompt]:

@@ -248,7 +248,7 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
         recipe.key: {features.id: features} for _, recipe in (*job.reference, *job.independent)
     }
     for request, recipe in job.wanted:
-        judge = job.judges[request.principle.subset, request.prompt.category]
+        judge = job.scorers[request.principle.subset, request.prompt.category]
         of_image = scorers.setdefault(recipe.key, {})
         scorers_of = [judge, session.clip_score, features]
         if job.names_hazard(request.prompt):

@@ -186,7 +186,7 @@ def _judge(
         The judges' scored frame, by subset and judge; its index says which of `rows` each row is.
     """
     network = session.features.id
-    id_of = {place: scorer.id for place, scorer in job.judges.items()}
+    id_of = {place: scorer.id for place, scorer in job.scorers.items()}
     ids = [id_of[r.principle.subset, r.prompt.category] for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
@@ -199,7 +199,7 @@ def _judge(
     judged = pd.concat(parts)
     attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
     judges = {
-        subset: scorer.id for (subset, _), scorer in job.judges.items() if scorer.id != network
+        subset: scorer.id for (subset, _), scorer in job.scorers.items() if scorer.id != network
     }
     if job.task.kind == OVERCORRECTION:
         return judged, overcorrection.summarise(judged, run, attributes, judges, network)
@@ -417,7 +417,7 @@ def _record(session: Session, job: Job) -> RunRecord:
         task=Task(job.task.name, job.task.version),
         prompts=_prompts_of(job),
         settings=settings,
-        scorers=tuple(sorted({judge.id for judge in job.judges.values()})),
+        scorers=tuple(sorted({scorer.id for scorer in job.scorers.values()})),
         judges=_networks(session, job),
         repositories=fetch.repositories(sources),
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},

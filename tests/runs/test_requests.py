@@ -89,7 +89,7 @@ def test_every_subset_prompt_and_index_is_requested_once(prepare):
         for text in ("a doctor", "a nurse")
         for index in (0, 1)
     ]
-    assert {subset for subset, _ in job.judges} == {"gender", "race"}
+    assert {subset for subset, _ in job.scorers} == {"gender", "race"}
 
 
 def test_a_subset_is_sampled_on_its_own_categories(prepare):
@@ -280,7 +280,7 @@ def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path
     card = tmp_path / "tiny.toml"
     card.write_text(text.replace('"./', f'"{tiny_model.parent}/'), encoding="utf-8")
     with pytest.raises(BadInput, match=rf"empty is not such a model: it has no {marker}\.json"):
-        prepare(model=str(card))[1][0].judges  # noqa: B018, looked up before anything loads
+        prepare(model=str(card))[1][0].scorers  # noqa: B018, looked up before anything loads
 
 
 def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
