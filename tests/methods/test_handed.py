@@ -37,7 +37,7 @@ def test_every_kind_of_weights_is_compared_with_the_model_in_one_run(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, prompts: Path
 ) -> None:
     places = [
-        write(engine, folder(tmp_path / kind.replace(" ", "-"))) for kind, write in KINDS.items()
+        write(engine, made(tmp_path / kind.replace(" ", "-"))) for kind, write in KINDS.items()
     ]
     own = tmp_path / "ours.safetensors"
     overlay.save(changed(engine), model_digest(model_card(str(tiny_model))), own)
@@ -65,7 +65,7 @@ def test_every_kind_of_weights_is_compared_with_the_model_in_one_run(
     assert titles(sides)["kohya"] == "kohya"
 
 
-def folder(place: Path) -> Path:
+def made(place: Path) -> Path:
     place.mkdir()
     return place
 
