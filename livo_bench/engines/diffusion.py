@@ -369,8 +369,6 @@ def load_text(
         )
     config = text_encoder.config
     with loading("tokenizer", folder):
-        vocabulary.refuse_mute(tokenizer, folder, config.vocab_size)
-        vocabulary.refuse_left(tokenizer, folder)
         words = 1 + max(tokenizer.get_vocab().values())
     for what, said, most in (
         ("words", words, config.vocab_size),
@@ -382,6 +380,9 @@ def load_text(
                 f"encoder takes up to {most}. Expected parts that were saved together; copy the "
                 "model again."
             )
+    with loading("tokenizer", folder):
+        vocabulary.refuse_mute(tokenizer, folder, config.vocab_size)
+        vocabulary.refuse_left(tokenizer, folder)
     trial.text(pipeline, partial(_embed, tokenizer, text_encoder))
     return tokenizer, text_encoder
 

@@ -190,15 +190,16 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
         # Built-in architectures leave the activation to the weights; the wrong one loads as well.
         quick_gelu = source.settings.get("quick_gelu", False)
         wanted = {"force_quick_gelu": quick_gelu, "force_preprocess_cfg": source.settings}
-        name, path = source.name, source.need.path(CLIP_WEIGHTS)
+        name = called = source.name
+        path = source.need.path(CLIP_WEIGHTS)
         files = networks.Files("CLIP", path, [path], networks.OPEN_CLIP)
     else:
-        name, folder = f"local-dir:{source.source}", Path(source.source)
+        name, called, folder = f"local-dir:{source.source}", source.source, Path(source.source)
         files = networks.files_of("CLIP", folder, networks.OPEN_CLIP)
         _require_preparation(folder, source.config)
         if source.repository is None:
             _refuse_second_weights(files)
-    with loading("CLIP", files.place), _unsaid():
+    with loading("CLIP", called), _unsaid():
         built = open_clip.create_model(
             name,
             load_weights=False,

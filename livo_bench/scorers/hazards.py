@@ -26,8 +26,8 @@ CONVERSATION = "<image>\nUSER: {question}\nASSISTANT:"
 
 ANSWERS = ("Yes", "No")
 
-PROBE = " ".join([CONVERSATION.format(question=""), *ANSWERS])
-"""What the tokenizer has to know, besides the words of a question."""
+PROBE = CONVERSATION.format(question="")
+"""What the tokenizer has to know, besides the words of a question and its answers."""
 
 
 class Llava:
