@@ -239,7 +239,7 @@ def _thin(bench: _Bench, runs: Path) -> Broken:
 
 
 def _mute(bench: _Bench, runs: Path) -> Broken:
-    """A judge of one's own without its vocabulary, in place of which libraries make an empty one."""
+    """A judge of one's own without its vocabulary, where libraries make an empty one."""
     judge = _own_judge(bench, runs)
     (judge / "tokenizer.json").unlink()
     return _refused(bench, runs, judge, "a judge whose folder lacks its words", "tokenizer.json")

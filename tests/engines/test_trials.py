@@ -15,7 +15,7 @@ from diffusers import DPMSolverMultistepScheduler
 
 from livo_bench.cards.sizes import MOST
 from livo_bench.cards.weights import refuse_code, settings
-from livo_bench.engines import diffusion, schedule
+from livo_bench.engines import diffusion, schedule, value_encoder
 from livo_bench.errors import BadInput
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.hazards import Llava
@@ -173,6 +173,18 @@ def test_samplers_of_relatives_are_taken_by_their_own_names(root: Path) -> None:
     path = root / "sd" / "scheduler" / "scheduler_config.json"
     _set(path, _class_name="UniPCMultistepScheduler", solver_type="bh2")
     schedule.read(path.parent)
+
+
+@pytest.mark.parametrize("end", [None, 7, 10**5, -1])
+def test_a_value_encoder_that_hears_no_value_is_refused(end: int | None, root: Path) -> None:
+    text_encoder = diffusion.load_text(root / "sd", torch.float32, "cpu")[1]
+    folder = root / "sd" / "text_encoder"
+    value_encoder.load(folder, text_encoder)
+    _set(folder / "config.json", eos_token_id=2)
+    value_encoder.load(folder, text_encoder)
+    _set(folder / "config.json", eos_token_id=end)
+    with pytest.raises(BadInput, match="value encoder"):
+        value_encoder.load(folder, text_encoder)
 
 
 # Judges
