@@ -119,8 +119,13 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     return encoder
 
 
-def _refuse_deaf(encoder: CLIPTextModel, found: Weights, end: int) -> None:
+def _refuse_deaf(encoder: CLIPTextModel, found: Weights, said: object) -> None:
     """See that an encoder pools at the end of a text, where it has heard all of it.
+
+    Args:
+        encoder: The value encoder.
+        found: Where it is from.
+        said: Which token ends a text, by the model's own text encoder.
 
     Raises:
         BadInput: It says the same of two texts, or no numbers.
@@ -129,7 +134,7 @@ def _refuse_deaf(encoder: CLIPTextModel, found: Weights, end: int) -> None:
 
     from livo_bench.engines import networks
 
-    end = encoder.config.vocab_size - 1 if end == LARGEST else end
+    end = said if type(said) is int and said != LARGEST else encoder.config.vocab_size - 1
     texts = torch.tensor([[0, 1, end], [0, 2, end]], device=encoder.device)
     with torch.no_grad(), loading("value encoder", found.source):
         one, other = encoder(texts).pooler_output
