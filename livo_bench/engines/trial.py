@@ -1,8 +1,8 @@
 """A pipeline tried as it loads: one text, one step and one corner of a picture, as small as can be.
 
 What a configuration says and no network needs as it is built shows when it runs: here, as one error
-that names the model, and not as a traceback in the first batch. One step at the smallest size costs a
-fraction of one at a picture's, and less than a hundredth of the smallest run.
+that names the model, and not as a traceback in the first batch. One step at the smallest size costs
+a fraction of one at a picture's, and less than a hundredth of the smallest run.
 """
 
 from __future__ import annotations
