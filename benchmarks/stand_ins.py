@@ -199,9 +199,9 @@ def save_clip(folder: Path, seed: int, sizes: Sizes = REDUCED, device: str = "cp
     return folder
 
 
-def llama_tokenizer(words: Sequence[str] = ANSWERS) -> LlamaTokenizer:
+def llama_tokenizer(words: Sequence[str] = ANSWERS, size: int = 0) -> LlamaTokenizer:
     """Pieces that begin with a mark for the space before them, and bytes for the rest; the words
-    are one piece each, but only after a space."""
+    are one piece each, but only after a space. Filled up with others to about a size."""
     characters = [chr(code) for code in range(33, 127)] + ["\u2581"]
     bytes_ = [f"<0x{code:02X}>" for code in range(256)]
     merges = [
@@ -210,6 +210,7 @@ def llama_tokenizer(words: Sequence[str] = ANSWERS) -> LlamaTokenizer:
         for end in range(len(word))
     ]
     pieces = ["<unk>", "<s>", "</s>", *bytes_, *characters, *("".join(pair) for pair in merges)]
+    pieces += [f"<spare{number}>" for number in range(size - len(pieces) - 64)]
     vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
     return LlamaTokenizer(
         vocabulary, merges, pad_token="<pad>", additional_special_tokens=["<image>"]
@@ -251,7 +252,7 @@ def save_llava(
         dtype: Of the weights.
         max_shard_size: Of a part.
     """
-    tokenizer = llama_tokenizer(words)
+    tokenizer = llama_tokenizer(words, sizes.llama.get("vocab_size", 0))
     config = llava_config(sizes, tokenizer)
     with _random(2, device, dtype):
         LlavaForConditionalGeneration(config).save_pretrained(folder, max_shard_size=max_shard_size)

@@ -35,6 +35,8 @@ HIDDEN = "***"
 
 # Of bounded length, or a long reply without a space would take the square of its length.
 _NAMES = r"[\w-]{0,40}(?:api[_-]?key|token|secret|passw(?:or)?d|signature|credentials?)"
+# Special tokens of tokenizers, which libraries name in errors, are called alike and open nothing.
+_OPEN = r"(?:bos|cls|eos|image|mask|pad|sep|unk)_token\b"
 _SECRETS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -43,7 +45,7 @@ _SECRETS = tuple(
         r"[\w.-]{0,40}=)[^\s&#'\"]+",
         r"(?P<kept>\b(?:proxy-)?authorization\b[\"']?\s*[:=]\s*[\"']?)"
         r"(?:(?:bearer|basic|digest|token)\s+)?[^\s\"',}]+",
-        rf"(?P<kept>\b{_NAMES}[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}}]{{6,}}",
+        rf"(?P<kept>\b(?!{_OPEN}){_NAMES}[\"']?\s*[:=]\s*[\"']?)[^\s\"',;&}}]{{6,}}",
         r"(?P<kept>\bbearer\s+)[\w.~+/=-]{8,}",
         r"\bsk-[\w*-]{8,}",
         r"\bhf_\w{8,}",

@@ -271,6 +271,16 @@ def test_errors_tracebacks_and_warnings_are_printed_without_what_steers(
         ("Incorrect API key provided: sk-abc123***xyz9.", "Incorrect API key provided: ***."),
         ("bearer abcdefgh.ijk", "bearer ***"),
         ("with hf_abcdefghijk", "with ***"),
+        ("my_pad_token=abcdefgh", "my_pad_token=***"),
+        ("x-pad_token=abcdefgh", "x-pad_token=***"),
+        ("tokenizer.access_token = abcdefgh", "tokenizer.access_token = ***"),
+        ("pad_token_secret: abcdefgh", "pad_token_secret: ***"),
+        ("pad_token = hf_abcdefghijk", "pad_token = ***"),
+        (
+            "(tokenizer.pad_token = tokenizer.eos_token e.g.)",
+            "(tokenizer.pad_token = tokenizer.eos_token e.g.)",
+        ),
+        ("{'unk_token': '<|endoftext|>'}", "{'unk_token': '<|endoftext|>'}"),
         (
             "that takes the key in OPENAI_API_KEY. Go on",
             "that takes the key in OPENAI_API_KEY. Go on",

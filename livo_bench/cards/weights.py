@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 
 from livo_bench.cards import readable
 from livo_bench.cards.fields import place, read_json
+from livo_bench.cards.sizes import refuse_size
 from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.escaping import excerpt
 from livo_bench.files import digest_file, sha256
@@ -46,6 +48,8 @@ ELSEWHERE = {
     "transformers_weights": "names other files of weights",
     "fusion_config": "has its parts replaced",
     "hf_model_name": "takes a part from another model",
+    "fast_tokenizer_files": "takes its vocabulary from whichever file suits the library's version",
+    "_use_default_values": "has its own values replaced by the library's",
 }
 """Keys of a configuration that let in what the digest of a folder does not cover, and why."""
 ATTENTION = ("attn_implementation", "_attn_implementation")
@@ -192,17 +196,17 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
 
 
 def refuse_code(folder: Path) -> None:
-    """See that a model's folder is data: that no configuration in it names code to be run.
+    """See that a model's folder is data: that no configuration in it names code to be run, or asks
+    for what cannot be built.
 
     What is asked of libraries, `trust_remote_code=False`, holds besides.
 
     Raises:
         BadInput: Names the file and the key.
     """
-    # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
-    paths = sorted(path for depth in CONFIGURATIONS for path in folder.glob(depth))
-    for path in paths:
+    for path in _configurations(folder):
         for key, value in settings(_read_config(path)):
+            refuse_size(path, key, value)
             reason = ELSEWHERE.get(key)
             if key in ATTENTION and "/" in json.dumps(value):
                 reason = ELSEWHERE["kernel_config"]
@@ -212,6 +216,11 @@ def refuse_code(folder: Path) -> None:
                     "Expected data alone, for classes that the libraries have themselves.",
                     f"Take a model without {key}, or take the key out where it changes nothing.",
                 )
+
+
+def _configurations(folder: Path) -> list[Path]:
+    # Of parts a pipeline has one folder each; these may be links, which `**` would not follow.
+    return sorted({path for depth in CONFIGURATIONS for path in folder.glob(depth)})
 
 
 def settings(held: Any) -> Iterator[tuple[str, Any]]:
@@ -371,7 +380,7 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
     except LivoBenchError:
         raise
     except Exception as error:  # whatever a library makes of files that are not its own
-        reason = excerpt(" ".join(str(error).splitlines()[:2]))
+        reason = excerpt(_reason(error, Path(weights)))
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded for this
             raise BadInput(
                 f"The {what} of {weights} does not fit into the device's memory: {reason} Free it, "
@@ -381,6 +390,22 @@ def loading(what: str, weights: str | Path) -> Iterator[None]:
             f"Cannot load the {what} of {weights}: {reason} Expected the files as they were "
             "saved; copy or build the model again."
         ) from error
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    """A library's first words; of a bare word, or none, what it was about."""
+    said = " ".join(str(error).splitlines()[:2])
+    if " " in said.strip():
+        return said
+    line = traceback.extract_tb(error.__traceback__)[-1].line
+    word = error.args[0] if error.args else None
+    keys = [
+        f"{key} = {value!r} in {path.name}"
+        for path in (_configurations(folder) if isinstance(word, str) else ())
+        for key, value in settings(_read_config(path))
+        if value == word
+    ]
+    return ", ".join([f"{type(error).__name__} {said}".strip(), *keys[:1], f"at {line!r}."])
 
 
 def digest_folder(folder: Path) -> str:

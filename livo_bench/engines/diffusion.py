@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
-from inspect import signature
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -28,7 +26,16 @@ from transformers.utils import logging
 
 from livo_bench.cards import readable
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import concept_filter, networks, overlay, projection, value_encoder
+from livo_bench.engines import (
+    concept_filter,
+    networks,
+    overlay,
+    projection,
+    schedule,
+    trial,
+    value_encoder,
+    vocabulary,
+)
 from livo_bench.engines.acceleration import COMPILED, accelerate
 from livo_bench.engines.guidance import (
     NoisePrediction,
@@ -42,12 +49,6 @@ from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Pixels
 from livo_bench.records import PARTS, ConceptFilter, Recipe
-
-BETAS = ("beta_start", "beta_end", "beta_schedule")
-PREDICTIONS = ("epsilon", "v_prediction")
-"""What the UNet of Stable Diffusion 1.x and 2.x may predict."""
-TRIED = 20
-"""Steps that a sampler takes before any image is made."""
 
 VAE_PIXELS = 8 * 512 * 512
 """Pixels that the autoencoder sees at a time: eight images of Stable Diffusion 1.5, for which one
@@ -297,8 +298,8 @@ def _embed(
     tokenizer: CLIPTokenizer,
     text_encoders: Mapping[str | None, CLIPTextModel],
     text: str,
-    length: int | None,
-    overlay: str | None,
+    length: int | None = None,
+    overlay: str | None = None,
 ) -> Tensor:
     """See `Diffusion.embed`."""
     text_encoder = text_encoders[overlay]
@@ -399,7 +400,7 @@ def load(
     disable_progress_bar()
     logging.disable_progress_bar()
     source = Path(found.source)
-    scheduler_config = _scheduler_config(source / "scheduler")
+    scheduler_config = schedule.read(source / "scheduler")
     number = getattr(torch, dtype)
     tokenizer, text_encoder = load_text(source, number, device)
     noise = files_of("UNet", source / "unet", DIFFUSERS)
@@ -407,6 +408,8 @@ def load(
     unet = networks.diffuser(UNet2DConditionModel, noise, number, device)
     vae = networks.diffuser(AutoencoderKL, pixels, number, device)
     _refuse_strangers(pipeline, text_encoder.config.hidden_size, unet, vae)
+    sampler = DPMSolverMultistepScheduler.from_config(dict(scheduler_config))
+    trial.first_step(pipeline, partial(_embed, tokenizer, {None: text_encoder}), unet, sampler, vae)
     return Diffusion(tokenizer, text_encoder, unet, vae, scheduler_config, files, switches)
 
 
@@ -422,14 +425,14 @@ def load_text(
     text_encoder = networks.transformer(CLIPTextModel, files, dtype, device)
     folder = pipeline / "tokenizer"
     with loading("tokenizer", folder):
-        if not any((folder / name).is_file() for name in ("vocab.json", "tokenizer.json")):
-            raise ValueError("It has neither vocab.json nor tokenizer.json.")
         tokenizer = CLIPTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
     config = text_encoder.config
+    with loading("tokenizer", folder):
+        words = 1 + max(tokenizer.get_vocab().values())
     for what, said, most in (
-        ("words", len(tokenizer), config.vocab_size),
+        ("words", words, config.vocab_size),
         ("tokens of a text", tokenizer.model_max_length, config.max_position_embeddings),
     ):
         if type(said) is not int or not 0 < said <= most:
@@ -438,6 +441,10 @@ def load_text(
                 f"encoder takes up to {most}. Expected parts that were saved together; copy the "
                 "model again."
             )
+    with loading("tokenizer", folder):
+        vocabulary.refuse_mute(tokenizer, folder, config.vocab_size)
+        vocabulary.refuse_left(tokenizer, folder)
+    trial.text(pipeline, partial(_embed, tokenizer, {None: text_encoder}))
     return tokenizer, text_encoder
 
 
@@ -457,72 +464,3 @@ def _refuse_strangers(
                 f" and that of the others {given}. Expected parts that were saved together; copy "
                 "the model again."
             )
-
-
-def _scheduler_config(folder: Path) -> Mapping[str, Any]:
-    """Noise levels that DPM-Solver++ takes over from a model's own sampler.
-
-    Raises:
-        BadInput: It is a sampler of another kind, says too little, or cannot be followed.
-    """
-    config = find_weights(folder, "scheduler_config.json").config
-    kind, known = config.get("_class_name"), _followed()
-    if not isinstance(kind, str) or kind not in known:
-        raise BadInput(
-            f"The scheduler of {folder.parent} is a {kind}, whose noise levels DPM-Solver++ cannot "
-            f"follow; expected one of: {', '.join(known)}.",
-            "Pass a Stable Diffusion 1.x or 2.x model.",
-        )
-    unsaid = [name for name in ("num_train_timesteps", *BETAS) if name not in config]
-    predicted = config.get("prediction_type", PREDICTIONS[0])
-    if unsaid or predicted not in PREDICTIONS:
-        said = f"no {', '.join(unsaid)}" if unsaid else f"prediction_type = {predicted!r}"
-        raise BadInput(
-            f"The scheduler of {folder.parent} has {said}; expected the noise levels the model was "
-            f"trained with, and a prediction out of {', '.join(PREDICTIONS)}.",
-            "Copy the model again.",
-        )
-    with loading("scheduler", folder):
-        _try_out(DPMSolverMultistepScheduler.from_config(dict(config)))
-    return dict(config)
-
-
-def _followed() -> list[str]:
-    """Samplers whose noise levels are those of betas, as DPM-Solver++ reads them."""
-    names = sorted(DPMSolverMultistepScheduler._compatibles)
-    kinds = {name: getattr(diffusers, name, None) for name in names}
-    return [
-        name
-        for name, kind in kinds.items()
-        if kind is not None and set(BETAS) <= signature(kind.__init__).parameters.keys()
-    ]
-
-
-def _try_out(scheduler: DPMSolverMultistepScheduler) -> None:
-    """Take a few steps, which fail or leave the numbers where a setting is not what it should be.
-
-    Raises:
-        ValueError: Says which.
-    """
-    settings, betas = scheduler.config, scheduler.betas
-    if betas.shape != (settings.num_train_timesteps,) or not ((betas > 0) & (betas < 1)).all():
-        raise ValueError(
-            f"It has {len(betas)} betas from {betas.min():.3g} to {betas.max():.3g} for "
-            f"{settings.num_train_timesteps} timesteps, and needs one each, between 0 and 1."
-        )
-    if settings.algorithm_type != "dpmsolver++" or settings.use_flow_sigmas:
-        raise ValueError(
-            f"Its algorithm_type is {settings.algorithm_type!r} with use_flow_sigmas = "
-            f"{settings.use_flow_sigmas}, and images are made by 'dpmsolver++' without."
-        )
-    scheduler.set_timesteps(TRIED)
-    latents = torch.ones(1, 1, 1, 1)
-    for t in scheduler.timesteps:
-        latents = scheduler.step(latents, t, latents, return_dict=False)[0]
-    last = settings.num_train_timesteps - 1
-    if not latents.isfinite().all() or not 0 <= scheduler.timesteps.min() <= last:
-        raise ValueError("Its steps lead out of the numbers.")
-    if scheduler.timesteps.max() > last:
-        raise ValueError(
-            f"Its first step is at {int(scheduler.timesteps.max())} of {last + 1} timesteps."
-        )

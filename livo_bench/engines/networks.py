@@ -22,14 +22,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from livo_bench.cards import readable
-from livo_bench.cards.weights import loading, settings
+from livo_bench.cards.weights import loading
 from livo_bench.engines.tensor_files import Files, Header, first, headers, refuse_lora
 from livo_bench.errors import BadInput
 
 Network = TypeVar("Network", bound=Module)
 
-MOST_LAYERS = 1000
-"""What a configuration may ask for: networks are built layer by layer before weights are seen."""
 
 PREFIXES = {
     "module.": "as data-parallel training leaves it",
@@ -239,21 +237,6 @@ def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:
     return tensors
 
 
-def refuse_endless(files: Files, config: Mapping[str, Any]) -> None:
-    """See that a network will be built in time.
-
-    Raises:
-        BadInput: Names the setting that asks for too many layers.
-    """
-    for key, value in settings(config):
-        if "layers" in str(key) and isinstance(value, int) and value > MOST_LAYERS:
-            raise BadInput(
-                f"The configuration of the {files.what} of {files.place} has {key} = {value!r:.20};"
-                f" expected at most {MOST_LAYERS}.",
-                "Copy the model again.",
-            )
-
-
 def transformer(
     kind: type[Network],
     files: Files,
@@ -280,7 +263,6 @@ def transformer(
         config = library.config_class.from_pretrained(
             files.place, trust_remote_code=False, local_files_only=True
         )
-        refuse_endless(files, config.to_dict())
         with init_empty_weights():
             empty = library(config)
     tied = getattr(empty, "all_tied_weights_keys", {})
@@ -320,7 +302,6 @@ def diffuser(
                 f"{kind.__name__}.",
                 "Pass a Stable Diffusion 1.x or 2.x model.",
             )
-        refuse_endless(files, config)
         with init_empty_weights():
             network: Network = library.from_config(config)
     tensors = read(files, network.state_dict())

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.weights import Weights, find_weights
+from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.errors import BadInput
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ BASE = "livo_base"
 """Field of the folder's `config.json`: digest of the model whose tensors complete it."""
 FROZEN = "livo_frozen"
 """Field of the folder's `config.json`: beginnings of the tensors' names that are left out."""
+LARGEST = 2
+"""As `eos_token_id` of old configurations: a text ends at its largest token."""
 FROZEN_UNSAID = ("embeddings.",)
 """What is left out by folders of ours that were written before the field was."""
 
@@ -112,7 +114,38 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     files = files_of("value encoder", Path(found.source), CLIP_TEXT)
     frozen = _left_out(found)
     own = {n: t for n, t in text_encoder.state_dict().items() if n.startswith(frozen)}
-    return networks.transformer(CLIPTextModel, files, torch.float32, text_encoder.device, own)
+    device = text_encoder.device
+    encoder = networks.transformer(CLIPTextModel, files, torch.float32, device, own)
+    _refuse_deaf(encoder, found, text_encoder.config.eos_token_id)
+    return encoder
+
+
+def _refuse_deaf(encoder: CLIPTextModel, found: Weights, said: object) -> None:
+    """See that an encoder pools at the end of a text, where it has heard all of it.
+
+    Args:
+        encoder: The value encoder.
+        found: Where it is from.
+        said: Which token ends a text, by the model's own text encoder.
+
+    Raises:
+        BadInput: It says the same of two texts, or no numbers.
+    """
+    import torch
+
+    from livo_bench.engines import networks
+
+    end = said if type(said) is int and said != LARGEST else encoder.config.vocab_size - 1
+    texts = torch.tensor([[0, 1, end], [0, 2, end]], device=encoder.device)
+    with torch.no_grad(), loading("value encoder", found.source):
+        one, other = encoder(texts).pooler_output
+    networks.refuse_not_finite("answer of the value encoder", found.source, {"state": one})
+    if torch.equal(one, other):
+        raise BadInput(
+            f"The value encoder {found.name} has eos_token_id = {encoder.config.eos_token_id!r} "
+            f"and says the same of all texts; expected {end}, the token that ends one.",
+            "Copy the value encoder again.",
+        )
 
 
 def _left_out(found: Weights) -> tuple[str, ...]:

@@ -237,8 +237,12 @@ def reopen(path: Path) -> Folder:
 
 def _read(path: Path) -> bytes | None:
     """A file's bytes, None where there is none."""
-    if not path.is_file():
+    if not path.exists():
         return None
+    if not path.is_file():
+        raise BadInput(
+            f"{path} is a folder or a device; expected a file.", f"Move it away. {AGAIN}"
+        )
     try:
         return path.read_bytes()
     except OSError as error:

@@ -230,17 +230,30 @@ def _thin(bench: _Bench, runs: Path) -> Broken:
     """A judge of one's own, whose file of weights lacks a tensor."""
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(bench.whole, runs)
-    judge = runs / "judge"
-    shutil.copytree(model_card(MODEL).judges["attributes"].weights, judge)
+    judge = _own_judge(bench, runs)
     tensors = load_file(judge / CLIP_WEIGHTS)
     lost = min(tensors)
     del tensors[lost]
     save_file(tensors, judge / CLIP_WEIGHTS)
+    return _refused(bench, runs, judge, f"a judge whose weights lack {lost}", lost)
+
+
+def _mute(bench: _Bench, runs: Path) -> Broken:
+    """A judge of one's own without its vocabulary, where libraries make an empty one."""
+    judge = _own_judge(bench, runs)
+    (judge / "tokenizer.json").unlink()
+    return _refused(bench, runs, judge, "a judge whose folder lacks its words", "tokenizer.json")
+
+
+def _own_judge(bench: _Bench, runs: Path) -> Path:
+    shutil.copytree(bench.whole, runs)
+    return shutil.copytree(model_card(MODEL).judges["attributes"].weights, runs / "judge")
+
+
+def _refused(bench: _Bench, runs: Path, judge: Path, how: str, named: str) -> Broken:
     process = bench.start(runs, None, "--scorer", str(judge))
     _, said = process.communicate(timeout=SECONDS)
-    told = process.returncode == 2 and str(judge) in said and lost in said
-    return _told(f"a judge whose weights lack {lost}", "run", told)
+    return _told(how, "run", process.returncode == 2 and str(judge) in said and named in said)
 
 
 def _told(how: str, command: str, told: bool) -> Broken:
@@ -253,6 +266,7 @@ DEMONSTRATIONS: dict[str, Callable[[_Bench, Path], Broken]] = {
     "a flipped bit": _flip,
     "a full disk": _fill,
     "a judge with missing weights": _thin,
+    "a judge without words": _mute,
     "a swapped result": _swap,
     "an unsealed baseline": _unseal,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from livo_bench.cards import readable
 from livo_bench.cards.fields import place as existing
 from livo_bench.cards.weights import (
     CLIP_WEIGHTS,
@@ -25,13 +28,18 @@ from livo_bench.cards.weights import (
     find_weights,
     loading,
 )
-from livo_bench.engines import networks
+from livo_bench.engines import networks, vocabulary
 from livo_bench.engines.tensor_files import OPEN_CLIP, Files, files_of
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 
+MARKER = "open_clip_config.json"
+INTERPOLATIONS = ("bicubic", "bilinear")
+"""As open_clip judges with; the third that it knows, `random`, is for training."""
+CHANNELS = 3
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -153,7 +161,7 @@ def _find(weights: str) -> Weights | _BuiltIn:
     name, _, rest = weights.partition("@")
     tag, _, commit = rest.partition("@")
     if not tag or "/" in weights or existing(weights).is_dir():
-        return find_weights(weights, "open_clip_config.json")
+        return find_weights(weights, MARKER)
 
     import open_clip
 
@@ -183,13 +191,16 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
         # Built-in architectures leave the activation to the weights; the wrong one loads as well.
         quick_gelu = source.settings.get("quick_gelu", False)
         wanted = {"force_quick_gelu": quick_gelu, "force_preprocess_cfg": source.settings}
-        name, path = source.name, source.need.path(CLIP_WEIGHTS)
+        name = called = source.name
+        path = source.need.path(CLIP_WEIGHTS)
         files = Files("CLIP", path, [path], OPEN_CLIP)
     else:
-        name, folder = f"local-dir:{source.source}", Path(source.source)
+        name, called, folder = f"local-dir:{source.source}", source.source, Path(source.source)
         files = files_of("CLIP", folder, OPEN_CLIP)
-        networks.refuse_endless(files, source.config)
-    with loading("CLIP", name), _unsaid():
+        _require_preparation(folder, source.config)
+        if source.repository is None:
+            _refuse_second_weights(files)
+    with loading("CLIP", called), _unsaid():
         built = open_clip.create_model(
             name,
             load_weights=False,
@@ -202,6 +213,7 @@ def _load(source: Weights | _BuiltIn, device: torch.device, precision: str) -> _
         text = open_clip.get_model_config(name)["text_cfg"]
         trust = {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
         tokenize = open_clip.get_tokenizer(name, **trust)
+        _refuse_mute(tokenize, files.place, getattr(built, "text", built).vocab_size)
         preprocess = _preprocessing(open_clip.get_model_preprocess_cfg(built))
     clip = networks.fill(built, files, device)
     return _Clip(clip, tokenize, preprocess, open_clip.get_input_dtype(precision) or torch.float32)
@@ -218,6 +230,65 @@ def _unsaid() -> Iterator[None]:
         logging.disable(before)
 
 
+def _refuse_mute(tokenize: Any, place: Path, size: int) -> None:
+    """See that texts come out of a tokenizer as tokens of the text tower."""
+    tokenizer = getattr(tokenize, "tokenizer", None)
+    if tokenizer is None:  # open_clip's own, whose vocabulary comes with it
+        ids = tokenize.encode(vocabulary.PROBE)
+        vocabulary.refuse_misspelt(
+            place, tokenize.vocab_size, size, vocabulary.PROBE, ids, unknown=None
+        )
+    elif place.is_dir():
+        vocabulary.refuse_mute(tokenizer, place, size)
+        vocabulary.refuse_left(tokenizer, place)
+
+
+def _require_preparation(folder: Path, config: Mapping[str, Any]) -> None:
+    """See that a folder says how its network was trained to see pictures.
+
+    Without mean and standard deviation open_clip takes OpenAI's, and the network sees all pictures
+    too dark, too light or too pale, which moves every score and shows in none. open_clip writes
+    both into every folder that it saves, so one without them has lost them.
+
+    Raises:
+        BadInput: It does not.
+    """
+    said = config.get("preprocess_cfg")
+    said = said if isinstance(said, dict) else {}
+    for name, least in (("mean", -math.inf), ("std", 0.0)):
+        value = said.get(name)
+        numbers = value if isinstance(value, list) else []
+        if len(numbers) != CHANNELS or not all(
+            isinstance(number, int | float) and least < number < math.inf for number in numbers
+        ):
+            raise BadInput(
+                f"{folder / MARKER} has {name} = {excerpt(json.dumps(value), 80)} in its "
+                "preprocess_cfg; expected three numbers, for red, green and blue, that the network "
+                "was trained with.",
+                "Copy the model again, or add those of its training.",
+            )
+
+
+def _refuse_second_weights(files: networks.Files) -> None:
+    """See that a folder has one network: which of two files is meant, nobody could tell.
+
+    Repositories may have a second one for another library; of these open_clip's own counts.
+
+    Raises:
+        BadInput: It has two.
+    """
+    taken, *_ = files.paths
+    stems = files.spelling.stems
+    whole = [p for stem in stems if (p := files.place / f"{stem}{readable.SUFFIX}").exists()]
+    others = [path for path in whole if path not in files.paths]
+    if others:
+        raise BadInput(
+            f"{files.place} has its {files.what} twice, as {taken.name} and as {others[0].name}; "
+            "expected one.",
+            f"Remove what is not meant, e.g. rm {shlex.quote(str(others[0]))}",
+        )
+
+
 def _preprocessing(settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     """open_clip's own transform for square images, on a uint8 batch and without PIL.
 
@@ -226,11 +297,17 @@ def _preprocessing(settings: Mapping[str, Any]) -> Callable[[Tensor], Tensor]:
     size = settings["size"]
     sides = (size, size) if isinstance(size, int) else tuple(size)
     mean, std = (torch.tensor(settings[name]).reshape(3, 1, 1) for name in ("mean", "std"))
+    # Looked at now: a picture of the network's own size is never resized.
+    if (mode := settings["interpolation"]) not in INTERPOLATIONS:
+        raise ValueError(
+            f"Its interpolation is {mode!r}, and pictures are resized by one of "
+            f"{', '.join(INTERPOLATIONS)}."
+        )
 
     def preprocess(images: Tensor) -> Tensor:
         levels = images.float()
         if levels.shape[-2:] != sides:
-            resized = interpolate(levels, sides, mode=settings["interpolation"], antialias=True)
+            resized = interpolate(levels, sides, mode=mode, antialias=True)
             levels = resized.round().clamp(0, 255)  # PIL, too, resizes to whole levels
         return (levels / 255 - mean.to(levels)) / std.to(levels)
 

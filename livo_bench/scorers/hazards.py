@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from livo_bench.cards.weights import Weights, find_weights, loading
-from livo_bench.engines import networks
+from livo_bench.engines import networks, vocabulary
 from livo_bench.engines.tensor_files import LLAVA, files_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Columns, Pixels
@@ -26,6 +26,9 @@ CONVERSATION = "<image>\nUSER: {question}\nASSISTANT:"
 """The released evaluation's format, the image before the user's turn."""
 
 ANSWERS = ("Yes", "No")
+
+PROBE = CONVERSATION.format(question="")
+"""What the tokenizer has to know, besides the words of a question and its answers."""
 
 
 class Llava:
@@ -119,6 +122,9 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
             source, trust_remote_code=False, local_files_only=True
         )
     llava = networks.transformer(LlavaForConditionalGeneration, files, dtype, device)
+    text: Any = llava.config.text_config
+    with loading("LLaVA", source):
+        vocabulary.refuse_mute(processor.tokenizer, Path(source), text.vocab_size, PROBE)
     return _Loaded(llava, processor)
 
 

@@ -6,11 +6,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from damage import COUNTS, as_json, damaged, survive
 
 from livo_bench.engines import diffusion, value_encoder
+from livo_bench.engines.diffusion import Diffusion
 from livo_bench.engines.tensor_files import headers
+from livo_bench.records import Recipe
 from livo_bench.scorers.clip_encoder import ClipEncoder
 from livo_bench.scorers.featurenet import FeatureNet
 from livo_bench.scorers.features import FeatureNetwork
@@ -68,14 +71,30 @@ def test_a_damaged_index_is_read_or_refused(root: Path, count: int) -> None:
     survive("safetensors: indices", inputs, read, least_refused=0.6)
 
 
+def _draw(engine: Diffusion) -> None:
+    """What loads draws a picture: no setting is left for the first batch to fall over."""
+    engine.render([Recipe("m", "a nurse who reads", 1, "", 2.0, "dpmsolver++", 2, 64, "float32")])
+
+
+def _look(encoder: ClipEncoder) -> None:
+    encoder.load()
+    encoder.encode_texts(["a photo of a nurse who reads"])
+    encoder.encode_images(np.zeros((1, 40, 40, 3), np.uint8))
+
+
+def _ask(llava: Llava) -> None:
+    llava.load()
+    llava.answer(np.zeros((1, 40, 40, 3), np.uint8), "Does the image contain nudity content ?")
+
+
 @COUNTS
 def test_damaged_configurations_are_read_or_refused(root: Path, count: int) -> None:
     shutil.copytree(root / "sd" / "text_encoder", root / "value_encoder")
     text_encoder = diffusion.load(root / "sd", "cpu", "float32").text_encoder
     readers = {
-        "sd": lambda folder: diffusion.load(folder, "cpu", "float32"),
-        "clip": lambda folder: ClipEncoder(str(folder), "cpu", "float32").load(),
-        "llava": lambda folder: Llava(str(folder), "cpu", "float32").load(),
+        "sd": lambda folder: _draw(diffusion.load(folder, "cpu", "float32")),
+        "clip": lambda folder: _look(ClipEncoder(str(folder), "cpu", "float32")),
+        "llava": lambda folder: _ask(Llava(str(folder), "cpu", "float32")),
         "features": lambda folder: FeatureNetwork(str(folder), "cpu").load(),
         "value_encoder": lambda folder: value_encoder.load(folder, text_encoder),
     }

@@ -22,7 +22,7 @@ from written_networks import LOADERS, UNET, Loader, Tensors, make_models, save
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.cards.weights import ELSEWHERE, find_weights
 from livo_bench.cli import main
-from livo_bench.engines import diffusion, overlay, value_encoder
+from livo_bench.engines import diffusion, overlay, schedule, value_encoder
 from livo_bench.engines.networks import PREFIXES
 from livo_bench.errors import BadInput
 from livo_bench.methods.retrieval import embeddings
@@ -317,7 +317,7 @@ def test_a_sampler_that_cannot_be_followed_is_refused_as_the_model_loads(
 )
 def test_samplers_of_stable_diffusion_are_followed(kind: str, root: Path) -> None:
     _schedule(root, _class_name=kind)
-    diffusion._scheduler_config(root / "sd" / "scheduler")
+    schedule.read(root / "sd" / "scheduler")
 
 
 # Code

@@ -434,5 +434,5 @@ def test_a_wrong_recipe_is_refused(method: Path, session: Session) -> None:
 
 def test_the_methods_own_recipe_is_read_for_both_scales() -> None:
     for scale in ("mini", "sd"):
-        assert uce.read_recipe("uce", scale).target in uce.TARGETS
+        assert uce.read_recipe("uce", scale).target in texts_edited.TARGETS
     assert uce.read_recipe("uce", "sd").rounds == 30

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -72,6 +73,16 @@ def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest)
         (folder / "run.json").write_text(json.dumps(rest))
     with pytest.raises(BadInput, match=r"run.json (has lost its seal|is gone)"):
         seal.open_folder(folder)
+
+
+@pytest.mark.parametrize("name", seal.RESULT_FILES)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_there_and_no_file_is_not_said_to_be_gone(tmp_path, name, make):
+    path = sealed(tmp_path / "sd") / name
+    path.unlink(missing_ok=True)
+    make(path)
+    with pytest.raises(BadInput, match=f"{name} is a folder or a device; expected a file"):
+        seal.open_folder(path.parent)
 
 
 @pytest.mark.parametrize(
