@@ -60,6 +60,8 @@ def test_ends_are_those_that_two_more_images_leave_open():
         low, high = pair_of(metric, [0.2, 0.4], [0.1, 0.9], [4, 6]).ends
         before = (0.3 * 10 + 1) / 12
         assert (low, high) == pytest.approx((-before, 1 - before))
+    # With hardly an image a prompt, nobody knows what the other side does.
+    assert pair_of("avg_r", [0, 1], [1, 1], [1, 1]).ends == (-1, 1)
     # No prompt has a higher CLIP score than the highest of either side.
     for before, now in (([0.2, 0.4], [0.1, 0.9]), ([0.2, 0.9], [0.1, 0.4])):
         mean = (np.mean(before) * 10 + 0.9) / 12
