@@ -199,7 +199,7 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
     elif condition.of_method:
         assert table.note == ""  # two methods differ by it
     elif condition is conditions.CLUSTERS:
-        assert condition.said(["one", "two"]) in table.note  # of the subset
+        assert table.note == f"bias/gender: {condition.said(['one', 'two'])}"
     else:
         assert condition.said(both_of(condition)) in table.note
 
