@@ -35,6 +35,7 @@ from livo_bench.results.metrics.intervals import (
     jackknife_over_prompts,
 )
 from livo_bench.results.metrics.is_and_fid import Classes, Moments
+from livo_bench.results.metrics.overcorrection import MOVED, ends_of
 from livo_bench.results.metrics.statistics import ROUNDING, p_above
 from livo_bench.results.paired import Pair
 
@@ -169,6 +170,15 @@ def logits(random: np.random.Generator, likes: Array) -> Array:
     return likes[..., None, :] + random.normal(size=(*likes.shape[:-1], 10, likes.shape[-1]))
 
 
+def movement(random: np.random.Generator, means: Array) -> Array:
+    """Mean distance of 50 images."""
+    return random.gamma(50.0, means[..., 0] / 50)
+
+
+def of_moved(scores: Array, labels: NDArray[np.intp]) -> Interval:
+    return interval_of_mean(scores, labels, ends_of(MOVED, pd.Series(scores)))
+
+
 def of_clip(scores: Array, labels: NDArray[np.intp]) -> Interval:
     """As the CLIP score of a run: each prompt has as many images."""
     return _jackknife(labels, lambda out: float(scores[~out].mean()))
@@ -275,6 +285,15 @@ def populations() -> Iterator[Population]:
         ("sparse, 5 on average", beta(0.3, 5.7)),
     ):
         yield Population("rate of 2 images", like, latent, rate(2), interval_of_mean)
+    for like, latent in (
+        ("each prompt as far as it likes", lambda random, n: random.gamma(2.0, 1.0, (n, 1))),
+        ("skewed", lambda random, n: np.exp(random.normal(0, 0.8, (n, 1)))),
+        ("1 in 8 at 100, others 0", mixture((7 / 8, 1 / 8), (0.0, 1.0))),
+        ("1 in 8 at 90, others 5", mixture((7 / 8, 1 / 8), (0.05, 0.9))),
+        ("1 in 8 at 400, others 100", mixture((7 / 8, 1 / 8), (1.0, 4.0))),
+        ("1 in 8 at 1600, others 100", mixture((7 / 8, 1 / 8), (1.0, 16.0))),
+    ):
+        yield Population("moved", like, latent, movement, of_moved)
     yield Population("CLIP score", "28, by 2 from prompt to prompt", _cosines, cosine, of_clip)
     for like, latent in (
         ("each prompt moves elsewhere", lambda random, n: random.normal(0, 0.5, (n, 4))),
@@ -306,6 +325,8 @@ class Change:
     """Whose reach and ends count, as `compare` names it."""
     null: bool
     """Whether nothing changes on average, so that each verdict is false."""
+    images: int = 50
+    """Of a prompt."""
 
     @property
     def title(self) -> str:
@@ -350,6 +371,11 @@ def changes() -> Iterator[Change]:
         ("each loses a part", halved, False),
     ):
         yield Change("rate of 50 images", like, latent, rate(50), "avg_r", null)
+    for like, latent in (
+        ("unchanged, 50", unchanged(mixture((1.0,), (0.5,)))),
+        ("unchanged, none to all", unchanged(beta(0.6, 1.4))),
+    ):
+        yield Change("rate of 1 image", like, latent, rate(1), "avg_r", null=True, images=1)
     yield Change("D1, 2 groups", "unchanged", unchanged(beta(1.2, 0.8)), gap, "D1", null=True)
     yield Change("CLIP score", "unchanged", unchanged(_cosines), cosine, "clip", null=True)
     for like, by in (
@@ -439,7 +465,7 @@ def _pairs(
 
 def _pair(change: Change, labels: NDArray[np.intp], before: Array, now: Array) -> Pair:
     names = tuple(map(str, range(len(before))))
-    images = np.full(len(before), 50)
+    images = np.full(len(before), change.images)
     run = Run("mini", "new", "task")
     return Pair(run, "subset", change.metric, names, tuple(map(str, labels)), images, before, now)
 

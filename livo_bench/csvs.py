@@ -84,6 +84,7 @@ def parse_parquet(
     holed: Sequence[str] = (),
     optional: Sequence[str] = (),
     sparse: Sequence[str] = (),
+    only: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Parse the bytes of a Parquet file and see that its columns hold what they should.
 
@@ -99,12 +100,13 @@ def parse_parquet(
         optional: Likewise, where the file has them.
         sparse: Columns of whole numbers, some of which may be missing, where the file has them;
             they are `Int64`, for a float has no room for 63 bits.
+        only: Columns to read of those that are there; all by default.
 
     Raises:
         BadInput: It cannot be read, lacks a column, or a column holds something else.
     """
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = pq.read_table(io.BytesIO(data), columns=only and list(only))
         table.validate(full=True)  # or bytes that are no UTF-8 are found when they are used
         rows = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -311,6 +311,10 @@ def said(rows: pd.DataFrame) -> list[str]:
         if condition.of_method:
             # Of what differs between methods anyway, what differs within one.
             parts = [(f"{name}: ", part) for name, part in rows.groupby("method")]
+        elif condition is conditions.CLUSTERS:
+            # Each subset has prompts of its own.
+            places = rows.groupby(["task", "subset"])
+            parts = [(f"{task}/{name}: ", part) for (task, name), part in places]
         else:
             parts = [("", rows)]
         for whose, part in parts:

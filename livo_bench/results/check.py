@@ -327,7 +327,8 @@ def _changed(before: Results, now: Results) -> tuple[str, ...]:
     which = conditions.of("check", conditions.SAID)
     if not paired.texts_known(before, now):
         which.append(conditions.PROMPTS)
-    return tuple(conditions.changes(before.records.values(), now.records.values(), which))
+    said = conditions.changes(before.records.values(), now.records.values(), which)
+    return (*said, *paired.differing_clusters(before, now))
 
 
 def judge_means(pairs: Sequence[Pair], alpha: float, margin: float) -> list[Comparison]:
@@ -364,7 +365,7 @@ def _detectable(pair: Pair, level: float, margin: float) -> float:
     found = detectable_difference(
         pair.worsening, level, margin, pair.reach, pair.images_of_one, pair.clusters
     )
-    possible = paired.room(pair.metric, float(pair.before.mean())) + ROUNDING
+    possible = paired.room(pair.metric, float(pair.before.mean()), pair.highest) + ROUNDING
     return found if found <= possible else math.nan
 
 

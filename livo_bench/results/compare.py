@@ -69,9 +69,9 @@ class Difference:
     """Of the paired t test that it is zero, corrected for the number of means compared."""
     verdict: str
     """Where that p is not below 5 % `unclear`. Where it is, something changed: `lower` or `higher`
-    if the interval says so of the mean, `undecided` if it does not, for prompts are too few to rule
-    out that others, which none of them is like, turn the mean round. None of a single prompt. Lower
-    is better but where `Metric.higher_is_better`."""
+    if the interval says so of the mean, `undecided` if it does not or there is none, for prompts
+    are too few to rule out that others, which none of them is like, turn the mean round. None of a
+    single prompt. Lower is better but where `Metric.higher_is_better`."""
 
     @property
     def worsening(self) -> float:
@@ -205,6 +205,10 @@ def notes(sides: Sequence[Results]) -> list[str]:
     )
     baseline, *others = sides
     for other in others:
+        said += [
+            f"{other.run.method} on {other.run.task}, beside {baseline.run.method}: {differing}"
+            for differing in paired.differing_clusters(baseline, other)
+        ]
         if paired.noise(baseline, other) is Noise.UNKNOWN:
             said.append(
                 f"{other.run.method} on {other.run.task}: same noise as {baseline.run.method} "
@@ -318,7 +322,7 @@ def _detectable(pair: Pair, level: float) -> float:
         pair.differences, level / 2, 0.0, pair.reach, pair.images_of_one, pair.clusters
     )
     before = float(pair.before.mean())
-    return found if found <= max(before, 1 - before) else math.nan
+    return found if found <= max(before, pair.highest - before) else math.nan
 
 
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
@@ -347,6 +351,7 @@ def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:
 def _verdict(mean: Difference, p: float) -> str:
     if p >= ALPHA:
         return "unclear"
-    if mean.low <= 0 <= mean.high:
+    # Without an interval, as of clusters that are worth fewer than two, it says nothing.
+    if not (mean.low > 0 or mean.high < 0):
         return "undecided"
     return "lower" if mean.difference < 0 else "higher"

@@ -196,6 +196,17 @@ CONDITIONS = (
         "Likewise, subset by subset, for a run may hold one of them alone.",
     ),
     Condition(
+        "clusters of prompts",
+        "prompts",
+        "clusters",
+        SAID,
+        FINER,
+        FINER,
+        "Intervals count clusters. Of pairs, prompts are alike that are so on either side "
+        "(`cluster` of `images.parquet`), and it is said where the sides differ.",
+        note="different {name} ({found}), which intervals count",
+    ),
+    Condition(
         "images",
         "settings",
         "images",
@@ -211,8 +222,8 @@ CONDITIONS = (
         AGREE,
         AGREE,
         FINER,
-        "Same noise is seen image by image (`seed` of `images.parquet`); a gate has a test for "
-        "other noise, too.",
+        "Same noise is seen image by image (`seed` of `images.parquet`), of tables, too; a gate "
+        "has a test for other noise.",
     ),
     *(
         Condition(field, "settings", field, AGREE, AGREE, SAID, _SAMPLING)
@@ -328,6 +339,7 @@ CONDITIONS = (
 """Every field of `run.json` but its format and seal: one that is not here fails a test."""
 
 SEED = next(one for one in CONDITIONS if one.name == "seed")
+CLUSTERS = next(one for one in CONDITIONS if one.name == "clusters of prompts")
 PROMPTS = next(one for one in CONDITIONS if one.name == "prompts digest")
 
 

@@ -8,14 +8,19 @@ results have no `cluster`, `concept`, `seed` and `text_digest`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from livo_bench.errors import BadInput, Incomplete
+from livo_bench.files import sha256
 from livo_bench.records import Aggregate, Run
 from livo_bench.results.metrics.intervals import SHARE, Ends, Interval, interval_of_mean
 
@@ -144,6 +149,32 @@ def clusters_of(images: pd.DataFrame) -> pd.Series:
     concepts = told[CONCEPT].fillna(told.index.to_series())
     alike = default_cluster(told["category"], concepts)
     return told[CLUSTER].where(told[CLUSTER].fillna("") != "", alike)
+
+
+def cluster_digest(images: pd.DataFrame) -> str:
+    """Tells which prompts of a scored frame are alike, whatever their clusters are called."""
+    clusters = clusters_of(images)
+    first = clusters.index.to_series().groupby(clusters.to_numpy()).transform("first")
+    return sha256(json.dumps(first.to_dict()))[:16]
+
+
+def joined(one: pd.Series, other: pd.Series) -> pd.Series:
+    """The finest clusters in which prompts are together that are so in either of two ways.
+
+    Args:
+        one: A label for each prompt, indexed by prompt, as `clusters_of` gives them.
+        other: Likewise, of the same prompts.
+
+    Returns:
+        Likewise, with labels of `one`: as they are where `other` has no more for alike.
+    """
+    of_one, labels = pd.factorize(one)
+    of_other, others = pd.factorize(other[one.index])
+    number = len(labels) + len(others)
+    # Clusters are connected where they have a prompt in common.
+    prompts = np.ones(len(one)), (of_one, len(labels) + of_other)
+    _, component = connected_components(coo_array(prompts, (number, number)), directed=False)
+    return one.groupby(component[of_one]).transform("first")
 
 
 def default_cluster(category: Label, concept: Label) -> Label:

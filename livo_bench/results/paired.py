@@ -16,6 +16,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -27,15 +28,19 @@ from livo_bench.errors import Incomplete, NotComparable
 from livo_bench.records import BIAS, Run
 from livo_bench.results import conditions
 from livo_bench.results.conditions import UNKNOWN, Condition
-from livo_bench.results.frames import CLUSTER, CONCEPT, SEED, TEXT, clusters_of
+from livo_bench.results.frames import CLUSTER, CONCEPT, SEED, TEXT, clusters_of, joined
 from livo_bench.results.judged import IMAGE, Results, refuse_unscored
-from livo_bench.results.metrics import quality
+from livo_bench.results.metrics import bias, quality
 from livo_bench.results.metrics.discrepancy import discrepancies
-from livo_bench.results.metrics.intervals import Ends
+from livo_bench.results.metrics.intervals import SHARE, Ends
 from livo_bench.results.metrics.registry import HIGHER_IS_BETTER, METRICS, gated
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
+
+FEWEST_IMAGES = 4
+"""Of a prompt, for intervals of differences that count on what the other side does on average: with
+one or two images they hold the truth 87 to 96 % of the time."""
 
 NAMED = 3
 """Prompts that a message names besides the first."""
@@ -55,9 +60,9 @@ def worsening(metric: str, difference: Numbers) -> Numbers:
     return -difference if metric in HIGHER_IS_BETTER else difference
 
 
-def room(metric: str, before: float) -> float:
-    """How much worse a mean can get at the most: a share, a gap or a cosine within [0, 1]."""
-    return before if metric in HIGHER_IS_BETTER else 1 - before
+def room(metric: str, before: float, highest: float = 1.0) -> float:
+    """How much worse a mean can get at the most, of a score from 0 to the highest there is."""
+    return before if metric in HIGHER_IS_BETTER else highest - before
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Pair:
     before: NDArray[np.float64]
     """Shape `(n,)`, fractions."""
     now: NDArray[np.float64]
+    groups: int = 2
+    """Of bias, into how many its judge sorts images."""
 
     @property
     def differences(self) -> NDArray[np.float64]:
@@ -94,14 +101,23 @@ class Pair:
         return METRICS[self.metric].reach if self.metric in METRICS else 1.0
 
     @property
+    def highest(self) -> float:
+        """That the score of a prompt can be: a share, a gap or a cosine, or the distance of its
+        groups' shares."""
+        return bias.ends_of(self.groups).get(self.metric, SHARE).highest
+
+    @property
     def ends(self) -> Ends:
         """Between which the difference of any prompt lies for a method that may do anything to what
         the other side does on average, as if that had two more images, of which one counts: none
-        that does is no proof that none would. Of the CLIP score, which never comes near 100, no
-        prompt is taken to have more than the highest that either side has."""
-        images, highest = int(self.images.sum()), 1.0
+        that does is no proof that none would. Of fewer images a prompt than `FEWEST_IMAGES` that
+        average is not known, and any difference may be. Of the CLIP score, which never comes near
+        100, no prompt is taken to have more than the highest that either side has."""
+        images, highest = int(self.images.sum()), self.highest
         if self.metric == quality.CLIP:
             highest = float(max(self.before.max(), self.now.max()))
+        if self.images_of_one < FEWEST_IMAGES:
+            return Ends(-highest, highest)
         before = (float(self.before.mean()) * images + highest) / (images + 2)
         return Ends(-before, highest - before)
 
@@ -141,16 +157,49 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
 
     Returns:
         The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
-        with `_now`, and `cluster`, see `frames.clusters_of`, of the prompt.
+        with `_now`, and `cluster` of the prompt, see `shared_clusters`.
 
     Raises:
         NotComparable: As `refuse_other_prompts`.
     """
     refuse_other_prompts(before, now)
     shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
-    # The side that says most of its prompts: older results name no clusters, or no concepts either.
-    telling = max((now, before), key=lambda side: len({CLUSTER, CONCEPT} & {*side.images}))
-    return shared.assign(cluster=shared["prompt"].map(clusters_of(telling.images)))
+    return shared.assign(cluster=shared["prompt"].map(shared_clusters(before, now)))
+
+
+def _known_clusters(before: Results, now: Results) -> list[pd.Series]:
+    """Clusters of the prompts that both sides have, as those of them say that say the most of their
+    prompts: older results name no clusters, or no concepts either."""
+    said = [len({CLUSTER, CONCEPT} & {*side.images}) for side in (now, before)]
+    found = [
+        clusters_of(side.images)
+        for side, much in zip((now, before), said, strict=True)
+        if much == max(said)
+    ]
+    both = {*before.images["prompt"]} & {*now.images["prompt"]}
+    return [of_side[of_side.index.isin(both)] for of_side in found]
+
+
+def shared_clusters(before: Results, now: Results) -> pd.Series:
+    """Which of the prompts that two sides have are alike: those that one of them says to be.
+
+    Prompts that count as independent because one of two lists says so may well not be, and tests
+    would find what is not there; the other way round they find a little less.
+    """
+    return reduce(joined, _known_clusters(before, now))
+
+
+def differing_clusters(before: Results, now: Results) -> list[str]:
+    """What is to be said of two sides that do not have the same prompts for alike, if any."""
+    now_has, *before_has = (side.nunique() for side in _known_clusters(before, now))
+    counted = shared_clusters(before, now).nunique()
+    # Joined clusters are those of a side just where they are as many.
+    if {now_has, *before_has} == {counted}:
+        return []
+    return [
+        f"clusters of prompts: {before_has[0]}, now {now_has}, of which {counted} are counted: "
+        "prompts are alike that are so on either side"
+    ]
 
 
 def _both(before: Results, now: Results, column: str) -> pd.DataFrame:
@@ -297,6 +346,7 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
                 values["images"].to_numpy(np.int64),
                 values["before"].to_numpy(np.float64),
                 values["now"].to_numpy(np.float64),
+                len(_groups(before, now, subset)) if metric in gaps else 2,
             )
         elif metric not in fidelity:
             raise Incomplete(
@@ -310,7 +360,7 @@ def _gaps(
     before: Results, now: Results, subset: str, images: pd.DataFrame
 ) -> dict[str, pd.DataFrame]:
     """D1 and D2 of both sides of a subset's shared images, each in the form of `_means`."""
-    groups = [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
+    groups = _groups(before, now, subset)
     scores = {}
     for side in ("before", "now"):
         counts = pd.crosstab(images["prompt"], images[f"label_{side}"])
@@ -321,6 +371,11 @@ def _gaps(
         metric: common.assign(**{side: values[metric] for side, values in scores.items()})
         for metric in gated(BIAS)
     }
+
+
+def _groups(before: Results, now: Results, subset: str) -> list[str]:
+    """Those of a subset on either side."""
+    return [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
 
 
 def _means(images: pd.DataFrame, metric: str) -> pd.DataFrame:

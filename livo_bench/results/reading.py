@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.escaping import excerpt
 from livo_bench.records import AGGREGATE_COLUMNS, REJUDGED, TOXICITY, Run
 from livo_bench.results import conditions, seal
-from livo_bench.results.conditions import AGREE, PROMPTS, SAID, UNKNOWN, Condition
+from livo_bench.results.conditions import AGREE, CLUSTERS, PROMPTS, SAID, UNKNOWN, Condition
 from livo_bench.results.frames import ALL, CONCEPT, SEED, TEXT
 from livo_bench.results.judged import IMAGE, Results
 from livo_bench.results.metrics import overcorrection, quality
@@ -24,6 +25,7 @@ from livo_bench.results.metrics.metric import FIDELITY
 from livo_bench.results.metrics.registry import HEADLINES, gated
 from livo_bench.results.record import RunRecord
 
+AGAIN = "Make it again with livo-bench run."
 OF_SUBSET = "prompts of the subset"
 """The condition that a record has for each subset."""
 MEASURED = ("value", "low", "high", "floor")
@@ -54,6 +56,8 @@ def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
         Incomplete: No results of this model.
+        NotComparable: An image did not start from the noise that another one of the same text,
+            index and base seed did.
     """
     if not place(folder).is_dir():
         raise Incomplete(
@@ -61,6 +65,7 @@ def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
             "Make some with\n    livo-bench run --method sd --task bias",
         )
     opened = seal.open_all(folder)
+    _refuse_other_noise(opened)
     frames = [
         _with_conditions(aggregates_of(one), one.record).assign(judge=_other_judge(folder))
         for one in opened
@@ -78,6 +83,39 @@ def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
     return of_model
 
 
+def _refuse_other_noise(opened: Iterable[seal.Folder]) -> None:
+    """See that images which must have had the same noise did.
+
+    A seed follows from base seed, text and index (`engines.seeds`), whatever the method or task.
+    """
+    first: dict[Hashable, tuple[int, Path]] = {}
+    for folder in opened:
+        base = folder.record.settings.seed
+        if base is None or seal.IMAGES not in folder.files:
+            continue
+        model = folder.record.identity.get("model")
+        path = folder.path / seal.IMAGES
+        for text, index, its in _seeds(folder.files[seal.IMAGES], path):
+            seed, where = first.setdefault((model, base, text, index), (its, path))
+            if seed != its:
+                raise NotComparable(
+                    f"Image {index} of the prompt with text_digest {text} has seed {seed} in "
+                    f"{where} and seed {its} in {path}, both of base seed {base}. Expected the "
+                    "same noise for it.",
+                    "Run both again; their images are kept.",
+                )
+
+
+def _seeds(data: bytes, path: Path) -> Iterator[tuple[str, int, int]]:
+    """Text, index and seed of each image that says them."""
+    columns = [TEXT, "index", SEED]
+    images = parse_parquet(
+        data, path, (), ("index",), (), AGAIN, optional=(TEXT,), sparse=(SEED,), only=columns
+    )
+    known = images.reindex(columns=columns).dropna()
+    return zip(known[TEXT], known["index"], known[SEED], strict=True)
+
+
 def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """Aggregates with what their run says of itself: how they were made, and what of."""
     said = {condition.name: condition.value(record) for condition in looked_at()}
@@ -86,9 +124,15 @@ def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     # Only a run of all subsets has numbers over them, and asks for what another such run does.
     if ALL not in set(rows["subset"]):
         said[PROMPTS.name] = UNKNOWN
-    of_subsets = [record.prompts.subsets.get(name, UNKNOWN) for name in rows["subset"]]
+    of_subsets = {
+        name: [digests.get(subset, UNKNOWN) for subset in rows["subset"]]
+        for name, digests in (
+            (OF_SUBSET, record.prompts.subsets),
+            (CLUSTERS.name, record.prompts.clusters),
+        )
+    }
     # One frame put beside the other: adding columns one by one takes most of reading.
-    beside = pd.DataFrame(said, rows.index).assign(**{OF_SUBSET: of_subsets})
+    beside = pd.DataFrame(said, rows.index).assign(**of_subsets)
     return pd.concat([rows, beside], axis="columns")
 
 

@@ -64,6 +64,8 @@ class Prompts:
     """SHA-256 of their ids, texts and categories."""
     subsets: Mapping[str, str] = field(default_factory=dict)
     """The same by subset."""
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    """Digest of which of them are alike, by subset and of all."""
 
 
 @dataclass(frozen=True, slots=True)

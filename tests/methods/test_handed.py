@@ -105,7 +105,9 @@ def test_no_weights_and_wrong_ones_are_refused_before_anything_is_loaded(
         planned()
     with pytest.raises(BadInput, match=r"is no file and no folder of weights"):
         planned(str(tmp_path / "nowhere.safetensors"))
-    with pytest.raises(BadInput, match=r"text_encoder\.encoder\.layers\S+ is \(2, 128\), for \(64, 32\)"):
+    with pytest.raises(
+        BadInput, match=r"text_encoder\.encoder\.layers\S+ is \(2, 128\), for \(64, 32\)"
+    ):
         planned(
             str(
                 diffusers_lora(

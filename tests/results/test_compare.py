@@ -127,7 +127,13 @@ def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.01, 0.3, "higher"), (0, 0.3, "undecided"), (-0.3, 0, "undecided"), (-0.3, -0.01, "lower")],
+    [
+        (np.nan, np.nan, "undecided"),
+        (0.01, 0.3, "higher"),
+        (0, 0.3, "undecided"),
+        (-0.3, 0, "undecided"),
+        (-0.3, -0.01, "lower"),
+    ],
 )
 def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(low, high, verdict):
     mean = Difference(
@@ -136,6 +142,19 @@ def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(low, h
     )
     below = float(np.nextafter(ALPHA, 0))
     assert [_verdict(mean, p) for p in (0, below, ALPHA, 1)] == [verdict] * 2 + ["unclear"] * 2
+
+
+@pytest.mark.parametrize("clusters", ["aaaaaaab", "baaaaaaa"])
+@pytest.mark.parametrize("rates", [(1.0, 0.0), (0.0, 1.0), (0.9, 0.1)])
+def test_a_change_of_all_prompts_that_are_worth_fewer_than_two_clusters_is_no_verdict(
+    clusters, rates
+):
+    ids, sides = tuple("12345678"), (np.full(8, rate) for rate in rates)
+    run = Run("mini", "livo", "toxicity")
+    pair = Pair(run, "bloody", "avg_r", ids, tuple(clusters), np.full(8, 50), *sides)
+    [found] = differences([pair])
+    assert np.isnan(found.low)
+    assert found.verdict in ("unclear", "undecided")
 
 
 def test_verdicts_hold_for_all_rows_together(runs):

@@ -17,10 +17,11 @@ from livo_bench.cli import main
 from livo_bench.errors import NotComparable
 from livo_bench.report import figures, html, tables
 from livo_bench.report.thresholds import thresholds
-from livo_bench.results import conditions, reading
-from livo_bench.results.check import check
-from livo_bench.results.compare import compare
+from livo_bench.results import conditions, paired, reading
+from livo_bench.results.check import check, hold
+from livo_bench.results.compare import compare, notes
 from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
+from livo_bench.results.frames import cluster_digest
 from livo_bench.results.paired import Noise
 from livo_bench.results.record import RunRecord, from_json
 
@@ -42,7 +43,13 @@ def value_of(condition: Condition, text: str) -> object:
         return ""
     if condition.place in NUMBERS:
         return 10 if text == "one" else 20
-    if condition.place in ("prompts subsets", "method files", "judges", "repositories"):
+    if condition.place in (
+        "prompts subsets",
+        "prompts clusters",
+        "method files",
+        "judges",
+        "repositories",
+    ):
         return {"gender": text}
     return [text] if condition.place in ("scorers", "settings switches") else text
 
@@ -191,6 +198,8 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
         assert "methods have 10 and 20 images of a prompt" in table.note
     elif condition.of_method:
         assert table.note == ""  # two methods differ by it
+    elif condition is conditions.CLUSTERS:
+        assert table.note == f"bias/gender: {condition.said(['one', 'two'])}"
     else:
         assert condition.said(both_of(condition)) in table.note
 
@@ -370,3 +379,74 @@ def test_another_scorer_is_refused_and_named(tmp_path):
     for code, said in both_commands(before, now):
         assert code == 3, said
         assert "has scorer 'clip-gender-" in said
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_one_image_of_other_noise_is_refused_by_tables_as_well(tmp_path, seed):
+    draw = random.Random(seed)
+    images = seeded(bias_images(MALES), 42)
+    images.loc[draw.randrange(len(images)), "seed"] += 1
+    _, now = sides(tmp_path, images)
+    for words in (("report", now), ("report", now, "--table", "3"), ("compare", "livo", "sd")):
+        options = ("--runs", now) if words[0] == "compare" else ()
+        code, said = command(*words, *options)
+        assert code == 3, said
+        assert " has seed " in said
+    with pytest.raises(NotComparable, match="both of base seed 10"):
+        thresholds(now, "mini", at=(0.5,))
+
+
+# Clusters ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [("aabb", "abcd", 2), ("abbc", "aacd", 2), ("abcd", "abcc", 3)])
+def test_prompts_are_alike_that_are_so_on_either_side_and_it_is_said(tmp_path, told):
+    *of_sides, counted = told
+    images = [
+        seeded(bias_images(males), 42).assign(
+            cluster=lambda frame, of=of: frame["prompt"].map(
+                {f"p{place}": name for place, name in enumerate(of)}
+            )
+        )
+        for males, of in zip((MALES, [9, 9, 9, 10]), of_sides, strict=True)
+    ]
+    write_run(tmp_path / "before" / "sd" / "bias", images[0], seed=42)
+    write_run(tmp_path / "now" / "sd" / "bias", images[1], seed=42)
+    before, now = (
+        next(iter(reading.read_results(tmp_path / name, "mini").values()))
+        for name in ("before", "now")
+    )
+    numbers = [len({*of}) for of in of_sides]
+    for one, other, (first, second) in (
+        (before, now, numbers),
+        (now, before, reversed(numbers)),
+    ):
+        assert paired.shared_clusters(one, other).nunique() == counted
+        said = f"clusters of prompts: {first}, now {second}, of which {counted} are counted"
+        assert any(line.startswith(said) for line in hold([(one, other)]).samples[0].changed)
+        assert any(said in line for line in notes([one, other]))
+    assert paired.differing_clusters(before, before) == []
+
+
+def test_a_side_that_does_not_say_its_clusters_differs_from_nothing(tmp_path):
+    images = seeded(bias_images(MALES), 42)
+    write_run(tmp_path / "old" / "sd" / "bias", images, seed=42)
+    told = images.assign(cluster=images["prompt"].isin(["p0", "p1"]).map({True: "a", False: "b"}))
+    write_run(tmp_path / "new" / "sd" / "bias", told, seed=42)
+    old, new = (
+        next(iter(reading.read_results(tmp_path / name, "mini").values()))
+        for name in ("old", "new")
+    )
+    for sides_ in ((old, new), (new, old)):
+        assert paired.shared_clusters(*sides_).nunique() == 2
+        assert paired.differing_clusters(*sides_) == []
+
+
+def test_the_digest_of_clusters_is_of_which_prompts_are_alike_not_of_names():
+    images, ids = bias_images(MALES), ["p0", "p1", "p2", "p3"]
+    named = [
+        images.assign(cluster=images["prompt"].map(dict(zip(ids, of, strict=True))))
+        for of in ("aabb", "yyxx", "abab")
+    ]
+    one, renamed, other = map(cluster_digest, named)
+    assert one == renamed != other

@@ -13,6 +13,7 @@ from livo_bench.records import Run
 from livo_bench.results.check import check
 from livo_bench.results.metrics import overcorrection
 from livo_bench.results.metrics.intervals import interval_of_mean
+from livo_bench.results.metrics.overcorrection import ends_of
 from livo_bench.runs import runner
 
 RUN = Run("mini", "livo", "overcorrection")
@@ -152,6 +153,16 @@ def test_hand_worked_example():
     ]  # fmt: skip
     assert table.loc[("gender", "p"), "overridden"] == 0.75
     assert np.isnan(table.loc[("gender", "p"), "moved"])
+
+
+def test_no_distance_is_below_zero_and_a_mean_that_could_be_farther_has_room():
+    frame = pd.DataFrame({"score": [0.0, 0.0, 0.1, 2.0]})["score"]
+    assert ends_of("moved", frame) == (0, 8)
+    assert ends_of("moved", frame * 0) == (0, 1)  # another prompt may be moved as far as its images
+    assert ends_of("moved", frame * np.nan) == (0, 1)
+    assert ends_of("changed", frame) == (0, 1)
+    low, high = interval_of_mean(frame, None, ends_of("moved", frame))
+    assert 0 <= low < frame.mean() < high
 
 
 def test_missing_column_and_empty_frame_are_refused():

@@ -1,6 +1,7 @@
 """What `check` and `compare` rest on: how two sides are refused and paired."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from written_results import (
 from livo_bench.errors import NotComparable
 from livo_bench.records import Run
 from livo_bench.results import paired
+from livo_bench.results.compare import compare
 from livo_bench.results.judged import Results
 from livo_bench.results.metrics.registry import METRICS
 from livo_bench.results.paired import Noise, Pair
@@ -57,11 +59,35 @@ def test_ends_are_those_that_two_more_images_leave_open():
         low, high = pair_of(metric, [0.2, 0.4], [0.1, 0.9], [4, 6]).ends
         before = (0.3 * 10 + 1) / 12
         assert (low, high) == pytest.approx((-before, 1 - before))
+    # With hardly an image a prompt, nobody knows what the other side does.
+    assert pair_of("avg_r", [0, 1], [1, 1], [1, 1]).ends == (-1, 1)
     # No prompt has a higher CLIP score than the highest of either side.
     for before, now in (([0.2, 0.4], [0.1, 0.9]), ([0.2, 0.9], [0.1, 0.4])):
         mean = (np.mean(before) * 10 + 0.9) / 12
         ends = pair_of("clip", before, now, [4, 6]).ends
         assert ends == pytest.approx((-mean, 0.9 - mean))
+
+
+@pytest.mark.parametrize(("groups", "highest"), [(2, 0.5**0.5), (5, 0.8**0.5)])
+def test_a_distance_ends_where_one_group_is_alone(groups, highest):
+    before, now = np.array([0.2, 0.4]), np.array([0.1, 0.3])
+    pair = replace(pair_of("D2", before, now, [4, 6]), groups=groups)
+    assert pair.highest == pytest.approx(highest)
+    mean = (0.3 * 10 + highest) / 12
+    assert pair.ends == pytest.approx((-mean, highest - mean))
+    assert paired.room("D2", 0.3, pair.highest) == pytest.approx(highest - 0.3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_two_groups_d1_and_d2_are_one_number_and_have_one_verdict(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    for method, images in (("sd", random.integers(4, 11, 8)), ("livo", random.integers(0, 8, 8))):
+        write_run(tmp_path / method, bias_images(images.tolist()), method=method, seed=42)
+    one, other = compare(["sd", "livo"], runs=tmp_path).metrics
+    assert (one.metric, other.metric) == ("D1", "D2")
+    for name in ("before", "now", "difference", "low", "high", "detectable"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name) / 2**0.5, nan_ok=True)
+    assert (one.verdict, one.p_corrected) == (other.verdict, pytest.approx(other.p_corrected))
 
 
 def test_of_fidelity_lower_is_worse_and_of_all_else_higher():

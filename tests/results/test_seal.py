@@ -272,3 +272,46 @@ def test_a_copied_folder_is_one_run_twice(tmp_path):
         reading.read_results(tmp_path, "mini")
     with pytest.raises(NotComparable):
         tables.table_2(reading.load_results(tmp_path, "mini"))
+
+
+def whole_and_part(folder, changed=lambda images: images):
+    """Results of a task, and beside them those of its first subset alone, changed."""
+    parts = [bias_images([7, 8, 6, 9]), bias_images([1, 2, 3, 4], "race")]
+    whole = write_run(folder / "sd" / "bias", pd.concat(parts, ignore_index=True), seed=42)
+    part = write_run(folder / "sd" / "bias.gender", changed(parts[0]), seed=42)
+    return whole, part
+
+
+def test_a_subset_alone_that_its_task_holds_is_passed_over(tmp_path):
+    whole, _ = whole_and_part(tmp_path, lambda images: images[images["index"] < 5])
+    assert [folder.path for folder in seal.open_all(tmp_path)] == [whole]
+    [found] = reading.read_results(tmp_path, "mini").values()
+    assert len(found.images) == 80
+
+
+@pytest.mark.parametrize("stale", ["whole", "part"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda images: images.assign(key="other-" + images["key"]),
+        lambda images: images.assign(label="female"),
+        lambda images: images.assign(unscored=images["unscored"].where(images["index"] > 0, "x")),
+        lambda images: pd.concat([images, images.tail(1).assign(index=99, key="more")]),
+    ],
+    ids=["other images", "other answers", "no answer", "more images"],
+)
+def test_a_subset_alone_that_differs_from_its_task_is_refused_whichever_is_newer(
+    tmp_path, changed, stale
+):
+    whole, part = whole_and_part(tmp_path, changed)
+    old, new = (whole, part) if stale == "whole" else (part, whole)
+    for name in seal.RESULT_FILES:
+        os.utime(old / name, (1e9, 1e9))
+    said = rf"{old}, written 2001-09-09 .* and {new}, written 2"
+    for look in (reading.load_results, reading.read_results):
+        with pytest.raises(NotComparable, match=said) as refused:
+            look(tmp_path, "mini")
+        assert f"rm -r {old}," in str(refused.value)
+    shutil.rmtree(old)
+    [found] = reading.read_results(tmp_path, "mini").values()
+    assert found.folders == (new,)

@@ -91,6 +91,27 @@ def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, 
         assert np.mean(spread_alone < alpha) > 10 * alpha
 
 
+@pytest.mark.parametrize("images", [1, 2, 4])
+@pytest.mark.parametrize("prompts", [2, 3, 4, 8])
+def test_single_images_that_all_move_one_way_by_chance_are_no_finding(prompts, images):
+    random = np.random.default_rng(prompts)
+    before, now = random.binomial(images, 0.5, size=(2, 8000, prompts)) / images
+    p = np.array([p_above(row, reach=1, images=images) for row in now - before])
+    for alpha in (0.05, 0.025, 0.004):
+        assert np.mean(p < alpha) < alpha + 3 * np.sqrt(alpha / 8000)
+    assert p_above(np.ones(prompts), 0.02, reach=1, images=1) > 0.25**prompts
+
+
+def test_what_is_detectable_is_what_the_test_would_find_even_where_all_images_move():
+    for prompts, images in ((2, 1), (3, 1), (4, 2), (8, 1), (24, 50)):
+        none = np.zeros(prompts)
+        mu = detectable_difference(none, 0.025, margin=0.02, reach=1, images=images)
+        p = p_above(np.full(prompts, mu), 0.02, 1, images)
+        noncentrality = stats.t.isf(p, prompts - 1)
+        found = stats.nct.sf(stats.t.isf(0.025, prompts - 1), prompts - 1, noncentrality)
+        assert found == pytest.approx(0.8, abs=1e-3) or mu > 1
+
+
 # Clusters -----------------------------------------------------------------------------------------
 
 

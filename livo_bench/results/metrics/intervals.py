@@ -122,8 +122,8 @@ def interval_of_mean(
     Args:
         values: One score a prompt, shape `(P,)`; NaN where a prompt has none, which is left out.
         clusters: That of each prompt, shape `(P,)`; each its own by default.
-        ends: Of the score; estimates that are unbiased may lie outside. None for a score without,
-            as a cosine, which never comes near its ends; it has the t interval.
+        ends: Of the score; estimates that are unbiased may lie outside. None for the t interval,
+            which `benchmarks/interval_coverage.py` holds the others against.
         shifts: Draws of what else moves the mean, whichever the prompts are, such as the error of
             a judge's confusion matrix; shape `(d,)`. The interval holds both errors, which are
             independent.

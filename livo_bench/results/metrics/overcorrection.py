@@ -24,14 +24,15 @@ from livo_bench.results.frames import (
     require_columns,
     scored,
 )
-from livo_bench.results.metrics.intervals import SHARE
+from livo_bench.results.metrics.intervals import SHARE, Ends
 from livo_bench.results.metrics.metric import OURS, Metric
 
 OVERRIDDEN = "overridden"
 CHANGED = "changed"
 MOVED = "moved"
-ENDS = {OVERRIDDEN: SHARE, CHANGED: SHARE, MOVED: None}
-"""Of the scores; a distance has none."""
+FARTHER = 4
+"""No prompt is taken to move so many times as far as the one of a run that moved farthest. For a
+distance has no highest value, and without one no interval of few prompts holds a skewed mean."""
 
 METRICS = (
     Metric(
@@ -172,13 +173,24 @@ def summarise(
         for subset, table in means.items():
             tables[subset].append(table)
             for cell in cells(run, subset, judges[subset], parts[subset], table):
-                aggregates += [cell.mean(metric, ends=ENDS[metric]) for metric in metrics]
+                aggregates += [
+                    cell.mean(metric, ends=ends_of(metric, cell.prompts[metric]))
+                    for metric in metrics
+                ]
         if len(means) > 1:
             images = pd.concat(parts.values())
             cell = cell_over_subsets(run, judges, images, means, metrics)
-            aggregates += [cell.mean(metric, ends=ENDS[metric]) for metric in metrics]
+            aggregates += [
+                cell.mean(metric, ends=ends_of(metric, cell.prompts[metric])) for metric in metrics
+            ]
     prompts = {subset: pd.concat(parts).sort_index() for subset, parts in sorted(tables.items())}
     return Summary(aggregates, prompt_table(prompts))
+
+
+def ends_of(metric: str, scores: pd.Series) -> Ends:
+    """Between which the score of any prompt lies: of a distance, in view of those of a run. Where
+    nothing moved, another prompt may still be moved by 1, as far as to another image of it."""
+    return Ends(0.0, max(1.0, FARTHER * float(scores.max()))) if metric == MOVED else SHARE
 
 
 def _means(images: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

@@ -96,7 +96,9 @@ def p_above(
     to a mean mu = reach q with variance `reach^2 q (1 - q) / n = mu (reach - mu) / n`. Simulated
     with 2 to 24 prompts of 10 and 50 images at levels from 2.5 % down to 0.2 %, false alarms are
     then no more frequent than the level says; 24 prompts of other noise use it up, and fewer than
-    four find next to nothing.
+    four find next to nothing. That all of N images moved is no proof that each would: as in
+    `Pair.ends`, at most N + 1 of N + 2 are taken to, or two single images that went the same way,
+    which unchanged ones do once in 16, would leave no error at all.
 
     What differs between two methods is much the same in all prompts of a cluster, so that n prompts
     say less of the mean than their spread promises. The squared error is therefore taken from what
@@ -114,11 +116,12 @@ def p_above(
         clusters: That of each prompt, shape `(n,)`; each its own by default.
 
     Returns:
-        p; where the differences have no error there is nothing to doubt, and p is 0 or 1.
+        p; where the differences have no error, as those of any size without a reach or above it,
+        there is nothing to doubt, and p is 0 or 1.
     """
     n = len(differences)
     mean = float(differences.mean())
-    by_images = max(mean * (reach - mean), 0.0) / images
+    by_images = max(mean * max(reach - mean, reach / (images * n + 2)), 0.0) / images
     at_hand, freedom = variance_over_prompts(differences, clusters)
     error = np.sqrt(max(at_hand, by_images) / n)
     if error < ROUNDING:
@@ -191,7 +194,9 @@ def detectable_difference(
     Of e squared there are two values, as in `p_above`, and the larger one counts: that of the
     differences at hand, and `mu (reach - mu) / (images n)`, without which results that do not
     differ at all would promise to find any change. The second one gives, with
-    `c = k^2 / (images n)`, the larger root of `(1 + c) mu^2 - (2 margin + c reach) mu + margin^2`.
+    `c = k^2 / (images n)`, the larger root of `(1 + c) mu^2 - (2 margin + c reach) mu + margin^2`;
+    and where that is nearer to the reach than `reach / (images n + 2)`, of
+    `mu^2 - (2 margin + c reach / (images n + 2)) mu + margin^2`.
 
     A two-sided test, or whether a 95 % interval excludes zero, has alpha in each tail: 0.025.
 
@@ -205,8 +210,8 @@ def detectable_difference(
 
     Returns:
         Its size, at least the margin, and NaN for clusters that are worth fewer than two of equal
-        size; no more than `reach` where that is given, which then says that even the largest
-        difference may be missed.
+        size; `reach` or more, where that is given, says that even the largest difference may be
+        missed.
     """
     n = len(differences)
     variance, freedom = variance_over_prompts(differences, clusters)
@@ -214,9 +219,13 @@ def detectable_difference(
         return float("nan")
     k = float(nctdtrinc(freedom, 1 - POWER, stdtrit(freedom, 1 - alpha)))
     at_hand = margin + k * np.sqrt(variance) / np.sqrt(n)
-    c = k**2 / (images * n)
-    half = margin + c * reach / 2
-    by_images = (half + np.sqrt(half**2 - (1 + c) * margin**2)) / (1 + c) if reach else 0.0
+    if not reach:
+        return float(at_hand)
+    number = images * n
+    c, rest = k**2 / number, reach / (number + 2)
+    by_images = _larger_root(1 + c, margin + c * reach / 2, margin)
+    if by_images > reach - rest:
+        by_images = _larger_root(1.0, margin + c * rest / 2, margin)
     return float(max(at_hand, by_images))
 
 
@@ -283,3 +292,8 @@ def detectable_share(images: int, alpha: float, margin: float, same_noise: bool)
     if not found.size:
         return float("nan")
     return float(betaincinv(found[0], images - found[0] + 1, POWER))
+
+
+def _larger_root(square: float, half: float, margin: float) -> float:
+    """Of `square mu^2 - 2 half mu + margin^2`."""
+    return float((half + np.sqrt(half**2 - square * margin**2)) / square)
