@@ -49,7 +49,7 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     return bool(keys - plain)
 
 
-@pytest.mark.parametrize("method", ["fd", "ca", "uce", "dapt", "livo", "dpo"])
+@pytest.mark.parametrize("method", ["fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"])
 def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     if method == "dpo":
@@ -67,7 +67,9 @@ def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> N
         assert images_differ(folders, runs)
 
 
-@pytest.mark.parametrize("method", ["sld", "sld:max", "negative", "detoxified", "attributes"])
+@pytest.mark.parametrize(
+    "method", ["sld", "sld:max", "safree", "negative", "detoxified", "attributes"]
+)
 def test_a_method_without_training_draws(method: str, card: Path, tmp_path: Path) -> None:
     task = method_cards()[method.partition(":")[0]].tasks[0]
     folders = run(["sd", method], task, str(card), images=2, device="cpu", runs=tmp_path)
