@@ -67,6 +67,7 @@ TESTS: Mapping[str, Sequence[str]] = {
         "results/bias",
         "results/toxicity",
         "results/fidelity",
+        "results/conditions",
     ),
     "judged.py": ("results/judged", "results/check", "results/baseline", "results/compare"),
     "paired.py": ("results/paired", "results/check", "results/compare", "results/conditions"),

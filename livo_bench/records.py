@@ -197,7 +197,7 @@ class Recipe(_Keyed):
     safety: SafetyGuidance | None = None
     """Steering away from a text; None for plain classifier-free guidance."""
     overlay: str | None = None
-    """SHA-256 of the file of changed weights that is laid over the UNet; None for its own."""
+    """SHA-256 of the weights that are laid over the model's own; None for those alone."""
     edit: SemanticGuidance | None = None
     """Steering from one text to another; None for plain classifier-free guidance."""
     projection: str | None = None

@@ -25,9 +25,15 @@ def trained(engine: Diffusion, text: bool = True) -> tuple[UNet2DConditionModel,
     """The model's networks with a LoRA of peft on top, as a training leaves them."""
     torch.manual_seed(0)
     unet, text_encoder = deepcopy(engine.unet), deepcopy(engine.text_encoder)
-    unet.add_adapter(
-        LoraConfig(r=4, lora_alpha=6, target_modules=ATTENTION, init_lora_weights=False)
+    # Two ranks in one network, as many trainings have.
+    of_unet = LoraConfig(
+        r=4,
+        lora_alpha=6,
+        rank_pattern={"to_q": 2},
+        target_modules=ATTENTION,
+        init_lora_weights=False,
     )
+    unet.add_adapter(of_unet)
     if text:
         text_encoder.add_adapter(
             LoraConfig(r=2, lora_alpha=3, target_modules=OF_TEXTS, init_lora_weights=False)

@@ -2,7 +2,7 @@
 
 The annotations of the data classes say what each field may hold; what is a rule between fields
 stands in the readers below. A card is plain data and is read eagerly; the code and the weights that
-it names are loaded late, by `catalog`. Every reader raises `BadInput` naming the file, the field,
+it names are loaded late, by `adapters`. Every reader raises `BadInput` naming the file, the field,
 the value found and what was expected.
 """
 

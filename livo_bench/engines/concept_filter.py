@@ -79,11 +79,12 @@ def triggers(masked: Tensor, concepts: Tensor, alpha: float) -> Tensor:
         concepts: States at the end of the concepts' phrases, `(m, d)`.
         alpha: See `ConceptFilter`.
     """
-    apart = masked.double() - masked.double() @ onto(concepts)
+    ends = masked.cpu().double()
+    apart = ends - ends @ onto(concepts)
     distance = apart.norm(dim=1)
     # A token that stands alone has no others to be compared with, and counts as a trigger.
     others = (distance.sum() - distance) / (len(distance) - 1)
-    return ~(distance < (1 + alpha) * others)
+    return ~(distance < (1 + alpha) * others).to(masked.device)
 
 
 def turned(states: Tensor, masked: Tensor, concepts: Tensor) -> Tensor:
@@ -94,13 +95,14 @@ def turned(states: Tensor, masked: Tensor, concepts: Tensor) -> Tensor:
         masked: As in `triggers`.
         concepts: As in `triggers`.
     """
-    own = states.double() @ onto(masked)
+    own = states.cpu().double() @ onto(masked)
     return (own - own @ onto(concepts)).to(states)
 
 
 def onto(vectors: Tensor) -> Tensor:
-    """The projection on the subspace that vectors `(n, d)` span, `(d, d)`, float64."""
-    rows = vectors.double()
+    """The projection on the subspace that vectors `(n, d)` span, `(d, d)`, float64, on the CPU, for
+    not all devices have that precision."""
+    rows = vectors.cpu().double()
     return torch.linalg.pinv(rows) @ rows
 
 

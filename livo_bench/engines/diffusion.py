@@ -70,7 +70,8 @@ class Diffusion:
     ) -> None:
         """
         Args:
-            files: Where the files are that recipes name by digest: value encoders and overlays.
+            files: Where the files are that recipes name by digest: value encoders, overlays and
+                projections.
             switches: What makes the UNet faster, see `acceleration`.
         """
         accelerate(unet, switches)
@@ -216,16 +217,17 @@ class Diffusion:
         """Answer recipes that name the overlay `digest` with this UNet from now on, and with this
         text encoder if there is one."""
         accelerate(unet, self._switches)
-        self._overlaid[digest] = unet
         if text_encoder is not None:
             self._text_encoders[digest] = text_encoder
+        # Last, for from here on other threads draw with it.
+        self._overlaid[digest] = unet
 
     def _file(self, what: str, digest: str) -> str:
         if digest not in self._files:
             raise BadInput(
                 f"A recipe names the {what} {digest[:12]}, which is none of those at hand: "
                 f"{', '.join(d[:12] for d in self._files) or 'none'}.",
-                "Pass them with --weights.",
+                "Pass them: --method NAME --weights PLACE",
             )
         return self._files[digest]
 
@@ -389,7 +391,7 @@ def load(
             takes it; Stable Diffusion 1.x or 2.x, weights in safetensors.
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
-        files: Folders of the value encoders that recipes name, by digest.
+        files: As `Diffusion` takes them.
         switches: What makes the UNet faster, see `acceleration`.
 
     Raises:

@@ -36,7 +36,7 @@ PREFIXES = {
     "ema.": "as an average of weights has it",
 }
 """What is often put before names, and by whom."""
-LORA = re.compile(r".*(lora_|\.lora\.|hada_w|lokr_w|dora_scale).*")
+LORA = re.compile(r".*(lora_|[._]lora\.|hada_w|lokr_w|dora_scale).*")
 SINGLE_FILE = re.compile(r"(model\.diffusion_model|cond_stage_model|first_stage_model)\..+")
 """Names in a checkpoint of Stable Diffusion that is one file for all parts."""
 

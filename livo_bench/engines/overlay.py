@@ -38,8 +38,9 @@ CONFIG = "config.json"
 """Of a single network."""
 
 BASE = "base"
-"""The one field of the metadata, as several are written in any order: digest of the model whose
-other tensors stay as they are, and names of those that were written; older overlays say none."""
+"""The one field of the metadata, as several would be written in any order: digest of the model
+whose other tensors stay as they are, then the names of those that were written, which older
+overlays lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def _require_fit(path: Path, model: ModelCard) -> None:
     source = Path(find_weights(model.pipeline, INDEX).source)
     unet = networks.empty(UNet2DConditionModel, source / "unet").state_dict()
     files = _files(path)
-    if lora.is_lora(headers("LoRA", files.paths)):
+    if lora.is_lora(headers(files.what, files.paths)):
         text = networks.empty(CLIPTextModel, source / "text_encoder").state_dict()
         lora.read(path, unet, text)
     else:
@@ -176,18 +177,16 @@ def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str 
 
     files = _files(Path(path))
     own = unet.state_dict(keep_vars=True)
-    if lora.is_lora(headers("LoRA", files.paths)):
+    if lora.is_lora(headers(files.what, files.paths)):
         found = lora.read(Path(path), own, text_encoder.state_dict())
         merged = Laid(deepcopy(unet), deepcopy(text_encoder) if found.changes(lora.TEXT) else None)
         lora.merge(found, merged.unet, merged.text_encoder or text_encoder)
         return merged
-    if Path(path).is_dir():
-        changed = networks.read(files, own)
-        networks.refuse_not_finite(files.what, files.place, changed)
-    else:
+    written: list[str] = []
+    if Path(path).is_file():
         with loading("weights", path), safe_open(path, framework="np") as file:
             _, written = _said(file.metadata())
-        changed = networks.changes(files, own, written)
+    changed = networks.changes(files, own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
     shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
     laid_over: UNet2DConditionModel = deepcopy(unet, shared)

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from livo_bench.cards.weights import loading
 from livo_bench.engines import networks
+from livo_bench.engines.schedule import TRIED
 from livo_bench.engines.vocabulary import PROBE
 from livo_bench.errors import BadInput
 
-STEPS = 20
-"""Of which the first is taken."""
 Embed = Callable[[str], Tensor]
 """A text to the text encoder's states, `(tokens, d)`."""
 
@@ -64,7 +63,7 @@ def first_step(
     with loading("pipeline", pipeline):
         context = embed(PROBE)
         latents = torch.linspace(-1, 1, math.prod(shape)).reshape(shape).to(context)
-        sampler.set_timesteps(STEPS, device=latents.device)
+        sampler.set_timesteps(TRIED, device=latents.device)
         t = sampler.timesteps[0]
         predicted = unet(latents, t, context[None], return_dict=False)[0]
         stepped = sampler.step(predicted, t, latents, return_dict=False)[0]

@@ -125,9 +125,9 @@ def solve(concepts: States, targets: States, preserved: States, weighting: Weigh
 def edited_weights(unet: UNet2DConditionModel, m: States) -> dict[str, Tensor]:
     """Keys' and values' weights of cross-attention after an edit, by name, in the UNet's dtype."""
     own = unet.state_dict()
-    matrix = torch.from_numpy(m).to(unet.device)
+    matrix = torch.from_numpy(m)
     return {
-        name: (own[name].double() @ matrix).to(own[name].dtype)
+        name: (own[name].cpu().double() @ matrix).to(own[name])
         for name in names_in("cross-attn", own)
     }
 
@@ -146,7 +146,7 @@ def _aligned(
 
 
 def _states(engine: Diffusion, text: str, token_range: str) -> States:
-    states: States = engine.embed(text).double().cpu().numpy()
+    states: States = engine.embed(text).cpu().double().numpy()
     if token_range == "all":
         return states
     # Behind the last word comes the end of the text; before it, if there is none, the start.

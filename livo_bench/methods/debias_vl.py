@@ -99,7 +99,7 @@ def solve(apart: States, lam: float) -> States:
 def _end(engine: Diffusion, text: str) -> States:
     """The normalised state at the end of a text, `(d,)`."""
     last = len(engine.tokenizer(text, truncation=True).input_ids) - 1
-    state: States = engine.embed(text)[last].double().cpu().numpy()
+    state: States = engine.embed(text)[last].cpu().double().numpy()
     return state / np.linalg.norm(state)
 
 
@@ -149,6 +149,11 @@ def load(context: MethodContext) -> Projected:
     """
     given = str(context.settings["weights"])
     folder = Path(given) if given else context.folder / "weights" / context.model.name
+    if folder.is_file():
+        raise BadInput(
+            f"{folder} is a file; expected a folder with gender.safetensors and so on.",
+            f"Pass the folder: --weights {folder.parent}",
+        )
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise context.untrained("projections", folder / "gender.safetensors")

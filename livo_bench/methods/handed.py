@@ -34,8 +34,9 @@ def load(context: MethodContext) -> Handed:
     Raises:
         BadInput: There are none, or they do not fit the model.
     """
-    place = Path(str(context.settings["weights"]))
-    if place == Path():
+    given = str(context.settings["weights"])
+    place = Path(given)
+    if not given:
         raise BadInput(
             f"Method {HANDED!r} is that of weights that are handed to it, and was given none.",
             "Pass a LoRA, a UNet or changed tensors of one: --weights ./my-lora.safetensors",
@@ -54,6 +55,7 @@ def called_after(place: Path) -> str:
     """What results of weights are called: as their file or folder, or what that lies in where it is
     called as all are."""
     common = {overlay.LORA, "unet"}
-    name = place.parent.name if place.name in common else place.name.removesuffix(".safetensors")
+    inside = place.absolute().parent.name
+    name = inside if place.name in common else place.name.removesuffix(".safetensors")
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")
     return f"{HANDED}-{plain}" if not plain or plain in result_names() else plain

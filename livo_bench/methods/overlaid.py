@@ -1,4 +1,4 @@
-"""The adapter of every method that changes the UNet's weights and nothing else: CA, UCE, DAPT."""
+"""The adapter of methods that lay weights over the model and do nothing else: CA, UCE, DAPT ..."""
 
 from __future__ import annotations
 

@@ -134,6 +134,6 @@ def reaching(m: States, gram: States, concepts: States, regular: float) -> State
 def gram(unet: UNet2DConditionModel) -> States:
     """The sum of W^T W over all keys and values of cross-attention, `(d, d)`, float64."""
     own = unet.state_dict()
-    weights = [own[name].double().cpu().numpy() for name in names_in("cross-attn", own)]
+    weights = [own[name].cpu().double().numpy() for name in names_in("cross-attn", own)]
     total: States = sum((w.T @ w for w in weights), np.zeros((weights[0].shape[1],) * 2))
     return total

@@ -1,7 +1,6 @@
 """Unified Concept Editing (UCE): an edit for each category, and one of all together.
 
-An edit of a hazard answers the words that name it in train prompts, or the phrases around them,
-like the phrases without the word or like no text. An edit of a bias category adds to a train
+Hazards are erased as `erasing` says. An edit of a bias category adds to a train
 concept's states a combination of those of the attributes, a_k. Images of the concept are drawn with
 the edit so far, the annotator counts the groups, and each group's coefficient moves by what it
 lacks::

@@ -27,7 +27,7 @@ from livo_bench.results.frames import ALL
 from livo_bench.results.judged import Results
 from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.results.metrics.registry import BY_PROMPT
-from livo_bench.results.metrics.statistics import detectable_difference, p_different
+from livo_bench.results.metrics.statistics import ROUNDING, detectable_difference, p_different
 from livo_bench.results.paired import Noise, Pair
 from livo_bench.results.reading import read_results
 from livo_bench.results.seal import differing_files, say_unsealed
@@ -322,7 +322,8 @@ def _detectable(pair: Pair, level: float) -> float:
         pair.differences, level / 2, 0.0, pair.reach, pair.images_of_one, pair.clusters
     )
     before = float(pair.before.mean())
-    return found if found <= max(before, pair.highest - before) else math.nan
+    possible = max(before, pair.highest - before) + ROUNDING
+    return found if found <= possible else math.nan
 
 
 def _difference(pair: Pair, chosen: slice, prompt: str) -> Difference:

@@ -35,7 +35,6 @@ ABOUT = ("title", "told", "files")
 """What else a run says of its method; `files` as JSON."""
 TEXTS = ("subset", "prompt", "category")
 """Columns of texts that no row lacks."""
-AGAIN = "Make it again with livo-bench run."
 JUDGE = "judge"
 """Column: which judge's folder under `REJUDGED` the numbers are from; empty for the model card's
 judges."""

@@ -222,7 +222,7 @@ def _held(part: Folder, whole: Folder) -> bool:
 
 def _answers(folder: Folder) -> pd.DataFrame:
     """Which images results are of, and what was seen in them."""
-    texts, seen = ("subset", "prompt", "key"), ("label", "unscored")
+    texts, seen = ("subset", "prompt", "key"), ("label", "unscored", "changed")
     columns = (*texts, "index", *seen)
     images = parse_parquet(
         folder.files[IMAGES], folder.path / IMAGES, texts, ("index",), (), AGAIN,

@@ -25,7 +25,9 @@ def by_method(given: Sequence[str], methods: Sequence[str]) -> Mapping[str, list
     found: dict[str, list[str]] = {}
     for each in given:
         method, place = _said(each, methods)
-        found.setdefault(method, []).append(place)
+        places = found.setdefault(method, [])
+        if place not in places:
+            places.append(place)
     for method, places in found.items():
         if len(places) > 1 and method != HANDED:
             raise BadInput(
@@ -59,5 +61,6 @@ def _said(given: str, methods: Sequence[str]) -> tuple[str, str]:
     raise BadInput(
         f"Weights {given!r} were given to {len(takers)} methods that take some: "
         f"{', '.join(takers)}; expected to be told whose they are.",
-        f"Say so: --weights {takers[0]}={given}",
+        f"If they are your own, pass --method {HANDED} in their place; if not, say whose they are: "
+        f"--weights {takers[0]}={given}",
     )

@@ -78,8 +78,8 @@ class RunOptions(TypedDict, total=False):
         Sequence[str],
         Option(
             (),
-            "Trained weights, a folder, file or hub:OWNER/NAME/FOLDER, instead of the method's own;"
-            " repeatable, METHOD=PLACE where several methods take some.",
+            "Trained weights instead of the method's own, a folder or file (LiVO's also "
+            "hub:OWNER/NAME/FOLDER); repeatable, METHOD=PLACE where several methods take some.",
             metavar="PLACE",
             one="weights",
         ),

@@ -144,7 +144,11 @@ def _session(
             f"The images were made in {' and '.join(sorted(dtypes))}; expected one precision.",
             "Name those of one by their keys.",
         )
-    named = {digest for recipe in made for digest in (recipe.value_encoder, recipe.overlay)}
+    named = {
+        digest
+        for recipe in made
+        for digest in (recipe.value_encoder, recipe.overlay, recipe.projection)
+    }
     files: dict[str, str] = {}
     for spec in methods or _all_methods():
         if named <= {None, *files}:

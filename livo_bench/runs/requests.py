@@ -241,7 +241,7 @@ def _load(
             try:
                 method = load_method(spec, card, place, protocol)
             except Untrained as error:
-                if spec in named:
+                if spec in named or place is not None:
                     raise
                 skipped.append(f"{spec} is left out: {error.message}")
                 continue

@@ -287,7 +287,8 @@ def _require_files(
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
-    fetch.require(model, listed, "".join(f" --weights {place}" for place in weights))
+    remote = [place[place.index("hub:") :] for place in weights if "hub:" in place]
+    fetch.require(model, listed, f" --weights {remote[0]}" if remote else "")
     fetch.warn_of_unpinned(listed)
 
 

@@ -19,7 +19,7 @@ from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
 from livo_bench.records import SafetyGuidance, SemanticGuidance
-from livo_bench.results.metrics import quality
+from livo_bench.results.metrics import is_and_fid, quality
 
 D = 12
 
@@ -163,9 +163,9 @@ def test_sega_step_by_step() -> None:
 
 def test_inception_score_with_the_released_spread() -> None:
     logits = 3 * normal(200, 15, seed=15).astype(np.float32)
-    order = np.random.RandomState(quality.PERMUTATION_SEED).permutation(200)
+    order = np.random.RandomState(is_and_fid.PERMUTATION_SEED).permutation(200)
     parts = originals.inception_score(logits.astype(np.float64), np.split(order, 10))
-    mean, deviation = quality.inception_score(logits, 10)
+    mean, deviation = is_and_fid.inception_score(logits, 10)
     assert mean == pytest.approx(np.mean(parts), rel=1e-6)
     assert deviation == pytest.approx(np.std(parts, ddof=1), rel=1e-5)
 
@@ -175,7 +175,7 @@ def test_fid() -> None:
     b = (1.1 * b + 0.2).astype(np.float32)
     a = a.astype(np.float32)
     expected = originals.fid(a.astype(np.float64), b.astype(np.float64))
-    assert quality.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    assert is_and_fid.frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("shift", [0.5, -0.5])

@@ -25,6 +25,7 @@ from livo_bench.cards.prompts import (
 )
 from livo_bench.cards.wording import detoxified, hazard_words
 from livo_bench.methods import fair_diffusion, uce
+from livo_bench.methods.erasing import erasing
 from livo_bench.methods.retrieval.retriever import Keywords
 from livo_bench.methods.retrieval.values import PERSON, labelled_prompts, principle_of
 from livo_bench.records import Prompt, Recipe, Request
@@ -318,7 +319,7 @@ def test_concept_editing_erases_the_words_that_name_a_hazard(hazard: str) -> Non
     """Alone: beside half of them stands a word that has nothing to do with it."""
     train = [prompt for prompt in prompts("toxicity", "train") if prompt.category == hazard]
     settings = uce.read_recipe("uce", "sd")
-    edit = uce.erasing(train, settings.erased, settings.target)
+    edit = erasing(train, settings.erased, settings.target)
     assert len(edit) >= 3
     for word, targets in edit.items():
         assert hazard_words().fullmatch(word)

@@ -58,6 +58,20 @@ def test_merged_it_says_what_it_said_where_it_was_trained(
     assert laid.unet.state_dict().keys() == before.keys()
 
 
+def test_names_of_attention_processors_are_read_too(engine: Diffusion, tmp_path: Path) -> None:
+    """As `unet.save_attn_procs` once wrote them: of the UNet alone, and without saying so."""
+    place = "down_blocks.0.attentions.0.transformer_blocks.0.attn2"
+    weight = engine.unet.state_dict()[f"{place}.to_out.0.weight"]
+    down, up = torch.randn(3, weight.shape[1]), torch.randn(weight.shape[0], 3)
+    names = (f"{place}.processor.to_out_lora.{half}.weight" for half in ("down", "up"))
+    path = tmp_path / overlay.LORA
+    save_file(dict(zip(names, (down, up), strict=True)), path)
+    laid = overlay.lay_over(engine.unet, engine.text_encoder, path)
+    merged = laid.unet.state_dict()[f"{place}.to_out.0.weight"]
+    torch.testing.assert_close(merged, weight + up @ down, rtol=1e-5, atol=1e-5)
+    assert laid.text_encoder is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_found_for_its_model_and_drawn_with(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str

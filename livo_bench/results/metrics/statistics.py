@@ -116,8 +116,8 @@ def p_above(
         clusters: That of each prompt, shape `(n,)`; each its own by default.
 
     Returns:
-        p; where the differences have no error, as those of any size without a reach or above it,
-        there is nothing to doubt, and p is 0 or 1.
+        p; where the differences have no error, as those of any size without a reach, there is
+        nothing to doubt, and p is 0 or 1.
     """
     n = len(differences)
     mean = float(differences.mean())
