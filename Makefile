@@ -8,9 +8,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd fd fd:detect ca uce uce:joint dapt dpo dpo:d livo livo:retrieved livo:wo-v \
-           livo:wo-m livo:all livo:calibrated sld sld:subset negative negative:subset detoxified \
-           attributes noise
+METHODS := sd fd fd:detect ca uce uce:joint rece debias-vl safree safree:subset dapt dpo dpo:d \
+           livo livo:retrieved livo:wo-v livo:wo-m livo:all livo:calibrated sld sld:subset negative \
+           negative:subset detoxified attributes noise
 
 .PHONY: demo test lint results sweep explain
 
