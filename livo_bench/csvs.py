@@ -106,7 +106,9 @@ def parse_parquet(
         BadInput: It cannot be read, lacks a column, or a column holds something else.
     """
     try:
-        table = pq.read_table(io.BytesIO(data), columns=only and list(only))
+        file = pq.ParquetFile(io.BytesIO(data))
+        there = file.schema_arrow.names
+        table = file.read(None if only is None else [name for name in only if name in there])
         table.validate(full=True)  # or bytes that are no UTF-8 are found when they are used
         rows = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:

@@ -50,8 +50,9 @@ def test_wheel_lists_the_same_methods_tasks_and_models(program, tmp_path):
 
 def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_path):
     code = (
-        "import livo_bench.cards.catalog as c; m = c.model_card('mini'); print(c.DATA); "
-        "[c.load_method(name, m) for name in c.method_cards()]"
+        "import livo_bench.cards.catalog as c, livo_bench.cards.adapters as a; "
+        "m = c.model_card('mini'); print(c.DATA); "
+        "[a.load_method(name, m) for name in c.select_methods(['all'])]"
     )
     data = run(program.with_name("python"), "-c", code, cwd=tmp_path).strip()
     assert data.endswith("livo_bench/_bundled")

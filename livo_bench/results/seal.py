@@ -228,7 +228,7 @@ def _answers(folder: Folder) -> pd.DataFrame:
         folder.files[IMAGES], folder.path / IMAGES, texts, ("index",), (), AGAIN,
         optional=seen, only=columns,
     )  # fmt: skip
-    return images.reindex(columns=columns).fillna("").drop_duplicates()
+    return images.reindex(columns=columns).astype(object).fillna("").drop_duplicates()
 
 
 def _written(folder: Path) -> datetime:

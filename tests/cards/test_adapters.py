@@ -87,7 +87,8 @@ def polite(tmp_path: Path) -> Path:
 
 
 def test_every_method_and_variant_of_the_package_loads(mini):
-    for name, card in catalog.method_cards().items():
+    for name in catalog.select_methods(["all"]):
+        card = catalog.method_card(name)
         for spec in [name, *(f"{name}:{variant}" for variant in card.variants)]:
             assert adapters.load_method(spec, mini).name == spec
 
@@ -171,7 +172,8 @@ def test_a_card_names_adapters_of_the_package_and_nothing_else(mini, polite, nam
     with pytest.raises(UnknownName) as error:
         adapters.load_method(str(polite), mini)
     assert f"Unknown adapter {name!r}. Known: " in str(error.value)
-    assert "fair_diffusion, livo.steering, negative, overlaid, sld." in str(error.value)
+    known = "debias_vl, fair_diffusion, handed, livo.steering, negative, overlaid, safree, sld."
+    assert known in str(error.value)
     assert f"Mend it in {polite / 'card.toml'}" in str(error.value)
     for near in {"overlayed": "overlaid", "livo.steeering": "livo.steering"}.get(name, "").split():
         assert f"Did you mean {near!r}?" in str(error.value)
@@ -383,7 +385,7 @@ def test_the_files_behind_a_method_are_named_by_what_they_are_for(mini, name):
 
 
 def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini):
-    for name in catalog.method_labels():
+    for name in catalog.method_labels().keys() - {catalog.HANDED}:
         method = adapters.load_method(name, mini)
         named = {*method.digests().values()}
         for digest, place in method.files.items():

@@ -95,7 +95,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(runner):
                 "device": "auto",
                 "dtype": None,
                 "runs": Path("./results/runs"),
-                "weights": None,
+                "weights": (),
                 "protocol": "ours",
                 "scorer": None,
                 "independent_reference": False,

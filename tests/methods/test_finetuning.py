@@ -16,7 +16,7 @@ from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.methods import concept_ablation, dapt
-from livo_bench.methods.livo import preference
+from livo_bench.methods.livo import preference, preference_data
 from livo_bench.methods.training.finetuning import Finetuning, Noised, Settings
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.training import train
@@ -194,7 +194,7 @@ def test_adaptation_trains_one_overlay_on_preference_data(
     folder = tmp_path / "data"
     folder.mkdir()
     monkeypatch.setattr(preference, "build", lambda *_, **__: (folder, None))
-    monkeypatch.setattr(preference, "read", lambda _: data)
+    monkeypatch.setattr(preference_data, "read", lambda _: data)
     place = method(tmp_path, "adapter", "dapt", "bias = 0.5", "all")
     out = train(str(place), str(tiny_model), device="cpu", runs=tmp_path)
     own = session.engine.unet.state_dict()

@@ -13,7 +13,7 @@ from markupsafe import escape as markup
 from written_pages import HOSTILE, changes_of, write_method
 from written_results import TOXIC, bias_images, seal_again, toxic_images
 
-from livo_bench.cards.catalog import DATA
+from livo_bench.cards.catalog import DATA, result_names
 from livo_bench.errors import BadInput
 from livo_bench.report import glossary, html, quirks, tables
 from livo_bench.results import reading
@@ -201,7 +201,7 @@ def test_another_folder_is_left_alone(runs, tmp_path):
 
 def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini):
     others = sorted({path.parent.parent.name for path in MINI.glob("*/*/aggregates.csv")} - {"sd"})
-    names = [name.replace("-", ":", 1) for name in others]
+    names = [result_names()[name] for name in others]
     theirs = compare(["sd", *names], runs=MINI).metrics
     ours = [change for cells in changes_of(MINI) for change in cells if change is not None]
     assert set(ours) == {d for d in theirs if d.metric in HEADLINES}

@@ -63,7 +63,7 @@ def refused(tiny_model, tmp_path, monkeypatch):
         ("seed", "-1", "--seed"),
         ("dtype", "int8", "--dtype.*float32"),
         ("device", "abacus", "'abacus' cannot be used.*--device auto"),
-        ("weights", "./nowhere", "takes no weights"),
+        ("weights", "./nowhere", "no method of this run takes any"),
         ("scorer", "./nowhere", "no model folder './nowhere'"),
         ("frob", "1", "No such option.*--frob"),
     ],

@@ -284,7 +284,7 @@ def test_pictures_that_will_not_do_are_refused_before_anything_loads(
         (["./mine"], {}, r"called './mine'; expected a name"),
         (["sd", "mine"], {}, r"given to 2 methods: sd, mine; expected one"),
         (["mine"], {"task": "overcorrection", "prompts": None}, r"'overcorrection' holds each"),
-        (["mine"], {"weights": "w"}, r"Weights 'w' are for a method"),
+        (["mine"], {"weights": "w"}, r"Weights w are for a method"),
         (["mine"], {"images_from": "nowhere"}, r"There is no folder .*nowhere"),
     ],
 )

@@ -164,7 +164,11 @@ def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepar
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"methods": ["sdd"]}, UnknownName, ["'sdd'", "noise, sd", "Did you mean 'sd'?"]),
+        (
+            {"methods": ["sdd"]},
+            UnknownName,
+            ["'sdd'", "rece, safree, sd", "Did you mean 'sd'?"],
+        ),
         ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "It has none."]),
         ({"methods": ["./nowhere"]}, BadInput, ["'./nowhere'", "--method"]),
         (
