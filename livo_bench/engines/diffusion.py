@@ -99,6 +99,8 @@ class Diffusion:
         """The longest batch that fits into the device's memory; 0 while all have fitted."""
         # One batch at a time is on a GPU, while other threads judge and write what was made before.
         self._turn = Lock() if unet.device.type != "cpu" else nullcontext()
+        # A tokenizer keeps the length of its last text, so that two threads would cut each other's.
+        self._reading = Lock()
         self._files = files or {}
 
     @torch.inference_mode()
@@ -119,7 +121,8 @@ class Diffusion:
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
-        self.load_files([family])
+        with self._reading:
+            self.load_files([family])
         with self._turn:
             return self._render_parts(family, recipes)
 
@@ -146,9 +149,10 @@ class Diffusion:
             half = -(-self._filled // 2)
             length = half if asked <= half else self._filled
             recipes = [*recipes, *[recipes[-1]] * (length - asked)]
-        context = torch.stack([self.context(recipe) for recipe in recipes])
+        with self._reading:
+            context = torch.stack([self.context(recipe) for recipe in recipes])
+            predict = self._prediction(family, recipes, context)
         noise = self.noise(recipes).to(context)
-        predict = self._prediction(family, recipes, context)
         return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps))[:asked])
 
     def context(self, recipe: Recipe) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
+from transformers import CLIPTokenizer
 
 from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.records import Recipe
+from livo_bench.records import ConceptFilter, Recipe
 
 BASE = Recipe(
     model="tiny",
@@ -152,6 +154,43 @@ def test_threads_do_not_disturb_each_other(engine: Diffusion) -> None:
         for images, alone in zip(pool.map(engine.render, batches), expected, strict=True):
             # One level: a worker thread may run kernels with another number of threads.
             assert levels(images, alone) <= 1
+
+
+def test_one_thread_at_a_time_reads_a_text(tiny_weights: Path) -> None:
+    """The tokenizer keeps what it was last told of lengths, so two would cut each other's texts."""
+    engine = diffusion.load(tiny_weights / "sd", "cpu", "float32")
+    inside, together = [], []
+
+    class Watched:
+        def __init__(self, tokenizer: CLIPTokenizer) -> None:
+            self.tokenizer = tokenizer
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.tokenizer, name)
+
+        def __call__(self, *arguments: object, **settings: object) -> object:
+            inside.append(1)
+            together.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+            return self.tokenizer(*arguments, **settings)
+
+    watched = Diffusion(
+        Watched(engine.tokenizer),  # type: ignore[arg-type]
+        engine.text_encoder,
+        engine.unet,
+        engine.vae,
+        engine.scheduler_config,
+    )
+    filtered = ConceptFilter("a nurse", 0.01, 10)
+    batches = [
+        [replace(BASE, text=f"a doctor {number}", concepts=filtered if number % 2 else None)]
+        for number in range(8)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(watched.render, batches))
+    assert len(together) > 8
+    assert max(together) == 1
 
 
 def test_a_text_is_encoded_once(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
