@@ -31,7 +31,7 @@ from livo_bench.scorers import annotator
 
 @click.command()
 @click.option("--method", "methods", multiple=True, required=True)
-@click.option("--weights", help="As livo-bench run takes them.")
+@click.option("--weights", help="Of the one method that is named.")
 @click.option("--task", "tasks", multiple=True, default=["bias", "toxicity"])
 @click.option("--images", default=20)
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("results/runs"))

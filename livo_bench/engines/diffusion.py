@@ -178,7 +178,11 @@ class Diffusion:
                 repeated: what a text without words needs beside a context of the layout `train78`.
             overlay: Digest of one that is loaded, which may bring a text encoder.
         """
-        return self._embed(text, length, overlay if overlay in self._text_encoders else None)
+        return self._embed(text, length, self._reader(overlay))
+
+    def _reader(self, overlay: str | None) -> str | None:
+        """By whose text encoder texts are read: an overlay's that brings one, or the model's."""
+        return overlay if overlay in self._text_encoders else None
 
     def cuts(self, text: str) -> bool:
         """Whether the end of a text is left out, past what the text encoder reads."""
@@ -205,7 +209,6 @@ class Diffusion:
                 path = self._file("weights", overlaid)
                 laid = overlay.lay_over(self.unet, self.text_encoder, path)
                 self.use_overlay(overlaid, laid.unet, laid.text_encoder)
-
             if projected is not None and projected not in self._projections:
                 path = self._file("projection", projected)
                 self._projections[projected] = projection.load(path, self.embed(""))
@@ -258,8 +261,8 @@ class Diffusion:
                 unet, context, negative, unsafe, family.guidance, family.safety
             )
         if family.concepts is not None:
-            own = family.overlay if family.overlay in self._text_encoders else None
-            texts = [self._filter(recipe.text, family.concepts, own) for recipe in recipes]
+            reader = self._reader(family.overlay)
+            texts = [self._filter(recipe.text, family.concepts, reader) for recipe in recipes]
             return concept_filter.filtering(
                 unet, context, texts, negative, family.guidance, family.steps
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from polite_method import CARD
 
 from livo_bench.cards import adapters, catalog
 from livo_bench.cards.weights import digest_folder
@@ -31,21 +32,6 @@ BASE = Recipe(
     dtype="float32",
 )
 SAFETY = SafetyGuidance("harm", 1, 2.0, 0.5, 0.3, 0.4)
-CARD = """
-name = "polite"
-title = "Polite"
-version = 1
-tasks = ["bias"]
-told = "nothing"
-summary = "Says please."
-paper = ""
-differences = []
-[settings]
-word = "please"
-[variants.german]
-title = "Polite (de)"
-word = "bitte"
-"""
 ADAPTER = """
 from dataclasses import dataclass, replace
 

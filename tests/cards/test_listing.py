@@ -2,25 +2,10 @@ import shutil
 import tomllib
 
 import pytest
+from polite_method import CARD
 
 from livo_bench.cards import catalog, listing
 from livo_bench.errors import BadInput
-
-CARD = """
-name = "polite"
-title = "Polite"
-version = 1
-tasks = ["bias"]
-told = "nothing"
-summary = "Says please."
-paper = ""
-differences = []
-[settings]
-word = "please"
-[variants.german]
-title = "Polite (de)"
-word = "bitte"
-"""
 
 
 def test_show_takes_what_list_prints_and_run_takes(tmp_path):

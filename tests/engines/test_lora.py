@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -90,41 +91,51 @@ def longer(tensors: dict[str, Tensor], name: str) -> None:
     tensors[name] = torch.zeros(*tensors[name].shape[:-1], tensors[name].shape[-1] + 1)
 
 
+def moved(tensors: dict[str, Tensor], name: str) -> None:
+    """Put a weight, or both halves of its change, where the model has none."""
+    place = re.sub(r"(lora_A|lora_B|lora|lora_linear_layer|lora_down|lora_up)\..*", "", name)
+    for other in [other for other in tensors if other.startswith(place)]:
+        tensors[re.sub(r"(blocks|layers)([._])\d", r"\1\g<2>7", other)] = tensors.pop(other)
+
+
+DAMAGE = {
+    "elsewhere": (moved, r"(blocks|layers)[._]7"),
+    "longer": (longer, r"\(.+\)(, for|; expected) \("),
+    "half": (lambda tensors, name: tensors.pop(name), "without its other half|lora_(up|down)"),
+    "NaN": (lambda tensors, name: tensors[name].fill_(float("nan")), "holds NaN"),
+}
+"""What is done to one tensor, and what is said then."""
+
+
 @pytest.mark.parametrize("kind", ["UNet tensors", "diffusers LoRA", "kohya LoRA"])
-@pytest.mark.parametrize("damage", ["elsewhere", "longer", "half", "NaN", "cut"])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_read(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str, damage: str
 ) -> None:
     path = KINDS[kind](engine, tmp_path)
-    tensors = load_file(path)
-    name = next(n for n in sorted(tensors) if tensors[n].ndim > 1)
-    if damage == "elsewhere":
-        other = name.replace("attentions", "oddities").replace("layers", "oddities")
-        other = f"x{other}" if other == name else other
-        tensors[other] = tensors.pop(name)
-        for half in [n for n in tensors if "LoRA" in kind and n.startswith(name[:-20])]:
-            tensors[half.replace("attentions", "oddities").replace("layers", "oddities")] = (
-                tensors.pop(half)
-            )
-    elif damage == "longer":
-        longer(tensors, name)
-    elif damage == "half":
-        if "LoRA" not in kind:
-            pytest.skip("tensors of a UNet have no halves")
-        tensors.pop(name)
-    elif damage == "NaN":
-        tensors[name] = torch.full_like(tensors[name], float("nan"))
+    if kind == "UNet tensors" and damage == "half":
+        pytest.skip("tensors of a UNet have no halves")
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
+    spoil, says = DAMAGE[damage]
+    spoil(tensors, next(n for n in sorted(tensors) if tensors[n].ndim > 1))
     save_file(tensors, path)
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-100])
-    if damage == "NaN" and "LoRA" not in kind:
+    look = partial(overlay.find, path, model_card(str(tiny_model)))
+    if kind == "UNet tensors" and damage == "NaN":
         # Values are read as they are laid over.
-        with pytest.raises(BadInput, match="holds NaN") as refused:
-            overlay.lay_over(engine.unet, engine.text_encoder, path)
-    else:
-        with pytest.raises(BadInput) as refused:
-            overlay.find(path, model_card(str(tiny_model)))
+        look = partial(overlay.lay_over, engine.unet, engine.text_encoder, path)
+    with pytest.raises(BadInput, match=says) as refused:
+        look()
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["UNet tensors", "diffusers LoRA", "kohya LoRA"])
+def test_a_file_that_is_cut_is_refused(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    path = KINDS[kind](engine, tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        overlay.find(path, model_card(str(tiny_model)))
 
 
 @pytest.mark.parametrize(
