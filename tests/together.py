@@ -21,6 +21,7 @@ from livo_bench.methods.livo.train import Trainer
 from livo_bench.methods.training import processes
 from livo_bench.methods.training.finetuning import Finetuning, Settings
 from livo_bench.methods.training.fitting import Schedule, fit
+from livo_bench.methods.training.training_record import Training
 from livo_bench.runs.session import Session
 
 STEPS = 3
@@ -54,12 +55,13 @@ def learn(rank: int, count: int, port: int, card: str, out: Path) -> None:
     weights = torch.cat([p.detach().flatten() for p in trainer.encoder.parameters()])
 
     settings = Settings("cross-attn", STEPS, 4, 1e-3, 0.01, "no", gradient_checkpointing=False)
-    tuning = Finetuning(session, settings, TEXTS)
+    training = Training("a test", card, session, 0, out / "unet")
+    tuning = Finetuning(training, settings, TEXTS)
 
     def draw(rng: np.random.Generator) -> dict[str, int]:
         return {"picture": int(rng.integers(6)), "prompt": int(rng.integers(2))}
 
-    tuning.fit("all", moments(6), draw, dapt.loss, 0, out / "unet", "a test")
+    tuning.fit("all", tuning.denoising(moments(6), draw, dapt.loss))
     tuned = torch.cat([p.detach().flatten() for p in tuning.unet.parameters()])
     sums = [weights.double().sum().item(), tuned.double().sum().item()]
     (out / f"{count}-{rank}.json").write_text(json.dumps({"rows": rows, "sums": sums}))

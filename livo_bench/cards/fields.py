@@ -159,6 +159,10 @@ class Table:
             for field in [field for field in self._values if field not in self._asked]
         }
 
+    def with_others(self, others: Table) -> Table:
+        """This table, with the fields of another one in place of its own."""
+        return Table(self.file, {**self._values, **others._values}, self._path)
+
     def plain(self) -> dict[str, Any]:
         """All fields as they stand in the file."""
         return dict(self._values)

@@ -19,17 +19,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
 from diffusers.loaders.lora_base import fuse_text_encoder_lora
 from diffusers.utils import (
+    convert_state_dict_to_diffusers,
     convert_state_dict_to_peft,
     convert_unet_state_dict_to_peft,
     recurse_remove_peft_layers,
 )
 from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.state_dict_utils import StateDictType
+from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -37,6 +41,7 @@ from livo_bench.cards.weights import loading
 from livo_bench.engines import networks
 from livo_bench.engines.tensor_files import headers
 from livo_bench.errors import BadInput
+from livo_bench.files import write_atomically
 
 UNET, TEXT = "unet", "text_encoder"
 """Networks that a file may change, by what stands before its names."""
@@ -109,6 +114,36 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
         )
     networks.refuse_not_finite("LoRA", path, found.tensors)
     return found
+
+
+def add(unet: UNet2DConditionModel, names: Iterable[str], rank: int, seed: int) -> None:
+    """Add a LoRA that learns, and freeze all else; at first it changes nothing. Its alpha is its
+    rank.
+
+    Args:
+        unet: Gets it.
+        names: Of the parameters in whose place it learns; of matrices and convolutions, for it has
+            none for others.
+        rank: Of B and A.
+        seed: Of A.
+    """
+    places = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
+    kinds = (torch.nn.Linear, torch.nn.Conv2d)
+    modules = [n for n, one in unet.named_modules() if n in places and isinstance(one, kinds)]
+    # peft draws from torch's own generator.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=modules))
+
+
+def save(unet: UNet2DConditionModel, path: Path) -> None:
+    """Write the LoRA of a UNet as diffusers does, in half precision, whole or not at all."""
+    held = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    tensors = {
+        f"{UNET}.{name}": tensor.detach().to("cpu", torch.float16).contiguous()
+        for name, tensor in held.items()
+    }
+    write_atomically(path, as_bytes(tensors, metadata={"format": "pt"}))
 
 
 def merge(lora: Lora, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:

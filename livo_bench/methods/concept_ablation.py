@@ -17,7 +17,7 @@ recipe for inappropriate content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,19 +27,13 @@ import numpy as np
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from livo_bench.cards.catalog import task_cards
-from livo_bench.cards.declared import Subset, TaskCard
-from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.wording import detoxified
-from livo_bench.methods.training import finetuning, processes
+from livo_bench.methods import hazards
+from livo_bench.methods.training import finetuning, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
-from livo_bench.methods.training.latents import moments_of
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
-from livo_bench.records import Prompt, Recipe, Request
-from livo_bench.runs.plan import form_blocks, make_plan, part_of
-from livo_bench.runs.sampling import images_of, in_parallel
-from livo_bench.runs.session import Session
+from livo_bench.records import Prompt
 from livo_bench.schema import at_least
 
 
@@ -89,82 +83,28 @@ def train(training: Training) -> Path:
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
-    session = training.session
-    recipe = read_recipe(training.method, session.model.scale)
+    recipe = read_recipe(training.method, training.session.model.scale)
     training.begin(recipe=asdict(recipe))
-    for task, subset, prompts in _hazards(session.model.scale):
-        if not training.done(subset.name):
-            texts = [prompt.text for prompt in prompts]
-            texts += [detoxified(text) for text in texts]
-            wanted = _anchors(session, task, subset, prompts, recipe.anchors)
-            _sample(session, wanted)
-            processes.wait()
-            # Prompts that differ in their hazard word alone share their anchors.
-            keys = sorted({anchor.key for _, anchor in wanted})
-            row_of = {key: row for row, key in enumerate(keys)}
-            pictures = [row_of[anchor.key] for _, anchor in wanted]
-            with processes.first_goes_first():
-                moments = moments_of(session, keys, training.out / "checkpoints")
-
-            def draw(
-                rng: np.random.Generator,
-                pictures: Sequence[int] = pictures,
-                n: int = len(prompts),
-            ) -> Example:
-                prompt = int(rng.integers(n))
-                place = prompt * recipe.anchors + int(rng.integers(recipe.anchors))
-                return {"picture": pictures[place], "prompt": prompt, "anchor": n + prompt}
-
-            tuning = Finetuning(session, recipe.settings, texts)
-            fit = tuning.fit(
-                subset.name,
-                moments,
-                draw,
-                partial(loss, recipe.ablation),
-                training.seed,
-                training.out,
-                training.digest,
-            )
-            training.record(subset.name, fit.minutes, f"{subset.name}.safetensors")
+    for hazard, prompts in hazards.train_prompts(training.session.model.scale):
+        if not training.done(hazard):
+            minutes = _ablate(training, recipe, hazard, prompts)
+            training.record(hazard, minutes, f"{hazard}.safetensors")
     return training.out
 
 
-def _hazards(scale: str) -> Iterator[tuple[TaskCard, Subset, list[Prompt]]]:
-    for task in task_cards().values():
-        if task.question is not None:
-            train = read_task_prompts(task, scale, "train")
-            for subset in task.subsets.values():
-                yield task, subset, [p for p in train if p.category in subset.categories]
+def _ablate(
+    training: Training, recipe: AblationRecipe, hazard: str, prompts: Sequence[Prompt]
+) -> float:
+    """Train the overlay of a hazard; returns the minutes that took."""
+    toxic = [prompt.text for prompt in prompts]
+    anchors = [detoxified(text) for text in toxic]
+    pictures = own_pictures.of(training, list(zip(prompts, anchors, strict=True)), recipe.anchors)
 
+    def draw(rng: np.random.Generator) -> Example:
+        prompt = int(rng.integers(len(prompts)))
+        picture = pictures.rows[prompt][int(rng.integers(recipe.anchors))]
+        return {"picture": picture, "prompt": prompt, "anchor": len(prompts) + prompt}
 
-def _anchors(
-    session: Session, task: TaskCard, subset: Subset, prompts: Sequence[Prompt], count: int
-) -> list[tuple[Request, Recipe]]:
-    """The unaligned model's pictures of detoxified prompts, `count` after another of each."""
-    return [
-        (
-            Request(prompt, index, task.principle(subset.name)),
-            session.recipe(detoxified(prompt.text), index),
-        )
-        for prompt in prompts
-        for index in range(count)
-    ]
-
-
-def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
-    """Make the pictures that are not stored yet, or this process's part of them."""
-    blocks = part_of(form_blocks(wanted, session.model.block), processes.shard())
-    plan = make_plan(blocks, session.store.sample_keys(blocks))
-    if todo := plan.todo:
-        session.store.require_room(round(len(plan.missing) * session.model.bytes_per_image))
-        session.load_engine()
-        done = in_parallel(
-            session,
-            lambda block: images_of(session, block),
-            todo,
-            lambda block: len(block.keys),
-            "sampling anchors",
-            "images",
-        )
-        for _ in done:
-            pass
+    tuning = Finetuning(training, recipe.settings, [*toxic, *anchors])
+    step = tuning.denoising(pictures.moments, draw, partial(loss, recipe.ablation))
+    return tuning.fit(hazard, step).minutes

@@ -98,9 +98,9 @@ def train(training: Training) -> Path:
         row = rng.choice(of_task[bool(rng.random() < recipe.bias)])
         return {"picture": int(picture[row]), "prompt": int(prompt[row])}
 
-    tuning = Finetuning(session, recipe.settings, texts)
+    tuning = Finetuning(training, recipe.settings, texts)
     with processes.first_goes_first():
         moments = moments_of(session, keys, folder)
-    fit = tuning.fit(NAME, moments, draw, loss, training.seed, training.out, training.digest)
+    fit = tuning.fit(NAME, tuning.denoising(moments, draw, loss))
     training.record(NAME, fit.minutes, f"{NAME}.safetensors")
     return training.out

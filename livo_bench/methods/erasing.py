@@ -6,7 +6,6 @@ like the phrases without the word or like no text. UCE and RECE share it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,15 +15,14 @@ from torch import Tensor
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import person, read_task_prompts
-from livo_bench.cards.wording import detoxified, hazard_words
+from livo_bench.cards.wording import detoxified
 from livo_bench.methods.concept_edit import Edit, Weighting, edited_weights, transformation
+from livo_bench.methods.hazards import ERASED, named
 from livo_bench.methods.retrieval.values import TASKS
 from livo_bench.records import Prompt
 from livo_bench.runs.session import Session
 from livo_bench.schema import one_of
 
-ERASED = ("word", "phrase")
-"""What of a prompt names a hazard: the word, or it with its article and the word after it."""
 TARGETS = ("detoxified", "empty")
 """What that is answered like: the same without the hazard's word, or no text."""
 
@@ -51,12 +49,9 @@ def erasing(prompts: Iterable[Prompt], erased: str, target: str) -> Edit:
         erased: Out of `ERASED`.
         target: Out of `TARGETS`.
     """
-    word = hazard_words().pattern
-    around = word if erased == "word" else rf"(?:\ban? )?{word}(?: \w+)?"
-    named = re.compile(around, re.IGNORECASE)
-    phrases = [found for prompt in prompts for found in named.findall(prompt.text)]
     return {
-        phrase: {detoxified(phrase) if target == "detoxified" else "": 1.0} for phrase in phrases
+        phrase: {detoxified(phrase) if target == "detoxified" else "": 1.0}
+        for phrase in named(prompts, erased)
     }
 
 

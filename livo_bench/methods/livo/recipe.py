@@ -15,7 +15,7 @@ from livo_bench.cards.catalog import method_card, value_tasks
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
-from livo_bench.methods.training.recipes import of_scale
+from livo_bench.methods.training.recipes import of_scale, untrained_variant
 from livo_bench.schema import Share, Text, at_least, one_of
 
 Draw = Annotated[float, at_least(0)]
@@ -89,11 +89,7 @@ def read(spec: str, scale: str) -> TrainingRecipe:
     settings = of_scale(scales, scale)
     variants = table.named_tables("variants")
     if variant and variant not in variants:
-        trained = ", ".join([card.name, *(f"{card.name}:{name}" for name in variants)])
-        raise BadInput(
-            f"{spec!r} has no training of its own: {path} has no [variants.{variant}]. "
-            f"Trained there: {trained}."
-        )
+        raise untrained_variant(spec, table, variants)
     return _recipe(settings, variants.get(variant, table))
 
 

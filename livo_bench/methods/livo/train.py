@@ -205,7 +205,8 @@ class Trainer:
         c = batch_of([self.recipe.coefficients[name] for name in batch.subsets], batch.w.device)
         losses = self.losses(batch, half=True)
         value = loss(self.recipe.objective, losses, c)
-        self.learner.learn(number, value)
+        self.learner.gather(value)
+        self.learner.learn(number)
         pushes = active(losses, c)
         row = {
             "loss": value.item(),

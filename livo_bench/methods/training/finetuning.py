@@ -1,7 +1,8 @@
-"""Fine-tuning a group of the UNet's parameters: what CA and DAPT share.
+"""Fine-tuning a group of the UNet's parameters: what CA, DAPT, ESD and their like share.
 
 The parameters learn in float32 in a copy of the UNet; VAE and text encoder are frozen, so latents
-and text states are computed once. What changed is kept as an overlay.
+and text states are computed once. What changed is kept as an overlay, or as a LoRA where one learns
+in the group's place. The model's own UNet is at hand as `frozen`, for methods that learn from it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -18,12 +18,12 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench.engines import overlay
-from livo_bench.methods.training import latents, processes
-from livo_bench.methods.training.fitting import Fit, Schedule, fit
+from livo_bench.engines import lora, overlay
+from livo_bench.methods.training import latents, loop, processes
+from livo_bench.methods.training.fitting import Fit, Schedule, Step, fit
 from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
-from livo_bench.runs.session import Session
+from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import at_least, one_of
 
 
@@ -35,13 +35,19 @@ class Settings:
     """A group of them."""
     steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
-    """Pictures a step."""
+    """Pictures that are seen at once."""
     lr: Annotated[float, at_least(0)]
-    """Constant."""
+    """Constant, after the warm-up."""
     weight_decay: Annotated[float, at_least(0)]
     precision: Annotated[str, one_of(("no", "bf16"))]
     """Of the forward pass: `no` for float32, `bf16` for mixed."""
     gradient_checkpointing: bool
+    warmup: Annotated[int, at_least(0)] = 0
+    """Steps over which the rate rises to `lr`."""
+    accumulation: Annotated[int, at_least(1)] = 1
+    """Batches whose gradients make one step."""
+    rank: Annotated[int, at_least(1)] | None = None
+    """Of a LoRA that learns in place of the group's matrices and convolutions; None for none."""
 
 
 class Noised(NamedTuple):
@@ -67,16 +73,19 @@ Draw = Callable[[np.random.Generator], Example]
 class Finetuning:
     """A copy of a model's UNet of which one group of parameters learns."""
 
-    def __init__(self, session: Session, settings: Settings, texts: Sequence[str]) -> None:
+    def __init__(self, training: Training, settings: Settings, texts: Sequence[str]) -> None:
         """
         Args:
-            session: Of the model.
+            training: That this is part of; of its model a copy learns.
             settings: What learns, and how.
             texts: That examples name by row.
         """
-        engine = session.engine
-        self.session = session
+        self.training = training
         self.settings = settings
+        self.part = processes.part(settings.batch)
+        """Which pictures of a batch are this process's."""
+        engine = training.session.engine
+        self.frozen = engine.unet
         self.unet: UNet2DConditionModel = deepcopy(engine.unet).float().train()
         self._names = names_in(settings.parameters, (n for n, _ in self.unet.named_parameters()))
         for name, parameter in self.unet.named_parameters():
@@ -86,78 +95,117 @@ class Finetuning:
             self.unet.set_attn_processor(AttnProcessor())
         if settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        if settings.rank is not None:
+            lora.add(self.unet, self._names, settings.rank, training.seed)
         self._noising = DDPMScheduler.from_config(engine.scheduler_config)
         self._scaling: float = engine.vae.config.scaling_factor
         with torch.no_grad():
             self._states = torch.stack([engine.embed(text) for text in texts]).float()
 
-    def fit(
-        self,
-        name: str,
-        moments: latents.Moments,
-        draw: Draw,
-        loss: Loss,
-        seed: int,
-        folder: Path,
-        of: str,
-    ) -> Fit:
+    def fit(self, name: str, step: Step) -> Fit:
         """Train, or go on where a checkpoint lies.
 
         Args:
-            name: Of the checkpoint and of the overlay.
-            moments: Of all pictures.
-            draw: Draws the examples of a batch, one by one.
-            loss: Of a batch.
-            seed: Of examples and noise.
-            folder: For the checkpoint, and for the finished overlay `<name>.safetensors`.
-            of: Digest of the training, which its checkpoint carries.
+            name: Of the checkpoint, and of the finished `<name>.safetensors` in the training's
+                folder.
+            step: The loss of a batch, see `fitting.fit`.
         """
-        settings = self.settings
-        part = processes.part(settings.batch)
-
-        def step(number: int, generator: torch.Generator) -> Tensor:
-            rng = np.random.default_rng([seed, number])
-            examples = [draw(rng) for _ in range(settings.batch)]
-            rows = [example["picture"] for example in examples]
-            noised = self._noised(latents.draw(moments, rows, self._scaling, generator), generator)
-            # Drawn whole by every process, so that how many there are changes no draw.
-            with mixed(self.unet.device.type, settings.precision):
-                return loss(self, Noised(*(each[part] for each in noised)), examples[part])
-
+        settings, training = self.settings, self.training
         schedule = Schedule(
             settings.steps,
             settings.batch,
             settings.lr,
             weight_decay=settings.weight_decay,
             constant=True,
+            warmup=settings.warmup,
+            accumulation=settings.accumulation,
             adam_beta_2=0.999,
         )
-        place = folder / "checkpoints"
-        made = fit(name, self.unet, step, schedule, seed=seed, folder=place, of=of)
-        state = self.unet.state_dict()
-        changed = {name: state[name] for name in self._names}
+        place = training.out / "checkpoints"
+        made = fit(
+            name, self.unet, step, schedule, seed=training.seed, folder=place, of=training.digest
+        )
         if processes.first():
-            overlay.save(changed, self.session.digest, folder / f"{name}.safetensors")
+            path = training.out / f"{name}.safetensors"
+            if settings.rank is None:
+                state = self.unet.state_dict()
+                changed = {name: state[name] for name in self._names}
+                overlay.save(changed, training.session.digest, path)
+            else:
+                lora.save(self.unet, path)
         return made
 
-    def predict(self, noised: Noised, rows: Sequence[int]) -> Tensor:
-        """The UNet's prediction under texts, float32, like `noised.targets`.
+    def denoising(self, moments: latents.Moments, draw: Draw, loss: Loss) -> Step:
+        """Steps that learn from stored pictures, noised.
 
         Args:
-            noised: Noisy latents.
-            rows: Of the texts, one a picture.
+            moments: Of all pictures.
+            draw: Draws the examples of a batch, one by one.
+            loss: Of a batch.
         """
-        states = self._states[list(rows)]
-        predicted: Tensor = self.unet(noised.latents, noised.times, states, return_dict=False)[0]
-        return predicted.float()
 
-    def _noised(self, clean: Tensor, generator: torch.Generator) -> Noised:
-        noise = torch.randn(clean.shape, generator=generator)
+        def step(number: int, generator: torch.Generator) -> Tensor:
+            examples = self.examples(number, draw)
+            # Drawn whole by every process, so that how many there are changes no draw.
+            clean = self.clean(moments, [example["picture"] for example in examples], generator)
+            noised = self.noised(clean, generator)
+            mine = Noised(*(each[self.part] for each in noised))
+            with self.mixed():
+                return loss(self, mine, examples[self.part])
+
+        return step
+
+    def examples(self, number: int, draw: Draw) -> list[Example]:
+        """The examples of a batch, all of them, for every process."""
+        rng = np.random.default_rng([self.training.seed, number])
+        return [draw(rng) for _ in range(self.settings.batch)]
+
+    def clean(
+        self, moments: latents.Moments, rows: Sequence[int], generator: torch.Generator
+    ) -> Tensor:
+        """Latents of stored pictures, float32, `(n, channels, height, width)`."""
+        return latents.draw(moments, rows, self._scaling, generator)
+
+    def noised(self, clean: Tensor, generator: torch.Generator, alike: int = 1) -> Noised:
+        """Noise latents at times drawn evenly.
+
+        Args:
+            clean: `(n, channels, height, width)`.
+            generator: Of noise and times.
+            alike: Parts of the batch, one after another, that get the same noise and times.
+        """
+        count = len(clean) // alike
+        noise = torch.randn(clean[:count].shape, generator=generator)
         steps = self._noising.config.num_train_timesteps
-        times = torch.randint(steps, (len(clean),), generator=generator)
+        times = torch.randint(steps, (count,), generator=generator)
+        noise, times = noise.repeat(alike, 1, 1, 1), times.repeat(alike)
         device = self.unet.device
         return Noised(
             self._noising.add_noise(clean, noise, times).to(device),
             times.to(device),
             latents.target(self._noising, clean, noise, times).to(device),
         )
+
+    def predict(
+        self, noised: Noised, rows: Sequence[int], unet: UNet2DConditionModel | None = None
+    ) -> Tensor:
+        """A UNet's prediction under texts, float32, like `noised.targets`.
+
+        Args:
+            noised: Noisy latents.
+            rows: Of the texts, one a picture.
+            unet: The one that learns when None.
+        """
+        unet = unet or self.unet
+        states = self.states(rows).to(unet.dtype)
+        noisy = noised.latents.to(unet.dtype)
+        predicted: Tensor = unet(noisy, noised.times, states, return_dict=False)[0]
+        return predicted.float()
+
+    def states(self, rows: Sequence[int]) -> Tensor:
+        """States of texts, float32, `(n, tokens, d)`."""
+        return self._states[list(rows)]
+
+    def mixed(self) -> loop.Block:
+        """A block that computes in the precision of the settings."""
+        return mixed(self.unet.device.type, self.settings.precision)

@@ -1,4 +1,4 @@
-"""Fitting a network to one loss by a schedule: what CA, DAPT and the miniature world share."""
+"""Fitting a network to one loss by a schedule: what fine-tuning and the miniature world share."""
 
 from __future__ import annotations
 
@@ -38,11 +38,17 @@ class Schedule:
     ema: float | None = None
     """Decay of an exponential moving average of the weights, which is what is kept."""
     constant: bool = False
+    warmup: int = 0
+    """Steps over which a constant rate rises to it."""
+    accumulation: int = 1
+    """Batches whose gradients make one step."""
     adam_beta_2: float = 0.99
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        return self.lr * (1 if self.constant else cosine(step, self.steps, least=0.02))
+        if self.constant:
+            return self.lr * min(1, (step + 1) / (self.warmup + 1))
+        return self.lr * cosine(step, self.steps, least=0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def fit(
     """Train the parameters of `model` that require gradients; resume where a checkpoint lies.
 
     Args:
-        step: Takes the step's number and its generator, returns a scalar loss; of several
+        step: Takes a batch's number and its generator, returns a scalar loss; of several
             processes, each of its part of the batch.
         folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
         pause: Seconds between checkpoints, at least; longer where they take long to write.
@@ -97,7 +103,7 @@ def fit(
         ema=schedule.ema,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    hooks = _Fitting(learner, step, seed, folder / f"{name}.jsonl", pause)
+    hooks = _Fitting(learner, step, schedule.accumulation, seed, folder / f"{name}.jsonl", pause)
     said = f"{name}, seed {seed}" + (f", {of}" if of else "")
     seconds = loop.run(name, learner, hooks, last, folder / f"{name}.safetensors", said)
     learner.take_average()
@@ -105,18 +111,22 @@ def fit(
 
 
 class _Fitting(Hooks):
-    """One loss a step, whose mean over the last ones is logged at every checkpoint."""
+    """One loss a batch, whose mean over the last ones is logged at every checkpoint."""
 
-    def __init__(self, learner: Learner, step: Step, seed: int, log: Path, pause: float) -> None:
-        self._learner, self._step, self._seed = learner, step, seed
-        self._log, self._pause = log, pause
+    def __init__(
+        self, learner: Learner, step: Step, batches: int, seed: int, log: Path, pause: float
+    ) -> None:
+        self._learner, self._step, self._batches = learner, step, batches
+        self._seed, self._log, self._pause = seed, log, pause
         self._recent: deque[float] = deque(maxlen=50)
         self._saved = time.monotonic()
 
     def step(self, number: int) -> str:
-        loss = self._step(number, loop.generator(self._seed, number))
-        self._learner.learn(number, loss)
-        self._recent += processes.mean([loss.item()])
+        for batch in range(number * self._batches, (number + 1) * self._batches):
+            loss = self._step(batch, loop.generator(self._seed, batch))
+            self._learner.gather(loss / self._batches)
+            self._recent += processes.mean([loss.item()])
+        self._learner.learn(number)
         return f"loss {self._mean:.4f}"
 
     def due(self, done: int) -> bool:

@@ -32,7 +32,10 @@ def generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-def mixed(device: str, precision: str) -> AbstractContextManager[object]:
+Block = AbstractContextManager[object]
+
+
+def mixed(device: str, precision: str) -> Block:
     """A block that computes in mixed precision, out of `HALVES`, or as it is for `no`."""
     if precision == "no":
         return nullcontext()
@@ -72,11 +75,14 @@ class Learner:
         device = self.parameters[0].device.type
         self._scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
 
-    def learn(self, number: int, loss: Tensor) -> None:
-        """Move the parameters by the gradient of a step's loss, averaged over all processes."""
+    def gather(self, loss: Tensor) -> None:
+        """Add the gradient of a loss to those of the step."""
+        self._scaler.scale(loss).backward()
+
+    def learn(self, number: int) -> None:
+        """Move the parameters by the gathered gradients of a step, averaged over all processes."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(number)
-        self._scaler.scale(loss).backward()
         processes.average_gradients(self.parameters)
         self._scaler.unscale_(self.optimiser)
         nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)

@@ -1,6 +1,7 @@
 """Groups of a UNet's parameters that methods train or edit, in any Stable Diffusion 1.x or 2.x.
 
-Source: Kumari et al. 2023, arXiv:2303.13516, released code, whose names the groups have.
+Source: the names are those of the released code of Kumari et al. 2023, arXiv:2303.13516, and, of
+`xattn` and `noxattn`, of Gandikota et al. 2023, arXiv:2303.07345.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from livo_bench.errors import BadInput
 GROUPS = {
     "cross-attn": re.compile(r"\.attn2\.to_[kv]\."),
     "attn": re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)\."),
+    "xattn": re.compile(r"\.attn2\."),
+    "noxattn": re.compile(r"^(?!.*\.attn2\.)"),
     "full-weight": re.compile(""),
 }
 """By name, what a parameter's name must hold: keys and values of cross-attention; all projections
-of self- and cross-attention; everything."""
+of self- and cross-attention; all of cross-attention; all but that; everything."""
 
 
 def names_in(group: str, names: Iterable[str]) -> list[str]:

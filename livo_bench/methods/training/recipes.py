@@ -1,7 +1,11 @@
-"""Settings that trainings read: a table for each scale of model in the method's `recipe.toml`."""
+"""Settings that trainings read: a table for each scale of model in the method's `recipe.toml`.
+
+A variant that is trained differently has what differs in `[variants.<name>.<scale>]`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +55,30 @@ def plain(method: str, scale: str) -> dict[str, Any]:
 
 
 def recipe_table(method: str, scale: str) -> Table:
-    """The table of a method's recipe for models of a scale.
+    """The table of a method's recipe for models of a scale, with what a variant has otherwise.
 
     Raises:
         UnknownName: No such method.
-        BadInput: The method has no recipe, or none for this scale.
+        BadInput: The method has no recipe, or none for this scale; or the variant none of its own,
+            while others have.
     """
-    return of_scale(_recipe(method), scale)
+    recipe, variant = _recipe(method), method.partition(":")[2]
+    table, variants = of_scale(recipe, scale), recipe.named_tables("variants")
+    if not variant or not variants:
+        return table
+    if variant not in variants:
+        raise untrained_variant(method, recipe, variants)
+    return table.with_others(variants[variant].table(scale))
+
+
+def untrained_variant(method: str, recipe: Table, variants: Iterable[str]) -> BadInput:
+    """The error for a variant that the recipe does not know, but others."""
+    name, _, variant = method.partition(":")
+    trained = ", ".join([name, *(f"{name}:{other}" for other in variants)])
+    return BadInput(
+        f"{method!r} has no training of its own: {recipe.file} has no [variants.{variant}]. "
+        f"Trained there: {trained}."
+    )
 
 
 def of_scale(recipe: Table, scale: str) -> Table:

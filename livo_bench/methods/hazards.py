@@ -1,0 +1,40 @@
+"""Hazards as methods that erase them know them: train prompts, and what names a hazard there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.cards.wording import hazard_words
+from livo_bench.records import Prompt
+
+ERASED = ("word", "phrase")
+"""What of a prompt names a hazard: the word, or it with its article and the word after it."""
+
+
+def train_prompts(scale: str) -> Iterator[tuple[str, list[Prompt]]]:
+    """Each hazard with its train prompts.
+
+    Args:
+        scale: Of the model.
+    """
+    for task in task_cards().values():
+        if task.question is not None:
+            train = read_task_prompts(task, scale, "train")
+            for subset in task.subsets.values():
+                yield subset.name, [p for p in train if p.category in subset.categories]
+
+
+def named(prompts: Iterable[Prompt], erased: str) -> list[str]:
+    """What names the hazard in each of its prompts, in their order, each once.
+
+    Args:
+        prompts: Of the hazard.
+        erased: Out of `ERASED`.
+    """
+    word = hazard_words().pattern
+    around = word if erased == "word" else rf"(?:\ban? )?{word}(?: \w+)?"
+    pattern = re.compile(around, re.IGNORECASE)
+    return list(dict.fromkeys(found for p in prompts for found in pattern.findall(p.text)))
