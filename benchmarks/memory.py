@@ -185,7 +185,7 @@ def table(
         }
     # Mean and deviation in float16, as livo_bench.methods.training.latents keeps them.
     found["latents"] = 2 * 2 * network.config.in_channels * network.config.sample_size**2
-    for group in ("cross-attn", "attn"):
+    for group in ("cross-attn", "attn", "xattn"):
         found[group] = sum(of_name[name] for name in names_in(group, of_name))
     found["text_learns"] = in_value_encoder(text_config, device)
     for name, learns in (("context_learns", False), ("unet_learns", True)):

@@ -153,7 +153,7 @@ class Diffusion:
             context = torch.stack([self.context(recipe) for recipe in recipes])
             predict = self._prediction(family, recipes, context)
         noise = self.noise(recipes).to(context)
-        return decode(self.vae, denoise(predict, noise, self._scheduler(family.steps))[:asked])
+        return decode(self.vae, denoise(predict, noise, self.scheduler(family.steps))[:asked])
 
     def context(self, recipe: Recipe) -> Tensor:
         """What the UNet attends to, `(tokens, d)`: the text's states, projected where the recipe
@@ -191,7 +191,7 @@ class Diffusion:
 
     def noise(self, recipes: Sequence[Recipe]) -> Tensor:
         """Initial noise of recipes of one size, float32, `(n, channels, size / 8, size / 8)`."""
-        shape = self._latent_shape(recipes[0].size)
+        shape = self.latent_shape(recipes[0].size)
         return unit_noise([recipe.seed for recipe in recipes], shape)
 
     def load_files(self, recipes: Iterable[Recipe]) -> None:
@@ -268,13 +268,13 @@ class Diffusion:
             )
         return classifier_free(unet, context, negative, family.guidance)
 
-    def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
+    def scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
         """A new sampler: it keeps the last predictions, so no two batches can share one."""
         scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler_config)
         scheduler.set_timesteps(steps, device=self.unet.device)
         return scheduler
 
-    def _latent_shape(self, size: int) -> tuple[int, int, int]:
+    def latent_shape(self, size: int) -> tuple[int, int, int]:
         factor = _pixels_per_latent(self.vae)
         if size % factor:
             raise BadInput(
@@ -349,14 +349,23 @@ def _value_token(
 
 
 def denoise(
-    predict: NoisePrediction, noise: Tensor, scheduler: DPMSolverMultistepScheduler
+    predict: NoisePrediction,
+    noise: Tensor,
+    scheduler: DPMSolverMultistepScheduler,
+    steps: int | None = None,
 ) -> Tensor:
     """DPM-Solver++ from unit-normal noise to clean latents, both `(n, channels, height, width)`.
+
+    Args:
+        predict: Predicts the noise.
+        noise: To start from.
+        scheduler: Says the times.
+        steps: How many of them to take, after which the latents have noise left; all when None.
 
     Source: Lu et al. 2022, arXiv:2211.01095, second order, multistep.
     """
     latents = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    for t in scheduler.timesteps[:steps]:
         latents = scheduler.step(predict(latents, t), t, latents, return_dict=False)[0]
     return latents
 

@@ -58,6 +58,8 @@ def load(context: MethodContext) -> Overlaid:
     Settings:
         edit: Name of the overlay, or `category` for the one that is named like the prompt's
             category.
+        variant: Sub-folder of the own weights, for variants that are trained by themselves; may be
+            left out.
         weights: Folder with the overlays `<name>.safetensors`, or one for all prompts, see
             `overlay.find`; empty for the own folder, `weights/<model>/` in the method's.
 
@@ -69,7 +71,8 @@ def load(context: MethodContext) -> Overlaid:
     given = str(context.settings["weights"])
     if given and overlay.is_whole(Path(given)):
         return whole(Path(given), context.model)
-    folder = Path(given) if given else context.folder / "weights" / context.model.name
+    own = context.folder / "weights" / context.model.name
+    folder = Path(given) if given else own / str(context.settings.get("variant", ""))
     wanted = "*" if edit == CATEGORY else edit
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
     if not paths:

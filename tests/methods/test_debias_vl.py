@@ -80,7 +80,7 @@ def test_a_run_multiplies_the_states_of_the_prompt_and_of_nothing_else(
     with torch.inference_mode():
         context = sd.context(recipes["race"])[None]
         predict = diffusion.classifier_free(sd.unet, context, sd.embed(""), BASE.guidance)
-        latents = diffusion.denoise(predict, sd.noise([BASE]), sd._scheduler(BASE.steps))
+        latents = diffusion.denoise(predict, sd.noise([BASE]), sd.scheduler(BASE.steps))
         by_hand = diffusion.decode(sd.vae, latents)
     np.testing.assert_array_equal(changed, by_hand)
 

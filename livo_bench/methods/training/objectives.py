@@ -25,6 +25,7 @@ from livo_bench.methods import (
     concept_ablation,
     dapt,
     debias_vl,
+    esd,
     fair_diffusion,
     rece,
     uce,
@@ -61,6 +62,7 @@ _VALUE_ENCODER = Objective(
 OBJECTIVES = {
     "ca": Objective(concept_ablation.train, training_plan.ablation),
     "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
+    "esd": Objective(esd.train, training_plan.steering_away),
     "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
     "uce": Objective(uce.train, training_plan.edits, shared=False),
     "rece": Objective(rece.train, training_plan.solved, shared=False),

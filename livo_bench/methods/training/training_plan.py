@@ -20,14 +20,14 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
-from livo_bench.methods import concept_ablation, dapt, fair_diffusion, uce
+from livo_bench.methods import concept_ablation, dapt, esd, fair_diffusion, uce
 from livo_bench.methods.livo import calibration, dev, preference, recipe
 from livo_bench.methods.training import finetuning
 from livo_bench.records import BIAS
 from livo_bench.runs.plan import duration
 
 MEMORY = (
-    *("unet", "text", "vae", "latents", "attn", "cross-attn"),
+    *("unet", "text", "vae", "latents", "attn", "cross-attn", "xattn"),
     *("text_learns", "context_learns", "context_learns_checkpointed"),
     *("unet_learns", "unet_learns_checkpointed"),
 )
@@ -160,6 +160,21 @@ def adaptation(planned: Planned) -> TrainingPlan:
     return _of_step(planned, images, _adaptation(planned.method, planned.card))
 
 
+def steering_away(planned: Planned) -> TrainingPlan:
+    """What ESD takes: one fine-tuning a hazard, on pictures that are drawn on the way."""
+    card = planned.card
+    settings = esd.read_recipe(planned.method, card.scale).settings
+    step = _finetuning(settings, card, settings.batch, overlays=len(_hazards()))
+    drawn = f"half of {card.steps} steps with guidance + 2 of the frozen UNet"
+    step = replace(
+        step,
+        passes=f"{drawn} + {step.passes}",
+        evaluations=card.steps + 2 + step.evaluations,
+    )
+    none = "images: none but those that are drawn within the steps"
+    return _of_step(planned, _Images((0, 0), [none], each=0), step)
+
+
 def value_encoder(planned: Planned) -> TrainingPlan:
     """What a value encoder takes: the preference data of its values, and its training."""
     chosen = recipe.read(planned.method, planned.card.scale)
@@ -261,11 +276,10 @@ def _adaptation(method: str, card: ModelCard) -> _Step:
 
 def _ablation(method: str, card: ModelCard) -> tuple[_Step, _Images]:
     made = concept_ablation.read_recipe(method, card.scale)
-    hazards = [c for task in value_tasks().values() if task.question for c in task.categories]
     prompts = _count(card, "toxicity", "train")
     count = made.anchors * prompts
     said = f"images: {made.anchors} anchors of each of {prompts:,} prompts = {count:,}"
-    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(hazards))
+    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(_hazards()))
     return step, _learnt_from(card, (count, count), [said])
 
 
@@ -276,7 +290,9 @@ def _finetuning(
     again = settings.gradient_checkpointing
     memory = _memory(card)
     unet, weight = memory["unet"], _weight(settings.precision)
-    learns = unet if settings.parameters == "full-weight" else memory[settings.parameters]
+    groups = {**memory, "full-weight": unet, "noxattn": unet - memory["xattn"]}
+    learns = groups[settings.parameters]
+    at_most = "at most " if settings.rank is not None else ""
     kept = memory["unet_learns" + "_checkpointed" * again]
     return _Step(
         pictures=pictures,
@@ -286,7 +302,7 @@ def _finetuning(
         memory=[
             *_frozen(card),
             (f"a copy of its UNet, {unet:,} x {weight} bytes", unet * weight),
-            (f"what of that learns, {learns:,} x {LEARNING} bytes", learns * LEARNING),
+            (f"what of that learns, {at_most}{learns:,} x {LEARNING} bytes", learns * LEARNING),
             _activations("UNet", pictures, kept, settings.precision == "no"),
         ],
         checkpoints=_checkpoints(overlays, unet, learns),
@@ -325,6 +341,10 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> _Images:
 
 def _learnt_from(card: ModelCard, count: tuple[int, int], counted: Sequence[str]) -> _Images:
     return _Images(count, counted, card.bytes_per_image, _memory(card)["latents"])
+
+
+def _hazards() -> list[str]:
+    return [name for task in value_tasks().values() if task.question for name in task.subsets]
 
 
 def _count(card: ModelCard, task: str, split: str) -> int:

@@ -1,0 +1,128 @@
+"""ESD: a hazard is predicted as if guidance steered away from it.
+
+With e the frozen model, e' the one that learns, c what names the hazard and x_t a picture of it that
+the frozen model has drawn as far as to t::
+
+    L = mse( e'(x_t, t, c), e(x_t, t) - eta (e(x_t, t, c) - e(x_t, t)) )
+
+Source: Gandikota et al. 2023, Erasing Concepts from Diffusion Models, arXiv:2303.07345, equation 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from livo_bench.engines.diffusion import denoise
+from livo_bench.engines.guidance import classifier_free
+from livo_bench.methods import hazards
+from livo_bench.methods.training import finetuning
+from livo_bench.methods.training.finetuning import Finetuning, Noised
+from livo_bench.methods.training.fitting import Step
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
+from livo_bench.records import Prompt
+from livo_bench.schema import at_least, one_of
+
+
+@dataclass(frozen=True, slots=True)
+class EsdRecipe:
+    """How hazards are erased on one scale of model."""
+
+    erased: Annotated[str, one_of(hazards.ERASED)]
+    """What of a hazard's prompts is c."""
+    joined: bool
+    """Whether c is all of them, joined by commas; else one is drawn for each picture."""
+    eta: Annotated[float, at_least(0)]
+    """Strength of the steering away. The released code of today puts e(x_t, t, c) in place of the
+    first e(x_t, t), so its `negative_guidance` is one more."""
+    guidance: Annotated[float, at_least(0)]
+    """With which x_t is drawn."""
+    settings: finetuning.Settings
+
+
+def read_recipe(method: str, scale: str) -> EsdRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    return table.read(EsdRecipe, settings=table.part(finetuning.Settings))
+
+
+def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
+    """What the UNet learns to say of a hazard.
+
+    Args:
+        told: What the frozen model says of it, `(n, channels, height, width)`.
+        untold: What that says without a text, likewise.
+        eta: Strength.
+    """
+    return untold - eta * (told - untold)
+
+
+def train(training: Training) -> Path:
+    """Train one overlay for each hazard; finished ones are not made again.
+
+    Returns:
+        The folder, with `<hazard>.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    recipe = read_recipe(training.method, training.session.model.scale)
+    training.begin(recipe=asdict(recipe))
+    for hazard, prompts in hazards.train_prompts(training.session.model.scale):
+        if not training.done(hazard):
+            texts = concepts(prompts, recipe)
+            tuning = Finetuning(training, recipe.settings, [*texts, ""])
+            fit = tuning.fit(hazard, _steering_away(tuning, len(texts), recipe))
+            training.record(hazard, fit.minutes, f"{hazard}.safetensors")
+    return training.out
+
+
+def concepts(prompts: Sequence[Prompt], recipe: EsdRecipe) -> list[str]:
+    """The texts c of a hazard."""
+    found = hazards.named(prompts, recipe.erased)
+    return [", ".join(found)] if recipe.joined else found
+
+
+def _steering_away(tuning: Finetuning, texts: int, recipe: EsdRecipe) -> Step:
+    """Steps that learn from pictures on their way.
+
+    Args:
+        tuning: Whose texts are the concepts and, behind them, the empty one.
+        texts: How many concepts there are.
+        recipe: Of the method.
+    """
+    session = tuning.training.session
+    engine, card = session.engine, session.model
+    shape = engine.latent_shape(card.size)
+    frozen = tuning.frozen
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        examples = tuning.examples(number, lambda rng: {"concept": int(rng.integers(texts))})
+        rows = [example["concept"] for example in examples[tuning.part]]
+        until = int(torch.randint(card.steps, (), generator=generator))
+        # Drawn whole by every process, so that how many there are changes no draw.
+        noise = torch.randn((len(examples), *shape), generator=generator)[tuning.part]
+        with torch.no_grad():
+            empty = [texts] * len(rows)
+            states, negative = (tuning.states(r).to(frozen.dtype) for r in (rows, empty))
+            drawing = classifier_free(frozen, states, negative[0], recipe.guidance)
+            scheduler = engine.scheduler(card.steps)
+            latents = denoise(drawing, noise.to(states), scheduler, until)
+            times = scheduler.timesteps[until].expand(len(rows))
+            reached = Noised(latents.float(), times, latents)
+            told, untold = (tuning.predict(reached, r, frozen) for r in (rows, empty))
+        with tuning.mixed():
+            return mse_loss(tuning.predict(reached, rows), target(told, untold, recipe.eta))
+
+    return step
