@@ -35,6 +35,19 @@ def concept_ablation(toxic: Array, anchor: Array, noise: Array) -> float:
     return float(masked.sum() / n + np.mean((anchor - noise) ** 2))
 
 
+def esd(learnt: Array, erased: Array, null: Array, negative_guidance: float) -> float:
+    """Gandikota et al. 2023, the released code of today, where nothing is named to erase from: mean
+    squared error to what is said of the concept, less the guidance times how that differs from
+    what is said of nothing."""
+    aim = erased - negative_guidance * (erased - null)
+    return float(np.mean((learnt - aim) ** 2))
+
+
+def esd_paper(learnt: Array, erased: Array, null: Array, eta: float) -> float:
+    """The same work, equation 7."""
+    return float(np.mean((learnt - (null - eta * (erased - null))) ** 2))
+
+
 def uce(own: Array, pairs: Sequence[tuple[Array, Array]], kept: Array, *scales: float) -> Array:
     """Gandikota et al. 2024, equation 7, for the weights of one layer, pair by pair; the scales are
     those of erasing, of preserving and of the old weights."""

@@ -194,13 +194,13 @@ def select_tasks(spec: str) -> list[tuple[TaskCard, tuple[Subset, ...]]]:
     if is_folder(spec):
         card = read_task_card(existing_folder(spec, "--task") / CARD)
         return [(card, tuple(card.subsets.values()))]
-    name, _, subset = spec.partition("/")
+    name, slash, subset = spec.partition("/")
     known = task_cards()
     if name not in known:
         hint = "For a task of your own, pass its folder: --task ./my-task"
         raise unknown_name("task", name, [*known, "all"], hint)
     card = known[name]
-    if not subset:
+    if not slash:
         return [(card, tuple(card.subsets.values()))]
     if subset not in card.subsets:
         raise _lacking(f"Task {name!r}", "subset", subset, card.subsets)

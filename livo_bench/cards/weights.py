@@ -31,7 +31,7 @@ HUB_ID = re.compile(
     r"(@(?P<revision>[\w./-]+))?"
 )
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
-_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?")
+_PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 CARD = "card.toml"

@@ -1,7 +1,7 @@
 """ESD: a hazard is predicted as if guidance steered away from it.
 
-With e the frozen model, e' the one that learns, c what names the hazard and x_t a picture of it that
-the frozen model has drawn as far as to t::
+With e the frozen model, e' the one that learns, c what names the hazard and x_t a picture of it
+that the frozen model has drawn as far as to t::
 
     L = mse( e'(x_t, t, c), e(x_t, t) - eta (e(x_t, t, c) - e(x_t, t)) )
 

@@ -294,7 +294,7 @@ def _report(case: ElementTree.Element, compared: Sequence[Comparison]) -> None:
 
 
 def _tell(case: ElementTree.Element, kind: str, what: str, message: str) -> None:
-    first = _xml(message.splitlines()[0])
+    first = _xml(next(iter(message.splitlines()), ""))
     found = ElementTree.SubElement(case, kind, type=what, message=first)
     found.text = _xml(message)
 

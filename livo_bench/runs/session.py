@@ -15,6 +15,7 @@ from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, Tas
 from livo_bench.csvs import read_csv
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
@@ -225,7 +226,7 @@ def find_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         there = f"cpu, {accelerator.type}" if accelerator else "cpu"
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = excerpt(str(error).partition("\n")[0]).rstrip(".")
         raise BadInput(
             f"Device {name!r} cannot be used: {reason}. This machine has: {there}.",
             "Pass one of them, or --device auto",

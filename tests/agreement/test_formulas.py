@@ -14,7 +14,7 @@ from torch import Tensor
 
 from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
-from livo_bench.methods import debias_vl, rece
+from livo_bench.methods import debias_vl, esd, rece
 from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
@@ -53,6 +53,15 @@ def test_diffusion_dpo_whose_beta_is_twice_ours(beta_dpo: float) -> None:
         "dpo", Losses(*map(torch.from_numpy, drawn)), Batch(half, half, zero, zero)
     )
     assert ours.item() == pytest.approx(originals.diffusion_dpo(*drawn, beta_dpo), rel=1e-12)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
+def test_esd_of_the_paper_and_of_the_code_whose_guidance_is_one_more(eta: float) -> None:
+    learnt, told, untold = normal(3, 2, 4, 8, 8, seed=20)
+    aim = esd.target(torch.from_numpy(told), torch.from_numpy(untold), eta)
+    ours = torch.nn.functional.mse_loss(torch.from_numpy(learnt), aim).item()
+    assert ours == pytest.approx(originals.esd_paper(learnt, told, untold, eta), rel=1e-12)
+    assert ours == pytest.approx(originals.esd(learnt, told, untold, eta + 1), rel=1e-12)
 
 
 def scales(name: str) -> Weighting:

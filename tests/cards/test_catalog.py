@@ -53,6 +53,8 @@ def test_unknown_task_subset_model_and_card_list_the_known():
         catalog.select_tasks("bais")
     with pytest.raises(UnknownName, match=r"'bias' has no subset 'age'\. It has: gender, race"):
         catalog.select_tasks("bias/age")
+    with pytest.raises(UnknownName, match=r"'bias' has no subset ''\. It has: gender, race"):
+        catalog.select_tasks("bias/")
     with pytest.raises(UnknownName, match=r"model 'minni'\. Known: mini(?s:.)*mean 'mini'"):
         catalog.model_card("minni")
     with pytest.raises(UnknownName, match=r"card 'gender'\. Known: .*bias"):

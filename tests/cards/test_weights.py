@@ -111,7 +111,9 @@ def test_missing_files_are_named_and_parts_are_counted_by_their_index(cache: Pat
     ]
 
 
-@pytest.mark.parametrize("name", ["./owner/name", "owner", "owner/name/encoder", "hub:owner", ""])
+@pytest.mark.parametrize(
+    "name", ["./owner/name", "owner", "owner/name/encoder", "hub:owner", "owner/é", ""]
+)
 def test_names_of_folders_are_not_those_of_repositories(name: str) -> None:
     assert repository_of(name) is None
 

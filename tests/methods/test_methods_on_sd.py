@@ -49,7 +49,9 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     return bool(keys - plain)
 
 
-@pytest.mark.parametrize("method", ["fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"])
+@pytest.mark.parametrize(
+    "method", ["fd", "ca", "esd", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"]
+)
 def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     if method == "dpo":

@@ -104,6 +104,7 @@ def test_junit_has_a_case_a_metric_and_one_for_the_prompts_of_each():
         (NotComparable("a < b"), "not comparable"),
         (Incomplete("c"), "incomplete"),
         (BadInput("torn"), "error"),
+        (BadInput(""), "error"),
     ],
 )
 def test_why_there_is_no_check_is_written_too(error, verdict):

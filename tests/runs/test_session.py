@@ -86,3 +86,12 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):
     use_accelerator(monkeypatch, "mps")
     with pytest.raises(BadInput, match=r"'abacus' cannot be used: .*This machine has: cpu, mps"):
         find_device("abacus")
+
+
+def test_a_device_may_fail_without_a_word(monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(BadInput, match=r"'abacus' cannot be used: \. This machine has"):
+        find_device("abacus")
