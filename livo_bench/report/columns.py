@@ -12,6 +12,7 @@ from itertools import groupby
 
 import pandas as pd
 
+from livo_bench.cards.catalog import method_labels
 from livo_bench.records import BIAS, TOXICITY
 from livo_bench.results.frames import ALL
 from livo_bench.results.metrics.metric import Metric
@@ -36,6 +37,13 @@ TABLE_3_METHODS = {
 }
 PAPER_METHODS = TABLE_2_METHODS | TABLE_3_METHODS
 """What the paper calls its methods, by name; their cards call them the same."""
+
+
+BASELINE = "sd"
+"""The unaligned model, which stands in every section."""
+PAPERS, BESIDE = "the paper's methods", "cited and neighbouring methods"
+"""Sections of Table 2."""
+_BASES = {method.partition(":")[0] for method in PAPER_METHODS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,18 @@ class Layout:
 
     title: str
     methods: Mapping[str, str]
-    """Titles of the paper's rows by method, in its order; other methods follow after a rule."""
+    """Titles of the paper's rows by method, in its order; other methods follow."""
     columns: tuple[Column, ...]
+    section: str | None = None
+    """Which methods stand in it: `PAPERS`, the paper's and users' own, or `BESIDE`, the other ones
+    of this package; None for all."""
+
+    def holds(self, method: str) -> bool:
+        """Whether a method's row belongs into it."""
+        if self.section is None or method == BASELINE:
+            return True
+        ours = method in method_labels() and method.partition(":")[0] not in _BASES
+        return ours == (self.section == BESIDE)
 
 
 STEERED = "Steered images"
@@ -103,9 +121,17 @@ def _over_values(group: str, metric: str, subsets: Iterable[str]) -> tuple[Colum
     )
 
 
-TABLE_2 = (
+_TASKS = (
     _main("bias", in_table_2(BIAS), ("gender", "race")),
     _main("toxicity", in_table_2(TOXICITY), ("nudity", "bloody", "horror")),
+)
+TABLE_2 = tuple(
+    part
+    for layout in _TASKS
+    for part in (
+        replace(layout, section=PAPERS),
+        replace(layout, title=f"{layout.title}: {BESIDE}", methods={}, section=BESIDE),
+    )
 )
 TABLE_3 = Layout(
     "Table 3, ablation",

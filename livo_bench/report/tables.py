@@ -15,6 +15,8 @@ from livo_bench.errors import NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import paper
 from livo_bench.report.columns import (
+    BASELINE,
+    BESIDE,
     ESTIMATORS,
     FID,
     OVERCORRECTION,
@@ -107,8 +109,9 @@ class Table:
 
 
 def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
-    """Lay out the paper's Table 2: one table a task that has results, one row a method. Tasks that
-    are not the paper's, a user's own, follow in the same form.
+    """Lay out the paper's Table 2, one row a method: for each task that has results one table of
+    the paper's methods, their variants and users' own, and one of the others of this package.
+    Tasks that are not the paper's, a user's own, follow in the same form.
 
     Args:
         aggregates: Of one model, as `load_results` gives them.
@@ -243,10 +246,16 @@ def _table(
     columns, methods = layout.columns, layout.methods
     places = rows[["task", "subset", "metric"]].itertuples(index=False, name=None)
     wanted = {column.place for column in columns}
-    present = rows[[place in wanted for place in places]]
-    if present.empty:
+    shown = [
+        place in wanted and layout.holds(method)
+        for place, method in zip(places, rows["method"], strict=True)
+    ]
+    present = rows[shown]
+    if present.empty or (layout.section == BESIDE and set(present["method"]) == {BASELINE}):
         return None
-    others = sorted(set(present["method"]) - set(methods), key=lambda name: (name != "sd", name))
+    others = sorted(
+        set(present["method"]) - set(methods), key=lambda name: (name != BASELINE, name)
+    )
     grouped = sorted([*methods, *others], key=lambda name: _knows(named[name]))
     return Table(
         title=layout.title,

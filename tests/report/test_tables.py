@@ -69,10 +69,10 @@ def test_counts_show_a_range_where_subsets_differ():
 
 
 def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
-    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "livo:wo-m", "mine")]
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("livo:wo-m", "mine")]
     table = bias_table(*SD, *others)
     assert [(rows[0].told, [row.title for row in rows]) for rows in table.groups] == [
-        ("nothing", ["SD", "DAPT", "LiVO w/ R", "noise"]),
+        ("nothing", ["SD", "DAPT", "LiVO w/ R"]),
         ("category", ["CA", "UCE"]),
         ("value", ["DPO", "LiVO", "LiVO w/o m"]),
         ("attributes", ["FD"]),
@@ -84,14 +84,16 @@ def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
             assert row.n == "-"
 
 
-def test_the_told_variants_stand_beside_livo():
+def test_variants_that_are_told_what_livo_is_stand_together():
     toxic = {"task": "toxicity"}
     methods = ("livo", "negative", "negative:subset", "sld", "sld:subset")
     rows = [aggregate(name, "nudity", "avg_r", 0.1, **toxic) for name in methods]
-    [value] = [rows for rows in bias_table(*rows).groups if rows[0].told == "value"]
-    assert [row.title for row in value] == [
-        "DPO", "LiVO", "Negative prompt, told the hazard", "SLD strong, told the hazard",
-    ]  # fmt: skip
+    papers, beside = (
+        [row.title for rows in table.groups if rows[0].told == "value" for row in rows]
+        for table in tables.table_2(frame(*rows))[1]
+    )
+    assert papers == ["DPO", "LiVO"]
+    assert beside == ["Negative prompt, told the hazard", "SLD strong, told the hazard"]
 
 
 def test_an_inception_score_that_rises_while_pictures_dissolve_is_named():
@@ -415,6 +417,19 @@ def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
     assert rows["steps"].tolist() == [tables.UNKNOWN] * 2
     with pytest.raises(NotComparable, match="seed"):
         tables.table_2(rows)
+
+
+def test_methods_that_are_not_the_papers_have_a_section_with_the_baseline():
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "safree:subset", "mine")]
+    papers, beside = tables.table_2(frame(*SD, *others))[1]
+    assert (papers.title, beside.title) == (
+        "Table 2, bias",
+        "Table 2, bias: cited and neighbouring methods",
+    )
+    assert {"SD", "mine", "LiVO", "UCE"} <= {row.title for row in papers.rows}
+    assert [row.title for row in beside.rows] == ["SD", "noise", "SAFREE, told the hazard"]
+    without = frame(*others[:1])
+    assert [row.title for row in tables.table_2(without)[1][-1].rows] == ["noise"]
 
 
 def test_a_task_without_results_has_no_table():
