@@ -13,6 +13,7 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import Incomplete, NotComparable
 from livo_bench.methods.livo import preference_data
 from livo_bench.report import paper
+from livo_bench.results import seal
 
 COUNTED = ("train_prompts", "train_images", "train_samples", "eval_prompts")
 
@@ -60,7 +61,12 @@ def _row(task: str, category: str, counts: Mapping[str, int], evaluated: int) ->
 def _find(folder: Path, model: str) -> Path:
     """The one folder of preference data that there is."""
     within = preference_data.folder_of(folder, model)
-    places = [p for p in (folder, *sorted(within.glob("*"))) if any(p.glob("*.parquet"))]
+    places = [
+        place
+        for place in (folder, *sorted(within.glob("*")))
+        # The images of a result are in a file of this kind, too.
+        if any(place.glob("*.parquet")) and not (place / seal.RECORD).exists()
+    ]
     if not places:
         raise Incomplete(
             f"There is no preference data of model {model!r} in {folder}.",

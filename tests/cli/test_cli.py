@@ -16,6 +16,8 @@ from livo_bench.results import check as gate
 from livo_bench.results.paired import Noise
 
 RESULTS = str(REFERENCE)
+OF_SD = str(REFERENCE / "sd" / "bias")
+"""One result, whose page is soon made."""
 
 TABLE_1 = ["report", "--table", "1"]
 COMPARE = ["compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, "--grid", "a.png"]
@@ -407,7 +409,7 @@ PLANS = (
 
 def test_html_is_a_folder_and_its_options_are_for_it_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = invoke("report", RESULTS, "--format", "html", "--no-images")
+    result = invoke("report", OF_SD, "--format", "html", "--no-images")
     assert result.stdout == "results/report/index.html\n"
     assert Path("results/report/index.html").is_file()
     result = invoke("report", RESULTS, "--no-images")
@@ -422,7 +424,7 @@ def test_html_is_a_folder_and_its_options_are_for_it_alone(tmp_path, monkeypatch
         ["list"],
         ["report", "."],
         ["report", RESULTS],
-        ["report", RESULTS, "--format", "html"],
+        ["report", OF_SD, "--format", "html"],
         COMPARE,
         TABLE_1,
         *PLANS,

@@ -91,7 +91,7 @@ def test_the_first_loss_is_the_frozen_models_distance_from_its_target(tuning: Fi
 
 
 def test_pictures_on_the_way_are_those_that_a_run_would_draw(
-    tuning: Finetuning, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """x_t has taken as many of the sampler's steps as its time says, under guidance, frozen."""
     seen: list[tuple[Tensor, Tensor, int]] = []
@@ -103,15 +103,17 @@ def test_pictures_on_the_way_are_those_that_a_run_would_draw(
         return found
 
     monkeypatch.setattr(esd, "denoise", watched)
+    training = Training("esd", "tiny", session, 0, session.runs / "out")
+    tuning = Finetuning(training, SETTINGS, ["a nude", ""])
     for parameter in tuning.unet.parameters():
         parameter.data.zero_()
     step = esd._steering_away(tuning, 1, RECIPE)
     for number in range(6):
         step(number, generator(0, number))
-    engine = tuning.training.session.engine
+    engine = session.engine
     assert len({steps for *_, steps in seen}) > 1
     for noise, found, steps in seen:
-        scheduler = engine.scheduler(tuning.training.session.model.steps)
+        scheduler = engine.scheduler(session.model.steps)
         states, negative = engine.embed("a nude").expand(2, -1, -1), engine.embed("")
         drawing = diffusion.classifier_free(engine.unet, states, negative, RECIPE.guidance)
         latents = noise * scheduler.init_noise_sigma

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from livo_bench.cards.catalog import task_cards
+from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import Incomplete, NotComparable
 from livo_bench.methods.livo.preference_data import COLUMNS, sealed
@@ -61,6 +61,11 @@ def test_the_data_itself_may_be_named_and_has_to_be_where_there_are_several(tmp_
 def test_no_data_says_how_to_make_some(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match="livo-bench data build --model mini"):
         table_1(tmp_path, "mini")
+
+
+def test_the_images_of_a_result_are_no_preference_data() -> None:
+    with pytest.raises(Incomplete, match="There is no preference data of model 'mini'"):
+        table_1(DATA / "results" / "mini" / "sd" / "bias", "mini")
 
 
 def test_the_papers_counts_stand_beside_those_of_its_own_model_only(
