@@ -202,6 +202,8 @@ class Recipe(_Keyed):
     """Steering from one text to another; None for plain classifier-free guidance."""
     projection: str | None = None
     """SHA-256 of the file of the matrix that the text's states are multiplied by; None for none."""
+    tokens: str | None = None
+    """SHA-256 of the file of the soft tokens that stand before the text's states; None for none."""
     concepts: ConceptFilter | None = None
     """Concepts that are filtered from the text's states; None for none."""
     pixels: str | None = None

@@ -48,6 +48,22 @@ def esd_paper(learnt: Array, erased: Array, null: Array, eta: float) -> float:
     return float(np.mean((learnt - (null - eta * (erased - null))) ** 2))
 
 
+def reward_weighted(
+    said: Array, noise: Array, rewards: Array, own: Array, own_noise: Array, beta: float
+) -> float:
+    """Lee et al. 2023, section 4.3, with the log-likelihood of a diffusion model bounded by its
+    denoising error: of pictures with rewards `(n, ...)` and of those of pretraining."""
+    weighted = sum(r * np.mean((a - b) ** 2) for r, a, b in zip(rewards, said, noise, strict=True))
+    return float(weighted / len(rewards) + beta * np.mean((own - own_noise) ** 2))
+
+
+def prompt_tuning(groups: Array, weights: Array) -> Array:
+    """What a denoiser of an even mixture of groups says: by Bayes the mean of what each group's
+    says, `(groups, ...)`, by how likely the noised picture is of each."""
+    posterior = weights / weights.sum()
+    return np.einsum("g,g...->...", posterior, groups)
+
+
 def uce(own: Array, pairs: Sequence[tuple[Array, Array]], kept: Array, *scales: float) -> Array:
     """Gandikota et al. 2024, equation 7, for the weights of one layer, pair by pair; the scales are
     those of erasing, of preserving and of the old weights."""

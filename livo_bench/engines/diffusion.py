@@ -32,6 +32,7 @@ from livo_bench.engines import (
     overlay,
     projection,
     schedule,
+    soft_tokens,
     trial,
     value_encoder,
     vocabulary,
@@ -53,6 +54,8 @@ from livo_bench.records import PARTS, ConceptFilter, Recipe
 VAE_PIXELS = 8 * 512 * 512
 """Pixels that the autoencoder sees at a time: eight images of Stable Diffusion 1.5, for which one
 of its widest layers holds 1 GiB in half precision."""
+READERS = {"projection": projection.load, "tokens": soft_tokens.load}
+"""Fields of a recipe that name a file of one tensor for a text's states, and what reads it."""
 
 
 class Diffusion:
@@ -70,8 +73,8 @@ class Diffusion:
     ) -> None:
         """
         Args:
-            files: Where the files are that recipes name by digest: value encoders, overlays and
-                projections.
+            files: Where the files are that recipes name by digest: value encoders, overlays,
+                projections and soft tokens.
             switches: What makes the UNet faster, see `acceleration`.
         """
         accelerate(unet, switches)
@@ -87,7 +90,8 @@ class Diffusion:
         # Neither holds this object, which would then outlive its last user, with all its memory.
         self._embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, self._text_encoders))
         self._filter = lru_cache(maxsize=1024)(partial(_filter, tokenizer, self._text_encoders))
-        self._projections: dict[str, Tensor] = {}
+        self._tensors: dict[str, Tensor] = {}
+        """Those of `READERS`, by digest."""
         self.value_token = lru_cache(maxsize=1024)(
             partial(_value_token, self._value_encoders, tokenizer, text_encoder.dtype)
         )
@@ -157,17 +161,27 @@ class Diffusion:
 
     def context(self, recipe: Recipe) -> Tensor:
         """What the UNet attends to, `(tokens, d)`: the text's states, projected where the recipe
-        says so, behind a value token where it has a value."""
+        says so, behind a value token where it has a value, or behind soft tokens."""
+        states = self.embed(recipe.text, self._length(recipe), recipe.overlay)
+        if recipe.tokens is not None:
+            return torch.cat([self._tensors[recipe.tokens], states])
+        if recipe.projection is not None:
+            return states @ self._tensors[recipe.projection].T
         if recipe.value is None:
-            states = self.embed(recipe.text, overlay=recipe.overlay)
-            if recipe.projection is not None:
-                states = states @ self._projections[recipe.projection].T
             return states
-        assert recipe.layout is not None
         assert recipe.value_encoder is not None
-        length = value_encoder.tokens_of_prompt(recipe.layout, self.tokenizer, recipe.text)
         token = self.value_token(recipe.value_encoder, recipe.value, recipe.text)
-        return torch.cat([token[None], self.embed(recipe.text, length, recipe.overlay)])
+        return torch.cat([token[None], states])
+
+    def _length(self, recipe: Recipe) -> int:
+        """How many tokens of its text a recipe's context holds."""
+        longest: int = self.tokenizer.model_max_length
+        if recipe.tokens is not None:
+            return longest - len(self._tensors[recipe.tokens])
+        if recipe.value is None:
+            return longest
+        assert recipe.layout is not None
+        return value_encoder.tokens_of_prompt(recipe.layout, self.tokenizer, recipe.text)
 
     def embed(self, text: str, length: int | None = None, overlay: str | None = None) -> Tensor:
         """The text encoder's states, `(length, d)`: padded or cut, no mask.
@@ -184,10 +198,10 @@ class Diffusion:
         """By whose text encoder texts are read: an overlay's that brings one, or the model's."""
         return overlay if overlay in self._text_encoders else None
 
-    def cuts(self, text: str) -> bool:
-        """Whether the end of a text is left out, past what the text encoder reads."""
-        ids = self.tokenizer(text, verbose=False).input_ids
-        return len(ids) > self.tokenizer.model_max_length
+    def cuts(self, recipe: Recipe) -> bool:
+        """Whether the context of a recipe, whose files are loaded, leaves the text's end out."""
+        ids = self.tokenizer(recipe.text, verbose=False).input_ids
+        return len(ids) > min(self._length(recipe), self.tokenizer.model_max_length)
 
     def noise(self, recipes: Sequence[Recipe]) -> Tensor:
         """Initial noise of recipes of one size, float32, `(n, channels, size / 8, size / 8)`."""
@@ -200,8 +214,8 @@ class Diffusion:
         Raises:
             BadInput: One of them is not at hand, or does not load.
         """
-        named = {(recipe.value_encoder, recipe.overlay, recipe.projection) for recipe in recipes}
-        for encoder, overlaid, projected in named:
+        recipes = list(recipes)
+        for encoder, overlaid in {(recipe.value_encoder, recipe.overlay) for recipe in recipes}:
             if encoder is not None and encoder not in self._value_encoders:
                 folder = self._file("value encoder", encoder)
                 self.use_value_encoder(encoder, value_encoder.load(folder, self.text_encoder))
@@ -209,9 +223,9 @@ class Diffusion:
                 path = self._file("weights", overlaid)
                 laid = overlay.lay_over(self.unet, self.text_encoder, path)
                 self.use_overlay(overlaid, laid.unet, laid.text_encoder)
-            if projected is not None and projected not in self._projections:
-                path = self._file("projection", projected)
-                self._projections[projected] = projection.load(path, self.embed(""))
+        for what, read in READERS.items():
+            for digest in {getattr(recipe, what) for recipe in recipes} - {None, *self._tensors}:
+                self._tensors[digest] = read(self._file(what, digest), self.embed(""))
 
     def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
         """Answer recipes that name `digest` with this encoder from now on."""
@@ -291,7 +305,9 @@ class Diffusion:
         steered = [name for name in PARTS if getattr(family, name) is not None]
         if len(steered) > 1:
             raise ValueError(f"A recipe is steered in one way, got {' and '.join(steered)}.")
-        own = [name for name in ("value", "projection", "concepts") if getattr(family, name)]
+        own = [
+            name for name in ("value", "projection", "tokens", "concepts") if getattr(family, name)
+        ]
         if len(own) > 1:
             raise ValueError(f"A text's states are changed in one way, got {' and '.join(own)}.")
         dtype = str(self.unet.dtype).removeprefix("torch.")

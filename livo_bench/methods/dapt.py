@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -24,6 +23,7 @@ from livo_bench.methods.livo import preference_data
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.latents import moments_of
+from livo_bench.methods.training.preferred import Preferred, of_bias
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import Share
@@ -61,7 +61,7 @@ def pictures(rows: pd.DataFrame) -> pd.DataFrame:
         Distinct rows of `key`, `prompt` and `bias`, which says the task: of bias every picture, of
         hazards the preferred ones.
     """
-    bias = rows["group"].notna() & rows["share"].notna()
+    bias = of_bias(rows)
     chosen = rows.assign(bias=bias)[bias | rows["preferred"]]
     return chosen[["key", "prompt", "bias"]].drop_duplicates().reset_index(drop=True)
 
@@ -88,19 +88,10 @@ def train(training: Training) -> Path:
     training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
     if training.done(NAME):
         return training.out
-    chosen = pictures(rows)
-    keys, texts = sorted(set(chosen["key"])), sorted(set(chosen["prompt"]))
-    picture = chosen["key"].map({key: row for row, key in enumerate(keys)}).to_numpy()
-    prompt = chosen["prompt"].map({text: row for row, text in enumerate(texts)}).to_numpy()
-    of_task = {of_bias: np.flatnonzero(chosen["bias"] == of_bias) for of_bias in (True, False)}
-
-    def draw(rng: np.random.Generator) -> Example:
-        row = rng.choice(of_task[bool(rng.random() < recipe.bias)])
-        return {"picture": int(picture[row]), "prompt": int(prompt[row])}
-
-    tuning = Finetuning(training, recipe.settings, texts)
+    chosen = Preferred(pictures(rows), recipe.bias)
+    tuning = Finetuning(training, recipe.settings, chosen.texts)
     with processes.first_goes_first():
-        moments = moments_of(session, keys, folder)
-    fit = tuning.fit(NAME, tuning.denoising(moments, draw, loss))
+        moments = moments_of(session, chosen.keys, folder)
+    fit = tuning.fit(NAME, tuning.denoising(moments, chosen.draw, loss))
     training.record(NAME, fit.minutes, f"{NAME}.safetensors")
     return training.out

@@ -14,8 +14,8 @@ section 4 and the released code for generative models.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -25,14 +25,15 @@ import torch
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
-from livo_bench.engines import overlay, projection
+from livo_bench.engines import projection
 from livo_bench.engines.diffusion import Diffusion
-from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
+from livo_bench.methods import by_value
+from livo_bench.methods.by_value import ByValue
 from livo_bench.methods.concept_edit import States
 from livo_bench.methods.training.recipes import recipe_table
-from livo_bench.methods.training.training_record import Training, require_named
-from livo_bench.records import BIAS, Prompt, Recipe, Request
+from livo_bench.methods.training.training_record import Training
+from livo_bench.records import BIAS, Prompt
 from livo_bench.schema import at_least
 
 
@@ -103,61 +104,6 @@ def _end(engine: Diffusion, text: str) -> States:
     return state / np.linalg.norm(state)
 
 
-@dataclass(frozen=True)
-class Projected:
-    """Projects the states of every prompt, by the value that is asked for."""
-
-    projections: Mapping[str, overlay.Found]
-    """By subset."""
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        """The projections, by digest."""
-        return {found.digest: found.path for found in self.projections.values()}
-
-    @property
-    def sources(self) -> Mapping[str, str]:
-        """The projections, by the names of their files."""
-        return {f"{name}.safetensors": found.path for name, found in self.projections.items()}
-
-    def resolve(self, request: Request, base: Recipe) -> Recipe:
-        """Compile one image.
-
-        Raises:
-            BadInput: There is no projection for the value.
-        """
-        subset = request.principle.subset
-        if subset not in self.projections:
-            raise BadInput(
-                f"There is no projection for {subset!r}; there are some for: "
-                f"{', '.join(sorted(self.projections))}.",
-                "Train one, or leave such prompts out.",
-            )
-        return replace(base, projection=self.projections[subset].digest)
-
-
-def load(context: MethodContext) -> Projected:
-    """Make the method that a card's settings describe.
-
-    Settings:
-        weights: Folder with the projections `<subset>.safetensors`; empty for the own one,
-            `weights/<model>/` in the method's folder.
-
-    Raises:
-        BadInput: There are none for the model, they do not fit it, or they are not those that the
-            record beside them names.
-    """
-    given = str(context.settings["weights"])
-    folder = Path(given) if given else context.folder / "weights" / context.model.name
-    if folder.is_file():
-        raise BadInput(
-            f"{folder} is a file; expected a folder with gender.safetensors and so on.",
-            f"Pass the folder: --weights {folder.parent}",
-        )
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise context.untrained("projections", folder / "gender.safetensors")
-    found = {path.stem: overlay.find(path, context.model) for path in paths}
-    for path in paths:
-        require_named(path, found[path.stem].digest)
-    return Projected(found)
+def load(context: MethodContext) -> ByValue:
+    """Make the method that a card's settings describe, see `by_value.find`."""
+    return by_value.find(context, "projection", "projections")

@@ -147,7 +147,7 @@ def _session(
     named = {
         digest
         for recipe in made
-        for digest in (recipe.value_encoder, recipe.overlay, recipe.projection)
+        for digest in (recipe.value_encoder, recipe.overlay, recipe.projection, recipe.tokens)
     }
     files: dict[str, str] = {}
     for spec in methods or _all_methods():

@@ -312,11 +312,11 @@ def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> N
     with Console(stderr=True).status("loading models"):
         if sampled:
             session.engine.load_files(recipe for work in sampled for recipe in work.block.recipes)
-            prompts = {work.block.prompt for work in sampled}
-            if cut := sorted(prompt.id for prompt in prompts if session.engine.cuts(prompt.text)):
+            blocks = [work.block for work in sampled]
+            if cut := {b.prompt.id for b in blocks if session.engine.cuts(b.recipes[0])}:
                 log.warning(
                     f"longer than the text encoder of {session.model.name} reads, so their ends "
-                    f"are left out: {', '.join(cut)}"
+                    f"are left out: {', '.join(sorted(cut))}"
                 )
         for scorer in {id: s for work in works for id, s in work.scorers.items()}.values():
             scorer.load()

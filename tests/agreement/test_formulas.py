@@ -14,7 +14,7 @@ from torch import Tensor
 
 from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
-from livo_bench.methods import debias_vl, esd, rece
+from livo_bench.methods import debias_vl, esd, prompt_tuning, rece, reward_weighted
 from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
@@ -62,6 +62,30 @@ def test_esd_of_the_paper_and_of_the_code_whose_guidance_is_one_more(eta: float)
     ours = torch.nn.functional.mse_loss(torch.from_numpy(learnt), aim).item()
     assert ours == pytest.approx(originals.esd_paper(learnt, told, untold, eta), rel=1e-12)
     assert ours == pytest.approx(originals.esd(learnt, told, untold, eta + 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
+def test_reward_weighted_likelihood(beta: float) -> None:
+    said, noise, own, own_noise = (normal(6, 4, 8, 8, seed=s) for s in range(30, 34))
+    rewards = np.random.default_rng(34).uniform(size=6)
+    errors, kept = (
+        torch.from_numpy(a - b).square().mean(dim=(1, 2, 3))
+        for a, b in ((said, noise), (own, own_noise))
+    )
+    ours = reward_weighted.loss(errors, torch.from_numpy(rewards), kept, beta)
+    expected = originals.reward_weighted(said, noise, rewards, own, own_noise, beta)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_soft_tokens_are_right_when_they_say_what_an_even_mixture_says() -> None:
+    """Pictures of each group come as often as they are likely; there the loss is flat."""
+    groups = normal(3, 4, 8, 8, seed=35)
+    often = np.array([5, 1, 2])
+    told = torch.from_numpy(np.repeat(groups, often, axis=0))
+    best = torch.from_numpy(originals.prompt_tuning(groups, often / 8)).requires_grad_()
+    prompt_tuning.loss(best.expand(8, -1, -1, -1), told, told, 1.0).backward()
+    assert best.grad is not None
+    assert best.grad.abs().max() < 1e-12
 
 
 def scales(name: str) -> Weighting:

@@ -158,8 +158,8 @@ def test_a_card_names_adapters_of_the_package_and_nothing_else(mini, polite, nam
     with pytest.raises(UnknownName) as error:
         adapters.load_method(str(polite), mini)
     assert f"Unknown adapter {name!r}. Known: " in str(error.value)
-    known = "debias_vl, fair_diffusion, handed, livo.steering, negative, overlaid, safree, sld."
-    assert known in str(error.value)
+    known = "fair_diffusion, handed, livo.steering, negative, overlaid, prompt_tuning, safree, sld."
+    assert f"debias_vl, {known}" in str(error.value)
     assert f"Mend it in {polite / 'card.toml'}" in str(error.value)
     for near in {"overlayed": "overlaid", "livo.steeering": "livo.steering"}.get(name, "").split():
         assert f"Did you mean {near!r}?" in str(error.value)

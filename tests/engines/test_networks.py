@@ -22,7 +22,14 @@ from written_networks import LOADERS, UNET, Loader, Tensors, make_models, save
 from livo_bench.cards.catalog import DATA, model_card
 from livo_bench.cards.weights import ELSEWHERE, find_weights
 from livo_bench.cli import main
-from livo_bench.engines import diffusion, overlay, projection, schedule, value_encoder
+from livo_bench.engines import (
+    diffusion,
+    overlay,
+    projection,
+    schedule,
+    soft_tokens,
+    value_encoder,
+)
 from livo_bench.engines.networks import PREFIXES
 from livo_bench.errors import BadInput
 from livo_bench.methods.retrieval import embeddings
@@ -453,6 +460,8 @@ def test_the_weights_that_ship_are_let_in() -> None:
             value_encoder.load(path.parent, engine.text_encoder)
         elif "debias-vl" in path.parts:
             projection.load(path, engine.embed(""))
+        elif "prompt-tuning" in path.parts:
+            soft_tokens.load(path, engine.embed(""))
         else:
             overlay.lay_over(engine.unet, engine.text_encoder, path)
     judges = {name: judge.weights for name, judge in card.judges.items()}

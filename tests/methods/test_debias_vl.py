@@ -100,5 +100,5 @@ def test_a_projection_of_another_width_or_model_is_refused(
     method = load_method("debias-vl", card, str(trained))
     request = Request(read_task_prompts(task, "mini")[0], 0, task.principle("gender"))
     other = replace(request, principle=replace(request.principle, subset="age"))
-    with pytest.raises(BadInput, match="no projection for 'age'; there are some for: gender, race"):
+    with pytest.raises(BadInput, match=r"no projections for 'age'.*: gender, race"):
         method.resolve(other, BASE)

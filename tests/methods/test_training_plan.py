@@ -78,6 +78,15 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     fd = plan("fd", "mini", rate=2.0)
     assert fd.disk[0] == 2 * fd.data_seconds[0] * 10_000 > 0
     assert plan("dpo:d", "mini").seconds == plan("livo", "mini").seconds
+    # Two values, in each 42 prompts; the reference, and there and back with and without the group.
+    soft = plan("prompt-tuning", "mini", rate=2.0)
+    assert soft.data_seconds == (42 * (2 + 5) / 2,) * 2
+    assert soft.seconds == pytest.approx(2 * 400 * 8 * (1 + 2 * 2) / (2 * 30))
+    weighted = plan("reward-weighted", "mini", rate=2.0)
+    # Beside the preference data, two pictures of each of 300 prompts that touch no value.
+    of_data = plan("dapt", "mini", rate=2.0).data_seconds
+    assert weighted.data_seconds == tuple(seconds + 2 * 300 / 2 for seconds in of_data)
+    assert weighted.seconds == pytest.approx(1_000 * 2 * 8 * 3 / (2 * 30))
 
 
 def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -> None:

@@ -174,17 +174,8 @@ class Finetuning:
             generator: Of noise and times.
             alike: Parts of the batch, one after another, that get the same noise and times.
         """
-        count = len(clean) // alike
-        noise = torch.randn(clean[:count].shape, generator=generator)
-        steps = self._noising.config.num_train_timesteps
-        times = torch.randint(steps, (count,), generator=generator)
-        noise, times = noise.repeat(alike, 1, 1, 1), times.repeat(alike)
-        device = self.unet.device
-        return Noised(
-            self._noising.add_noise(clean, noise, times).to(device),
-            times.to(device),
-            latents.target(self._noising, clean, noise, times).to(device),
-        )
+        parts = latents.noised(self._noising, clean, generator, alike)
+        return Noised(*(part.to(self.unet.device) for part in parts))
 
     def predict(
         self, noised: Noised, rows: Sequence[int], unet: UNet2DConditionModel | None = None

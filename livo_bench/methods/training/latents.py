@@ -108,6 +108,27 @@ def target(noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor) 
     return noise
 
 
+def noised(
+    noising: DDPMScheduler, clean: Tensor, generator: torch.Generator, alike: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise latents at times drawn evenly.
+
+    Args:
+        noising: The model's noise schedule.
+        clean: `(n, channels, height, width)`.
+        generator: Of noise and times.
+        alike: Parts of the batch, one after another, that get the same noise and times.
+
+    Returns:
+        Noisy latents, times `(n,)`, and what the UNet is to predict.
+    """
+    count = len(clean) // alike
+    noise = torch.randn(clean[:count].shape, generator=generator)
+    times = torch.randint(noising.config.num_train_timesteps, (count,), generator=generator)
+    noise, times = noise.repeat(alike, 1, 1, 1), times.repeat(alike)
+    return noising.add_noise(clean, noise, times), times, target(noising, clean, noise, times)
+
+
 def _parts(session: Session, keys: Sequence[str]) -> Iterator[Sequence[str]]:
     """The keys, as many at a time as the VAE sees at a time, those of one file after another."""
     length = vae_batch(session.model.size)

@@ -27,7 +27,9 @@ from livo_bench.methods import (
     debias_vl,
     esd,
     fair_diffusion,
+    prompt_tuning,
     rece,
+    reward_weighted,
     uce,
 )
 from livo_bench.methods.livo import loss
@@ -66,6 +68,10 @@ OBJECTIVES = {
     "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
     "uce": Objective(uce.train, training_plan.edits, shared=False),
     "rece": Objective(rece.train, training_plan.solved, shared=False),
+    "prompt-tuning": Objective(prompt_tuning.train, training_plan.soft_tokens),
+    "reward-weighted": Objective(
+        reward_weighted.train, training_plan.reward_weighted, preferences=True
+    ),
     "debias-vl": Objective(debias_vl.train, training_plan.solved, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }

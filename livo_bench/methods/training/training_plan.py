@@ -18,9 +18,10 @@ from rich.filesize import decimal
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.cards.prompts import read_task_prompts, read_value_free_prompts, spread
 from livo_bench.errors import BadInput
-from livo_bench.methods import concept_ablation, dapt, esd, fair_diffusion, uce
+from livo_bench.methods import concept_ablation, dapt, esd, fair_diffusion, prompt_tuning, uce
+from livo_bench.methods import reward_weighted as rwft
 from livo_bench.methods.livo import calibration, dev, preference, recipe
 from livo_bench.methods.training import finetuning
 from livo_bench.records import BIAS
@@ -173,6 +174,56 @@ def steering_away(planned: Planned) -> TrainingPlan:
     )
     none = "images: none but those that are drawn within the steps"
     return _of_step(planned, _Images((0, 0), [none], each=0), step)
+
+
+def reward_weighted(planned: Planned) -> TrainingPlan:
+    """What RWFT takes: the preference data of all values, own pictures, and one fine-tuning."""
+    card = planned.card
+    made = rwft.read_recipe(planned.method, card.scale)
+    found = _preferences(card, planned.settings, tuple(value_tasks()))
+    prompts = len(read_value_free_prompts(card.scale, "train"))
+    own = made.images * prompts
+    said = f"images: {made.images} of each of {prompts:,} prompts that touch no value = {own:,}"
+    least, most = found.count
+    images = replace(found, count=(least + own, most + own), counted=[*found.counted, said])
+    return _of_step(
+        planned, images, _finetuning(made.settings, card, 2 * made.settings.batch, overlays=1)
+    )
+
+
+def soft_tokens(planned: Planned) -> TrainingPlan:
+    """What prompt tuning takes: pictures of groups, and for each value its tokens."""
+    card = planned.card
+    made = prompt_tuning.read_recipe(planned.method, card.scale)
+    count, lines, values = 0, [], 0
+    for task in value_tasks().values():
+        if task.kind == BIAS:
+            prompts = len(spread(read_task_prompts(task, card.scale, "train"), made.concepts))
+            for subset in task.subsets.values():
+                groups = len(subset.attributes)
+                of_value = made.images * groups * prompts
+                count, values = count + of_value, values + 1
+                lines.append(
+                    f"images: {made.images} of each of {groups} groups of {subset.name} in "
+                    f"{prompts:,} prompts = {of_value:,}"
+                )
+    again = made.gradient_checkpointing
+    memory, full = _memory(card), made.precision == "no"
+    unet, weight = memory["unet"], _weight(made.precision)
+    kept = memory["context_learns" + "_checkpointed" * again]
+    step = _Step(
+        pictures=made.batch,
+        passes="reference + 2 forward + 2 backward" + " + 2 forward again" * again,
+        evaluations=5 + 2 * again,
+        steps=made.steps * values,
+        memory=[
+            *_frozen(card),
+            (f"a copy of its UNet, {unet:,} x {weight} bytes", unet * weight),
+            _activations("UNet", 2 * made.batch, kept, full),
+        ],
+        checkpoints=("checkpoints of a few tokens", 0),
+    )
+    return _of_step(planned, _learnt_from(card, (count, count), lines), step)
 
 
 def value_encoder(planned: Planned) -> TrainingPlan:

@@ -1,0 +1,61 @@
+"""Soft tokens: learnt states that stand before those of every text, for the UNet to attend to.
+
+On disk they are one safetensors file in float32, which names the model they belong to as an overlay
+does. Recipes name them by the digest of the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from livo_bench.engines import networks, overlay
+from livo_bench.engines.tensor_files import Files, headers
+from livo_bench.errors import BadInput
+
+NAME = "tokens"
+"""Of the file's one tensor."""
+WORDS = 3
+"""Tokens that are left to a text at least: its start, its end and one word."""
+
+
+def save(tokens: Tensor, base: str, path: Path) -> None:
+    """Write soft tokens, whole or not at all.
+
+    Args:
+        tokens: k of them, `(k, d)`.
+        base: Digest of the model they belong to.
+        path: Of the file.
+    """
+    overlay.save({NAME: tokens}, base, path, torch.float32)
+
+
+def load(path: str | Path, like: Tensor) -> Tensor:
+    """Read soft tokens, in the precision of a text's states and on their device.
+
+    Args:
+        path: Of the file.
+        like: States of a text, `(length, d)`.
+
+    Returns:
+        Shape `(k, d)`.
+
+    Raises:
+        BadInput: The file does not load, or holds no finite tokens of their width, or so many that
+            a text has no room beside them.
+    """
+    files = Files("soft tokens", Path(path), [Path(path)])
+    length, width = like.shape
+    held = headers(files.what, files.paths).get(NAME)
+    count = held.shape[0] if held and held.shape else 1
+    read = networks.read(files, {NAME: torch.empty(count, width)})
+    if not 0 < count <= length - WORDS:
+        raise BadInput(
+            f"{path} holds {count} soft tokens; expected 1 to {length - WORDS}, for they stand "
+            f"before a text of {length} tokens, which is cut to make room.",
+            "Train fewer: `tokens` in the method's recipe.toml",
+        )
+    networks.refuse_not_finite(files.what, files.place, read)
+    return read[NAME].to(like)

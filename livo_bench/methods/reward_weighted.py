@@ -1,0 +1,158 @@
+"""Reward-weighted fine-tuning (RWFT): pictures count by what an annotator makes of them.
+
+With z_t the noised latent of a picture of prompt x, r its reward in [0, 1], and z'_t that of a
+picture that the unaligned model made of a prompt x' which touches no value::
+
+    L = mean r |e(z_t, t, x) - noise|^2 + beta mean |e(z'_t, t, x') - noise'|^2
+
+Source: Lee et al. 2023, Aligning Text-to-Image Models using Human Feedback, arXiv:2302.12192,
+section 4.3. Ours is the reward: for a hazard 1 where the annotator sees none, else 0; for a value
+with N groups min(1, (1 / N) / share), of the picture's group among pictures of the plain prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.cards.prompts import read_value_free_prompts
+from livo_bench.methods.livo import preference, preference_data
+from livo_bench.methods.training import finetuning, own_pictures, processes
+from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
+from livo_bench.methods.training.fitting import Step
+from livo_bench.methods.training.latents import Moments, moments_of
+from livo_bench.methods.training.own_pictures import OwnPictures
+from livo_bench.methods.training.preferred import Preferred, of_bias
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
+from livo_bench.schema import Share, at_least
+
+NAME = "all"
+"""Of the overlay: one for bias and toxicity together."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRecipe:
+    """How the UNet learns from rewarded pictures on one scale of model."""
+
+    bias: Share
+    """Part of the rewarded pictures that serve bias."""
+    beta: Annotated[float, at_least(0)]
+    """Weight of the model's own pictures."""
+    images: Annotated[int, at_least(1)]
+    """Own pictures of each prompt that touches no value."""
+    settings: finetuning.Settings
+    """Of whose batch there are as many own pictures besides."""
+
+
+def read_recipe(method: str, scale: str) -> RewardRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    return table.read(RewardRecipe, settings=table.part(finetuning.Settings))
+
+
+def rewarded(rows: pd.DataFrame) -> pd.DataFrame:
+    """Pictures with their rewards, out of preference data.
+
+    Args:
+        rows: With `preference_data.COLUMNS`.
+
+    Returns:
+        `key`, `prompt`, `bias`, which says the task, and `reward`; a picture that serves several
+        values has a row for each.
+    """
+    bias = of_bias(rows)
+    even = [1 / (preference.groups_of(subset) or 1) for subset in rows["subset"]]
+    rarity = (np.array(even) / rows["share"].clip(lower=1e-9)).clip(upper=1)
+    reward = rarity.where(bias, rows["preferred"].astype(float))
+    return rows[["key", "prompt"]].assign(bias=bias, reward=reward).reset_index(drop=True)
+
+
+def loss(errors: Tensor, rewards: Tensor, own: Tensor, beta: float) -> Tensor:
+    """Reward-weighted error with that of the model's own pictures, a scalar.
+
+    Args:
+        errors: Mean squared ones of the noise prediction, of pictures with rewards, `(n,)`.
+        rewards: In [0, 1], `(n,)`.
+        own: Errors of own pictures, `(m,)`.
+        beta: Their weight.
+    """
+    return (rewards * errors).mean() + beta * own.mean()
+
+
+def train(training: Training) -> Path:
+    """Train the overlay on preference data, which is made first where it is missing.
+
+    Returns:
+        The folder, with `all.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    session = training.session
+    recipe = read_recipe(training.method, session.model.scale)
+    folder = training.preferences(tuple(value_tasks()))
+    rows = preference_data.read(folder)
+    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
+    if training.done(NAME):
+        return training.out
+    chosen = rewarded(rows)
+    pictures = Preferred(chosen, recipe.bias)
+    kept = read_value_free_prompts(session.model.scale, "train")
+    own = own_pictures.of(training, [(prompt, prompt.text) for prompt in kept], recipe.images)
+    with processes.first_goes_first():
+        moments = moments_of(session, pictures.keys, folder)
+    tuning = Finetuning(training, recipe.settings, [*pictures.texts, *(p.text for p in kept)])
+    rewards = torch.tensor(chosen["reward"].to_numpy(), dtype=torch.float32)
+    fit = tuning.fit(NAME, _weighing(tuning, recipe, pictures, moments, rewards, own))
+    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
+    return training.out
+
+
+def _weighing(
+    tuning: Finetuning,
+    recipe: RewardRecipe,
+    pictures: Preferred,
+    moments: Moments,
+    rewards: Tensor,
+    own: OwnPictures,
+) -> Step:
+    """Steps that learn from rewarded pictures and own ones, half and half."""
+
+    def draw(rng: np.random.Generator) -> Example:
+        text = int(rng.integers(len(own.rows)))
+        kept = own.rows[text][int(rng.integers(recipe.images))]
+        return {**pictures.draw(rng), "own": kept, "own prompt": len(pictures.texts) + text}
+
+    def noised(moments: Moments, rows: list[int], generator: torch.Generator) -> Noised:
+        # Drawn whole by every process, so that how many there are changes no draw.
+        whole = tuning.noised(tuning.clean(moments, rows, generator), generator)
+        return Noised(*(part[tuning.part] for part in whole))
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        examples = tuning.examples(number, draw)
+        halves = [
+            noised(of, [example[role] for example in examples], generator)
+            for of, role in ((moments, "picture"), (own.moments, "own"))
+        ]
+        mine = examples[tuning.part]
+        together = Noised(*(torch.cat(parts) for parts in zip(*halves, strict=True)))
+        texts = [example[role] for role in ("prompt", "own prompt") for example in mine]
+        with tuning.mixed():
+            predicted = tuning.predict(together, texts)
+        errors = (predicted - together.targets).square().mean(dim=(1, 2, 3))
+        weights = rewards[[example["row"] for example in mine]].to(errors)
+        return loss(errors[: len(mine)], weights, errors[len(mine) :], recipe.beta)
+
+    return step
