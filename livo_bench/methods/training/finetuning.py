@@ -166,6 +166,17 @@ class Finetuning:
         """Latents of stored pictures, float32, `(n, channels, height, width)`."""
         return latents.draw(moments, rows, self._scaling, generator)
 
+    @property
+    def diffusion_steps(self) -> int:
+        """Of the model's training: times are from 0 up to the one before it."""
+        steps: int = self._noising.config.num_train_timesteps
+        return steps
+
+    @property
+    def learning(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
+
     def noised(self, clean: Tensor, generator: torch.Generator, alike: int = 1) -> Noised:
         """Noise latents at times drawn evenly.
 
@@ -176,9 +187,17 @@ class Finetuning:
         """
         count = len(clean) // alike
         noise = torch.randn(clean[:count].shape, generator=generator)
-        steps = self._noising.config.num_train_timesteps
-        times = torch.randint(steps, (count,), generator=generator)
-        noise, times = noise.repeat(alike, 1, 1, 1), times.repeat(alike)
+        times = torch.randint(self.diffusion_steps, (count,), generator=generator)
+        return self.noised_at(clean, noise.repeat(alike, 1, 1, 1), times.repeat(alike))
+
+    def noised_at(self, clean: Tensor, noise: Tensor, times: Tensor) -> Noised:
+        """Noise latents at given times.
+
+        Args:
+            clean: `(n, channels, height, width)`.
+            noise: Like them.
+            times: `(n,)`, out of `diffusion_steps`.
+        """
         device = self.unet.device
         return Noised(
             self._noising.add_noise(clean, noise, times).to(device),
