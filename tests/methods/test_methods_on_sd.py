@@ -49,7 +49,13 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     return bool(keys - plain)
 
 
-@pytest.mark.parametrize("method", ["fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"),
+        *("forget-me-not", "selective-amnesia"),
+    ],
+)
 def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     if method == "dpo":
