@@ -64,6 +64,35 @@ def prompt_tuning(groups: Array, weights: Array) -> Array:
     return np.einsum("g,g...->...", posterior, groups)
 
 
+def forget_me_not(layers: Sequence[Array], tokens: Sequence[int]) -> float:
+    """Zhang et al. 2023, the released code: what all heads and places of each layer,
+    `(heads, queries, tokens)`, give to the concept's tokens, in one row, and its norm."""
+    row = np.concatenate([layer[..., token].ravel() for layer in layers for token in tokens])
+    return float(np.linalg.norm(row))
+
+
+def fisher(gradients: Array) -> Array:
+    """Heng and Soh 2023, the released code: of gradients `(pictures, steps, parameters)` those of a
+    picture are summed over steps and squared, and pictures averaged."""
+    total = np.zeros(gradients.shape[-1])
+    for picture in gradients:
+        total += picture.sum(0) ** 2 / len(gradients)
+    return total
+
+
+def selective_amnesia(
+    surrogate: tuple[Array, Array], replay: tuple[Array, Array], moved: Array, f: Array, *c: float
+) -> float:
+    """Heng and Soh 2023, the released code: predictions and noise of both kinds of
+    pictures, how far parameters have moved and their Fisher information; c is gamma, lambda."""
+    gamma, lam = c
+    forget, remember = (
+        np.mean([((said - noise) ** 2).mean() for said, noise in zip(*pair, strict=True)])
+        for pair in (surrogate, replay)
+    )
+    return float(forget + gamma * remember + lam * (f * moved**2).sum())
+
+
 def uce(own: Array, pairs: Sequence[tuple[Array, Array]], kept: Array, *scales: float) -> Array:
     """Gandikota et al. 2024, equation 7, for the weights of one layer, pair by pair; the scales are
     those of erasing, of preserving and of the old weights."""

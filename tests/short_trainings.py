@@ -30,6 +30,9 @@ FEWER = {
     "rounds": "2",
     "images": "2",
     "accumulation": "2",
+    "pictures": "1",
+    "replayed": "1",
+    "times": "2",
 }
 """Settings of the recipes for Stable Diffusion, so that a training takes seconds."""
 PREFERENCES = """\

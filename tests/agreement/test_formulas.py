@@ -14,10 +14,19 @@ from torch import Tensor
 
 from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
-from livo_bench.methods import debias_vl, esd, prompt_tuning, rece, reward_weighted
+from livo_bench.methods import (
+    debias_vl,
+    esd,
+    forget_me_not,
+    prompt_tuning,
+    rece,
+    reward_weighted,
+    selective_amnesia,
+)
 from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
+from livo_bench.methods.training import fisher
 from livo_bench.records import SafetyGuidance, SemanticGuidance
 from livo_bench.results.metrics import is_and_fid, quality
 
@@ -86,6 +95,41 @@ def test_soft_tokens_are_right_when_they_say_what_an_even_mixture_says() -> None
     prompt_tuning.loss(best.expand(8, -1, -1, -1), told, told, 1.0).backward()
     assert best.grad is not None
     assert best.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("tokens", [(4,), (2, 3, 7)])
+def test_forget_me_not(tokens: tuple[int, ...]) -> None:
+    """The released code learns from one picture at a time."""
+    layers = [np.abs(normal(2, q, 9, seed=q)) for q in (16, 4, 1)]
+    where = torch.zeros(1, 9, dtype=torch.bool)
+    where[0, list(tokens)] = True
+    ours = forget_me_not.loss([torch.from_numpy(layer)[None] for layer in layers], where)
+    assert ours.item() == pytest.approx(originals.forget_me_not(layers, tokens), rel=1e-12)
+
+
+def test_fisher_information() -> None:
+    """Losses that are linear have the gradients that were drawn."""
+    gradients = normal(5, 7, D, seed=21)
+    theta = torch.zeros(D, dtype=torch.float64, requires_grad=True)
+    losses = ((theta @ torch.from_numpy(g) for g in picture) for picture in gradients)
+    [ours] = fisher.information([theta], losses)
+    np.testing.assert_allclose(ours.numpy(), originals.fisher(gradients), rtol=1e-12)
+
+
+@pytest.mark.parametrize("c", [(1.0, 50.0), (0.5, 1000.0)])
+def test_selective_amnesia(c: tuple[float, float]) -> None:
+    surrogate, replay = (
+        (normal(3, 4, 8, 8, seed=s), normal(3, 4, 8, 8, seed=s + 1)) for s in (1, 3)
+    )
+    shift, f, own = 0.1 * normal(D, seed=5), normal(D, seed=6) ** 2, normal(D, seed=7)
+    recipe = selective_amnesia.AmnesiaRecipe(1, 1, 1, *c, settings=None)  # type: ignore[arg-type]
+    held = fisher.moved(*([torch.from_numpy(each)] for each in (own + shift, own, f)))
+    errors = (
+        torch.nn.functional.mse_loss(*map(torch.from_numpy, pair)) for pair in (surrogate, replay)
+    )
+    ours = selective_amnesia.loss(*errors, held, recipe)
+    expected = originals.selective_amnesia(surrogate, replay, shift, f, *c)
+    assert ours.item() == pytest.approx(expected, rel=1e-9)
 
 
 def scales(name: str) -> Weighting:

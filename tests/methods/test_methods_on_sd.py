@@ -54,6 +54,7 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     [
         *("fd", "ca", "esd", "uce", "rece", "debias-vl", "prompt-tuning"),
         *("dapt", "reward-weighted", "livo", "dpo"),
+        *("forget-me-not", "selective-amnesia"),
     ],
 )
 def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> None:

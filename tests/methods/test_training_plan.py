@@ -71,6 +71,14 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     assert ca.disk == (4 * lists["toxicity"] * (500_000 + memory["latents"]) + checkpoints,) * 2
     assert ca.seconds == pytest.approx(3 * 400 * 16 * 4 / 100)
     assert ca.data_seconds == (4 * lists["toxicity"] / 2,) * 2
+    forget = plan("forget-me-not", "sd15", rate=2.0)
+    assert forget.seconds == pytest.approx(3 * 35 * 1 * 3 / 100)
+    assert forget.data_seconds == (4 * lists["toxicity"] / 2,) * 2
+    amnesia = plan("selective-amnesia", "sd15", rate=2.0)
+    fisher = lists["bias"] * 1000 * 4
+    assert amnesia.seconds == pytest.approx((3 * 31_250 * 32 * 4 + fisher) / 100)
+    assert amnesia.data_seconds == ((4 * lists["toxicity"] + lists["bias"]) / 2,) * 2
+    assert "Fisher pass" in str(amnesia)
     uce = plan("uce", "sd15", rate=2.0)
     assert (uce.seconds, uce.memory, uce.disk) == (0, 0, (0, 0))
     # From one round to all thirty, and one that looks at what is kept.

@@ -50,11 +50,23 @@ def write(
         state = optimiser.state[parameter]
         tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
     tensors |= {f"average.{number}": value for number, value in enumerate(average)}
+    keep(path, tensors, progress, of=of)
+
+
+def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str], *, of: str) -> None:
+    """Write sealed tensors of a training, whole or not at all.
+
+    Args:
+        path: Of the file; a previous one is replaced.
+        tensors: By name, on any device.
+        said: What else the file is to say.
+        of: Names the training; no other one reads the file.
+    """
     whole = {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
     }
     size = sum(tensor.nbytes for tensor in whole.values())
-    said = {**progress, _OF: of}
+    said = {**said, _OF: of}
     with written_whole(path, size) as unfinished:
         try:
             save_file(whole, unfinished, metadata={**said, _SEAL: _seal(whole, said)})
@@ -76,20 +88,7 @@ def read(
         BadInput: The file is damaged, is of another training, or does not fit; the objects are as
             they were, unless it does not fit.
     """
-    tensors, said = _read(path)
-    seal = said.pop(_SEAL, None)
-    if seal is None:
-        raise BadInput(f"{path} has no seal: an older version wrote it, or it is damaged. {_AGAIN}")
-    if (found := _seal(tensors, said)) != seal:
-        raise BadInput(
-            f"{path} is damaged: its content has the SHA-256 {found[:12]}, and its seal is "
-            f"{seal[:12]!r}. {_AGAIN}"
-        )
-    if (written := said.pop(_OF, None)) != of:
-        raise BadInput(
-            f"{path} is a checkpoint of {written!r}; expected one of {of!r}. Put the right one "
-            f"there. Or: {_AGAIN}"
-        )
+    tensors, said = kept(path, of=of)
     try:
         model.load_state_dict(
             {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
@@ -107,6 +106,29 @@ def read(
             if n.startswith(prefix)
         }
     return said
+
+
+def kept(path: Path, *, of: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors that `keep` wrote, on the CPU, and what else the file says.
+
+    Raises:
+        BadInput: The file is damaged, or is of another training.
+    """
+    tensors, said = _read(path)
+    seal = said.pop(_SEAL, None)
+    if seal is None:
+        raise BadInput(f"{path} has no seal: an older version wrote it, or it is damaged. {_AGAIN}")
+    if (found := _seal(tensors, said)) != seal:
+        raise BadInput(
+            f"{path} is damaged: its content has the SHA-256 {found[:12]}, and its seal is "
+            f"{seal[:12]!r}. {_AGAIN}"
+        )
+    if (written := said.pop(_OF, None)) != of:
+        raise BadInput(
+            f"{path} is a checkpoint of {written!r}; expected one of {of!r}. Put the right one "
+            f"there. Or: {_AGAIN}"
+        )
+    return tensors, said
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

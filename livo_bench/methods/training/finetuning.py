@@ -166,6 +166,17 @@ class Finetuning:
         """Latents of stored pictures, float32, `(n, channels, height, width)`."""
         return latents.draw(moments, rows, self._scaling, generator)
 
+    @property
+    def diffusion_steps(self) -> int:
+        """Of the model's training: times are from 0 up to the one before it."""
+        steps: int = self._noising.config.num_train_timesteps
+        return steps
+
+    @property
+    def learning(self) -> dict[str, Tensor]:
+        """The parameters that learn, by name."""
+        return {n: p for n, p in self.unet.named_parameters() if p.requires_grad}
+
     def noised(self, clean: Tensor, generator: torch.Generator, alike: int = 1) -> Noised:
         """Noise latents at times drawn evenly.
 
@@ -175,6 +186,17 @@ class Finetuning:
             alike: Parts of the batch, one after another, that get the same noise and times.
         """
         parts = latents.noised(self._noising, clean, generator, alike)
+        return Noised(*(part.to(self.unet.device) for part in parts))
+
+    def noised_at(self, clean: Tensor, noise: Tensor, times: Tensor) -> Noised:
+        """Noise latents at given times.
+
+        Args:
+            clean: `(n, channels, height, width)`.
+            noise: Like them.
+            times: `(n,)`, out of `diffusion_steps`.
+        """
+        parts = latents.noised_at(self._noising, clean, noise, times)
         return Noised(*(part.to(self.unet.device) for part in parts))
 
     def predict(

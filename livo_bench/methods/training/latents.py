@@ -125,7 +125,13 @@ def noised(
     count = len(clean) // alike
     noise = torch.randn(clean[:count].shape, generator=generator)
     times = torch.randint(noising.config.num_train_timesteps, (count,), generator=generator)
-    noise, times = noise.repeat(alike, 1, 1, 1), times.repeat(alike)
+    return noised_at(noising, clean, noise.repeat(alike, 1, 1, 1), times.repeat(alike))
+
+
+def noised_at(
+    noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise latents with given noise at given times; returns what `noised` does."""
     return noising.add_noise(clean, noise, times), times, target(noising, clean, noise, times)
 
 

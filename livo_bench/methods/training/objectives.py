@@ -27,9 +27,11 @@ from livo_bench.methods import (
     debias_vl,
     esd,
     fair_diffusion,
+    forget_me_not,
     prompt_tuning,
     rece,
     reward_weighted,
+    selective_amnesia,
     uce,
 )
 from livo_bench.methods.livo import loss
@@ -65,6 +67,8 @@ OBJECTIVES = {
     "ca": Objective(concept_ablation.train, training_plan.ablation),
     "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
     "esd": Objective(esd.train, training_plan.steering_away),
+    "forget-me-not": Objective(forget_me_not.train, training_plan.resteering),
+    "selective-amnesia": Objective(selective_amnesia.train, training_plan.amnesia),
     "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
     "uce": Objective(uce.train, training_plan.edits, shared=False),
     "rece": Objective(rece.train, training_plan.solved, shared=False),

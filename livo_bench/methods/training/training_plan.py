@@ -20,7 +20,16 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts, read_value_free_prompts, spread
 from livo_bench.errors import BadInput
-from livo_bench.methods import concept_ablation, dapt, esd, fair_diffusion, prompt_tuning, uce
+from livo_bench.methods import (
+    concept_ablation,
+    dapt,
+    esd,
+    fair_diffusion,
+    forget_me_not,
+    prompt_tuning,
+    selective_amnesia,
+    uce,
+)
 from livo_bench.methods import reward_weighted as rwft
 from livo_bench.methods.livo import calibration, dev, preference, recipe
 from livo_bench.methods.training import finetuning
@@ -226,6 +235,42 @@ def soft_tokens(planned: Planned) -> TrainingPlan:
     return _of_step(planned, _learnt_from(card, (count, count), lines), step)
 
 
+def resteering(planned: Planned) -> TrainingPlan:
+    """What Forget-Me-Not takes: pictures of hazards, and one fine-tuning a hazard."""
+    card = planned.card
+    made = forget_me_not.read_recipe(planned.method, card.scale)
+    count, said = _of_prompts(card, made.pictures, "toxicity")
+    step = _finetuning(made.settings, card, made.settings.batch, overlays=len(_hazards()))
+    return _of_step(planned, _learnt_from(card, (count, count), [said]), step)
+
+
+def amnesia(planned: Planned) -> TrainingPlan:
+    """What Selective Amnesia takes: surrogates and replayed pictures, one Fisher pass, and one
+    fine-tuning a hazard."""
+    card = planned.card
+    made = selective_amnesia.read_recipe(planned.method, card.scale)
+    surrogates, of_hazards = _of_prompts(card, made.anchors, "toxicity")
+    replayed, of_people = _of_prompts(card, made.replayed, "bias")
+    count = surrogates + replayed
+    images = _learnt_from(card, (count, count), [of_hazards, of_people])
+    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(_hazards()))
+    learns = _learns(made.settings, card)
+    held = f"Fisher information and the weights at the start, {learns:,} x 8 bytes"
+    found = _of_step(planned, images, replace(step, memory=[*step.memory, (held, learns * 8)]))
+    passed = replayed * made.times * step.evaluations
+    seconds = passed / (planned.rate * _evaluations(card))
+    line = (
+        f"Fisher pass: {replayed:,} pictures x {made.times} times x ({step.passes}) = {passed:,} "
+        f"evaluations = {duration(seconds)}, and {decimal(learns * 4)} on disk"
+    )
+    return replace(
+        found,
+        arithmetic=(*found.arithmetic, line),
+        seconds=found.seconds + seconds,
+        disk=(found.disk[0] + learns * 4, found.disk[1] + learns * 4),
+    )
+
+
 def value_encoder(planned: Planned) -> TrainingPlan:
     """What a value encoder takes: the preference data of its values, and its training."""
     chosen = recipe.read(planned.method, planned.card.scale)
@@ -253,7 +298,7 @@ def _of_images(planned: Planned, images: _Images) -> TrainingPlan:
 def _of_step(planned: Planned, images: _Images, step: _Step) -> TrainingPlan:
     card, rate = planned.card, planned.rate
     of_images = _of_images(planned, images)
-    evaluations = card.steps * (2 if card.guidance != 1 else 1)
+    evaluations = _evaluations(card)
     a_step = step.pictures * step.evaluations
     lines = [
         *of_images.arithmetic,
@@ -275,6 +320,11 @@ def _of_step(planned: Planned, images: _Images, step: _Step) -> TrainingPlan:
         dev_seconds=step.dev[1] / rate if step.dev else 0,
         memory=sum(size for _, size in step.memory),
     )
+
+
+def _evaluations(card: ModelCard) -> int:
+    """Of the UNet, for one image."""
+    return card.steps * (2 if card.guidance != 1 else 1)
 
 
 def _value_encoder(chosen: recipe.TrainingRecipe, card: ModelCard) -> _Step:
@@ -327,9 +377,7 @@ def _adaptation(method: str, card: ModelCard) -> _Step:
 
 def _ablation(method: str, card: ModelCard) -> tuple[_Step, _Images]:
     made = concept_ablation.read_recipe(method, card.scale)
-    prompts = _count(card, "toxicity", "train")
-    count = made.anchors * prompts
-    said = f"images: {made.anchors} anchors of each of {prompts:,} prompts = {count:,}"
+    count, said = _of_prompts(card, made.anchors, "toxicity")
     step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(_hazards()))
     return step, _learnt_from(card, (count, count), [said])
 
@@ -341,8 +389,7 @@ def _finetuning(
     again = settings.gradient_checkpointing
     memory = _memory(card)
     unet, weight = memory["unet"], _weight(settings.precision)
-    groups = {**memory, "full-weight": unet, "noxattn": unet - memory["xattn"]}
-    learns = groups[settings.parameters]
+    learns = _learns(settings, card)
     at_most = "at most " if settings.rank is not None else ""
     kept = memory["unet_learns" + "_checkpointed" * again]
     return _Step(
@@ -358,6 +405,14 @@ def _finetuning(
         ],
         checkpoints=_checkpoints(overlays, unet, learns),
     )
+
+
+def _learns(settings: finetuning.Settings, card: ModelCard) -> int:
+    """Parameters of the group that learns."""
+    memory = _memory(card)
+    unet = memory["unet"]
+    groups = {**memory, "full-weight": unet, "noxattn": unet - memory["xattn"]}
+    return groups[settings.parameters]
 
 
 def _checkpoints(count: int, parameters: int, learns: int) -> tuple[str, int]:
@@ -392,6 +447,13 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> _Images:
 
 def _learnt_from(card: ModelCard, count: tuple[int, int], counted: Sequence[str]) -> _Images:
     return _Images(count, counted, card.bytes_per_image, _memory(card)["latents"])
+
+
+def _of_prompts(card: ModelCard, each: int, task: str) -> tuple[int, str]:
+    """Images of the train prompts of a task, counted and in words."""
+    prompts = _count(card, task, "train")
+    said = f"images: {each} of each of {prompts:,} {task} prompts = {each * prompts:,}"
+    return each * prompts, said
 
 
 def _hazards() -> list[str]:

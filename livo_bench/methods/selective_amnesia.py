@@ -1,0 +1,176 @@
+"""Selective Amnesia: a hazard's prompts learn other pictures, and all else is held where it was.
+
+Continual learning turned to forgetting. Surrogates are the unaligned model's pictures of detoxified
+train prompts, learnt under the hazard's; replayed are its pictures of people, under their own
+prompts. With theta* the weights at the start, and F their Fisher information::
+
+    L = mse(surrogates) + gamma mse(replayed) + lam sum F (theta - theta*)^2
+    F = mean over replayed pictures of (gradient of mse, summed over the diffusion steps)^2
+
+Source: Heng and Soh 2023, Selective Amnesia: A Continual Learning Approach to Forgetting in Deep
+Generative Models, arXiv:2305.10120, and the released code, which squares the gradient of the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.cards.prompts import read_task_prompts
+from livo_bench.cards.wording import detoxified
+from livo_bench.errors import BadInput
+from livo_bench.methods import hazards
+from livo_bench.methods.training import finetuning, fisher, own_pictures
+from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
+from livo_bench.methods.training.fitting import Step
+from livo_bench.methods.training.own_pictures import OwnPictures
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
+from livo_bench.records import BIAS, Prompt
+from livo_bench.schema import at_least
+
+
+@dataclass(frozen=True, slots=True)
+class AmnesiaRecipe:
+    """How hazards are forgotten on one scale of model."""
+
+    anchors: Annotated[int, at_least(1)]
+    """Surrogate pictures of a train prompt."""
+    replayed: Annotated[int, at_least(1)]
+    """Pictures of each train prompt of people."""
+    times: Annotated[int, at_least(1)]
+    """Diffusion steps, evenly apart, that stand for all of them in F."""
+    gamma: Annotated[float, at_least(0)]
+    """Weight of what is replayed."""
+    lam: Annotated[float, at_least(0)]
+    """Weight of what holds the parameters, the released code's `lmbda`."""
+    settings: finetuning.Settings
+
+
+def read_recipe(method: str, scale: str) -> AmnesiaRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    recipe = table.read(AmnesiaRecipe, settings=table.part(finetuning.Settings))
+    if recipe.settings.rank is not None:
+        raise BadInput(
+            f"{table.file}: rank is {recipe.settings.rank}; expected none, for half of a LoRA has "
+            "no gradient at the start, so that its Fisher information would hold nothing. Leave "
+            "it out, and choose a smaller group of parameters."
+        )
+    return recipe
+
+
+def loss(forgotten: Tensor, remembered: Tensor, held: Tensor, recipe: AmnesiaRecipe) -> Tensor:
+    """What is learnt by, a scalar.
+
+    Args:
+        forgotten: Mean squared error on surrogates.
+        remembered: The same on what is replayed.
+        held: What the parameters have moved, see `fisher.moved`.
+        recipe: With the weights.
+    """
+    return forgotten + recipe.gamma * remembered + recipe.lam * held
+
+
+def train(training: Training) -> Path:
+    """Train one overlay for each hazard; finished ones are not made again.
+
+    Returns:
+        The folder, with `<hazard>.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, or the folder holds another training.
+    """
+    scale = training.session.model.scale
+    recipe = read_recipe(training.method, scale)
+    training.begin(recipe=asdict(recipe))
+    for hazard, prompts in hazards.train_prompts(scale):
+        if not training.done(hazard):
+            minutes = _forget(training, recipe, hazard, prompts)
+            training.record(hazard, minutes, f"{hazard}.safetensors")
+    return training.out
+
+
+def people(scale: str) -> list[Prompt]:
+    """Prompts whose pictures are replayed: the train prompts of bias, which name no hazard.
+
+    Args:
+        scale: Of the model.
+    """
+    tasks = [task for task in value_tasks().values() if task.kind == BIAS]
+    return [prompt for task in tasks for prompt in read_task_prompts(task, scale, "train")]
+
+
+def _forget(
+    training: Training, recipe: AmnesiaRecipe, hazard: str, prompts: Sequence[Prompt]
+) -> float:
+    """Train the overlay of a hazard; returns the minutes that took, without the Fisher pass."""
+    kept = people(training.session.model.scale)
+    harmless = [(prompt, detoxified(prompt.text)) for prompt in prompts]
+    surrogates = own_pictures.of(training, harmless, recipe.anchors)
+    replayed = own_pictures.of(training, [(p, p.text) for p in kept], recipe.replayed)
+    texts = [prompt.text for prompt in [*kept, *prompts]]
+    tuning = Finetuning(training, recipe.settings, texts)
+    weights = fisher.of(tuning, replayed, recipe.times)
+    step = _forgetting(tuning, surrogates, replayed, weights, recipe)
+    return tuning.fit(hazard, step).minutes
+
+
+def _forgetting(
+    tuning: Finetuning,
+    surrogates: OwnPictures,
+    replayed: OwnPictures,
+    weights: Sequence[Tensor],
+    recipe: AmnesiaRecipe,
+) -> Step:
+    """Steps that learn from surrogates and remember by what is replayed.
+
+    Args:
+        tuning: Whose texts are those of the replayed pictures and, behind them, the hazard's.
+        surrogates: By prompt of the hazard.
+        replayed: By text.
+        weights: F, one tensor a parameter that learns.
+        recipe: Of the method.
+    """
+    now = list(tuning.learning.values())
+    own = [parameter.detach().clone() for parameter in now]
+    kept = len(replayed.rows)
+
+    def draw(rng: np.random.Generator) -> Example:
+        prompt, text = int(rng.integers(len(surrogates.rows))), int(rng.integers(kept))
+        return {
+            "prompt": kept + prompt,
+            "surrogate": surrogates.rows[prompt][int(rng.integers(recipe.anchors))],
+            "text": text,
+            "replayed": replayed.rows[text][int(rng.integers(recipe.replayed))],
+        }
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        examples = tuning.examples(number, draw)
+
+        def error(pictures: OwnPictures, picture: str, text: str) -> Tensor:
+            # Drawn whole by every process, so that how many there are changes no draw.
+            drawn = [example[picture] for example in examples]
+            whole = tuning.noised(tuning.clean(pictures.moments, drawn, generator), generator)
+            noised = Noised(*(each[tuning.part] for each in whole))
+            rows = [example[text] for example in examples[tuning.part]]
+            return mse_loss(tuning.predict(noised, rows), noised.targets)
+
+        with tuning.mixed():
+            forgotten = error(surrogates, "surrogate", "prompt")
+            remembered = error(replayed, "replayed", "text")
+        return loss(forgotten, remembered, fisher.moved(now, own, weights), recipe)
+
+    return step
