@@ -29,6 +29,7 @@ FEWER = {
     "concepts": "2",
     "rounds": "2",
     "images": "2",
+    "accumulation": "2",
 }
 """Settings of the recipes for Stable Diffusion, so that a training takes seconds."""
 PREFERENCES = """\

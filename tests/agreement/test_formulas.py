@@ -14,7 +14,7 @@ from torch import Tensor
 
 from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
-from livo_bench.methods import debias_vl, rece
+from livo_bench.methods import debias_vl, diffusion_dpo, rece
 from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
@@ -53,6 +53,19 @@ def test_diffusion_dpo_whose_beta_is_twice_ours(beta_dpo: float) -> None:
         "dpo", Losses(*map(torch.from_numpy, drawn)), Batch(half, half, zero, zero)
     )
     assert ours.item() == pytest.approx(originals.diffusion_dpo(*drawn, beta_dpo), rel=1e-12)
+
+
+@pytest.mark.parametrize("beta_dpo", [500.0, 5000.0])
+def test_diffusion_dpo_from_what_both_unets_say(beta_dpo: float) -> None:
+    targets = normal(12, 4, 8, 8, seed=21)
+    targets[6:] = targets[:6]
+    reference = targets + 0.3 * normal(12, 4, 8, 8, seed=22)
+    said = reference + 2e-3 * normal(12, 4, 8, 8, seed=23)
+    errors = [((each - targets) ** 2).mean(axis=(1, 2, 3)) for each in (said, reference)]
+    (w, l), (w_ref, l_ref) = ((each[:6], each[6:]) for each in errors)  # noqa: E741
+    ours = diffusion_dpo.loss(*map(torch.from_numpy, (said, reference, targets)), beta_dpo)
+    expected = originals.diffusion_dpo(w, l, w_ref, l_ref, beta_dpo)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
 
 
 def scales(name: str) -> Weighting:

@@ -49,7 +49,9 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     return bool(keys - plain)
 
 
-@pytest.mark.parametrize("method", ["fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo"])
+@pytest.mark.parametrize(
+    "method", ["fd", "ca", "uce", "rece", "debias-vl", "dapt", "livo", "dpo", "diffusion-dpo"]
+)
 def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     if method == "dpo":
@@ -57,7 +59,7 @@ def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> N
     place = shortened(method, tmp_path)
     settings = tmp_path / "preferences.toml"
     settings.write_text(PREFERENCES, encoding="utf-8")
-    learns_preferences = method in ("dapt", "livo", "dpo")
+    learns_preferences = method in ("dapt", "livo", "dpo", "diffusion-dpo")
     options = {"settings": settings} if learns_preferences else {}
     weights = train(str(place), str(card), device="cpu", runs=runs, **options)  # type: ignore[arg-type]
     for task in method_cards()[method].tasks:

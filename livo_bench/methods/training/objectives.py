@@ -25,6 +25,7 @@ from livo_bench.methods import (
     concept_ablation,
     dapt,
     debias_vl,
+    diffusion_dpo,
     esd,
     fair_diffusion,
     rece,
@@ -62,6 +63,7 @@ _VALUE_ENCODER = Objective(
 OBJECTIVES = {
     "ca": Objective(concept_ablation.train, training_plan.ablation),
     "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
+    "diffusion-dpo": Objective(diffusion_dpo.train, training_plan.preferring, preferences=True),
     "esd": Objective(esd.train, training_plan.steering_away),
     "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
     "uce": Objective(uce.train, training_plan.edits, shared=False),
