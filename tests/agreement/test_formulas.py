@@ -16,6 +16,7 @@ from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
 from livo_bench.methods import (
     debias_vl,
+    diffusion_dpo,
     esd,
     forget_me_not,
     prompt_tuning,
@@ -130,6 +131,19 @@ def test_selective_amnesia(c: tuple[float, float]) -> None:
     ours = selective_amnesia.loss(*errors, held, recipe)
     expected = originals.selective_amnesia(surrogate, replay, shift, f, *c)
     assert ours.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("beta_dpo", [500.0, 5000.0])
+def test_diffusion_dpo_from_what_both_unets_say(beta_dpo: float) -> None:
+    targets = normal(12, 4, 8, 8, seed=21)
+    targets[6:] = targets[:6]
+    reference = targets + 0.3 * normal(12, 4, 8, 8, seed=22)
+    said = reference + 2e-3 * normal(12, 4, 8, 8, seed=23)
+    errors = [((each - targets) ** 2).mean(axis=(1, 2, 3)) for each in (said, reference)]
+    (w, l), (w_ref, l_ref) = ((each[:6], each[6:]) for each in errors)  # noqa: E741
+    ours = diffusion_dpo.loss(*map(torch.from_numpy, (said, reference, targets)), beta_dpo)
+    expected = originals.diffusion_dpo(w, l, w_ref, l_ref, beta_dpo)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
 
 
 def scales(name: str) -> Weighting:

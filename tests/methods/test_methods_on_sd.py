@@ -53,7 +53,7 @@ def images_differ(folders: Sequence[Path], runs: Path) -> bool:
     "method",
     [
         *("fd", "ca", "esd", "uce", "rece", "debias-vl", "prompt-tuning"),
-        *("dapt", "reward-weighted", "livo", "dpo"),
+        *("dapt", "reward-weighted", "livo", "dpo", "diffusion-dpo"),
         *("forget-me-not", "selective-amnesia"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_method_trains_and_draws(method: str, card: Path, tmp_path: Path) -> N
     place = shortened(method, tmp_path)
     settings = tmp_path / "preferences.toml"
     settings.write_text(PREFERENCES, encoding="utf-8")
-    learns_preferences = method in ("dapt", "reward-weighted", "livo", "dpo")
+    learns_preferences = method in ("dapt", "diffusion-dpo", "reward-weighted", "livo", "dpo")
     options = {"settings": settings} if learns_preferences else {}
     weights = train(str(place), str(card), device="cpu", runs=runs, **options)  # type: ignore[arg-type]
     for task in method_cards()[method].tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,10 @@ from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.runs.session import Session
 
 Rows = NDArray[np.int64]
+
+WEIGHTS = ("uniform", "deficit")
+"""How a preferred picture is drawn: `uniform` over all of a value, as LiVO's released code; or with
+scenes drawn evenly, and within one groups by their `deficit`, 1/N minus their share."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class Scene:
         return int(self.preferred[place]), int(rng.choice(self.dispreferred))
 
 
+class Pair(NamedTuple):
+    """A preferred and a dispreferred picture, by row of the latents."""
+
+    subset: str
+    prompt: int
+    """Row of `Pairs.prompts`."""
+    preferred: int
+    dispreferred: int
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Everything that a training step draws from."""
@@ -56,6 +71,23 @@ class Pairs:
     values: Mapping[str, str]
     """Value string of each subset."""
     latents: Moments
+
+    def draw(self, count: int, draws: Mapping[str, float], rng: np.random.Generator) -> list[Pair]:
+        """Draw pairs.
+
+        Args:
+            count: Of them.
+            draws: How often a pair is of a subset, relative to the others; by subset.
+            rng: Of the draw.
+        """
+        odds = np.array([draws[name] for name in self.scenes])
+        subsets = [str(name) for name in rng.choice(list(self.scenes), count, p=odds / odds.sum())]
+        of_subset = [self.scenes[name] for name in subsets]
+        scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
+        return [
+            Pair(subset, scene.prompt, *scene.pair(rng))
+            for subset, scene in zip(subsets, scenes, strict=True)
+        ]
 
 
 def fraction_of(rows: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
@@ -80,7 +112,7 @@ def form(
         session: Whose store has the pictures, and whose VAE encodes them.
         rows: Preference data.
         subsets: Values to train on.
-        weight: `uniform` or `deficit`, see `recipe.TrainingRecipe`.
+        weight: Out of `WEIGHTS`.
         folder: Where the latents are kept.
 
     Raises:

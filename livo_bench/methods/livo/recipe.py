@@ -15,6 +15,7 @@ from livo_bench.cards.catalog import method_card, value_tasks
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
+from livo_bench.methods.livo.pairs import WEIGHTS
 from livo_bench.methods.training.recipes import of_scale, untrained_variant
 from livo_bench.schema import Share, Text, at_least, one_of
 
@@ -40,9 +41,8 @@ class TrainingRecipe:
     """Decay of AdamW's second moments."""
     frozen: tuple[Text, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
-    weight: Annotated[str, one_of(("uniform", "deficit"))]
-    """How a preferred picture is drawn: `uniform` over all of a value, as the released code; or
-    with scenes drawn evenly, and within one groups by their `deficit`, 1/N minus their share."""
+    weight: Annotated[str, one_of(WEIGHTS)]
+    """How a preferred picture is drawn."""
     precision: Annotated[str, one_of(("no", "fp16", "bf16"))]
     """Mixed precision, as accelerate names it."""
     gradient_checkpointing: bool

@@ -225,22 +225,17 @@ class Trainer:
         device, size = self.unet.device, self.recipe.batch
         rng = np.random.default_rng([self.seed, step])
         generator = loop.generator(self.seed, step)
-        draws = np.array([self.recipe.draws[name] for name in self.pairs.scenes])
-        drawn = rng.choice(list(self.pairs.scenes), size, p=draws / draws.sum())
-        subsets = [str(name) for name in drawn]
-        of_subset = [self.pairs.scenes[name] for name in subsets]
-        scenes = [listed[int(rng.integers(len(listed)))] for listed in of_subset]
-        liked, disliked = zip(*(scene.pair(rng) for scene in scenes), strict=True)
+        drawn = self.pairs.draw(size, self.recipe.draws, rng)
         w, l = (  # noqa: E741
             latents.draw(self.pairs.latents, rows, self.scaling, generator)
-            for rows in (liked, disliked)
+            for rows in ([pair.preferred for pair in drawn], [pair.dispreferred for pair in drawn])
         )
         noise = torch.randn(w.shape, generator=generator)
         steps = self.noising.config.num_train_timesteps
         times = torch.randint(steps, (size,), generator=generator)
         return Batch(
-            subsets=subsets[mine],
-            prompts=[scene.prompt for scene in scenes[mine]],
+            subsets=[pair.subset for pair in drawn[mine]],
+            prompts=[pair.prompt for pair in drawn[mine]],
             w=self.noising.add_noise(w, noise, times)[mine].to(device),
             l=self.noising.add_noise(l, noise, times)[mine].to(device),
             targets=torch.cat(

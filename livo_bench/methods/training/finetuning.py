@@ -39,8 +39,8 @@ class Settings:
     lr: Annotated[float, at_least(0)]
     """Constant, after the warm-up."""
     weight_decay: Annotated[float, at_least(0)]
-    precision: Annotated[str, one_of(("no", "bf16"))]
-    """Of the forward pass: `no` for float32, `bf16` for mixed."""
+    precision: Annotated[str, one_of(("no", "fp16", "bf16"))]
+    """Of the forward pass: `no` for float32, the others for mixed."""
     gradient_checkpointing: bool
     warmup: Annotated[int, at_least(0)] = 0
     """Steps over which the rate rises to `lr`."""
@@ -120,6 +120,7 @@ class Finetuning:
             warmup=settings.warmup,
             accumulation=settings.accumulation,
             adam_beta_2=0.999,
+            precision=settings.precision,
         )
         place = training.out / "checkpoints"
         made = fit(

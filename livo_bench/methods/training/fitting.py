@@ -43,6 +43,8 @@ class Schedule:
     accumulation: int = 1
     """Batches whose gradients make one step."""
     adam_beta_2: float = 0.99
+    precision: str = "no"
+    """That losses are computed in, see `Learner`."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -101,6 +103,7 @@ def fit(
         weight_decay=schedule.weight_decay,
         adam_beta_2=schedule.adam_beta_2,
         ema=schedule.ema,
+        precision=schedule.precision,
     )
     folder.mkdir(parents=True, exist_ok=True)
     hooks = _Fitting(learner, step, schedule.accumulation, seed, folder / f"{name}.jsonl", pause)

@@ -25,6 +25,7 @@ from livo_bench.methods import (
     concept_ablation,
     dapt,
     debias_vl,
+    diffusion_dpo,
     esd,
     fair_diffusion,
     forget_me_not,
@@ -66,6 +67,7 @@ _VALUE_ENCODER = Objective(
 OBJECTIVES = {
     "ca": Objective(concept_ablation.train, training_plan.ablation),
     "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
+    "diffusion-dpo": Objective(diffusion_dpo.train, training_plan.preferring, preferences=True),
     "esd": Objective(esd.train, training_plan.steering_away),
     "forget-me-not": Objective(forget_me_not.train, training_plan.resteering),
     "selective-amnesia": Objective(selective_amnesia.train, training_plan.amnesia),

@@ -23,6 +23,7 @@ from livo_bench.errors import BadInput
 from livo_bench.methods import (
     concept_ablation,
     dapt,
+    diffusion_dpo,
     esd,
     fair_diffusion,
     forget_me_not,
@@ -168,6 +169,17 @@ def adaptation(planned: Planned) -> TrainingPlan:
     """What DAPT takes: the preference data of all values, and one fine-tuning."""
     images = _preferences(planned.card, planned.settings, tuple(value_tasks()))
     return _of_step(planned, images, _adaptation(planned.method, planned.card))
+
+
+def preferring(planned: Planned) -> TrainingPlan:
+    """What Diffusion-DPO takes: the preference data of all values, and one fine-tuning in which the
+    frozen UNet sees both pictures of a pair, too."""
+    card = planned.card
+    images = _preferences(card, planned.settings, tuple(value_tasks()))
+    settings = diffusion_dpo.read_recipe(planned.method, card.scale).settings
+    step = _finetuning(settings, card, 2 * settings.batch, overlays=1)
+    passes, evaluations = f"reference + {step.passes}", 1 + step.evaluations
+    return _of_step(planned, images, replace(step, passes=passes, evaluations=evaluations))
 
 
 def steering_away(planned: Planned) -> TrainingPlan:
@@ -385,7 +397,14 @@ def _ablation(method: str, card: ModelCard) -> tuple[_Step, _Images]:
 def _finetuning(
     settings: finetuning.Settings, card: ModelCard, pictures: int, overlays: int
 ) -> _Step:
-    """A group of the UNet's parameters learns, for one overlay after another."""
+    """A group of the UNet's parameters learns, for one overlay after another.
+
+    Args:
+        settings: Of the fine-tuning.
+        card: Of the model.
+        pictures: That are seen at once.
+        overlays: How many there are.
+    """
     again = settings.gradient_checkpointing
     memory = _memory(card)
     unet, weight = memory["unet"], _weight(settings.precision)
@@ -393,7 +412,7 @@ def _finetuning(
     at_most = "at most " if settings.rank is not None else ""
     kept = memory["unet_learns" + "_checkpointed" * again]
     return _Step(
-        pictures=pictures,
+        pictures=pictures * settings.accumulation,
         passes="forward + 2 backward" + " + forward again" * again,
         evaluations=3 + again,
         steps=settings.steps * overlays,

@@ -1,0 +1,149 @@
+"""Diffusion-DPO: the UNet itself learns from pairs of a preferred and a dispreferred picture.
+
+With L the mean squared error of the noise prediction of the UNet that learns, L_ref that of the
+frozen one, w the preferred picture of a pair and l the dispreferred one, all four under the plain
+prompt and at the same noise and time::
+
+    loss = -log sigmoid( -beta_dpo / 2 ((L(w) - L_ref(w)) - (L(l) - L_ref(l))) )
+
+The objective `dpo` is another one: it trains LiVO's value encoder by the same formula, and leaves
+the UNet as it is.
+
+Source: Wallace et al. 2024, Diffusion Model Alignment Using Direct Preference Optimization,
+arXiv:2311.12908, equation 14, with the weight of its released code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.errors import BadInput
+from livo_bench.methods.livo import pairs, preference_data
+from livo_bench.methods.livo.loss import Batch, Losses, Weight, dpo
+from livo_bench.methods.livo.pairs import WEIGHTS, Pairs
+from livo_bench.methods.training import finetuning, processes
+from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
+from livo_bench.methods.training.fitting import Step
+from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.training_record import Training
+from livo_bench.schema import Share, one_of
+
+NAME = "all"
+"""Of the weights: one set for bias and toxicity together."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusionDpoRecipe:
+    """How the UNet learns from preferences, on one scale of model."""
+
+    beta_dpo: Weight
+    """Of the authors' code: half of it stands in the sigmoid, which half `loss.dpo` knows as beta
+    and alpha."""
+    untold: Share
+    """Part of the pairs that are seen without their prompt."""
+    weight: Annotated[str, one_of(WEIGHTS)]
+    """How a preferred picture is drawn, see `pairs.form`."""
+    draws: Mapping[str, Weight]
+    """How often a pair is of a subset, relative to the others; by subset."""
+    settings: finetuning.Settings
+    """Their batch is of pairs."""
+
+
+def read_recipe(method: str, scale: str) -> DiffusionDpoRecipe:
+    """Read a method's recipe.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    recipe = table.read(DiffusionDpoRecipe, settings=table.part(finetuning.Settings))
+    if not recipe.draws:
+        raise BadInput(f"{table.file} draws pairs of no value, expected a table of draws.")
+    return recipe
+
+
+def loss(predicted: Tensor, reference: Tensor, targets: Tensor, beta_dpo: float) -> Tensor:
+    """The scalar that is minimised: log 2 where the UNet says what the frozen one says.
+
+    Args:
+        predicted: Of n preferred pictures, then of their n dispreferred ones, what the UNet that
+            learns says, `(2 n, channels, height, width)`.
+        reference: What the frozen one says, likewise.
+        targets: What they are to say, likewise.
+        beta_dpo: See the recipe.
+    """
+    w, l = _errors(predicted, targets)  # noqa: E741, the paper's symbol
+    w_ref, l_ref = _errors(reference, targets)
+    half, none = torch.full_like(w, beta_dpo / 2), torch.zeros_like(w)
+    return dpo(Losses(w, l, w_ref, l_ref), Batch(half, half, none, none)).mean()
+
+
+def train(training: Training) -> Path:
+    """Train one set of weights on preference data, which is made first where it is missing.
+
+    Returns:
+        The folder, with `all.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The recipe is not what it should be, the folder holds another training, or a
+            value has no pairs.
+    """
+    session = training.session
+    recipe = read_recipe(training.method, session.model.scale)
+    folder = training.preferences(tuple(value_tasks()))
+    rows = preference_data.read(folder)
+    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
+    if training.done(NAME):
+        return training.out
+    rows = rows[rows["subset"].isin(recipe.draws)]
+    with processes.first_goes_first():
+        formed = pairs.form(session, rows, recipe.draws, recipe.weight, folder)
+    tuning = Finetuning(training, recipe.settings, [*formed.prompts, ""])
+    fit = tuning.fit(NAME, _preferring(tuning, formed, recipe))
+    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
+    return training.out
+
+
+def _preferring(tuning: Finetuning, formed: Pairs, recipe: DiffusionDpoRecipe) -> Step:
+    """Steps that learn from pairs.
+
+    Args:
+        tuning: Whose texts are the pairs' prompts and, behind them, the empty one.
+        formed: What pairs are drawn from.
+        recipe: Of the method.
+    """
+
+    def draw(rng: np.random.Generator) -> Example:
+        [pair] = formed.draw(1, recipe.draws, rng)
+        told = rng.random() >= recipe.untold
+        text = pair.prompt if told else len(formed.prompts)
+        return {"w": pair.preferred, "l": pair.dispreferred, "text": text}
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        examples = tuning.examples(number, draw)
+        # Drawn whole by every process, so that how many there are changes no draw.
+        pictures = [example[side] for side in ("w", "l") for example in examples]
+        clean = tuning.clean(formed.latents, pictures, generator)
+        noised = tuning.noised(clean, generator, alike=2)
+        mine = Noised(*(torch.cat([h[tuning.part] for h in each.chunk(2)]) for each in noised))
+        texts = [example["text"] for example in examples[tuning.part]] * 2
+        with tuning.mixed():
+            with torch.no_grad():
+                reference = tuning.predict(mine, texts, tuning.frozen)
+            predicted = tuning.predict(mine, texts)
+            return loss(predicted, reference, mine.targets, recipe.beta_dpo)
+
+    return step
+
+
+def _errors(predicted: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Mean squared errors of preferred and of dispreferred pictures, `(n,)` each."""
+    return (predicted - targets).square().mean(dim=(1, 2, 3)).chunk(2)
