@@ -37,7 +37,7 @@ from livo_bench.methods import (
 )
 from livo_bench.methods.livo import loss
 from livo_bench.methods.livo import train as value_encoder
-from livo_bench.methods.training import recipes, training_plan
+from livo_bench.methods.training import plans, recipes
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import Training
 
@@ -62,23 +62,21 @@ class Objective:
 
 
 _VALUE_ENCODER = Objective(
-    value_encoder.train, training_plan.value_encoder, overrides=True, preferences=True
+    value_encoder.train, plans.value_encoder, overrides=True, preferences=True
 )
 OBJECTIVES = {
-    "ca": Objective(concept_ablation.train, training_plan.ablation),
-    "dapt": Objective(dapt.train, training_plan.adaptation, preferences=True),
-    "diffusion-dpo": Objective(diffusion_dpo.train, training_plan.preferring, preferences=True),
-    "esd": Objective(esd.train, training_plan.steering_away),
-    "forget-me-not": Objective(forget_me_not.train, training_plan.resteering),
-    "selective-amnesia": Objective(selective_amnesia.train, training_plan.amnesia),
-    "fd": Objective(fair_diffusion.train, training_plan.majorities, shared=False),
-    "uce": Objective(uce.train, training_plan.edits, shared=False),
-    "rece": Objective(rece.train, training_plan.solved, shared=False),
-    "prompt-tuning": Objective(prompt_tuning.train, training_plan.soft_tokens),
-    "reward-weighted": Objective(
-        reward_weighted.train, training_plan.reward_weighted, preferences=True
-    ),
-    "debias-vl": Objective(debias_vl.train, training_plan.solved, shared=False),
+    "ca": Objective(concept_ablation.train, plans.ablation),
+    "dapt": Objective(dapt.train, plans.adaptation, preferences=True),
+    "diffusion-dpo": Objective(diffusion_dpo.train, plans.preferring, preferences=True),
+    "esd": Objective(esd.train, plans.steering_away),
+    "forget-me-not": Objective(forget_me_not.train, plans.resteering),
+    "selective-amnesia": Objective(selective_amnesia.train, plans.amnesia),
+    "fd": Objective(fair_diffusion.train, plans.majorities, shared=False),
+    "uce": Objective(uce.train, plans.edits, shared=False),
+    "rece": Objective(rece.train, plans.solved, shared=False),
+    "prompt-tuning": Objective(prompt_tuning.train, plans.soft_tokens),
+    "reward-weighted": Objective(reward_weighted.train, plans.reward_weighted, preferences=True),
+    "debias-vl": Objective(debias_vl.train, plans.solved, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }
 """What recipes may name."""
