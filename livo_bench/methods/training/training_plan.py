@@ -164,7 +164,7 @@ def evaluations_of(card: ModelCard) -> int:
 
 
 def checkpoints(count: int, parameters: int, learns: int) -> tuple[str, int]:
-    """What checkpoints take on disk, in words and in bytes; one is replaced when the next is there."""
+    """What checkpoints take on disk, in words and bytes; one is replaced when the next is there."""
     said = (
         f"checkpoints, ({count} + 1 in writing) x ({parameters:,} x 4 bytes + "
         f"{learns:,} x {MOMENTS})"
