@@ -8,9 +8,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd fd fd:detect ca uce uce:joint rece debias-vl safree safree:subset dapt dpo dpo:d \
-           livo livo:retrieved livo:wo-v livo:wo-m livo:all livo:calibrated sld sld:subset negative \
-           negative:subset detoxified attributes noise
+METHODS := sd fd fd:detect ca uce uce:joint rece esd esd:strict esd:u selective-amnesia \
+           forget-me-not debias-vl prompt-tuning safree safree:subset dapt diffusion-dpo \
+           diffusion-dpo:lora reward-weighted dpo dpo:d livo livo:retrieved livo:wo-v livo:wo-m \
+           livo:all livo:calibrated sld sld:subset negative negative:subset detoxified attributes \
+           noise
 
 .PHONY: demo test lint results sweep explain
 
