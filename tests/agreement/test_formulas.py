@@ -3,6 +3,7 @@ on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import combinations
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from livo_bench.engines import concept_filter
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
 from livo_bench.methods import (
+    concept_ablation,
     debias_vl,
     diffusion_dpo,
     esd,
@@ -28,6 +30,7 @@ from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses
 from livo_bench.methods.training import fisher
+from livo_bench.methods.training.finetuning import Noised
 from livo_bench.records import SafetyGuidance, SemanticGuidance
 from livo_bench.results.metrics import is_and_fid, quality
 
@@ -63,6 +66,25 @@ def test_diffusion_dpo_whose_beta_is_twice_ours(beta_dpo: float) -> None:
         "dpo", Losses(*map(torch.from_numpy, drawn)), Batch(half, half, zero, zero)
     )
     assert ours.item() == pytest.approx(originals.diffusion_dpo(*drawn, beta_dpo), rel=1e-12)
+
+
+class Says:
+    """A fine-tuning whose UNet says of each text what it is told."""
+
+    def __init__(self, *says: np.ndarray) -> None:
+        self.says = says
+
+    def predict(self, noised: Noised, rows: Sequence[int]) -> Tensor:
+        return torch.from_numpy(self.says[rows[0]])
+
+
+def test_concept_ablation_whose_weight_is_the_number_of_channels() -> None:
+    toxic, anchor, noise = normal(3, 2, 4, 8, 8, seed=18)
+    noised = Noised(torch.zeros(2), torch.zeros(2), torch.from_numpy(noise))
+    examples = [{"prompt": 0, "anchor": 1}] * 2
+    ours = concept_ablation.loss(4.0, Says(toxic, anchor), noised, examples)  # type: ignore[arg-type]
+    expected = originals.concept_ablation(toxic, anchor, noise)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
