@@ -167,7 +167,7 @@ def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepar
         (
             {"methods": ["sdd"]},
             UnknownName,
-            ["'sdd'", "rece, safree, sd", "Did you mean 'sd'?"],
+            ["'sdd'", "safree, sd, ", "Did you mean 'sd'?"],
         ),
         ({"methods": ["sd", "sd:fast"]}, UnknownName, ["'fast'", "It has none."]),
         ({"methods": ["./nowhere"]}, BadInput, ["'./nowhere'", "--method"]),
