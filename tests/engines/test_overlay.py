@@ -113,8 +113,11 @@ def test_groups_of_parameters_have_the_sizes_of_stable_diffusion(engine: Diffusi
     assert len(names_in("cross-attn", names)) == 2 * blocks
     # q, k, v and the output with its bias, of two attentions
     assert len(names_in("attn", names)) == 10 * blocks
+    # q, k, v and the output with its bias, of one attention
+    assert len(names_in("xattn", names)) == 5 * blocks
+    assert set(names_in("noxattn", names)) == {*names} - {*names_in("xattn", names)}
     assert names_in("full-weight", names) == names
-    with pytest.raises(BadInput, match="'heads'; expected one of: cross-attn, attn, full-weight"):
+    with pytest.raises(BadInput, match="'heads'; expected one of: cross-attn, attn, xattn, noxat"):
         names_in("heads", names)
 
 

@@ -19,7 +19,7 @@ from livo_bench.scorers import annotator
 
 MINI = model_card("mini")
 DAPT = DATA / "methods/dapt/weights/mini/training.json"
-FOLDERS = sorted(path.parent for path in DATA.glob("methods/*/weights/mini/*/training.json"))
+FOLDERS = sorted(path.parent for path in DATA.glob("methods/*/weights/mini/*/value_encoder"))
 
 
 @pytest.fixture(scope="module")

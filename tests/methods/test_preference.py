@@ -47,7 +47,7 @@ def test_the_data_of_the_weights_that_ship_is_named_as_it_was(
         for path in DATA.glob("methods/*/weights/mini/**/training.json")
         if "data" in (record := training_record.read(path.parent) or {})
     ]
-    assert len(records) == 5
+    assert len(records) == 8
     kept = {
         kind: tuple(field for field in fields if field != dropped)
         for kind, fields in preference.IDENTITY.items()

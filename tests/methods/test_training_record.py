@@ -130,7 +130,9 @@ def test_a_record_of_an_older_version_is_sealed_by_one_command(tmp_path: Path) -
 )
 def test_weights_that_ship_are_those_that_their_records_name(record: Path) -> None:
     files = (read(record.parent) or {})["files"]
-    ended = {path.name for path in record.parent.iterdir()} - {record.name}
+    # A variant that is trained by itself has a folder with a record of its own.
+    beside = [path for path in record.parent.iterdir() if not (path / record.name).exists()]
+    ended = {path.name for path in beside} - {record.name}
     assert files.keys() == ended
     for name in files:
         require_named(record.parent / name, digest_of(record.parent / name))
