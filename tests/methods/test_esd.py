@@ -174,6 +174,9 @@ def test_a_lora_changes_nothing_at_first_and_its_file_says_what_it_has_learnt(
     settings = replace(SETTINGS, parameters="noxattn", rank=2)
     training = Training("esd", "tiny", session, 0, tmp_path)
     tuning = Finetuning(training, settings, ["a nude", ""])
+    learns = [name for name, value in tuning.unet.named_parameters() if value.requires_grad]
+    assert learns
+    assert all(".lora_" in name and ".attn2." not in name for name in learns)
     latents = torch.randn(1, *session.engine.latent_shape(64))
     time, states = torch.tensor(300), session.engine.embed("a nude")[None]
 
