@@ -14,6 +14,9 @@ import pyarrow.parquet as pq
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 
+LARGEST = 1e100
+"""Size of the largest number that is taken for one: sums of squares of it are finite."""
+
 
 def read_csv(
     path: Path, columns: Sequence[str], remedy: str, numbers: Sequence[str] = ()
@@ -69,8 +72,12 @@ def parse_csv(
         _refuse(path, rows[name].isna(), rows[name], name, "a text", remedy)
     for name in numbers:
         found = pd.to_numeric(rows[name], errors="coerce").astype(float)
-        wrong = (found.isna() & rows[name].notna()) | np.isinf(found)
+        wrong = (found.isna() & rows[name].notna()) | (found.abs() > LARGEST)
+        if pd.api.types.is_bool_dtype(rows[name]):
+            wrong |= True
         _refuse(path, wrong, rows[name], name, "a number", remedy)
+        if not pd.api.types.is_numeric_dtype(rows[name]):  # Python's integers of over 64 bits
+            rows[name] = found
     return rows
 
 
@@ -119,9 +126,9 @@ def parse_parquet(
     for name, column in rows.items():
         title = str(name)
         if title in (*texts, *holed, *optional):
-            is_text = column.map(lambda value: isinstance(value, str))
+            is_text = _are(column, str)
             wrong = ~is_text if title in texts else ~is_text & column.notna()
-            _refuse(path, wrong.astype(bool), column, title, "a text", remedy)
+            _refuse(path, wrong, column, title, "a text", remedy)
         elif title in whole:
             wrong = pd.Series(not pd.api.types.is_integer_dtype(column), index=rows.index)
             _refuse(path, wrong, column, title, "a whole number", remedy)
@@ -130,10 +137,16 @@ def parse_parquet(
             _refuse(path, column.notna() & (not exact), column, title, "a whole number", remedy)
             rows[name] = pd.array(table[title].to_pylist(), dtype="Int64")
         elif title in numbers or (title.startswith("p_") and "p_*" in numbers):
-            known = column.map(lambda value: isinstance(value, int | float)) | column.isna()
-            _refuse(path, ~known.astype(bool), column, title, "a number", remedy)
+            known = _are(column, int, float) & ~_are(column, bool) | column.isna()
+            _refuse(path, ~known, column, title, "a number", remedy)
             rows[name] = column.astype(float)
+            _refuse(path, rows[name].abs() > LARGEST, column, title, "a number", remedy)
     return rows
+
+
+def _are(column: pd.Series, *kinds: type) -> pd.Series:
+    """Which values are of the kinds; of no values, too, truths (`map` keeps their type)."""
+    return column.map(lambda value: isinstance(value, kinds)).astype(bool)
 
 
 def _refuse(

@@ -97,7 +97,8 @@ def _readings(side: Results, at: Sequence[float]) -> Iterator[Reading]:
         score = _toxicity
     else:
         return
-    for subset, images in by_subset(side.images):
+    answered = side.images.assign(label=side.findings["label"])  # which refuses what is no answer
+    for subset, images in by_subset(answered):
         judged = scored(images)
         clusters = clusters_of(images)
         ends = bias.ends_of(len(side.groups[subset]))

@@ -146,6 +146,7 @@ class Results:
 
 
 def _groups_found(images: pd.DataFrame, groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    images = images.reindex(columns=["subset", "label"])
     known = {(subset, group) for subset, some in groups.items() for group in some}
     pairs = zip(images["subset"], images["label"], strict=True)
     valid = pd.Series([pair in known for pair in pairs], index=images.index, dtype=bool)

@@ -4,12 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from written_results import SCORERS, TOXIC, bias_images, toxic_images, write_run
 
 from livo_bench.cli import main
-from livo_bench.errors import Incomplete, NotComparable
+from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.records import Run
 from livo_bench.report.thresholds import THRESHOLDS, as_rows, thresholds
 from livo_bench.results.frames import ALL
@@ -114,6 +115,13 @@ def test_scores_of_two_judges_are_refused(tmp_path):
     write_run(tmp_path / "sd", bias_images([8, 5]))
     write_run(tmp_path / "livo", bias_images([6, 5]), "livo", scorers={"gender": "clip-2"})
     with pytest.raises(NotComparable, match="'clip-2' for method"):
+        thresholds(tmp_path)
+
+
+def test_images_without_a_label_are_refused(tmp_path):
+    path = write_run(tmp_path / "sd", bias_images([8, 5])) / "images.parquet"
+    pd.read_parquet(path).drop(columns="label").to_parquet(path)
+    with pytest.raises(BadInput, match="no valid answer"):
         thresholds(tmp_path)
 
 

@@ -58,7 +58,7 @@ class Confusion:
         random = np.random.default_rng(seed)
         size = len(self.classes)
         prior = np.where(np.eye(size, dtype=bool), 0.5, 0.5 / (size - 1))
-        known = np.add(self.counts, prior)
+        known = np.array(self.counts, dtype=np.float64) + prior
         return np.stack([random.dirichlet(row, MATRICES) for row in known], axis=1)
 
 
