@@ -8,11 +8,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-METHODS := sd fd fd:detect ca uce uce:joint rece esd selective-amnesia \
-           forget-me-not debias-vl prompt-tuning safree safree:subset dapt diffusion-dpo \
+METHODS := sd fd fd:detect ca uce uce:joint rece esd esd:strict esd:u \
+           selective-amnesia forget-me-not debias-vl prompt-tuning safree safree:subset dapt diffusion-dpo \
            diffusion-dpo:lora reward-weighted dpo dpo:d livo livo:retrieved livo:wo-v livo:wo-m \
            livo:all livo:calibrated sld sld:subset negative negative:subset detoxified attributes \
            noise
+
+# Many containers set it; each process would then compile torch and transformers anew, for 20 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint results sweep explain
 
