@@ -48,15 +48,6 @@ parameters = "noxattn"
 rank = 2
 """
 
-VARIANTS = """
-[variants.strict]
-title = "Strict"
-variant = "strict"
-[variants.u]
-title = "U"
-variant = "u"
-"""
-
 
 @pytest.fixture
 def session(tiny_model: Path, tmp_path: Path) -> Session:
@@ -74,7 +65,7 @@ def short(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     folder.mkdir()
     card = (method_card("esd").folder / "card.toml").read_text()
-    (folder / "card.toml").write_text(card.replace('name = "esd"', 'name = "mine"') + VARIANTS)
+    (folder / "card.toml").write_text(card.replace('name = "esd"', 'name = "mine"'))
     (folder / "recipe.toml").write_text(SHORT)
     return folder
 
