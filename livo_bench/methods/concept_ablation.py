@@ -18,7 +18,7 @@ recipe for inappropriate content.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,6 @@ from livo_bench.cards.wording import detoxified
 from livo_bench.methods import hazards
 from livo_bench.methods.training import finetuning, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
-from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
 from livo_bench.schema import at_least
@@ -48,14 +47,7 @@ class AblationRecipe:
     settings: finetuning.Settings
 
 
-def read_recipe(method: str, scale: str) -> AblationRecipe:
-    """Read a method's recipe.
-
-    Raises:
-        BadInput: It is not what it should be.
-    """
-    table = recipe_table(method, scale)
-    return table.read(AblationRecipe, settings=table.part(finetuning.Settings))
+read_recipe = partial(finetuning.read_recipe, AblationRecipe)
 
 
 def loss(
@@ -75,21 +67,13 @@ def loss(
 
 
 def train(training: Training) -> Path:
-    """Train one overlay for each hazard; finished ones are not made again.
-
-    Returns:
-        The folder, with `<category>.safetensors` and `training.json`.
+    """Train as `hazards.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    training.begin(recipe=asdict(recipe))
-    for hazard, prompts in hazards.train_prompts(training.session.model.scale):
-        if not training.done(hazard):
-            minutes = _ablate(training, recipe, hazard, prompts)
-            training.record(hazard, minutes, f"{hazard}.safetensors")
-    return training.out
+    return hazards.learn_each(training, recipe, partial(_ablate, training, recipe))
 
 
 def _ablate(

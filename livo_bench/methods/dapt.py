@@ -11,25 +11,20 @@ Source: the baseline of Wang et al. 2024, arXiv:2410.12700, section 4.1, after G
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from livo_bench.cards.catalog import value_tasks
-from livo_bench.methods.livo import preference_data
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.latents import moments_of
-from livo_bench.methods.training.preferred import Preferred, of_bias
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.preferred import NAME, Preferred, learn_all, of_bias
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import Share
-
-NAME = "all"
-"""Of the overlay: one for bias and toxicity together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +36,7 @@ class AdaptationRecipe:
     settings: finetuning.Settings
 
 
-def read_recipe(method: str, scale: str) -> AdaptationRecipe:
-    """Read a method's recipe.
-
-    Raises:
-        BadInput: It is not what it should be.
-    """
-    table = recipe_table(method, scale)
-    return table.read(AdaptationRecipe, settings=table.part(finetuning.Settings))
+read_recipe = partial(finetuning.read_recipe, AdaptationRecipe)
 
 
 def pictures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -73,25 +61,19 @@ def loss(tuning: Finetuning, noised: Noised, examples: Sequence[Example]) -> Ten
 
 
 def train(training: Training) -> Path:
-    """Train the overlay on preference data, which is made first where it is missing.
-
-    Returns:
-        The folder, with `all.safetensors` and `training.json`.
+    """Train as `learn_all` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
-    session = training.session
-    recipe = read_recipe(training.method, session.model.scale)
-    folder = training.preferences(tuple(value_tasks()))
-    rows = preference_data.read(folder)
-    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
-    if training.done(NAME):
-        return training.out
+    recipe = read_recipe(training.method, training.session.model.scale)
+    return learn_all(training, recipe, partial(_adapt, training, recipe))
+
+
+def _adapt(training: Training, recipe: AdaptationRecipe, folder: Path, rows: pd.DataFrame) -> float:
+    """Train on pictures of preference data; returns the minutes that took."""
     chosen = Preferred(pictures(rows), recipe.bias)
     tuning = Finetuning(training, recipe.settings, chosen.texts)
     with processes.first_goes_first():
-        moments = moments_of(session, chosen.keys, folder)
-    fit = tuning.fit(NAME, tuning.denoising(moments, chosen.draw, loss))
-    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
-    return training.out
+        moments = moments_of(training.session, chosen.keys, folder)
+    return tuning.fit(NAME, tuning.denoising(moments, chosen.draw, loss)).minutes

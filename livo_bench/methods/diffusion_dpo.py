@@ -16,28 +16,27 @@ arXiv:2311.12908, equation 14, with the weight of its released code.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
-from livo_bench.cards.catalog import value_tasks
 from livo_bench.errors import BadInput
-from livo_bench.methods.livo import pairs, preference_data
+from livo_bench.methods.livo import pairs
 from livo_bench.methods.livo.loss import Batch, Losses, Weight, dpo
 from livo_bench.methods.livo.pairs import WEIGHTS, Pairs
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
+from livo_bench.methods.training.preferred import NAME, learn_all
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import Share, one_of
-
-NAME = "all"
-"""Of the weights: one set for bias and toxicity together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +86,25 @@ def loss(predicted: Tensor, reference: Tensor, targets: Tensor, beta_dpo: float)
 
 
 def train(training: Training) -> Path:
-    """Train one set of weights on preference data, which is made first where it is missing.
-
-    Returns:
-        The folder, with `all.safetensors` and `training.json`.
+    """Train as `learn_all` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, the folder holds another training, or a
+        BadInput: The recipe is not what it should be, or the folder holds another training, or a
             value has no pairs.
     """
-    session = training.session
-    recipe = read_recipe(training.method, session.model.scale)
-    folder = training.preferences(tuple(value_tasks()))
-    rows = preference_data.read(folder)
-    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
-    if training.done(NAME):
-        return training.out
+    recipe = read_recipe(training.method, training.session.model.scale)
+    return learn_all(training, recipe, partial(_prefer, training, recipe))
+
+
+def _prefer(
+    training: Training, recipe: DiffusionDpoRecipe, folder: Path, rows: pd.DataFrame
+) -> float:
+    """Train on pairs of preference data; returns the minutes that took."""
     rows = rows[rows["subset"].isin(recipe.draws)]
     with processes.first_goes_first():
-        formed = pairs.form(session, rows, recipe.draws, recipe.weight, folder)
+        formed = pairs.form(training.session, rows, recipe.draws, recipe.weight, folder)
     tuning = Finetuning(training, recipe.settings, [*formed.prompts, ""])
-    fit = tuning.fit(NAME, _preferring(tuning, formed, recipe))
-    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
-    return training.out
+    return tuning.fit(NAME, _preferring(tuning, formed, recipe)).minutes
 
 
 def _preferring(tuning: Finetuning, formed: Pairs, recipe: DiffusionDpoRecipe) -> Step:

@@ -11,7 +11,8 @@ Source: Gandikota et al. 2023, Erasing Concepts from Diffusion Models, arXiv:230
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,6 @@ from livo_bench.methods import hazards
 from livo_bench.methods.training import finetuning
 from livo_bench.methods.training.finetuning import Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
-from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
 from livo_bench.schema import at_least, one_of
@@ -47,14 +47,7 @@ class EsdRecipe:
     settings: finetuning.Settings
 
 
-def read_recipe(method: str, scale: str) -> EsdRecipe:
-    """Read a method's recipe.
-
-    Raises:
-        BadInput: It is not what it should be.
-    """
-    table = recipe_table(method, scale)
-    return table.read(EsdRecipe, settings=table.part(finetuning.Settings))
+read_recipe = partial(finetuning.read_recipe, EsdRecipe)
 
 
 def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
@@ -69,23 +62,20 @@ def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
 
 
 def train(training: Training) -> Path:
-    """Train one overlay for each hazard; finished ones are not made again.
-
-    Returns:
-        The folder, with `<hazard>.safetensors` and `training.json`.
+    """Train as `hazards.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    training.begin(recipe=asdict(recipe))
-    for hazard, prompts in hazards.train_prompts(training.session.model.scale):
-        if not training.done(hazard):
-            texts = concepts(prompts, recipe)
-            tuning = Finetuning(training, recipe.settings, [*texts, ""])
-            fit = tuning.fit(hazard, _steering_away(tuning, len(texts), recipe))
-            training.record(hazard, fit.minutes, f"{hazard}.safetensors")
-    return training.out
+    return hazards.learn_each(training, recipe, partial(_erase, training, recipe))
+
+
+def _erase(training: Training, recipe: EsdRecipe, hazard: str, prompts: Sequence[Prompt]) -> float:
+    """Train the overlay of a hazard; returns the minutes that took."""
+    texts = concepts(prompts, recipe)
+    tuning = Finetuning(training, recipe.settings, [*texts, ""])
+    return tuning.fit(hazard, _steering_away(tuning, len(texts), recipe)).minutes
 
 
 def concepts(prompts: Sequence[Prompt], recipe: EsdRecipe) -> list[str]:

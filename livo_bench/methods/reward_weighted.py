@@ -12,7 +12,8 @@ with N groups min(1, (1 / N) / share), of the picture's group among pictures of 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,21 +22,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.prompts import read_value_free_prompts
-from livo_bench.methods.livo import preference, preference_data
+from livo_bench.methods.livo import preference
 from livo_bench.methods.training import finetuning, own_pictures, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.methods.training.own_pictures import OwnPictures
-from livo_bench.methods.training.preferred import Preferred, of_bias
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.preferred import NAME, Preferred, learn_all, of_bias
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import Share, at_least
-
-NAME = "all"
-"""Of the overlay: one for bias and toxicity together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +48,7 @@ class RewardRecipe:
     """Of whose batch there are as many own pictures besides."""
 
 
-def read_recipe(method: str, scale: str) -> RewardRecipe:
-    """Read a method's recipe.
-
-    Raises:
-        BadInput: It is not what it should be.
-    """
-    table = recipe_table(method, scale)
-    return table.read(RewardRecipe, settings=table.part(finetuning.Settings))
+read_recipe = partial(finetuning.read_recipe, RewardRecipe)
 
 
 def rewarded(rows: pd.DataFrame) -> pd.DataFrame:
@@ -92,22 +81,19 @@ def loss(errors: Tensor, rewards: Tensor, own: Tensor, beta: float) -> Tensor:
 
 
 def train(training: Training) -> Path:
-    """Train the overlay on preference data, which is made first where it is missing.
-
-    Returns:
-        The folder, with `all.safetensors` and `training.json`.
+    """Train as `learn_all` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
-    session = training.session
-    recipe = read_recipe(training.method, session.model.scale)
-    folder = training.preferences(tuple(value_tasks()))
-    rows = preference_data.read(folder)
-    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
-    if training.done(NAME):
-        return training.out
-    chosen = rewarded(rows)
+    recipe = read_recipe(training.method, training.session.model.scale)
+    return learn_all(training, recipe, partial(_reward, training, recipe))
+
+
+def _reward(training: Training, recipe: RewardRecipe, folder: Path, rows: pd.DataFrame) -> float:
+    """Train on rewarded pictures of preference data and on own ones; returns the minutes that
+    took."""
+    session, chosen = training.session, rewarded(rows)
     pictures = Preferred(chosen, recipe.bias)
     kept = read_value_free_prompts(session.model.scale, "train")
     own = own_pictures.of(training, [(prompt, prompt.text) for prompt in kept], recipe.images)
@@ -115,9 +101,8 @@ def train(training: Training) -> Path:
         moments = moments_of(session, pictures.keys, folder)
     tuning = Finetuning(training, recipe.settings, [*pictures.texts, *(p.text for p in kept)])
     rewards = torch.tensor(chosen["reward"].to_numpy(), dtype=torch.float32)
-    fit = tuning.fit(NAME, _weighing(tuning, recipe, pictures, moments, rewards, own))
-    training.record(NAME, fit.minutes, f"{NAME}.safetensors")
-    return training.out
+    step = _weighing(tuning, recipe, pictures, moments, rewards, own)
+    return tuning.fit(NAME, step).minutes
 
 
 def _weighing(

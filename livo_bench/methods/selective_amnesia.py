@@ -14,7 +14,8 @@ Generative Models, arXiv:2305.10120, and the released code, which squares the gr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -85,22 +86,13 @@ def loss(forgotten: Tensor, remembered: Tensor, held: Tensor, recipe: AmnesiaRec
 
 
 def train(training: Training) -> Path:
-    """Train one overlay for each hazard; finished ones are not made again.
-
-    Returns:
-        The folder, with `<hazard>.safetensors` and `training.json`.
+    """Train as `hazards.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
-    scale = training.session.model.scale
-    recipe = read_recipe(training.method, scale)
-    training.begin(recipe=asdict(recipe))
-    for hazard, prompts in hazards.train_prompts(scale):
-        if not training.done(hazard):
-            minutes = _forget(training, recipe, hazard, prompts)
-            training.record(hazard, minutes, f"{hazard}.safetensors")
-    return training.out
+    recipe = read_recipe(training.method, training.session.model.scale)
+    return hazards.learn_each(training, recipe, partial(_forget, training, recipe))
 
 
 def people(scale: str) -> list[Prompt]:

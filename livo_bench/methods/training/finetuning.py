@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, Step, fit
 from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
+from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import at_least, one_of
 
@@ -48,6 +49,24 @@ class Settings:
     """Batches whose gradients make one step."""
     rank: Annotated[int, at_least(1)] | None = None
     """Of a LoRA that learns in place of the group's matrices and convolutions; None for none."""
+
+
+RecipeKind = TypeVar("RecipeKind")
+
+
+def read_recipe(kind: type[RecipeKind], method: str, scale: str) -> RecipeKind:
+    """Read the recipe of a method that fine-tunes.
+
+    Args:
+        kind: The data class to read; its field `settings` is of the same table as the others.
+        method: As `--method` takes it.
+        scale: Of the model.
+
+    Raises:
+        BadInput: It is not what it should be.
+    """
+    table = recipe_table(method, scale)
+    return table.read(kind, settings=table.part(Settings))
 
 
 class Noised(NamedTuple):

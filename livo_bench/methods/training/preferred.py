@@ -1,11 +1,50 @@
-"""Pictures of preference data one by one, as a fine-tuning draws them: DAPT's, and RWFT's."""
+"""Fine-tuning on the preference data of all values: the way there, and pictures one by one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from livo_bench.cards.catalog import value_tasks
+from livo_bench.methods.livo import preference_data
 from livo_bench.methods.training.finetuning import Example
+from livo_bench.methods.training.training_record import Training
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+NAME = "all"
+"""Of the one set of weights."""
+
+
+def learn_all(
+    training: Training, recipe: DataclassInstance, learn: Callable[[Path, pd.DataFrame], float]
+) -> Path:
+    """Train one overlay on preference data, which is made first where it is missing.
+
+    Args:
+        training: What it is of and where it goes.
+        recipe: Of the method, for the record.
+        learn: Given the folder of the data and its rows, with `preference_data.COLUMNS`, makes
+            `all.safetensors` in the training's folder and returns the minutes that took.
+
+    Returns:
+        The folder, with `all.safetensors` and `training.json`.
+
+    Raises:
+        BadInput: The folder holds another training.
+    """
+    folder = training.preferences(tuple(value_tasks()))
+    rows = preference_data.read(folder)
+    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
+    if not training.done(NAME):
+        training.record(NAME, learn(folder, rows), f"{NAME}.safetensors")
+    return training.out
 
 
 def of_bias(rows: pd.DataFrame) -> pd.Series[bool]:
