@@ -131,7 +131,12 @@ def train(
     if plan:
         from livo_bench.methods.training.training import plan as plan_training
 
-        say(plan_training(method, model, steps, settings, rate))
+        say(
+            plan_training(
+                method, model, steps, settings, rate,
+                fraction=fraction, gamma_1=gamma_1, gamma_2=gamma_2,
+            )
+        )  # fmt: skip
         return
     from livo_bench.methods.training import processes
     from livo_bench.methods.training.training import train as train_method

@@ -13,7 +13,7 @@ do not know.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,15 @@ UNET, TEXT = "unet", "text_encoder"
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """A and B, by how names of peft end."""
 KOHYA = re.compile(r"lora_(unet|te|te1)_")
-UNREAD = ("dora_scale", "lora_magnitude_vector", "hada_w", "lokr_w", "text_encoder_2.", "lora_te2_")
+UNREAD = (
+    "lora_mid",
+    "dora_scale",
+    "lora_magnitude_vector",
+    "hada_w",
+    "lokr_w",
+    "text_encoder_2.",
+    "lora_te2_",
+)
 """What marks kinds of files that are no plain LoRA of a Stable Diffusion 1.x or 2.x."""
 
 
@@ -93,6 +101,12 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
                 "Merge it into its model with the program that trained it, save_pretrained, and "
                 "pass that folder with --model.",
             )
+    if odd := _halved(names):
+        raise BadInput(
+            f"The LoRA {path} has {odd} without {_HALVES}. Expected both of each place, as the "
+            "program that trained it wrote them.",
+            "Copy it again.",
+        )
     with loading("LoRA", path), _unsaid():
         tensors, _, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
             _scaled(load_file(path)) if any(map(KOHYA.match, names)) else str(path.parent),
@@ -161,6 +175,19 @@ def merge(lora: Lora, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
             )
             fuse_text_encoder_lora(text)
             recurse_remove_peft_layers(text)
+
+
+_HALVES = "its lora_down.weight and lora_up.weight beside it"
+
+
+def _halved(names: Sequence[str]) -> str | None:
+    """The first name of a kohya file whose place lacks one of its matrices; None if none does."""
+    for name in filter(KOHYA.match, names):
+        place, _, part = name.partition(".")
+        halves = {f"{place}.lora_down.weight", f"{place}.lora_up.weight"}
+        if (part == "alpha" or name in halves) and not halves <= {*names}:
+            return name
+    return None
 
 
 def _scaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

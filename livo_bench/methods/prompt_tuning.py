@@ -33,6 +33,7 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset
 from livo_bench.cards.prompts import read_task_prompts, spread, with_attributes
 from livo_bench.engines import soft_tokens
+from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import by_value
 from livo_bench.methods.by_value import ByValue
@@ -43,6 +44,9 @@ from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
 from livo_bench.schema import at_least, one_of
+
+ROOM = 8
+"""Tokens of the context that are left to the text, its start and end included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,13 @@ def train(training: Training) -> Path:
     """
     scale = training.session.model.scale
     recipe = read_recipe(training.method, scale)
+    context = training.session.engine.tokenizer.model_max_length
+    if recipe.tokens > context - ROOM:
+        raise BadInput(
+            f"The recipe of {training.method!r} has {recipe.tokens} soft tokens; the model's "
+            f"context holds {context}, of which a text needs {ROOM}. Expected at most "
+            f"{context - ROOM}."
+        )
     training.begin(recipe=asdict(recipe))
     for task in value_tasks().values():
         if task.kind == BIAS:

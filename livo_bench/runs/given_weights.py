@@ -41,6 +41,11 @@ def by_method(given: Sequence[str], methods: Sequence[str]) -> Mapping[str, list
 
 def _said(given: str, methods: Sequence[str]) -> tuple[str, str]:
     name, said, place = given.partition("=")
+    if not (place if said else given):
+        raise BadInput(
+            f"--weights {given!r} names no place; expected a file or folder.",
+            "Give one, or leave it out for the weights of the package.",
+        )
     if said and name in methods:
         return name, place
     if said and name in method_labels():

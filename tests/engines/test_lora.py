@@ -128,6 +128,30 @@ def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_re
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.parametrize("part", ["lora_down.weight", "lora_up.weight", "both"])
+def test_a_place_of_a_kohya_file_has_both_matrices(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, part: str
+) -> None:
+    path = KINDS["kohya LoRA"](engine, tmp_path)
+    tensors = load_file(path)
+    place = min(tensors).partition(".")[0]
+    for name in [n for n in tensors if n.startswith(f"{place}.") and (part in n or part == "both")]:
+        del tensors[name]
+    save_file({**tensors, f"{place}.alpha": torch.tensor(4.0)}, path)
+    with pytest.raises(BadInput, match=rf"has {place}\.\w+(\.weight)? without its lora_down"):
+        overlay.find(path, model_card(str(tiny_model)))
+
+
+def test_what_is_no_plain_lora_is_named(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path
+) -> None:
+    path = KINDS["kohya LoRA"](engine, tmp_path)
+    name = f"{min(load_file(path)).partition('.')[0]}.lora_mid.weight"
+    save_file({**load_file(path), name: torch.zeros(2, 2, 3, 3)}, path)
+    with pytest.raises(BadInput, match=re.escape(f"has {name}, which is none of a plain LoRA")):
+        overlay.find(path, model_card(str(tiny_model)))
+
+
 @pytest.mark.parametrize("kind", ["UNet tensors", "diffusers LoRA", "kohya LoRA"])
 def test_a_file_that_is_cut_is_refused(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str

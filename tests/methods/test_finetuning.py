@@ -19,7 +19,7 @@ from livo_bench.methods import concept_ablation, dapt, hazards
 from livo_bench.methods.livo import preference, preference_data
 from livo_bench.methods.training.finetuning import Finetuning, Noised, Settings
 from livo_bench.methods.training.parameters import names_in
-from livo_bench.methods.training.training import train
+from livo_bench.methods.training.training import plan, train
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt, recipe_from_json
 from livo_bench.runs.runner import run
@@ -213,10 +213,16 @@ def test_adaptation_trains_one_overlay_on_preference_data(
 
 def test_options_of_value_encoders_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     place = method(tmp_path, "adapter", "dapt", "bias = 0.5", "all")
-    with pytest.raises(BadInput, match=r"learns by 'dapt': --fraction.* are for value encoders"):
-        train(str(place), str(tiny_model), fraction=0.5, runs=tmp_path)
+    asked = {"fraction": 0.5, "gamma_1": 1.0, "gamma_2": 1.0, "steps": 2}
+    for option, value in asked.items():
+        with pytest.raises(BadInput, match=r"by 'dapt': --fraction.* are for value encoders"):
+            train(str(place), str(tiny_model), runs=tmp_path, **{option: value})  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match=r"by 'dapt': --fraction.* are for value encoders"):
+            plan(str(place), str(tiny_model), **{option: value})  # type: ignore[arg-type]
     place = method(tmp_path, "ablator", "ca", "anchors = 2\nablation = 1.0", "category")
     with pytest.raises(BadInput, match=r"reads no preference data, so --settings mine\.toml"):
         train(str(place), str(tiny_model), settings=Path("mine.toml"), runs=tmp_path)
+    with pytest.raises(BadInput, match=r"reads no preference data, so --settings mine\.toml"):
+        plan(str(place), str(tiny_model), settings=Path("mine.toml"))
     with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*nothing to train"):
         train("sd", str(tiny_model))

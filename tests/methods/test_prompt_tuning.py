@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,18 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             text = text.replace(old, new)
         (own / name).write_text(text, encoding="utf-8")
     return train(str(own), str(tiny_model), out=folder / "out", runs=folder / "runs", device="cpu")
+
+
+def test_tokens_leave_a_text_some_room(tiny_model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own-tuning"
+    own.mkdir()
+    place = Path(__file__).parents[2] / "methods" / "prompt-tuning"
+    for name in ("card.toml", "recipe.toml"):
+        text = (place / name).read_text(encoding="utf-8").replace('name = "prompt-', 'name = "own-')
+        (own / name).write_text(re.sub(r"(?m)^tokens = .*", "tokens = 75", text), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"75 soft tokens.* at most \d+"):
+        train(str(own), str(tiny_model), out=tmp_path / "out", runs=tmp_path / "runs", device="cpu")
+    assert not (tmp_path / "runs").exists()
 
 
 def engine(tiny_weights: Path, *files: overlay.Found) -> Diffusion:

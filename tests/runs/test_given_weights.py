@@ -35,6 +35,8 @@ def test_several_weights_may_be_handed_over() -> None:
         (["./x"], ["sd", "negative"], "no method of this run takes any: sd, negative", "weights"),
         (["ca=./x"], ["sd", "uce"], "none of this run's methods: sd, uce", "--method ca"),
         (["uce=./x", "uce=./y"], ["uce"], "2 times: ./x, ./y", "--method weights"),
+        (["ca="], ["sd", "ca"], "'ca=' names no place", "the weights of the package"),
+        ([""], ["ca"], "'' names no place", "the weights of the package"),
     ],
 )
 def test_what_is_not_said_or_said_twice_is_refused(

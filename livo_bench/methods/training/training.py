@@ -58,21 +58,10 @@ def train(
             is lost.
     """
     card = model_card(model)
-    name, objective = objective_of(method)
+    _, objective = objective_of(method)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
+    _require_heard(method, overrides, settings)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
-    if overrides != Overrides() and not objective.overrides:
-        raise BadInput(
-            f"Method {method!r} learns by {name!r}: --fraction, --gamma-1, --gamma-2 and "
-            "--steps are for value encoders. Leave them out, or change its recipe."
-        )
-    if settings != SETTINGS and not objective.preferences:
-        raise BadInput(
-            f"Method {method!r} learns by {name!r}, which reads no preference data, so "
-            f"--settings {settings} says nothing to it. Leave it out."
-        )
-    if not 0 < fraction <= 1:
-        raise BadInput(f"The data fraction is {fraction}; expected it above 0 and at most 1.")
     device = find_device(device)
     processes.join(device)
     if not objective.shared:
@@ -90,6 +79,10 @@ def plan(
     steps: int | None = None,
     settings: Path = SETTINGS,
     rate: float | None = None,
+    *,
+    fraction: float = 1.0,
+    gamma_1: float | None = None,
+    gamma_2: float | None = None,
 ) -> TrainingPlan:
     """Say what `train` with the same arguments would take; loads no model.
 
@@ -99,16 +92,43 @@ def plan(
         steps: Of a value encoder; the recipe's when None.
         settings: Of the preference data, for methods that learn from it.
         rate: Images sampled and judged per second; the card's when None.
+        fraction: As for `train`, and so are the margins; they change no plan.
+        gamma_1: Likewise.
+        gamma_2: Likewise.
 
     Raises:
-        BadInput: The method does not train or cannot say what that takes, or the card does not say
-            what the model takes.
+        BadInput: The method does not train, does not hear what is asked or cannot say what that
+            takes, or the card does not say what the model takes.
     """
     card = model_card(model)
     name, objective = objective_of(method)
+    _require_heard(method, Overrides(fraction, gamma_1, gamma_2, steps), settings)
     if objective.plan is None:
         raise BadInput(
             f"What a training of {method!r} would take is not known: its {name} defines no "
             "plan(planned). Train it without --plan."
         )
     return objective.plan(Planned(method, card, rate or card.rate, steps, settings))
+
+
+def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
+    """See that a method hears what is asked of its training.
+
+    Raises:
+        BadInput: It does not, or the fraction is none.
+    """
+    name, objective = objective_of(method)
+    if overrides != Overrides() and not objective.overrides:
+        raise BadInput(
+            f"Method {method!r} learns by {name!r}: --fraction, --gamma-1, --gamma-2 and "
+            "--steps are for value encoders. Leave them out, or change its recipe."
+        )
+    if settings != SETTINGS and not objective.preferences:
+        raise BadInput(
+            f"Method {method!r} learns by {name!r}, which reads no preference data, so "
+            f"--settings {settings} says nothing to it. Leave it out."
+        )
+    if not 0 < overrides.fraction <= 1:
+        raise BadInput(
+            f"The data fraction is {overrides.fraction}; expected it above 0 and at most 1."
+        )
