@@ -86,31 +86,34 @@ def changes(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> di
     Raises:
         BadInput: As in `read`; or there are none, or one is no finite number.
     """
-    found = _matched(files, own)
-    missing = set(names) - found.targets.keys()
-    if not found.targets and not found.unknown:
-        missing = set(own)
-    _refuse_misfits(files, own, found, missing)
+    found = _found(files, own, names)
     tensors = _values(own, found)
     refuse_not_finite(files.what, files.place, tensors)
     return tensors
 
 
-def require_places(files: Files, own: Mapping[str, Tensor], whole: bool) -> None:
+def require_places(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> None:
     """See that tensors have a place in a network, of which nothing is read.
 
     Args:
         files: Where they are.
         own: The network's `state_dict`; its values do not count.
-        whole: Whether they have to be all that the network has.
+        names: Those that the files must hold.
 
     Raises:
         BadInput: As in `read`; or there are none.
     """
+    _found(files, own, names)
+
+
+def _found(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> _Match:
+    """What of some files takes the place of tensors of a network; all of it, and at least one."""
     found = _matched(files, own)
-    none = not found.targets and not found.unknown
-    missing = own.keys() - found.targets.keys() if whole or none else set()
+    missing = set(names) - found.targets.keys()
+    if not found.targets and not found.unknown:
+        missing = set(own)
     _refuse_misfits(files, own, found, missing)
+    return found
 
 
 class _Match(NamedTuple):

@@ -65,15 +65,14 @@ def is_whole(path: Path) -> bool:
 
 
 def find(path: Path, model: ModelCard) -> Found:
-    """Look an overlay up and see that it fits a model, of which no tensor is loaded.
+    """Look up an overlay, or another file that names its model as one does.
 
     Args:
         path: Of a safetensors file, of a folder of diffusers with a UNet, or of one with a LoRA.
-        model: What it is to be laid over.
+        model: What it is to be laid over. Whether the tensors fit it is for `require_fit`.
 
     Raises:
-        BadInput: There is no such file, it is no overlay, it belongs to another model, or has a
-            tensor that has no place there; names the first.
+        BadInput: There is no such file, it is no safetensors file, or it belongs to another model.
     """
     if (path / LORA).is_file():
         path = path / LORA
@@ -83,7 +82,6 @@ def find(path: Path, model: ModelCard) -> Found:
                 f"{path} is a whole model, expected weights to lay over {model.name!r}.",
                 f"Compare whole models by running both: livo-bench run --model {path}",
             )
-        _require_fit(path, model)
         return Found(str(path), digest_folder(path))
     try:
         with safe_open(path, framework="np") as file:
@@ -93,9 +91,7 @@ def find(path: Path, model: ModelCard) -> Found:
             f"Cannot read the weights {path}: {error}. Expected a safetensors file: an overlay "
             "as livo-bench train writes it, tensors of a UNet, or a LoRA."
         ) from error
-    if not base:
-        _require_fit(path, model)
-    elif base != model_digest(model):
+    if base and base != model_digest(model):
         raise BadInput(
             f"The weights {path} were made for a model with digest {base[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}.",
@@ -131,11 +127,11 @@ def _said(metadata: Mapping[str, str] | None) -> tuple[str, list[str]]:
     return base, written
 
 
-def _require_fit(path: Path, model: ModelCard) -> None:
-    """See that all tensors of an overlay have a place in a model.
+def require_fit(path: Path, model: ModelCard) -> None:
+    """See that all tensors of an overlay have a place in a model, of which none is loaded.
 
     Raises:
-        BadInput: Names the first that has none.
+        BadInput: Names the first that has none; or one is missing that was written.
     """
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
@@ -150,7 +146,28 @@ def _require_fit(path: Path, model: ModelCard) -> None:
         text = networks.empty(CLIPTextModel, source / "text_encoder").state_dict()
         lora.read(path, unet, text)
     else:
-        networks.require_places(files, unet, whole=path.is_dir())
+        wanted = unet if path.is_dir() else _written(path)
+        networks.require_places(files, unet, wanted)
+
+
+def context_shape(model: ModelCard) -> tuple[int, int]:
+    """Tokens of a model's text, and the width of their states, by its configuration alone.
+
+    Raises:
+        BadInput: The model is not at hand, or has no such configuration.
+    """
+    from transformers import CLIPTextConfig
+
+    folder = Path(find_weights(model.pipeline, INDEX).source) / "text_encoder"
+    with loading("configuration", folder):
+        config = CLIPTextConfig.from_pretrained(folder, local_files_only=True)
+    return config.max_position_embeddings, config.hidden_size
+
+
+def _written(path: Path) -> list[str]:
+    """The tensors that a file says it was written with; none where it does not say so."""
+    with loading("weights", path), safe_open(path, framework="np") as file:
+        return _said(file.metadata())[1]
 
 
 def _files(path: Path) -> Files:
@@ -182,10 +199,7 @@ def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str 
         merged = Laid(deepcopy(unet), deepcopy(text_encoder) if found.changes(lora.TEXT) else None)
         lora.merge(found, merged.unet, merged.text_encoder or text_encoder)
         return merged
-    written: list[str] = []
-    if Path(path).is_file():
-        with loading("weights", path), safe_open(path, framework="np") as file:
-            _, written = _said(file.metadata())
+    written = _written(Path(path)) if Path(path).is_file() else []
     changed = networks.changes(files, own, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
     shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}

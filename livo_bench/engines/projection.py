@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import networks, overlay
 from livo_bench.engines.tensor_files import Files
 
@@ -29,14 +30,32 @@ def save(projection: Tensor, base: str, path: Path) -> None:
     overlay.save({NAME: projection}, base, path, torch.float32)
 
 
+def require_fit(path: Path, model: ModelCard) -> None:
+    """See that a file holds a projection for the states of a model, of which none is loaded.
+
+    Raises:
+        BadInput: It does not.
+    """
+    _, width = overlay.context_shape(model)
+    networks.require_places(_files(path), _like(width), [NAME])
+
+
 def load(path: str | Path, like: Tensor) -> Tensor:
     """Read a projection for states, in their precision and on their device.
 
     Raises:
         BadInput: The file does not load, or holds no finite projection of their width.
     """
-    files = Files("projection", Path(path), [Path(path)])
-    width = like.shape[-1]
-    read = networks.read(files, {NAME: torch.empty(width, width)})
+    files = _files(Path(path))
+    read = networks.read(files, _like(like.shape[-1]))
     networks.refuse_not_finite(files.what, files.place, read)
     return read[NAME].to(like)
+
+
+def _files(path: Path) -> Files:
+    return Files("projection", path, [path])
+
+
+def _like(width: int) -> dict[str, Tensor]:
+    """What such a file holds, without values."""
+    return {NAME: torch.empty(width, width, device="meta")}

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import networks, overlay
 from livo_bench.engines.tensor_files import Files, headers
 from livo_bench.errors import BadInput
@@ -32,6 +33,18 @@ def save(tokens: Tensor, base: str, path: Path) -> None:
     overlay.save({NAME: tokens}, base, path, torch.float32)
 
 
+def require_fit(path: Path, model: ModelCard) -> None:
+    """See that a file holds soft tokens for the texts of a model, of which none is loaded.
+
+    Raises:
+        BadInput: It does not, or so many that a text has no room beside them.
+    """
+    length, width = overlay.context_shape(model)
+    files = _files(path)
+    networks.require_places(files, _like(files, width), [NAME])
+    _require_room(files, length)
+
+
 def load(path: str | Path, like: Tensor) -> Tensor:
     """Read soft tokens, in the precision of a text's states and on their device.
 
@@ -46,16 +59,33 @@ def load(path: str | Path, like: Tensor) -> Tensor:
         BadInput: The file does not load, or holds no finite tokens of their width, or so many that
             a text has no room beside them.
     """
-    files = Files("soft tokens", Path(path), [Path(path)])
+    files = _files(Path(path))
     length, width = like.shape
-    held = headers(files.what, files.paths).get(NAME)
-    count = held.shape[0] if held and held.shape else 1
-    read = networks.read(files, {NAME: torch.empty(count, width)})
-    if not 0 < count <= length - WORDS:
-        raise BadInput(
-            f"{path} holds {count} soft tokens; expected 1 to {length - WORDS}, for they stand "
-            f"before a text of {length} tokens, which is cut to make room.",
-            "Train fewer: `tokens` in the method's recipe.toml",
-        )
+    read = networks.read(files, _like(files, width))
+    _require_room(files, length)
     networks.refuse_not_finite(files.what, files.place, read)
     return read[NAME].to(like)
+
+
+def _files(path: Path) -> Files:
+    return Files("soft tokens", path, [path])
+
+
+def _count(files: Files) -> int:
+    """How many tokens a file holds, if it holds any."""
+    held = headers(files.what, files.paths).get(NAME)
+    return held.shape[0] if held and held.shape else 1
+
+
+def _like(files: Files, width: int) -> dict[str, Tensor]:
+    """What such a file holds, without values."""
+    return {NAME: torch.empty(_count(files), width, device="meta")}
+
+
+def _require_room(files: Files, length: int) -> None:
+    if not 0 < (count := _count(files)) <= length - WORDS:
+        raise BadInput(
+            f"{files.place} holds {count} soft tokens; expected 1 to {length - WORDS}, for they "
+            f"stand before a text of {length} tokens, which is cut to make room.",
+            "Train fewer: `tokens` in the method's recipe.toml",
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from livo_bench.cards.declared import ModelCard
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.training.training_record import require_named
+from livo_bench.methods import overlaid
 from livo_bench.records import Recipe, Request
 
 
@@ -52,7 +53,12 @@ class ByValue:
         return replace(base, **named)
 
 
-def find(context: MethodContext, field: str, what: str) -> ByValue:
+def find(
+    context: MethodContext,
+    field: str,
+    what: str,
+    require_fit: Callable[[Path, ModelCard], None],
+) -> ByValue:
     """Find the files that a card's setting `weights` names.
 
     Args:
@@ -60,6 +66,7 @@ def find(context: MethodContext, field: str, what: str) -> ByValue:
             `weights/<model>/` in the method's folder.
         field: Of the recipe.
         what: Names the files in messages.
+        require_fit: Holds one against the model.
 
     Raises:
         BadInput: There are none for the model, they do not fit it, or they are not those that the
@@ -75,7 +82,5 @@ def find(context: MethodContext, field: str, what: str) -> ByValue:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise context.untrained(what, folder / "gender.safetensors")
-    found = {path.stem: overlay.find(path, context.model) for path in paths}
-    for path in paths:
-        require_named(path, found[path.stem].digest)
+    found = {path.stem: overlaid.find(path, context.model, require_fit) for path in paths}
     return ByValue(field, what, found)

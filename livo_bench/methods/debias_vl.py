@@ -106,4 +106,4 @@ def _end(engine: Diffusion, text: str) -> States:
 
 def load(context: MethodContext) -> ByValue:
     """Make the method that a card's settings describe, see `by_value.find`."""
-    return by_value.find(context, "projection", "projections")
+    return by_value.find(context, "projection", "projections", projection.require_fit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,10 +77,7 @@ def load(context: MethodContext) -> Overlaid:
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
     if not paths:
         raise context.untrained("weights", folder / f"{wanted}.safetensors")
-    overlays = {path.stem: overlay.find(path, context.model) for path in paths}
-    for path in paths:
-        require_named(path, overlays[path.stem].digest)
-    return Overlaid(edit, overlays)
+    return Overlaid(edit, {path.stem: find(path, context.model) for path in paths})
 
 
 def whole(place: Path, model: ModelCard) -> Overlaid:
@@ -89,7 +86,29 @@ def whole(place: Path, model: ModelCard) -> Overlaid:
     Raises:
         BadInput: It does not fit the model, or is not what the record beside it names.
     """
+    found = find(place, model)
+    name = Path(found.path).stem
+    return Overlaid(name, {name: found})
+
+
+def find(
+    place: Path,
+    model: ModelCard,
+    require_fit: Callable[[Path, ModelCard], None] = overlay.require_fit,
+) -> overlay.Found:
+    """Find an overlay, or another file that names its model as one does, and see that it fits.
+
+    Args:
+        place: See `overlay.find`.
+        model: What it is for.
+        require_fit: Holds the tensors against the model. Those of a training of ours are known to
+            fit by the record beside them, so that a plan need not build the model.
+
+    Raises:
+        BadInput: It does not fit the model, or is not what the record beside it names.
+    """
     found = overlay.find(place, model)
     path = Path(found.path)
-    require_named(path, found.digest)
-    return Overlaid(path.stem, {path.stem: found})
+    if not require_named(path, found.digest):
+        require_fit(path, model)
+    return found

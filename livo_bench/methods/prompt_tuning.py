@@ -207,4 +207,4 @@ def _learning(
 
 def load(context: MethodContext) -> ByValue:
     """Make the method that a card's settings describe, see `by_value.find`."""
-    return by_value.find(context, "tokens", "soft tokens")
+    return by_value.find(context, "tokens", "soft tokens", soft_tokens.require_fit)

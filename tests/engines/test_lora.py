@@ -18,6 +18,7 @@ from livo_bench.cards.catalog import model_card
 from livo_bench.engines import diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
+from livo_bench.methods import overlaid
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_names_of_attention_processors_are_read_too(engine: Diffusion, tmp_path:
 def test_every_kind_is_found_for_its_model_and_drawn_with(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
-    found = overlay.find(KINDS[kind](engine, tmp_path), model_card(str(tiny_model)))
+    found = overlaid.find(KINDS[kind](engine, tmp_path), model_card(str(tiny_model)))
     laid = overlay.lay_over(engine.unet, engine.text_encoder, found.path)
     assert re.fullmatch("[0-9a-f]{64}", found.digest)
     plain = states(engine, engine.text_encoder)
@@ -119,7 +120,7 @@ def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_re
     spoil, says = DAMAGE[damage]
     spoil(tensors, next(n for n in sorted(tensors) if tensors[n].ndim > 1))
     save_file(tensors, path)
-    look = partial(overlay.find, path, model_card(str(tiny_model)))
+    look = partial(overlaid.find, path, model_card(str(tiny_model)))
     if kind == "UNet tensors" and damage == "NaN":
         # Values are read as they are laid over.
         look = partial(overlay.lay_over, engine.unet, engine.text_encoder, path)
@@ -139,7 +140,7 @@ def test_a_place_of_a_kohya_file_has_both_matrices(
         del tensors[name]
     save_file({**tensors, f"{place}.alpha": torch.tensor(4.0)}, path)
     with pytest.raises(BadInput, match=rf"has {place}\.\w+(\.weight)? without its lora_down"):
-        overlay.find(path, model_card(str(tiny_model)))
+        overlaid.find(path, model_card(str(tiny_model)))
 
 
 def test_what_is_no_plain_lora_is_named(
@@ -149,7 +150,7 @@ def test_what_is_no_plain_lora_is_named(
     name = f"{min(load_file(path)).partition('.')[0]}.lora_mid.weight"
     save_file({**load_file(path), name: torch.zeros(2, 2, 3, 3)}, path)
     with pytest.raises(BadInput, match=re.escape(f"has {name}, which is none of a plain LoRA")):
-        overlay.find(path, model_card(str(tiny_model)))
+        overlaid.find(path, model_card(str(tiny_model)))
 
 
 @pytest.mark.parametrize("kind", ["UNet tensors", "diffusers LoRA", "kohya LoRA"])
@@ -159,7 +160,7 @@ def test_a_file_that_is_cut_is_refused(
     path = KINDS[kind](engine, tmp_path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(BadInput, match=re.escape(str(path))):
-        overlay.find(path, model_card(str(tiny_model)))
+        overlaid.find(path, model_card(str(tiny_model)))
 
 
 @pytest.mark.parametrize(
@@ -178,10 +179,10 @@ def test_other_kinds_of_changes_are_named(
     path = diffusers_lora(engine, tmp_path)
     save_file({**load_file(path), name: torch.zeros(2, 2)}, path)
     with pytest.raises(BadInput, match=re.escape(says)):
-        overlay.find(path, model_card(str(tiny_model)))
+        overlaid.find(path, model_card(str(tiny_model)))
 
 
 def test_a_whole_model_is_not_laid_over_another(tiny_weights: Path, tiny_model: Path) -> None:
     with pytest.raises(BadInput, match="whole model") as refused:
-        overlay.find(tiny_weights / "sd", model_card(str(tiny_model)))
+        overlaid.find(tiny_weights / "sd", model_card(str(tiny_model)))
     assert f"livo-bench run --model {tiny_weights / 'sd'}" in refused.value.hint

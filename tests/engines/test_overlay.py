@@ -1,6 +1,7 @@
 """Overlays: what is written, shared and refused, and that the engine draws with them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,16 +95,27 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     overlay.save({name: torch.zeros(2, 3)}, "f" * 64, path)
     with pytest.raises(BadInput, match=r"digest ffffffffffff.*train --method NAME --model .*tiny"):
         overlay.find(path, card)
-    with pytest.raises(BadInput, match=r"another shape, e\.g\. \S+attn2\S+ \(2, 3\); expected \("):
-        overlay.lay_over(engine.unet, engine.text_encoder, path)
+
+    def refused(says: str) -> None:
+        for look in (
+            partial(overlaid.find, path, card),
+            partial(overlay.lay_over, engine.unet, engine.text_encoder, path),
+        ):
+            with pytest.raises(BadInput, match=says):
+                look()
+
+    overlay.save({name: torch.zeros(2, 3)}, model_digest(card), path)
+    refused(r"another shape, e\.g\. \S+attn2\S+ \(2, 3\); expected \(")
     overlay.save({"conv_9": torch.zeros(2)}, model_digest(card), path)
-    with pytest.raises(BadInput, match=r"has 1 that it should not have, e\.g\. conv_9"):
-        overlay.lay_over(engine.unet, engine.text_encoder, path)
+    refused(r"has 1 that it should not have, e\.g\. conv_9")
+    own = engine.unet.state_dict()
+    said = {overlay.BASE: f"{model_digest(card)} conv_in.bias {name}"}
+    save_file({name: own[name]}, path, said)
+    refused(r"lacks 1 of \d+ tensors, e\.g\. conv_in\.bias")
+    save_file({"conv_in.bias": torch.zeros(2)}, path)  # says no model, so names and shapes count
+    refused(r"another shape, e\.g\. conv_in\.bias \(2,\)")
     path.write_bytes(b"no tensors")
     with pytest.raises(BadInput, match="Cannot read the weights"):
-        overlay.find(path, card)
-    save_file({"conv_in.bias": torch.zeros(2)}, path)  # says no model, so names and shapes count
-    with pytest.raises(BadInput, match=r"another shape, e\.g\. conv_in\.bias \(2,\)"):
         overlay.find(path, card)
 
 

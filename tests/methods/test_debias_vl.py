@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from livo_bench.cards.adapters import load_method
-from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.catalog import model_card, model_digest, task_cards
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
@@ -94,6 +94,13 @@ def test_a_projection_of_another_width_or_model_is_refused(
     sd = engine(tiny_weights, overlay.Found(str(wrong), "0" * 64))
     with pytest.raises(BadInput, match=r"projection \(4, 4\); expected \(32, 32\)"):
         sd.load_files([replace(BASE, projection="0" * 64)])
+    for said in (None, {overlay.BASE: f"{model_digest(card)} projection"}):
+        save_file({"projection": torch.eye(4)}, wrong, said)
+        with pytest.raises(BadInput, match=r"projection of .*\(4, 4\); expected \(32, 32\)"):
+            load_method("debias-vl", card, str(tmp_path))
+    save_file({"conv_in.bias": torch.eye(4)}, wrong)
+    with pytest.raises(BadInput, match=r"projection of .*race.* has 1 that .*conv_in\.bias"):
+        load_method("debias-vl", card, str(tmp_path))
     with pytest.raises(BadInput, match="were made for a model with digest"):
         overlay.find(trained / "race.safetensors", model_card("mini"))
     task = task_cards()["bias"]

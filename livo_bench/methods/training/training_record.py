@@ -110,19 +110,22 @@ def digest_of(path: Path) -> str:
     return digest_folder(path) if path.is_dir() else digest_file(path)
 
 
-def require_named(path: Path, digest: str) -> None:
+def require_named(path: Path, digest: str) -> bool:
     """See that weights, or another finished file, are what the record beside them names.
 
     Args:
         path: Of the file or folder; where there is no record beside it, nothing is seen.
         digest: Of it, see `digest_of`.
 
+    Returns:
+        Whether there is a record, which names them.
+
     Raises:
         BadInput: The record names another digest, or none; or the record itself is damaged.
     """
     record = read(path.parent)
     if record is None:
-        return
+        return False
     again = (
         f"livo-bench train --method {record.get('method', 'NAME')} --model "
         f"{record.get('model', 'MODEL')} --out {path.parent}"
@@ -140,6 +143,7 @@ def require_named(path: Path, digest: str) -> None:
             f"{path.parent / RECORD} names {str(named)[:12]}. Copy it again, or make it again: "
             f"{again}"
         )
+    return True
 
 
 @contextmanager
