@@ -12,6 +12,7 @@ do not know.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -92,7 +93,8 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
         BadInput: It is a LoRA of a kind that is not read, or changes something that the networks
             do not have, or have in another shape; names the first.
     """
-    names = sorted(headers("LoRA", [path]))
+    held = headers("LoRA", [path])
+    names = sorted(held)
     for mark in UNREAD:
         if odd := next((name for name in names if mark in name), None):
             raise BadInput(
@@ -105,6 +107,13 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
         raise BadInput(
             f"The LoRA {path} has {odd} without {_HALVES}. Expected both of each place, as the "
             "program that trained it wrote them.",
+            "Copy it again.",
+        )
+    if odd := next(
+        (n for n in names if n.endswith(".alpha") and math.prod(held[n].shape) != 1), None
+    ):
+        raise BadInput(
+            f"The LoRA {path} has {odd} of shape {held[odd].shape}; expected one number.",
             "Copy it again.",
         )
     with loading("LoRA", path), _unsaid():

@@ -143,6 +143,17 @@ def test_a_place_of_a_kohya_file_has_both_matrices(
         overlaid.find(path, model_card(str(tiny_model)))
 
 
+def test_an_alpha_is_one_number(engine: Diffusion, tiny_model: Path, tmp_path: Path) -> None:
+    path = KINDS["kohya LoRA"](engine, tmp_path)
+    name = f"{min(load_file(path)).partition('.')[0]}.alpha"
+    for shape in ((2,), (0,), (1, 3)):
+        save_file({**load_file(path), name: torch.ones(shape)}, path)
+        with pytest.raises(BadInput, match=re.escape(f"has {name} of shape {shape}; expected one")):
+            overlaid.find(path, model_card(str(tiny_model)))
+    save_file({**load_file(path), name: torch.ones(1, 1)}, path)
+    overlaid.find(path, model_card(str(tiny_model)))
+
+
 def test_what_is_no_plain_lora_is_named(
     engine: Diffusion, tiny_model: Path, tmp_path: Path
 ) -> None:
