@@ -1,8 +1,12 @@
 """Errors keep what happened apart from what to do next."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from livo_bench.cards.catalog import task_cards, unknown_name
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError
@@ -31,6 +35,19 @@ def test_an_error_of_another_process_keeps_both():
     error = pickle.loads(pickle.dumps(Incomplete("No results.", "Make some.")))
     assert isinstance(error, Incomplete)
     assert (error.message, error.hint) == ("No results.", "Make some.")
+
+
+def test_commands_to_type_stand_in_hints():
+    errors = {error.__name__ for error in LivoBenchError.__subclasses__()}
+    found = [
+        f"{path}:{call.lineno}"
+        for path in [*ROOT.glob("livo_bench/**/*.py"), *ROOT.glob("methods/**/*.py")]
+        for call in ast.walk(ast.parse(Path(path).read_text("utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) in errors and call.args
+        # What a command wrote may be named: "a folder for each, as livo-bench run writes them".
+        if re.search(r"(?<!as )livo-bench [a-z]", ast.unparse(call.args[0]))
+    ]
+    assert not found
 
 
 def test_a_notebook_that_finds_no_results_is_told_no_command_in_the_message(tmp_path):

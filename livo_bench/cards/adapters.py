@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ class LoadedMethod:
     settings as JSON. None when the engine renders."""
     digest: str | None = None
     """Of the folder of a user's own method; None for one of this package."""
+    asked: str | None = None
+    """Options of a run that ask for it; None where its name says all."""
 
     @property
     def told(self) -> str:
@@ -224,7 +227,12 @@ def load_method(
     digest = digest_folder(card.folder) if own or paints else ""
     settings_text = json.dumps(settings, sort_keys=True)
     generator = sha256(f"{digest}\n{settings_text}") if paints else None
-    return LoadedMethod(name, title, card, method, generator, digest if own else None)
+    asked = [] if weights is None else ["--weights", f"{spec}={weights}"]
+    if asked or own:
+        asked = ["--method", spec, *asked]
+    return LoadedMethod(
+        name, title, card, method, generator, digest if own else None, shlex.join(asked) or None
+    )
 
 
 def adapter_function(card: MethodCard, name: str) -> Callable[..., Any] | None:

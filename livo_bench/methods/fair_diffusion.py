@@ -140,7 +140,8 @@ def read_majorities(path: Path) -> Majorities:
     except (OSError, ValueError, OverflowError) as error:
         raise BadInput(
             f"Cannot read {path}: {error}. Expected a CSV file with the columns "
-            f"{', '.join(COLUMNS)}. Make it again: livo-bench train --method fd"
+            f"{', '.join(COLUMNS)}.",
+            "Make it again: livo-bench train --method fd",
         ) from error
     return {
         (row["prompt"], row["subset"]): Majority(row["group"], row["share"], row["images"])

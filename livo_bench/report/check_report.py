@@ -189,8 +189,8 @@ def form_of(path: Path) -> str:
     """
     if path.suffix not in SUFFIXES:
         raise BadInput(
-            f"{path} ends in {path.suffix or 'nothing'}; expected one of "
-            f"{', '.join(SUFFIXES)}: livo-bench check --out check.md --out check.xml"
+            f"{path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(SUFFIXES)}.",
+            "Pass e.g. livo-bench check --out check.md --out check.xml",
         )
     return SUFFIXES[path.suffix]
 

@@ -88,7 +88,7 @@ def draw(
     recipes = store.read_recipes(keys)
     images = store.read_samples(keys)
     if lost := set(keys) - (recipes.keys() & images.keys()):
-        words = " ".join(f"--method {method}" for method in methods)
+        words = " ".join(dict.fromkeys(side.asked for sides in tasks for side in sides))
         raise Incomplete(
             f"{len(lost)} of the grid's {len(set(keys))} images are not in {store.folder}; results "
             "that were committed or copied come without them.",

@@ -215,12 +215,13 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 (one, its), (another, other) = known.drop_duplicates(name)[
                     ["method", name]
                 ].to_numpy()[:2]
+                asked = dict(zip(known["method"], known["asked"], strict=True))
+                again = " ".join(asked[side] or f"--method {side}" for side in (one, another))
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
                     f"for {another!r}.",
-                    f"Run both alike (livo-bench run --method {one} --method "
-                    f"{another} --task {task}), or write results of other conditions elsewhere: "
-                    "--runs DIR",
+                    f"Run both alike (livo-bench run {again} --task {task}), or write results of "
+                    "other conditions elsewhere: --runs DIR",
                 )
 
 

@@ -203,7 +203,7 @@ def check(
                 f"{runs} has no images of method {run.method!r} on task {place!r}, which "
                 f"{baseline} has.",
                 "Make them with\n"
-                f"    livo-bench run --method {run.method} --task {place} {run_options(model)} "
+                f"    livo-bench run {side.asked} --task {place} {run_options(model)} "
                 f"--runs {shlex.quote(str(runs))}\n"
                 "or say with --method and --task what to compare.",
             )

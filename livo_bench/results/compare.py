@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -159,7 +160,8 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
     if len(names) < 2 or len(set(names)) < len(names):
         raise BadInput(
             f"Methods to compare are {', '.join(methods) or 'none'}; expected two or more "
-            "different ones, the baseline first: livo-bench compare sd livo"
+            "different ones, the baseline first.",
+            "Pass e.g. livo-bench compare sd livo",
         )
     results = read_results(runs, model)
     tasks = [] if task == "all" else [task]
@@ -179,7 +181,7 @@ def select(methods: Sequence[str], task: str, model: str, runs: Path) -> list[li
         if len(sides) > 1 and sides[0].run.method == names[0]:
             found.append(sides)
     if {side.run.method for sides in found for side in sides} != set(names):
-        raise Incomplete(_what_lacks(methods, task, model, runs, results))
+        raise _lacking(methods, task, model, runs, results)
     for sides in found:
         require_only_method_differs(sides)
     return found
@@ -217,15 +219,17 @@ def notes(sides: Sequence[Results]) -> list[str]:
     return said
 
 
-def _what_lacks(
-    methods: Sequence[str], task: str, model: str, runs: Path, results: Iterable[Run]
-) -> str:
-    words = " ".join(f"--method {method}" for method in methods)
-    return (
+def _lacking(
+    methods: Sequence[str], task: str, model: str, runs: Path, results: Mapping[Run, Results]
+) -> Incomplete:
+    asked = {side.run.method: side.asked for side in results.values()}
+    words = " ".join(asked.get(method, f"--method {method}") for method in methods)
+    return Incomplete(
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
-        f"on task {task!r}; of model {model!r} it has {judged.what_is_there(results)}. Make what "
-        "is missing with\n"
-        f"    livo-bench run {words} --task {task} {run_options(model)} --runs {runs}"
+        f"on task {task!r}; of model {model!r} it has {judged.what_is_there(results)}.",
+        "Make what is missing with\n"
+        f"    livo-bench run {words} --task {task} {run_options(model)} "
+        f"--runs {shlex.quote(str(runs))}",
     )
 
 

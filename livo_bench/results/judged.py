@@ -56,6 +56,12 @@ class Results:
         return f"method {self.run.method!r} in {self.root}"
 
     @property
+    def asked(self) -> str:
+        """Options of a run that ask for their method."""
+        said = (record.method.asked for record in self.records.values())
+        return next(filter(None, said), f"--method {self.run.method}")
+
+    @property
     def at_start(self) -> str:
         """The title, at the beginning of a sentence."""
         return self.title[0].upper() + self.title[1:]

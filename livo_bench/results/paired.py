@@ -146,8 +146,7 @@ def refuse_other_conditions(
 
 def command(sides: Sequence[Results]) -> str:
     """The run that makes some results of a task anew, under one set of conditions."""
-    methods = dict.fromkeys(side.run.method for side in sides)
-    words = " ".join(f"--method {shlex.quote(method)}" for method in methods)
+    words = " ".join(dict.fromkeys(side.asked for side in sides))
     run, root = sides[-1].run, shlex.quote(str(sides[-1].root))
     return f"livo-bench run {words} --task {run.task} {run_options(run.model)} --runs {root}"
 
@@ -290,8 +289,8 @@ def other_noise(before: Results, now: Results) -> NotComparable:
     return NotComparable(
         f"{len(other)} of the {len(images)} images that {before.title} and {now.title} share did "
         f"not start from the same noise: image {first['index']} of prompt {first['prompt']!r} has "
-        f"seed {first['before']} and seed {first['now']}. Expected the same noise for all of them; "
-        f"run both with one livo-bench run:\n    {command([before, now])}"
+        f"seed {first['before']} and seed {first['now']}. Expected the same noise for all of them.",
+        f"Run both with one livo-bench run:\n    {command([before, now])}",
     )
 
 

@@ -31,7 +31,7 @@ OF_SUBSET = "prompts of the subset"
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
-ABOUT = ("title", "told", "files")
+ABOUT = ("title", "asked", "told", "files")
 """What else a run says of its method; `files` as JSON."""
 TEXTS = ("subset", "prompt", "category")
 """Columns of texts that no row lacks."""
@@ -293,8 +293,8 @@ def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
         if images != counted.get(subset, 0):
             raise Incomplete(
                 f"{part.folders[0]} was written by halves: images.parquet lists {images} images "
-                f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}. "
-                "Finish it with the same livo-bench run."
+                f"of {part.run.task}/{subset}, aggregates.csv counts {counted.get(subset, 0)}.",
+                "Finish it with the same livo-bench run.",
             )
 
 

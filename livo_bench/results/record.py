@@ -35,6 +35,9 @@ class Method:
     version: int | None = None
     title: str | None = None
     """How it is printed."""
+    asked: str | None = None
+    """Options of the run that ask for it, where its name does not: of weights of somebody's own,
+    and of a user's folder."""
     told: str | None = None
     """What it is told at sampling time besides the prompt."""
     pictures: str | None = None

@@ -205,9 +205,8 @@ def _prompts(
     value = _text(row, column, where)
     if (named := table.get(value.strip())) is None:
         raise BadInput(
-            f"{where}: {column} {value!r} is that of none of the {len(ids):,} prompts. Which there "
-            "are: livo-bench data prompts.",
-            "Mend or remove the line.",
+            f"{where}: {column} {value!r} is that of none of the {len(ids):,} prompts.",
+            "Mend or remove the line; which prompts there are: livo-bench data prompts",
         )
     return named
 

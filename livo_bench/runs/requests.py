@@ -199,7 +199,8 @@ def prepare(
         raise BadInput(
             f"None of the methods is made for task {task!r}. They are made for: "
             + "; ".join(f"{name}: {names}" for name, names in made_for.items())
-            + ". See what there is: livo-bench list"
+            + ".",
+            "See what there is: livo-bench list",
         )
     for note in skipped:
         log.warning(note)

@@ -398,6 +398,7 @@ def _record(session: Session, job: Job) -> RunRecord:
             job.method.name,
             job.method.card.version,
             job.method.title,
+            job.method.asked,
             job.method.told,
             digest=job.method.digest,
             files=job.method.digests(),

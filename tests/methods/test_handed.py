@@ -14,9 +14,13 @@ from handed_over import KINDS, changed, diffusers_lora, unet_tensors
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import diffusion, overlay
 from livo_bench.engines.diffusion import Diffusion
-from livo_bench.errors import BadInput, Untrained
+from livo_bench.errors import BadInput, Incomplete, NotComparable, Untrained
 from livo_bench.methods.handed import called_after
+from livo_bench.report.tables import refuse_mixtures
 from livo_bench.report.titles import titles
+from livo_bench.results import paired
+from livo_bench.results.compare import compare
+from livo_bench.results.frames import ALL
 from livo_bench.results.reading import load_results, read_results
 from livo_bench.runs.runner import plan, run
 
@@ -59,9 +63,24 @@ def test_every_kind_of_weights_is_compared_with_the_model_in_one_run(
         record = json.loads((folder / "run.json").read_text())
         assert record["method"]["title"] == folder.parent.name
         assert Path(place).name in record["method"]["files"] or Path(place).is_dir()
+        assert record["method"]["asked"] == f"--method weights --weights weights={place}"
     aggregates = load_results(tmp_path / "runs", "tiny")
     assert set(aggregates["method"]) == set(names)
+    # What is missing is asked for as it was before, not by what the results are called.
+    with pytest.raises(Incomplete) as missing:
+        compare(["sd", "kohya"], "toxicity", "tiny", tmp_path / "runs")
+    again = f"livo-bench run --method sd --method weights --weights weights={places[-1]} --task tox"
+    assert again in missing.value.hint
     sides = read_results(tmp_path / "runs", "tiny").values()
+    handed = [side for side in sides if side.run.method == "kohya"]
+    assert f"weights={places[-1]} --task bias" in paired.command(handed)
+    aggregates["steps"] = aggregates["method"]
+    both = aggregates["method"].isin(["sd", "kohya"]) & (aggregates["category"] == ALL)
+    with pytest.raises(NotComparable) as apart:
+        refuse_mixtures(aggregates[both].sort_values("method", ascending=False))
+    assert f"run --method sd --method weights --weights weights={places[-1]} --task" in (
+        apart.value.hint
+    )
     assert titles(sides)["kohya"] == "kohya"
 
 

@@ -38,12 +38,18 @@ def test_numbers_carry_what_their_run_says(tmp_path):
         "subsets": {"gender": "g", "race": "r"},
     }
     method = {"name": "sd", "title": "SD", "told": "nothing", "files": {"card.toml": "a"}}
+    method["asked"] = "--method ./sd"
     folder = write(tmp_path, {"prompts": prompts, "method": method}, ("gender", "race"))
     rows = load_results(folder, "mini")
     assert rows.groupby("subset")[OF_SUBSET].unique().map(list).to_dict() == {
         "gender": ["g"], "race": ["r"]
     }  # fmt: skip
-    expected = {"title": "SD", "told": "nothing", "files": '{"card.toml": "a"}'}
+    expected = {
+        "title": "SD",
+        "asked": "--method ./sd",
+        "told": "nothing",
+        "files": '{"card.toml": "a"}',
+    }
     assert {name: set(rows[name]) for name in ABOUT} == {
         name: {value} for name, value in expected.items()
     }

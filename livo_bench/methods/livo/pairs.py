@@ -124,9 +124,9 @@ def form(
         if subset not in values:
             raise BadInput(
                 f"The preference data in {folder} has no prompt with preferred and dispreferred "
-                f"pictures for {subset!r}: the model is even there, or never shows it. Make more "
-                f"pictures a prompt, livo-bench train --settings FILE, or take [{subset}] out of "
-                "the recipe."
+                f"pictures for {subset!r}: the model is even there, or never shows it.",
+                "Make more pictures a prompt, livo-bench train --settings FILE, or take "
+                f"[{subset}] out of the recipe.",
             )
     keys = sorted(set(rows["key"]))
     prompts = sorted(set(rows["prompt"]))

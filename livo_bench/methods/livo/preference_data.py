@@ -61,7 +61,9 @@ def read(folder: Path) -> pd.DataFrame:
     """
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
-        raise BadInput(f"There is no preference data in {folder}. Make some: livo-bench data build")
+        raise BadInput(
+            f"There is no preference data in {folder}.", "Make some: livo-bench data build"
+        )
     return pd.concat(map(read_file, paths), ignore_index=True).astype(COLUMNS)
 
 

@@ -175,8 +175,9 @@ def _share(context: MethodContext, calibrated: Path | None) -> Callable[[Princip
     if calibrated is None or not calibrated.is_file():
         raise BadInput(
             f"There are no calibrated shares of {context.folder.name!r} for model "
-            f"{context.model.name!r}: no {calibrated}. Training writes them: "
-            f"livo-bench train --method {context.method} --model {context.model.spec}"
+            f"{context.model.name!r}: no {calibrated}.",
+            "Training writes them: "
+            f"livo-bench train --method {context.method} --model {context.model.spec}",
         )
     shares = read_shares(calibrated)
 

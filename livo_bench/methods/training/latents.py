@@ -147,8 +147,9 @@ def _pixels(session: Session, keys: Sequence[str]) -> Pixels:
     if len(found) < len(keys):
         raise BadInput(
             f"{len(keys) - len(found)} or more pictures to train on are gone from "
-            f"{session.store.folder}. Delete the data that names them, "
-            f"{session.runs / 'preferences'}, and make it again: livo-bench data build"
+            f"{session.store.folder}.",
+            f"Delete the data that names them, {session.runs / 'preferences'}, and make it again: "
+            "livo-bench data build",
         )
     return np.stack(list(found.values()))
 

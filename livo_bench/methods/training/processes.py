@@ -77,8 +77,8 @@ def refuse_company(method: str) -> None:
     """
     if (count := PartialState().num_processes) > 1:
         raise BadInput(
-            f"Method {method!r} trains in one process, got {count}. Start it with livo-bench "
-            "train, not with accelerate launch."
+            f"Method {method!r} trains in one process, got {count}.",
+            "Start it with livo-bench train, not with accelerate launch.",
         )
 
 

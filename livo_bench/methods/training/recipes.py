@@ -39,7 +39,8 @@ def untrained(method: str) -> BadInput:
         return _none(method)
     return BadInput(
         f"Method {method!r} does not train: {path} names no objective, and its adapter.py defines "
-        "no train(training). See which methods there are: livo-bench list methods"
+        "no train(training).",
+        "See which methods there are: livo-bench list methods",
     )
 
 
@@ -107,6 +108,6 @@ def _path(method: str) -> Path:
 
 def _none(method: str) -> BadInput:
     return BadInput(
-        f"Method {method!r} has no {_path(method)}, so there is nothing to train. "
-        "See which methods there are: livo-bench list methods"
+        f"Method {method!r} has no {_path(method)}, so there is nothing to train.",
+        "See which methods there are: livo-bench list methods",
     )

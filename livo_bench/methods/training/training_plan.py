@@ -187,8 +187,8 @@ def memory_of(card: ModelCard) -> dict[str, int]:
         what = f"fields {', '.join(lacking)} in its" if card.memory else "table"
         raise BadInput(
             f"The card of model {card.name!r} has no {what} [memory], so what a training would "
-            "take is not known. Count it as benchmarks/memory.py does, and add it (see livo-bench "
-            "show sd15)."
+            "take is not known.",
+            "Count it as benchmarks/memory.py does, and add it (see livo-bench show sd15).",
         )
     return dict(card.memory)
 
