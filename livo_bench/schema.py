@@ -29,6 +29,13 @@ def at_least(least: float) -> Limit:
     return Limit(lambda value: value >= least, lambda kind: f"{kind} from {least:g} up")
 
 
+def between(least: float, most: float) -> Limit:
+    """A number from `least` to `most`."""
+    return Limit(
+        lambda value: least <= value <= most, lambda kind: f"{kind} from {least:g} to {most:g}"
+    )
+
+
 def one_of(known: Iterable[str]) -> Limit:
     """A text out of those that are known."""
     known = tuple(known)
@@ -51,7 +58,7 @@ Text = Annotated[str, _SAYS]
 """Not blank."""
 Place = Annotated[str, LOCATED]
 """A repository, or a path from the folder of the card that names it."""
-Share = Annotated[float, Limit(lambda value: 0 <= value <= 1, lambda kind: f"{kind} from 0 to 1")]
+Share = Annotated[float, between(0, 1)]
 
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),

@@ -246,6 +246,9 @@ class ModelCard:
     """Images sampled and judged per second on the machine the card speaks of, for `--plan`."""
     bytes_per_image: Annotated[int, at_least(1)]
     """On disk, with scores, for `--plan`."""
+    slower: Annotated[float, at_least(1)] = 1.0
+    """How many times longer an evaluation of the UNet takes in training than in sampling, as
+    measured on that machine, for `train --plan`."""
     judges: Mapping[str, Judge]
     """The evaluators: `attributes`, `hazards`, `features`."""
     confusion: Path | None = None

@@ -13,11 +13,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.schema import LOCATED, Kind, Text, kind_of, kinds_of
+
+if TYPE_CHECKING:
+    from livo_bench.interfaces import MethodContext
 
 Record = TypeVar("Record")
 
@@ -166,6 +169,21 @@ class Table:
     def plain(self) -> dict[str, Any]:
         """All fields as they stand in the file."""
         return dict(self._values)
+
+
+def settings_of(context: MethodContext, record: type[Record], **given: Any) -> Record:
+    """Read a method's settings, or some of them, as the fields of a data class.
+
+    Args:
+        context: Of the method, with the settings of its variant laid over.
+        record: A data class with annotated fields, see `Table.part`.
+        given: Fields of it that are no settings.
+
+    Raises:
+        BadInput: A setting is missing or not what its annotation asks for.
+    """
+    card = context.folder / "card.toml"
+    return Table(card, context.settings, "settings.").part(record, **given)
 
 
 def read_table(path: Path) -> Table:

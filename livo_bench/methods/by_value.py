@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.fields import settings_of
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import overlaid
+from livo_bench.methods.overlaid import Given
 from livo_bench.records import Recipe, Request
 
 
@@ -72,7 +74,7 @@ def find(
         BadInput: There are none for the model, they do not fit it, or they are not those that the
             record beside them names.
     """
-    given = str(context.settings["weights"])
+    given = settings_of(context, Given).weights
     folder = Path(given) if given else context.folder / "weights" / context.model.name
     if folder.is_file():
         raise BadInput(

@@ -26,6 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from livo_bench.cards.catalog import value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo import pairs
 from livo_bench.methods.livo.loss import Batch, Losses, Weight, dpo
@@ -64,8 +65,12 @@ def read_recipe(method: str, scale: str) -> DiffusionDpoRecipe:
     """
     table = recipe_table(method, scale)
     recipe = table.read(DiffusionDpoRecipe, settings=table.part(finetuning.Settings))
-    if not recipe.draws:
-        raise BadInput(f"{table.file} draws pairs of no value, expected a table of draws.")
+    known = [name for task in value_tasks().values() for name in task.subsets]
+    if not recipe.draws or not {*recipe.draws} <= {*known}:
+        raise BadInput(
+            f"{table.file} draws pairs of {', '.join(recipe.draws) or 'no value'}, expected some "
+            f"out of: {', '.join(known)}."
+        )
     return recipe
 
 

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import TaskCard
+from livo_bench.cards.fields import settings_of
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
@@ -88,6 +89,12 @@ class FairDiffusion:
         return replace(base, edit=replace(self.settings, remove=remove, add=_person(target)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    weights: str
+    detect: bool
+
+
 def _person(group: str) -> str:
     return f"{group} person"
 
@@ -103,8 +110,8 @@ def load(context: MethodContext) -> FairDiffusion:
         BadInput: The recipe or the majorities are not what they should be, there are none for the
             model, or they are not those that the record beside them names.
     """
-    settings = context.settings
-    folder = Path(str(settings["weights"]) or context.folder / "weights" / context.model.name)
+    settings = settings_of(context, _Settings)
+    folder = Path(settings.weights or context.folder / "weights" / context.model.name)
     path = folder / MAJORITIES
     if not path.is_file():
         raise context.untrained("majorities", path)
@@ -112,7 +119,7 @@ def load(context: MethodContext) -> FairDiffusion:
     require_named(path, digest_of(path))
     guidance = read_settings(str(context.folder), context.model.scale)
     sources = {MAJORITIES: path, RECIPE: context.folder / RECIPE}
-    return FairDiffusion(guidance, majorities, bool(settings["detect"]), sources)
+    return FairDiffusion(guidance, majorities, settings.detect, sources)
 
 
 def read_settings(method: str, scale: str) -> SemanticGuidance:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.cards.catalog import HANDED, result_names
+from livo_bench.cards.fields import settings_of
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.overlaid import Overlaid, whole
+from livo_bench.methods.overlaid import Given, Overlaid, whole
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def load(context: MethodContext) -> Handed:
     Raises:
         BadInput: There are none, or they do not fit the model.
     """
-    given = str(context.settings["weights"])
+    given = settings_of(context, Given).weights
     place = Path(given)
     if not given:
         raise BadInput(

@@ -7,13 +7,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.fields import settings_of
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.training.training_record import require_named
 from livo_bench.records import Recipe, Request
+from livo_bench.schema import Text
 
 CATEGORY = "category"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The setting of methods that a run may give weights."""
+
+    weights: str
+    """Where they are; empty for the method's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    edit: Text
+    weights: str
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +84,12 @@ def load(context: MethodContext) -> Overlaid:
         BadInput: There are no weights for the model, they do not fit it, or they are not those that
             the record beside them names.
     """
-    edit = str(context.settings["edit"])
-    given = str(context.settings["weights"])
+    settings = settings_of(context, _Settings)
+    edit, given = settings.edit, settings.weights
     if given and overlay.is_whole(Path(given)):
         return whole(Path(given), context.model)
     own = context.folder / "weights" / context.model.name
-    folder = Path(given) if given else own / str(context.settings.get("variant", ""))
+    folder = Path(given) if given else own / settings.variant
     wanted = "*" if edit == CATEGORY else edit
     paths = sorted(folder.glob(f"{wanted}.safetensors"))
     if not paths:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from livo_bench.cards.fields import settings_of
+from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.sld import Unwanted, read_unwanted
 from livo_bench.methods.training.recipes import RECIPE
@@ -43,8 +45,14 @@ def load(context: MethodContext) -> Safree:
         unwanted: See `sld.read_unwanted`; each text is some phrases, joined by commas.
 
     Raises:
-        BadInput: The recipe has no phrases for models of this scale.
+        BadInput: A setting is wrong, or the recipe has no phrases for models of this scale, or an
+            empty one.
     """
-    settings = context.settings
-    alpha, steps = float(settings["alpha"]), int(settings["steps"])
-    return Safree(ConceptFilter("", alpha, steps), read_unwanted(context))
+    unwanted = read_unwanted(context)
+    for name, text in unwanted.unwanted.items():
+        if not all(phrase.strip() for phrase in text.split(",")):
+            raise BadInput(
+                f"{unwanted.recipe}: the phrases for {name!r} are {text!r}; expected some, joined "
+                "by single commas."
+            )
+    return Safree(settings_of(context, ConceptFilter, texts=""), unwanted)

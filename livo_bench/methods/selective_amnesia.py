@@ -36,7 +36,7 @@ from livo_bench.methods.training.own_pictures import OwnPictures
 from livo_bench.methods.training.recipes import recipe_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
-from livo_bench.schema import at_least
+from livo_bench.schema import at_least, between
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class AmnesiaRecipe:
     """Surrogate pictures of a train prompt."""
     replayed: Annotated[int, at_least(1)]
     """Pictures of each train prompt of people."""
-    times: Annotated[int, at_least(1)]
+    times: Annotated[int, between(1, 1000)]
     """Diffusion steps, evenly apart, that stand for all of them in F."""
     gamma: Annotated[float, at_least(0)]
     """Weight of what is replayed."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from livo_bench.cards.fields import settings_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.training.recipes import RECIPE, recipe_table
 from livo_bench.records import Recipe, Request, SafetyGuidance
-from livo_bench.schema import Text
+from livo_bench.schema import Text, one_of
 
 PRESET_STEPS = 50
 """Steps that the presets' warm-ups are meant for."""
@@ -29,6 +31,16 @@ PRESETS = {
 
 
 ALL, SUBSET = "all", "subset"
+
+
+@dataclass(frozen=True, slots=True)
+class _Preset:
+    preset: Annotated[str, one_of(PRESETS)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwanted:
+    unwanted: Annotated[str, one_of((ALL, SUBSET))]
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,7 @@ def load(context: MethodContext) -> SafeLatentDiffusion:
     Raises:
         BadInput: There is no such preset, or no safety text for models of this scale.
     """
-    preset = str(context.settings["preset"])
-    if preset not in PRESETS:
-        raise BadInput(
-            f"{context.folder / 'card.toml'}: preset is {preset!r}, expected one of: "
-            f"{', '.join(PRESETS)}."
-        )
-    chosen = PRESETS[preset]
+    chosen = PRESETS[settings_of(context, _Preset).preset]
     warmup = round(chosen.warmup * context.model.steps / PRESET_STEPS)
     return SafeLatentDiffusion(replace(chosen, warmup=warmup), read_unwanted(context))
 
@@ -104,10 +110,6 @@ def read_unwanted(context: MethodContext) -> Unwanted:
     Raises:
         BadInput: The setting is neither, or the recipe has no texts for models of this scale.
     """
-    of = str(context.settings["unwanted"])
-    if of not in (ALL, SUBSET):
-        raise BadInput(
-            f"{context.folder / 'card.toml'}: unwanted is {of!r}, expected {ALL!r} or {SUBSET!r}."
-        )
+    of = settings_of(context, _Unwanted).unwanted
     table = recipe_table(str(context.folder), context.model.scale)
     return table.read(Unwanted, of=of, recipe=table.file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import memory as counter
@@ -17,6 +18,7 @@ from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cli import main
 from livo_bench.errors import BadInput
+from livo_bench.methods.training import training
 from livo_bench.methods.training.training import plan
 from livo_bench.methods.training.training_plan import MEMORY
 
@@ -31,6 +33,21 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         for name, card in value_tasks().items()
         for suffix, split in (("", "train"), (" dev", "dev"))
     }
+
+
+def test_a_card_says_how_much_slower_training_is(
+    lists: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = model_card("sd15")
+    for method in ("livo", "esd", "selective-amnesia"):
+        as_sampled = plan(method, "sd15", rate=2.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(training, "model_card", lambda _: replace(card, slower=3.0))
+            slower = plan(method, "sd15", rate=2.0)
+        assert slower.seconds == pytest.approx(3 * as_sampled.seconds)
+        assert slower.data_seconds == as_sampled.data_seconds
+        assert "50 evaluations / 3, for training is slower" in str(slower)
+        assert "slower" not in str(as_sampled)
 
 
 def test_a_value_encoders_steps_are_counted_in_evaluations(lists: dict[str, int]) -> None:
@@ -87,14 +104,15 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     assert fd.disk[0] == 2 * fd.data_seconds[0] * 10_000 > 0
     assert plan("dpo:d", "mini").seconds == plan("livo", "mini").seconds
     # Two values, in each 42 prompts; the reference, and there and back with and without the group.
+    slower = model_card("mini").slower
     soft = plan("prompt-tuning", "mini", rate=2.0)
     assert soft.data_seconds == (42 * (2 + 5) / 2,) * 2
-    assert soft.seconds == pytest.approx(2 * 400 * 8 * (1 + 2 * 2) / (2 * 30))
+    assert soft.seconds == pytest.approx(2 * 400 * 8 * (1 + 2 * 2) / (2 * 30) * slower)
     weighted = plan("reward-weighted", "mini", rate=2.0)
     # Beside the preference data, two pictures of each of 300 prompts that touch no value.
     of_data = plan("dapt", "mini", rate=2.0).data_seconds
     assert weighted.data_seconds == tuple(seconds + 2 * 300 / 2 for seconds in of_data)
-    assert weighted.seconds == pytest.approx(1_000 * 2 * 8 * 3 / (2 * 30))
+    assert weighted.seconds == pytest.approx(1_000 * 2 * 8 * 3 / (2 * 30) * slower)
 
 
 def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -> None:

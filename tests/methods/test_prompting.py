@@ -102,7 +102,7 @@ def test_texts_that_are_not_there_are_refused(tmp_path: Path) -> None:
     [request] = requests("bias", "race")
     with pytest.raises(BadInput, match="no unwanted text for 'race'; it has some for: all, nudity"):
         load_method("negative:subset", MINI).resolve(request, BASE)
-    with pytest.raises(BadInput, match="unwanted is 'some', expected 'all' or 'subset'"):
+    with pytest.raises(BadInput, match="unwanted is 'some', expected one of: all, subset"):
         sld.read_unwanted(MethodContext(tmp_path, {"unwanted": "some"}, MINI, "sld"))
 
 

@@ -9,14 +9,17 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from livo_bench.cards.fields import read_json
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.fields import read_json, settings_of
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.retrieval import retriever
 from livo_bench.methods.training.training_record import digest_of, require_named
 from livo_bench.records import LAYOUTS, Principle, Recipe, Request
+from livo_bench.schema import Text, between, one_of
 
 ENCODER, PROMPT = "encoder", "prompt"
 TASK = "task"
@@ -49,6 +52,17 @@ def first(index: int, per_cent: int) -> bool:
 
 
 ORDERS = {"spread": steered, "first": first}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    encoder: Text
+    weights: str
+    value_in: Annotated[str, one_of((ENCODER, PROMPT))]
+    value_from: Annotated[str, one_of((TASK, *LOCAL))]
+    layout: Annotated[str, one_of(LAYOUTS)]
+    share_bias: Annotated[int, between(0, 100)]
+    steered: Annotated[str, one_of(ORDERS)]
 
 
 @dataclass(frozen=True)
@@ -112,20 +126,21 @@ def load(context: MethodContext) -> Steering:
         BadInput: A setting is wrong, there are no weights for the model, they do not fit it, or
             they are not those that the record beside them names.
     """
-    settings = context.settings
-    layout = _choice(context, "layout", LAYOUTS)
-    steers = ORDERS[_choice(context, "steered", tuple(ORDERS))]
-    if _choice(context, "value_in", (ENCODER, PROMPT)) == PROMPT:
-        if settings["weights"]:
+    settings = settings_of(context, _Settings)
+    layout, steers = settings.layout, ORDERS[settings.steered]
+    if settings.value_in == PROMPT:
+        if settings.weights:
             raise BadInput(
-                f"Weights {settings['weights']!r} were given to a variant that writes the value "
+                f"Weights {settings.weights!r} were given to a variant that writes the value "
                 "into the prompt and uses none. Leave --weights out."
             )
-        return Steering(_chooser(context), _share(context, None), None, layout, steers)
-    place = f"{context.model.name}/{settings['encoder']}"
+        share = _share(context, settings.share_bias, None)
+        chooser = _chooser(settings.value_from, context.model)
+        return Steering(chooser, share, None, layout, steers)
+    place = f"{context.model.name}/{settings.encoder}"
     folder = context.folder / "weights" / place
     own = str(folder / value_encoder.FOLDER) if folder.is_dir() else context.published.get(place)
-    weights = str(settings["weights"]) or own
+    weights = settings.weights or own
     if weights is None:
         raise context.untrained("weights", folder)
     found = value_encoder.find(weights, context.model)
@@ -133,8 +148,10 @@ def load(context: MethodContext) -> Steering:
     if encoder.is_dir() and encoder.name == value_encoder.FOLDER:
         require_named(encoder, found.digest)
     beside = encoder.parent / SHARES
-    calibrated = None if settings["share_bias"] else beside
-    return Steering(_chooser(context), _share(context, beside), found, layout, steers, calibrated)
+    calibrated = None if settings.share_bias else beside
+    share = _share(context, settings.share_bias, beside)
+    chooser = _chooser(settings.value_from, context.model)
+    return Steering(chooser, share, found, layout, steers, calibrated)
 
 
 def read_shares(path: Path) -> dict[str, int]:
@@ -153,23 +170,9 @@ def read_shares(path: Path) -> dict[str, int]:
     return shares
 
 
-def _choice(context: MethodContext, name: str, known: tuple[str, ...]) -> str:
-    value = str(context.settings[name])
-    if value not in known:
-        raise BadInput(
-            f"{context.folder / 'card.toml'}: {name} is {value!r}, expected one of: "
-            f"{', '.join(known)}."
-        )
-    return value
-
-
-def _share(context: MethodContext, calibrated: Path | None) -> Callable[[Principle], int]:
-    per_cent = context.settings["share_bias"]
-    if type(per_cent) is not int or not 0 <= per_cent <= 100:
-        raise BadInput(
-            f"{context.folder / 'card.toml'}: share_bias is {per_cent!r}, expected a whole number "
-            "from 0 to 100."
-        )
+def _share(
+    context: MethodContext, per_cent: int, calibrated: Path | None
+) -> Callable[[Principle], int]:
     if per_cent:
         return lambda principle: per_cent if principle.attributes else 100
     if calibrated is None or not calibrated.is_file():
@@ -192,9 +195,8 @@ def _share(context: MethodContext, calibrated: Path | None) -> Callable[[Princip
     return found
 
 
-def _chooser(context: MethodContext) -> Chooser:
-    source = _choice(context, "value_from", (TASK, *LOCAL))
+def _chooser(source: str, model: ModelCard) -> Chooser:
     if source == TASK:
         return lambda request: request.principle
-    finder = retriever.build(source, context.model)
+    finder = retriever.build(source, model)
     return lambda request: finder.retrieve(request.prompt.text).principle

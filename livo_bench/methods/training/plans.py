@@ -33,7 +33,7 @@ from livo_bench.methods.training.training_plan import (
     TrainingPlan,
     activations,
     checkpoints,
-    evaluations_of,
+    evaluations_a_second,
     frozen,
     learnt_from,
     memory_of,
@@ -184,7 +184,7 @@ def amnesia(planned: Planned) -> TrainingPlan:
     held = f"Fisher information and the weights at the start, {learns:,} x 8 bytes"
     found = of_step(planned, images, replace(step, memory=[*step.memory, (held, learns * 8)]))
     passed = replayed * made.times * step.evaluations
-    seconds = passed / (planned.rate * evaluations_of(card))
+    seconds = passed / evaluations_a_second(planned)
     line = (
         f"Fisher pass: {replayed:,} pictures x {made.times} times x ({step.passes}) = {passed:,} "
         f"evaluations = {duration(seconds)}, and {decimal(learns * 4)} on disk"

@@ -1,10 +1,11 @@
 """What a training would take, from its recipe and the model's card: `livo-bench train --plan`.
 
 Time is counted in evaluations of the UNet, of which the card says how many there are a second:
-those of a sampled image, times its images a second. A backward pass counts like a forward one, and
-like two where the UNet's own parameters learn. Memory is what the model, what learns and what
-autograd keeps take, all as if at once, by the card's `[memory]` (`benchmarks/memory.py` counts it);
-the states of texts and LiVO's annotator are not in it, and an allocator takes more.
+those of a sampled image, times its images a second, and how many times slower they are in training.
+A backward pass counts like a forward one, and like two where the UNet's own parameters learn.
+Memory is what the model, what learns and what autograd keeps take, all as if at once, by the card's
+`[memory]` (`benchmarks/memory.py` counts it); the states of texts and LiVO's annotator are not in
+it, and an allocator takes more.
 """
 
 from __future__ import annotations
@@ -132,16 +133,14 @@ def of_images(planned: Planned, images: Images) -> TrainingPlan:
 
 def of_step(planned: Planned, images: Images, step: Step) -> TrainingPlan:
     """The plan of a training that learns by gradients, from images that are made for it first."""
-    card, rate = planned.card, planned.rate
     without = of_images(planned, images)
-    evaluations = evaluations_of(card)
     a_step = step.pictures * step.evaluations
     lines = [
         *without.arithmetic,
         f"disk: {step.checkpoints[0]} = {decimal(step.checkpoints[1])}",
         f"a step: {step.pictures} pictures x ({step.passes}) = {a_step} evaluations of the UNet",
-        f"time: {step.steps:,} steps x {a_step} / ({rate:g} images a second x {evaluations} "
-        f"evaluations an image); n processes take an n-th of it",
+        f"time: {step.steps:,} steps x {a_step} / {in_training(planned)}; n processes take an n-th "
+        "of it",
     ]
     if step.dev:
         lines.append(f"dev images: {step.dev[0]} = {step.dev[1]:,}, by the first process alone")
@@ -152,8 +151,8 @@ def of_step(planned: Planned, images: Images, step: Step) -> TrainingPlan:
         title=f"{planned.title}: {step.steps:,} steps of {step.pictures} pictures",
         disk=(least + step.checkpoints[1], most + step.checkpoints[1]),
         arithmetic=tuple(lines),
-        seconds=step.steps * a_step / (rate * evaluations),
-        dev_seconds=step.dev[1] / rate if step.dev else 0,
+        seconds=step.steps * a_step / evaluations_a_second(planned),
+        dev_seconds=step.dev[1] / planned.rate if step.dev else 0,
         memory=sum(size for _, size in step.memory),
     )
 
@@ -161,6 +160,18 @@ def of_step(planned: Planned, images: Images, step: Step) -> TrainingPlan:
 def evaluations_of(card: ModelCard) -> int:
     """How often the UNet is evaluated for one image."""
     return card.steps * (2 if card.guidance != 1 else 1)
+
+
+def evaluations_a_second(planned: Planned) -> float:
+    """How often the UNet is evaluated a second in training."""
+    return planned.rate * evaluations_of(planned.card) / planned.card.slower
+
+
+def in_training(planned: Planned) -> str:
+    """The same, as it comes about."""
+    card = planned.card
+    slower = f" / {card.slower:g}, for training is slower" if card.slower != 1 else ""
+    return f"({planned.rate:g} images a second x {evaluations_of(card)} evaluations{slower})"
 
 
 def checkpoints(count: int, parameters: int, learns: int) -> tuple[str, int]:
