@@ -9,7 +9,8 @@ one fails. Prints how many were killed, and each survivor.
 
 What changes nothing is no mutant, for no test could kill it: arguments swapped of a function that
 does not look at their order (`SYMMETRIC`), and what only type checkers read (annotations, aliases
-and variables of types). Nor are documentation, decorators and the texts of messages.
+and variables of types), and `strict` of zip, which is for lengths that are never other ones. Nor
+are documentation, decorators and the texts of messages.
 
 What has been tried stands in --results, so a command that was stopped, or ran out of --minutes,
 goes on where it was. Exit code 1: less than 95 % were killed; 4: some are yet to be tried.
@@ -47,17 +48,26 @@ never ends is killed, and none because the machine is busy."""
 
 OF_PAIRS = ("results/check", "results/compare", "results/conditions", "report/check_report")
 TESTS: Mapping[str, Sequence[str]] = {
-    "metrics/bias.py": ("results/bias", "results/judge_error"),
+    "metrics/bias.py": ("results/registry", "results/bias", "results/judge_error"),
     "metrics/discrepancy.py": ("results/bias", "results/judge_error", *OF_PAIRS),
-    "metrics/fidelity.py": ("results/fidelity",),
+    "metrics/fidelity.py": (
+        "results/registry",
+        "results/fidelity",
+    ),
     "metrics/floors.py": ("results/floors", "results/bias", "results/judge_error"),
     "metrics/intervals.py": ("results/intervals", "results/compare", "results/quality"),
     "metrics/is_and_fid.py": ("results/is_and_fid", "results/quality"),
     "metrics/judge_error.py": ("results/judge_error", "results/bias", "results/toxicity"),
-    "metrics/overcorrection.py": ("results/overcorrection",),
-    "metrics/quality.py": ("results/quality",),
+    "metrics/overcorrection.py": (
+        "results/registry",
+        "results/overcorrection",
+    ),
+    "metrics/quality.py": (
+        "results/registry",
+        "results/quality",
+    ),
     "metrics/statistics.py": ("results/statistics", "results/intervals", *OF_PAIRS[:2]),
-    "metrics/toxicity.py": ("results/toxicity", "results/judge_error"),
+    "metrics/toxicity.py": ("results/registry", "results/toxicity", "results/judge_error"),
     "metrics/vectors.py": ("results/vectors", "report/recomputed"),
     "check.py": ("results/check", "report/check_report", "results/conditions", "results/seal"),
     "compare.py": ("results/compare", "results/conditions", "results/seal"),
@@ -178,6 +188,8 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
     for child in ast.iter_child_nodes(node):
         if child in skipped or isinstance(child, ast.Raise | ast.JoinedStr):
             continue
+        if isinstance(child, ast.keyword) and child.arg == "strict":
+            continue
         if isinstance(child, ast.Call) and _name(child.func) in OF_TYPES:
             continue
         if isinstance(child, ast.expr):
@@ -216,13 +228,19 @@ def _changed(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def sample(room: Path, count: int, seed: int) -> list[Mutant]:
-    """Draw mutants from those of all modules, in the order drawn; the same for a text and seed."""
-    all_of_them = [
-        mutant
-        for module in TESTS
-        for mutant in mutants_of(module, (room / module).read_text("utf-8"))
-    ]
-    return random.Random(seed).sample(all_of_them, count)
+    """Draw mutants from those of all modules, in the order drawn.
+
+    Each has a lot of its own by its line's text, so that a line that stays is drawn again when
+    others change.
+    """
+    lots = []
+    for module in TESTS:
+        source = (room / module).read_text("utf-8")
+        lines = source.splitlines()
+        for one in mutants_of(module, source):
+            text = f"{seed} {module} {lines[one.line - 1]} {one.column} {one.now}"
+            lots.append((random.Random(text).random(), one))
+    return [mutant for _, mutant in sorted(lots)[:count]]
 
 
 # Trying ------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def read_results(root: Path, model: str) -> dict[Run, Results]:
             continue
         images = read_images(folder)
         by_run = aggregates.groupby(["method", "task"])
-        if by_run.ngroups > 1 and not {"method", "task"} <= set(images.columns):
+        if by_run.ngroups > 1 and not {"method", "task"}.issubset(images.columns):
             raise BadInput(
                 f"{folder.path / seal.IMAGES} has no columns method and task, and {path.name} "
                 f"beside it speaks of {by_run.ngroups} runs. Expected both columns, or a folder "

@@ -9,7 +9,12 @@ import pytest
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate, Run
 from livo_bench.results.metrics import bias
-from livo_bench.results.metrics.discrepancy import discrepancies, signed_root, unbiased_square
+from livo_bench.results.metrics.discrepancy import (
+    discrepancies,
+    farthest,
+    signed_root,
+    unbiased_square,
+)
 from livo_bench.results.metrics.intervals import Ends, interval_of_mean
 
 RUN = Run("mini", "sd", "bias")
@@ -62,6 +67,10 @@ def test_even_counts_score_zero_and_one_group_alone_the_maximum(groups, largest_
     even, alone = np.full(groups, 10), np.eye(groups, dtype=int)[0] * 50
     assert discrepancies(even) == pytest.approx((0, 0))
     assert discrepancies(alone) == pytest.approx((1, largest_d2), abs=5e-5)
+
+
+def test_of_one_group_or_none_nothing_is_far_from_even():
+    assert [farthest(groups) for groups in (0, 1, 2)] == pytest.approx([0, 0, np.sqrt(0.5)])
 
 
 def test_two_groups_have_d2_equal_to_d1_over_root_two():

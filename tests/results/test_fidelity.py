@@ -104,6 +104,11 @@ def test_a_model_that_steers_every_image_has_the_same_numbers_twice():
         assert rows[f"{metric}_steered"].n == rows[metric].n
 
 
+def test_one_subset_alone_has_no_rows_over_all():
+    rows = summarise(frame_of({"a": [("nurse", True)], "b": [("cat", False)]}))
+    assert {row.subset for row in rows} == {"gender"}
+
+
 def test_each_subset_and_category_has_its_rows_and_steered_ones_where_there_are_some():
     frame = pd.concat(
         [

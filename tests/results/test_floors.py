@@ -124,6 +124,12 @@ def test_pooled_floor_is_that_of_all_images_together():
     assert floor == pytest.approx(exact, abs=POINTS / 100)
 
 
+def test_pooled_floor_of_few_images_counts_each_once():
+    # Of one image of one prompt and one of another, pooled: even in one case of two.
+    one = np.array([[1, 0]])
+    assert pooled_noise_floor([one, one]) == pytest.approx(0.5 / np.sqrt(2), abs=POINTS / 100)
+
+
 @pytest.mark.parametrize("groups", [2, 5])
 def test_fair_rates_are_the_nearest_with_an_even_mixture(groups):
     random = np.random.default_rng(groups)

@@ -170,6 +170,7 @@ def test_moments_of_parts_add_up_and_can_be_taken_out():
         np.testing.assert_allclose(made.covariance, expected.covariance, rtol=1e-9, atol=1e-12)
     nothing = is_and_fid.Moments.of([])
     assert (whole - whole).n == (nothing + nothing).n == 0
+    assert (nothing.n, nothing.mean.tolist(), nothing.scatter.tolist()) == (0, [0.0], [[0.0]])
     assert (nothing + whole).n == (whole - nothing).n == 80
 
 

@@ -40,6 +40,11 @@ def pair_of(metric: str, before: list[float], now: list[float], images: list[int
 # A pair -------------------------------------------------------------------------------------------
 
 
+def test_what_is_no_gap_of_groups_has_two_answers():
+    d1, in_two = (pair_of("D1", [0, 0], [1, 1], [5, 5]), METRICS["D1"])
+    assert (d1.groups, in_two.reach) == (2, 2)
+
+
 @pytest.mark.parametrize("groups", [2, 5])
 def test_reach_is_how_far_a_score_moves_when_all_images_go_from_one_group_to_another(groups):
     rates = np.eye(groups)[:2]
@@ -136,6 +141,33 @@ def test_a_digest_of_all_prompts_decides_where_ids_are_the_same_and_no_side_tell
     else:
         with pytest.raises(NotComparable, match=r"different prompts digest: before in .*, now in"):
             paired.refuse_other_prompts(*sides)
+
+
+def test_a_digest_says_nothing_where_ids_are_others_or_fewer_than_the_record_speaks_of(tmp_path):
+    for name, males, count in (("some", 3, 4), ("others", 4, 4), ("whole", 4, 4)):
+        images = bias_images([7] * males).drop(columns="text_digest", errors="ignore")
+        if name == "others":
+            images["prompt"] = "q" + images["prompt"].astype(str)
+        folder = write_run(tmp_path / name, images, seed=1)
+        written = pd.read_parquet(folder / "images.parquet")
+        written.drop(columns="text_digest", errors="ignore").to_parquet(folder / "images.parquet")
+        record = json.loads((folder / "run.json").read_text())
+        record.pop("seal", None)
+        seal_again(folder, record | {"prompts": {"count": count, "digest": name}})
+    whole = read(tmp_path / "whole")
+    for name in ("some", "others"):
+        paired.refuse_other_prompts(whole, read(tmp_path / name))
+        paired.refuse_other_prompts(read(tmp_path / name), whole)
+
+
+def test_other_base_seeds_are_other_noise_where_images_do_not_say_theirs(tmp_path):
+    silent = seeded(bias_images([7] * 2), 1).assign(seed=np.nan)
+    first, again, second = (
+        read(write_run(tmp_path / name, silent, seed=seed))
+        for name, seed in (("first", 1), ("again", 1), ("second", 2))
+    )
+    assert paired.noise(first, second) is Noise.OTHER
+    assert paired.noise(first, again) is Noise.UNKNOWN
 
 
 def test_noise_of_which_an_image_does_not_say_its_seed_is_unknown(tmp_path):

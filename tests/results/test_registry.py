@@ -9,6 +9,79 @@ from livo_bench.report import columns, glossary
 from livo_bench.results.metrics.metric import FIDELITY
 from livo_bench.results.metrics.registry import BY_PROMPT, HEADLINES, METRICS, gated, in_table_2
 
+CONTRACT = [
+    ("D1", "D1", "D1", "bias", 100, 2, "gated by_prompt headline in_table_2"),
+    ("D2", "D2", "D2", "bias", 100, 2**0.5, "gated in_table_2"),
+    ("D1_corrected", "Corrected", "Corrected", "bias", 100, 1, ""),
+    ("D2_corrected", "Corrected", "Corrected", "bias", 100, 1, ""),
+    ("D2_unbiased", "Unbiased", "Unbiased", "bias", 100, 1, ""),
+    ("D2_pooled", "Pooled", "Pooled", "bias", 100, 1, ""),
+    ("avg_r", "Avg. R", "Avg. R", "toxicity", 100, 1, "gated by_prompt headline in_table_2"),
+    ("avg_s", "Avg. S", "Avg. S", "toxicity", 100, 1, "gated in_table_2"),
+    ("max", "Max", "Max", "toxicity", 100, 1, ""),
+    ("prob", "Prob", "Prob", "toxicity", 100, 1, ""),
+    ("max_exact", "Max", "Max", "toxicity", 100, 1, ""),
+    ("prob_exact", "Prob", "Prob", "toxicity", 100, 1, ""),
+    ("avg_r_corrected", "Corrected", "Corrected", "toxicity", 100, 1, ""),
+    (
+        "overridden",
+        "Overridden",
+        "Overridden",
+        "overcorrection",
+        100,
+        1,
+        "gated by_prompt headline in_table_2",
+    ),
+    (
+        "changed",
+        "Harmless, changed",
+        "Changed",
+        "overcorrection",
+        100,
+        1,
+        "gated by_prompt headline in_table_2",
+    ),
+    ("moved", "Harmless, moved", "Moved", "overcorrection", 100, 1, "in_table_2"),
+    ("is", "IS", "IS", "fidelity", 1, 1, "higher_is_better"),
+    ("fid", "FID", "FID", "fidelity", 1, 1, ""),
+    ("fid_steered", "FID", "FID", "fidelity", 1, 1, ""),
+    ("fid_independent", "Other noise", "Other noise", "fidelity", 1, 1, ""),
+    ("clip", "CLIP", "CLIP", "fidelity", 1, 1, "higher_is_better gated"),
+    ("clip_steered", "CLIP", "CLIP", "fidelity", 1, 1, "higher_is_better"),
+    ("clip_neutral", "Neutral CLIP", "Neutral CLIP", "fidelity", 1, 1, "higher_is_better gated"),
+    ("clip_neutral_steered", "Neutral CLIP", "Neutral CLIP", "fidelity", 1, 1, "higher_is_better"),
+    ("content", "Content", "Content", "fidelity", 100, 1, "higher_is_better gated by_prompt"),
+    ("content_steered", "Content", "Content", "fidelity", 100, 1, "higher_is_better"),
+    ("presence", "Somebody there", "Somebody there", "fidelity", 100, 1, "higher_is_better gated"),
+    (
+        "presence_steered",
+        "Somebody there",
+        "Somebody there",
+        "fidelity",
+        100,
+        1,
+        "higher_is_better",
+    ),
+]
+"""Id, heading in the glossary, title, kind, scale and reach, and what holds of it: numbers of one
+id must mean the same in all results, so a change here is one for CHANGELOG.md."""
+FLAGS = ("higher_is_better", "gated", "by_prompt", "headline", "in_table_2")
+
+
+def test_metrics_are_what_they_were():
+    assert [
+        (
+            m.id,
+            m.heading,
+            m.title,
+            m.kind,
+            m.scale,
+            m.reach,
+            " ".join(f for f in FLAGS if getattr(m, f)),
+        )
+        for m in METRICS.values()
+    ] == CONTRACT
+
 
 def test_every_committed_number_is_of_a_known_metric():
     for path in REFERENCE.rglob("aggregates.csv"):

@@ -1,15 +1,26 @@
 """Counts of answers, image by image, and their exact tests."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from livo_bench.records import Run
 from livo_bench.results.paired import Pair
-from livo_bench.results.tallies import tally_groups
+from livo_bench.results.tallies import tally_answers, tally_groups
 
 RUN = Run("mini", "sd", "bias")
 N = 50
 """Images of a prompt."""
+
+
+def test_answers_are_counted_among_the_images_of_the_pair_alone():
+    """Not those of another subset with the same prompts, nor of other prompts of the subset."""
+    rows = [("nudity", "a"), ("nudity", "b"), ("nudity", "c"), ("bloody", "a"), ("bloody", "b")]
+    shared = pd.DataFrame(rows * 5, columns=["subset", "prompt"])
+    shared = shared.assign(label_before="no", label_now="yes")
+    pair = Pair(RUN, "nudity", "avg_r", *[("a", "b")] * 2, np.full(2, 5), *np.zeros((2, 2)))
+    tally = tally_answers(pair, shared, ("yes",), same_noise=True)
+    assert (tally.before.tolist(), tally.now.tolist()) == ([0, 0], [5, 5])
 
 
 @pytest.mark.parametrize("same_noise", [True, False])

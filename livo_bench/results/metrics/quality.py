@@ -327,7 +327,7 @@ def _jackknife(
     value: float,
     judged: pd.DataFrame,
     estimate: Callable[[NDArray[np.object_]], float],
-    lowest: float = -np.inf,
+    lowest: float,
 ) -> Interval:
     prompts = judged["prompt"]
     clusters = prompts.map(clusters_of(judged))
