@@ -37,6 +37,7 @@ from livo_bench.results.judged import Results
 from livo_bench.results.metrics.fidelity import CONTENT, PRESENCE
 from livo_bench.results.metrics.registry import HEADLINES
 from livo_bench.results.reading import read_results
+from livo_bench.results.record import RunRecord, Settings
 from livo_bench.runs.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +121,7 @@ def drawn(pool: Results, indices: np.ndarray, seed: int) -> Results:
     order = {index: place for place, index in enumerate(indices.tolist())}
     images = pool.images.assign(index=pool.images["index"].map(order)).dropna(subset="index")
     folder = Path(f"seed-{seed}")
-    records = {folder: {"settings": {"seed": seed}}}
+    records = {folder: RunRecord(settings=Settings(seed=seed))}
     return replace(pool, images=images, folders=(folder,), records=records)
 
 

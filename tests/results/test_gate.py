@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from gate import drawn, halve, pooled
+from gate import alarms, drawn, halve, pooled
 from places import REFERENCE
 
 from livo_bench.cards.catalog import DATA, task_cards
@@ -110,6 +110,14 @@ def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
     few_prompts: Path, tmp_path: Path
 ) -> None:
     assert {"clip", "content"} <= regressions(few_prompts, tmp_path, "''")
+
+
+def test_resamples_of_a_pool_are_checked_like_runs(few_prompts: Path, tmp_path: Path) -> None:
+    run(["sd"], "bias/gender", images=IMAGES, prompts=few_prompts, runs=tmp_path)
+    pool = pooled([list(read_results(tmp_path, "mini").values())])
+    assert alarms(pool, IMAGES // 2, 3, 0.0, (0.02, 0.2)) == (0, 0, 0)
+    failed, by_mean, by_prompt = alarms(pool, IMAGES // 2, 3, None, (0.02, 0.2))
+    assert max(by_mean, by_prompt) <= failed <= min(3, by_mean + by_prompt)
 
 
 def test_a_value_token_of_a_quarter_of_its_length_is_caught(tmp_path: Path) -> None:
