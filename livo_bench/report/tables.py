@@ -215,8 +215,8 @@ def refuse_mixtures(rows: pd.DataFrame) -> None:
                 (one, its), (another, other) = known.drop_duplicates(name)[
                     ["method", name]
                 ].to_numpy()[:2]
-                asked = dict(zip(known["method"], known["asked"], strict=True))
-                again = " ".join(asked[side] or f"--method {side}" for side in (one, another))
+                asked = known.set_index("method").get("asked", pd.Series(dtype=str)).to_dict()
+                again = " ".join(asked.get(side) or f"--method {side}" for side in (one, another))
                 raise NotComparable(
                     f"Not in one table: {where} has {name} {its} for method {one!r} and {other} "
                     f"for {another!r}.",

@@ -135,6 +135,7 @@ CONDITIONS = (
     ),
     Condition("method name", "method", "name", FREE, FREE, FREE, _NAMES),
     Condition("method title", "method", "title", FREE, FREE, FREE, "It is a heading."),
+    Condition("method asked", "method", "asked", FREE, FREE, FREE, "It is how a command names it."),
     *(
         Condition(f"method {field}", "method", field, SAID, FREE, SAID, _TOLD, of_method=True)
         for field in ("version", "told", "digest", "pictures")
