@@ -64,10 +64,15 @@ def value_in(condition: Condition, record: dict[str, object]) -> str:
 
 
 def record_with(*changed: Condition) -> dict[str, object]:
-    """A record of every field but those that name the run, in which some have another value."""
+    """A record of every field but those that name the run, in which some have another value.
+
+    How the run asked for its method stands in it only where that is one of them: hints repeat it.
+    """
     record: dict[str, object] = {}
     for condition in CONDITIONS:
         if condition.name in IDENTITY:
+            continue
+        if condition.name == "method asked" and condition not in changed:
             continue
         value = value_of(condition, "two" if condition in changed else "one")
         if condition.field:
