@@ -38,6 +38,10 @@ class Untrained(BadInput):
     """A method that has no weights for a model yet."""
 
 
+class Unfit(BadInput):
+    """A method that needs what a model does not offer."""
+
+
 class AdapterFailed(LivoBenchError):
     """A method's own code raised something; the cause, whose traceback begins in that code."""
 

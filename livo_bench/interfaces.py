@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
@@ -100,7 +100,9 @@ class OwnGenerator(Method, Protocol):
         Args:
             requests: Of one prompt.
             latents: Unit-normal noise, float32, `(n, channels, size / 8, size / 8)`; row i belongs
-                to `requests[i]`.
+                to `requests[i]`. Of a Stable Diffusion 1.x or 2.x they are what its image starts
+                from; of others, whose latents have shapes of their own, 4 channels of the same
+                seeds.
 
         Returns:
             RGB images, uint8, `(n, size, size, 3)`. Image i depends on row i alone. Several
@@ -132,6 +134,30 @@ class WithSources(Method, Protocol):
 
     sources: Mapping[str, str | Path]
     """Files, folders and repositories, by what `run.json` is to call them: no path of a machine."""
+
+
+class Renderer(Protocol):
+    """What turns recipes into pixels: the engine of a kind of model."""
+
+    def render(self, recipes: Sequence[Recipe]) -> Pixels:
+        """Make images of recipes of one family, in their order; several threads may ask at once."""
+        ...
+
+    def noise(self, recipes: Sequence[Recipe]) -> Tensor:
+        """What an `OwnGenerator` is given for recipes of one size."""
+        ...
+
+    def load_files(self, recipes: Iterable[Recipe]) -> None:
+        """Load the files that recipes name.
+
+        Raises:
+            BadInput: One of them is not at hand, or does not load.
+        """
+        ...
+
+    def cuts(self, recipe: Recipe) -> bool:
+        """Whether the end of a recipe's text is left out."""
+        ...
 
 
 class Scorer(Protocol):

@@ -29,6 +29,12 @@ LAYOUTS = ("pad77", "train78", "paper")
 PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
 
+TEXT = "text"
+NEEDS = (TEXT, "negative", "weights", "context", "noise prediction")
+"""What methods may ask of a model: to draw a text, to be guided away from another, to draw with
+changed weights, to attend to other states than the text's own, and to join noise predictions in
+another way."""
+
 IN_TRAINING = "in training"
 """Stands in a recipe for the digest of weights that are on no disk yet."""
 
@@ -176,11 +182,12 @@ class Recipe(_Keyed):
     seed: int
     """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere."""
     negative: str
-    """The text of the unconditional branch."""
+    """The text of the unconditional branch; where it is empty, a pipeline's own."""
     guidance: float
     """Classifier-free guidance scale; 1 switches it off."""
     sampler: str
-    """`dpmsolver++`; `ELSEWHERE` likewise, with zero steps and guidance and no dtype."""
+    """`dpmsolver++`; `pipeline` for that of a pipeline of diffusers; `ELSEWHERE` likewise, with
+    zero steps and guidance and no dtype."""
     steps: int
     size: int
     """Height and width in pixels."""
@@ -209,6 +216,8 @@ class Recipe(_Keyed):
     pixels: str | None = None
     """SHA-256 of what an image shows that was made elsewhere, see `decoding.digest`; None for
     others."""
+    call: str | None = None
+    """What a pipeline of diffusers is called with besides, as canonical JSON; None for nothing."""
 
     def canonical(self) -> str:
         """The recipe as one line of JSON: sorted names, no spaces, None left out."""
@@ -224,6 +233,11 @@ class Recipe(_Keyed):
             key = sha256(self.canonical())
             object.__setattr__(self, "_key", key)
             return key
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it takes of a model, out of `NEEDS`."""
+        return frozenset({TEXT, *(need for name, need in _NEEDED.items() if getattr(self, name))})
 
     @property
     def noise(self) -> int | None:
@@ -250,6 +264,17 @@ PARTS: Mapping[str, Any] = {
 }
 """Fields of a recipe that are records themselves."""
 
+_NEEDED = {
+    "negative": "negative",
+    "overlay": "weights",
+    "value": "context",
+    "projection": "context",
+    "tokens": "context",
+    "concepts": "context",
+    "safety": "noise prediction",
+    "edit": "noise prediction",
+}
+"""What a recipe needs in whose field there is something."""
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 _OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")

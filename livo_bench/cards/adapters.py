@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from livo_bench.cards.catalog import PACKAGE, method_card, method_cards, unknown_name, variant_of
 from livo_bench.cards.declared import MethodCard, ModelCard, ProtocolCard
 from livo_bench.cards.weights import CARD, counted_files, digest_folder
-from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError
+from livo_bench.errors import AdapterFailed, BadInput, LivoBenchError, Unfit
 from livo_bench.files import digest_file, sha256
 from livo_bench.interfaces import (
     Called,
@@ -233,6 +233,29 @@ def load_method(
     return LoadedMethod(
         name, title, card, method, generator, digest if own else None, shlex.join(asked) or None
     )
+
+
+def require_offered(spec: str, model: ModelCard) -> None:
+    """See that a model offers what a method asks of one, before any code of it is loaded.
+
+    Args:
+        spec: As `load_method` takes it.
+        model: That the method is to run or train on.
+
+    Raises:
+        Unfit: It does not.
+        UnknownName: No such method or variant.
+    """
+    own_name, _, variant = spec.partition(":")
+    card = method_card(own_name)
+    if variant:
+        variant_of(card, variant)
+    if lacking := [need for need in card.needs_of(variant) if need not in model.offers]:
+        raise Unfit(
+            f"Method {spec!r} needs of a model: {', '.join(lacking)}. {model.name!r}, a "
+            f"{model.kind}, offers: {', '.join(model.offers)}.",
+            "See what others need: livo-bench list methods",
+        )
 
 
 def adapter_function(card: MethodCard, name: str) -> Callable[..., Any] | None:

@@ -27,6 +27,7 @@ from livo_bench.cards.declared import (
     read_task_card,
 )
 from livo_bench.cards.fields import place
+from livo_bench.cards.kinds import KINDS
 from livo_bench.cards.weights import (
     CARD,
     find_weights,
@@ -211,9 +212,10 @@ def model_card(spec: str) -> ModelCard:
     """Find a model.
 
     Args:
-        spec: A built-in name, the path of a card `./my-model.toml`, or a Stable Diffusion in
-            diffusers' format: a folder, or a Hugging Face repository `owner/name@revision`. The
-            latter two have the settings and judges of `sd15`.
+        spec: A built-in name, the path of a card `./my-model.toml`, or a pipeline in diffusers'
+            format: a folder, or a Hugging Face repository `owner/name@revision`. The latter two
+            have the settings and judges of the first built-in model of their kind, `sd15` for a
+            Stable Diffusion 1.x or 2.x.
 
     Raises:
         UnknownName: No such model.
@@ -240,9 +242,9 @@ def model_card(spec: str) -> ModelCard:
                 "their results could not be told apart.",
                 "Rename it, or write a card for it: --model ./my-model.toml",
             )
-        return _like_sd15(known, folder.name, spec, str(folder))
+        return _like_known(known, folder.name, spec, str(folder))
     if repository := repository_of(spec):
-        return _like_sd15(known, repository.id.replace("/", "--"), spec, spec)
+        return _like_known(known, repository.id.replace("/", "--"), spec, spec)
     if spec not in known:
         hint = (
             "For a model of your own, pass its card, diffusers folder or Hugging Face repository: "
@@ -252,34 +254,44 @@ def model_card(spec: str) -> ModelCard:
     return known[spec]
 
 
-def _like_sd15(known: Mapping[str, ModelCard], name: str, spec: str, pipeline: str) -> ModelCard:
-    """The card of Stable Diffusion 1.5 with another pipeline."""
+def _like_known(known: Mapping[str, ModelCard], name: str, spec: str, pipeline: str) -> ModelCard:
+    """The card of the first model of its kind with another pipeline."""
+    found = find_weights(pipeline, readable.INDEX)
+    if found.folder is None:
+        raise not_fetched(pipeline, readable.INDEX, pipeline)
+    kind = readable.kind_of(pipeline, found.config, KINDS)
+    alike = [card for card in known.values() if card.kind == kind and card.scale == "sd"]
+    if not alike:
+        raise BadInput(
+            f"{pipeline} is a {kind}, and no model of this package is, so nobody said how many "
+            "steps it takes and so on. Expected a card that does.",
+            "Write one from the nearest, see docs/models.md: livo-bench show sdxl > my-model.toml",
+        )
     return replace(
-        known["sd15"],
+        alike[0],
         path=Path(pipeline),
         name=name,
         spec=spec,
         title=name,
         pipeline=pipeline,
-        size=_image_size(pipeline),
+        size=_image_size(pipeline, "unet" if "unet" in found.config else "transformer", alike[0]),
         licence="",
     )
 
 
-def _image_size(pipeline: str) -> int:
-    """Side of an image in pixels: the UNet's latent size times the VAE's factor."""
-    found = find_weights(pipeline, readable.INDEX)
-    if found.folder is None:
-        raise not_fetched(pipeline, readable.INDEX, pipeline)
-    readable.require_kind(pipeline, found.config)
-    unet = find_weights(pipeline, "unet/config.json").config
+def _image_size(pipeline: str, network: str, alike: ModelCard) -> int:
+    """Side of an image in pixels: the latent size of the network times the VAE's factor."""
+    config = find_weights(pipeline, f"{network}/config.json").config
     vae = find_weights(pipeline, "vae/config.json").config
+    if "sample_size" not in config and alike.kind != readable.PIPELINE:
+        return alike.size
     try:
-        return int(unet["sample_size"]) * 2 ** (len(vae["block_out_channels"]) - 1)
+        widths = vae.get("encoder_block_out_channels") or vae["block_out_channels"]
+        return int(config["sample_size"]) * 2 ** (len(widths) - 1)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(
-            f"{pipeline} is not a Stable Diffusion model: unet/config.json or vae/config.json says "
-            f"no image size ({error!r}). Expected a folder written by save_pretrained."
+            f"{pipeline} is not a {alike.kind}: {network}/config.json or vae/config.json says no "
+            f"image size ({error!r}). Expected a folder written by save_pretrained."
         ) from error
 
 
@@ -291,9 +303,9 @@ def model_digest(card: ModelCard) -> str:
     """
     found = find_weights(card.pipeline, readable.INDEX)
     if found.folder is not None:
-        readable.require_kind(card.pipeline, found.config)
+        readable.require_kind(card.pipeline, found.config, card.kind)
     if found.repository is None:
-        readable.require_weights(Path(found.source))
+        readable.require_weights(Path(found.source), found.config)
     return found.digest()
 
 

@@ -8,19 +8,23 @@ the value found and what was expected.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from livo_bench.cards.fields import NAME, Table, place, read_table
+from livo_bench.cards.kinds import DPM, KINDS, OWN, offers
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput
-from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Principle, Prompt, Scalar
+from livo_bench.records import BIAS, NEEDS, OVERCORRECTION, TOXICITY, Principle, Prompt, Scalar
 from livo_bench.schema import Place, Text, at_least, one_of, template
 
 TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
 Told = Annotated[str, one_of(TOLD)]
+Needs = tuple[Annotated[str, one_of(NEEDS)], ...]
 Dtype = Annotated[str, one_of(("float32", "float16", "bfloat16"))]
 JUDGES = ("attributes", "hazards", "features")
 OURS = "ours"
@@ -36,6 +40,8 @@ class Variant:
     """As tables print it."""
     told: Told
     """As of the method, unless the variant says otherwise."""
+    needs: Needs
+    """Likewise."""
     settings: Mapping[str, Scalar]
     """The settings that differ from the method's own."""
 
@@ -57,6 +63,9 @@ class MethodCard:
     told: Told
     """What it learns of an evaluation besides the prompt: `nothing`, the prompt's `category`, the
     `value` string, or the `attributes` by name."""
+    needs: Needs = ()
+    """What it asks of a model, out of `records.NEEDS`: a run leaves it out where the model does not
+    offer that."""
     adapter: Text | None = None
     """Module of `livo_bench.methods` whose `load` makes the method, such as `overlaid`; None for
     `adapter.py` in the folder."""
@@ -74,6 +83,10 @@ class MethodCard:
     published: Mapping[str, Text]
     """Repositories of weights that the method's folder does not hold, by what their place in it
     would be: `sd15/livo` for `weights/sd15/livo`."""
+
+    def needs_of(self, variant: str) -> tuple[str, ...]:
+        """What it, or a variant of it, asks of a model."""
+        return self.variants[variant].needs if variant else self.needs
 
     def published_for(self, model: str) -> list[str]:
         """Those for one model."""
@@ -232,12 +245,19 @@ class ModelCard:
     """`mini` or `sd`; which prompt lists fit, and results of two scales share no table."""
     pipeline: Place
     """Hub id, or a diffusers folder (as absolute path)."""
+    kind: Annotated[str, one_of(sorted(KINDS))] = PIPELINE
+    """Class of the pipeline, as its `model_index.json` names it."""
     size: Annotated[int, at_least(8)]
     """Height and width of an image in pixels."""
     steps: Annotated[int, at_least(1)]
-    guidance: Annotated[float, at_least(1)]
-    """Classifier-free guidance scale; 1 switches it off."""
-    sampler: Annotated[str, one_of(("dpmsolver++",))]
+    guidance: Annotated[float, at_least(0)]
+    """Guidance scale, mostly of classifier-free guidance, which 1 switches off."""
+    sampler: Annotated[str, one_of((DPM, OWN))]
+    """`pipeline` is the one that the pipeline was saved with."""
+    call: Mapping[str, Scalar]
+    """What the pipeline is called with besides text, negative text, steps, guidance and size."""
+    offload: bool = False
+    """Whether parts of the pipeline wait in the CPU's memory for their turn."""
     dtype: Dtype
     """Precision, unless a run asks for another."""
     block: Annotated[int, at_least(1)]
@@ -263,8 +283,34 @@ class ModelCard:
     licence: Text = ""
     """Of the pipeline's weights."""
     memory: Mapping[str, Annotated[int, at_least(1)]]
-    """Parameters of `unet`, groups of them, `text` and `vae`, and bytes of a picture's latents and
-    activations, for `train --plan`; `benchmarks/memory.py` counts them."""
+    """Parameters of `unet` or `transformer`, of all text encoders as `text`, and of `vae`; and for
+    `train --plan` groups of them and bytes of a picture's latents and activations, which
+    `benchmarks/memory.py` counts."""
+
+    @property
+    def call_text(self) -> str | None:
+        """`call` as recipes hold it."""
+        return json.dumps(self.call, sort_keys=True, separators=(",", ":")) if self.call else None
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """What methods may ask of it, out of `records.NEEDS`."""
+        return offers(self.kind, self.guidance, self.call)
+
+
+CALLED = {
+    "prompt": "no field: it is a request's text",
+    "negative_prompt": "no field: it is a method's",
+    "num_inference_steps": "`steps`",
+    "guidance_scale": "`guidance`",
+    "height": "`size`",
+    "width": "`size`",
+    "generator": "no field: seeds are drawn from what is asked",
+    "latents": "no field: they are drawn from the seeds",
+    "num_images_per_prompt": "`block`",
+    "output_type": "no field: images are stored without loss",
+}
+"""Arguments of a pipeline that `[call]` does not name, and where they are from."""
 
 
 def _name(table: Table, folder: Path) -> str:
@@ -288,16 +334,24 @@ def read_method_card(path: Path) -> MethodCard:
     card = read_table(path)
     settings: Mapping[str, Scalar] = card.get("settings", Mapping[str, Scalar])
     told: str = card.get("told", Told)
+    needs: tuple[str, ...] = card.get("needs", Needs, ())
     variants = {
-        name: _variant(name, table, told, settings)
+        name: _variant(name, table, told, needs, settings)
         for name, table in card.named_tables("variants").items()
     }
     folder = path.parent
     return card.read(MethodCard, folder=folder, name=_name(card, folder), variants=variants)
 
 
-def _variant(name: str, table: Table, told: str, settings: Mapping[str, Scalar]) -> Variant:
+def _variant(
+    name: str,
+    table: Table,
+    told: str,
+    needs: tuple[str, ...],
+    settings: Mapping[str, Scalar],
+) -> Variant:
     title, told = table.get("title", Text), table.get("told", Told, told)
+    needs = table.get("needs", Needs, needs)
     changed: Mapping[str, Scalar] = table.others(Scalar)
     for field, value in changed.items():
         if field not in settings:
@@ -305,7 +359,7 @@ def _variant(name: str, table: Table, told: str, settings: Mapping[str, Scalar])
             raise table.wrong(field, f"a setting of the method; [settings] has: {known}")
         if type(value) is not type(settings[field]):
             raise table.wrong(field, f"the type it has in [settings], like {settings[field]!r}")
-    return Variant(name, title, told, changed)
+    return Variant(name, title, told, needs, changed)
 
 
 def read_task_card(path: Path) -> TaskCard:
@@ -386,4 +440,18 @@ def read_model_card(path: Path) -> ModelCard:
     judges = {name: table.get(name, Judge) for name in JUDGES}
     table.refuse_others()
     name = card.name("name", path.stem)
-    return card.read(ModelCard, path=path, name=name, spec=name, judges=judges)
+    model = card.read(ModelCard, path=path, name=name, spec=name, judges=judges)
+    own = model.kind != PIPELINE
+    if own != (model.sampler == OWN):
+        raise card.wrong("sampler", f"{OWN if own else DPM!r}, as kind is {model.kind!r}")
+    if not own and model.guidance < 1:
+        raise card.wrong("guidance", "a number from 1 up")
+    if not own and (model.call or model.offload):
+        raise BadInput(
+            f"{path}: {'call' if model.call else 'offload'}, expected none of a {PIPELINE}, whose "
+            "parts are driven one by one."
+        )
+    for argument, place_of in CALLED.items():
+        if argument in model.call:
+            raise BadInput(f"{path}: call.{argument}, expected {place_of} of the card.")
+    return model

@@ -6,9 +6,10 @@ what is read, and the command that makes the one of the other.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +32,73 @@ MODEL = ("model",)
 DIFFUSERS = ("diffusion_pytorch_model",)
 OPEN_CLIP = ("open_clip_model", "open_clip_pytorch_model", "model")
 """Names of a network's file without its ending; any of them will do."""
-_STEMS = {"text_encoder": MODEL, "unet": DIFFUSERS, "vae": DIFFUSERS}
+LEFT_OUT = ("safety_checker", "watermarker", "feature_extractor", "image_encoder")
+"""Parts that are not loaded: they hide or mark pictures, or read some that are given besides."""
+SCHEDULER, TOKENIZER, PROCESSOR, NETWORK = "scheduler", "tokenizer", "processor", "network"
+"""Roles of a pipeline's parts."""
+_ROLES = {
+    r".+Scheduler": SCHEDULER,
+    r".+Tokenizer(Fast)?": TOKENIZER,
+    r".+(Processor|FeatureExtractor)": PROCESSOR,
+}
+"""By the names of their classes; all others are networks."""
 _LORAS = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 
 
-def require_kind(pipeline: str, index: Mapping[str, Any]) -> None:
-    """See that a pipeline is a Stable Diffusion 1.x or 2.x of the libraries' own classes.
+def kind_of(pipeline: str, index: Mapping[str, Any], known: Collection[str]) -> str:
+    """The kind of a pipeline, of the libraries' own classes, that can be driven.
 
     Args:
         pipeline: As it was asked for.
         index: What its `model_index.json` holds.
+        known: Kinds that can be.
+
+    Raises:
+        BadInput: It is of another kind, or a part of it is code of its own.
+    """
+    kind = index.get("_class_name")
+    if not isinstance(kind, str) or kind not in known:
+        raise BadInput(
+            f"{pipeline} is a {kind}; expected a {PIPELINE}, or another that diffusers' "
+            "AutoPipelineForText2Image knows and that draws from a text alone.",
+            _PICTURES,
+        )
+    require_kind(pipeline, index, kind)
+    return kind
+
+
+_PICTURES = (
+    "Make its pictures with its own code, of the prompts that livo-bench data prompts lists, and "
+    "have them judged: livo-bench run --model sd15 --method my-model --images-from DIR --task bias"
+)
+
+
+def require_kind(pipeline: str, index: Mapping[str, Any], kind: str = PIPELINE) -> None:
+    """See that a pipeline is of a kind, and of the libraries' own classes.
+
+    Args:
+        pipeline: As it was asked for.
+        index: What its `model_index.json` holds.
+        kind: Its class.
 
     Raises:
         BadInput: It is of another kind, or a part of it is.
     """
-    kind = index.get("_class_name")
-    if kind != PIPELINE:
+    found = index.get("_class_name")
+    if found != kind:
         raise BadInput(
-            f"{pipeline} is a {kind}; expected a {PIPELINE}, that is Stable Diffusion 1.x or 2.x.",
-            "Make its pictures with its own code, of the prompts that livo-bench data prompts "
-            "lists, and have them judged: livo-bench run --model sd15 --method my-model "
-            "--images-from DIR --task bias",
+            f"{pipeline} is a {found}; expected a {kind}.",
+            f"Name another model, or its kind in the model's card: kind = {json.dumps(found)}",
         )
+    if kind != PIPELINE:
+        for name, (library, of) in parts_of(index).items():
+            if library not in LIBRARIES:
+                raise BadInput(
+                    f"{pipeline} has {[library, of]} as its {name}; expected a class of "
+                    f"{' or '.join(LIBRARIES)}, as code of its own is not run.",
+                    "Take a model whose parts are of these.",
+                )
+        return
     for name, expected in PARTS.items():
         # Older pipelines name the fast kind of a tokenizer.
         spelt = [[library, expected + end] for library in LIBRARIES for end in ("", "Fast")]
@@ -64,13 +110,51 @@ def require_kind(pipeline: str, index: Mapping[str, Any]) -> None:
             )
 
 
-def require_weights(pipeline: Path) -> None:
+def parts_of(index: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Library and class of the parts of a pipeline that are loaded, by name."""
+    return {
+        name: (str(held[0]), str(held[1]))
+        for name, held in index.items()
+        if isinstance(held, list) and len(held) == 2 and held[1] and name not in LEFT_OUT
+    }
+
+
+def role_of(kind: str) -> str:
+    """What a part is, by the name of its class."""
+    return next((role for form, role in _ROLES.items() if re.fullmatch(form, kind)), NETWORK)
+
+
+def files_of(name: str, library: str, kind: str) -> list[str]:
+    """Files that a part of a pipeline is read from, `one|other` where either will do."""
+    role = role_of(kind)
+    if role == TOKENIZER:
+        words = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+        return [f"{name}/tokenizer_config.json", "|".join(f"{name}/{file}" for file in words)]
+    if role == NETWORK:
+        return [f"{name}/config.json", f"{name}/{_stems(library)[0]}{SUFFIX}"]
+    return [f"{name}/{'scheduler' if role == SCHEDULER else 'preprocessor'}_config.json"]
+
+
+def _stems(library: str) -> Sequence[str]:
+    return DIFFUSERS if library == "diffusers" else MODEL
+
+
+def require_weights(pipeline: Path, index: Mapping[str, Any]) -> None:
     """See that the folder of a pipeline has the weights of all its parts in safetensors.
+
+    Args:
+        pipeline: The folder.
+        index: What its `model_index.json` holds.
 
     Raises:
         BadInput: Says which it lacks, what is there, and what to do.
     """
-    lacking = {part: stems for part, stems in _STEMS.items() if not _has(pipeline / part, stems)}
+    networks = {
+        part: _stems(library)
+        for part, (library, kind) in parts_of(index).items()
+        if role_of(kind) == NETWORK
+    }
+    lacking = {part: stems for part, stems in networks.items() if not _has(pipeline / part, stems)}
     if not lacking:
         return
     names = [f"{part}/{stems[0]}{SUFFIX}" for part, stems in lacking.items()]
@@ -158,7 +242,8 @@ def resaved(source: str, file: str, revision: str | None = None) -> str:
     variant = re.search(r"\.(fp16|bf16|fp32)\.", file)
     options = {"variant": variant[1] if variant else None, "revision": revision}
     named = "".join(f", {name}={value!r}" for name, value in options.items() if value)
-    return _python(f"P.from_pretrained({source!r}{named}).save_pretrained('converted')")
+    code = f"P.from_pretrained({source!r}{named}).save_pretrained('converted')"
+    return _python(code, "DiffusionPipeline")
 
 
 def converting(path: Path) -> str:
@@ -174,8 +259,8 @@ def _converted(path: Path) -> str:
     )
 
 
-def _python(code: str) -> str:
-    code = f"from diffusers import {PIPELINE} as P; {code}"
+def _python(code: str, kind: str = PIPELINE) -> str:
+    code = f"from diffusers import {kind} as P; {code}"
     plain = not re.search(r'["$`\\!]', code)  # then it reads better
     return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 

@@ -35,7 +35,7 @@ _PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CLIP_WEIGHTS = "open_clip_model.safetensors"
 CARD = "card.toml"
-DESCRIPTION = ("title", "told", "tasks", "summary", "paper", "differences", "tried")
+DESCRIPTION = ("title", "told", "needs", "tasks", "summary", "paper", "differences", "tried")
 """Fields of a method's card, and of its variants, that its images do not depend on."""
 
 FOREIGN = ("auto_map", "custom_pipeline", "custom_pipelines", "trust_remote_code")
@@ -315,8 +315,21 @@ class Need:
         return [part for part in beside if self.repository.file(part) is None]
 
 
-def pipeline_need(repository: Repository) -> Need:
-    """Of a Stable Diffusion pipeline: no safety checker, no second copy of the weights."""
+def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need:
+    """Of a pipeline: no safety checker, no second copy of the weights.
+
+    Args:
+        repository: That holds it.
+        kind: Its class. Of which parts others than Stable Diffusion are made its list of them
+            says; until that is there, nothing else is known to be missing.
+    """
+    if kind != readable.PIPELINE:
+        index = repository.file(readable.INDEX)
+        parts = {} if index is None else readable.parts_of(_read_config(index))
+        files = [name for part, held in parts.items() for name in readable.files_of(part, *held)]
+        whole = (readable.TOKENIZER, readable.PROCESSOR)
+        extras = [f"{part}/*" for part, held in parts.items() if readable.role_of(held[1]) in whole]
+        return Need("pipeline", repository, (readable.INDEX, *files), tuple(extras))
     return Need(
         "pipeline",
         repository,

@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.utils.logging import disable_progress_bar
@@ -44,6 +43,7 @@ from livo_bench.engines.guidance import (
     safe_latent_diffusion,
     semantic_guidance,
 )
+from livo_bench.engines.halving import Halving
 from livo_bench.engines.seeds import unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput
@@ -99,8 +99,7 @@ class Diffusion:
         self._filled = 0
         """The longest batch so far, where kernels are compiled: others are filled up to it or, as
         methods that steer every other image have them, to half of it."""
-        self._fits = 0
-        """The longest batch that fits into the device's memory; 0 while all have fitted."""
+        self._halving = Halving()
         # One batch at a time is on a GPU, while other threads judge and write what was made before.
         self._turn = Lock() if unet.device.type != "cpu" else nullcontext()
         # A tokenizer keeps the length of its last text, so that two threads would cut each other's.
@@ -128,28 +127,12 @@ class Diffusion:
         with self._reading:
             self.load_files([family])
         with self._turn:
-            return self._render_parts(family, recipes)
-
-    def _render_parts(self, family: Recipe, recipes: Sequence[Recipe]) -> Pixels:
-        length = min(len(recipes), self._fits or len(recipes))
-        try:
-            parts = [recipes[start : start + length] for start in range(0, len(recipes), length)]
-            return np.concatenate([self._render(family, part) for part in parts])
-        except torch.OutOfMemoryError as error:
-            if length == 1:
-                raise BadInput(
-                    f"One image of {family.size} pixels in {family.dtype} does not fit into the "
-                    f"memory of {self.unet.device}: {error}.",
-                    "Free it, or pass --dtype float16",
-                ) from error
-            self._fits, self._filled = length // 2, 0
-        torch.accelerator.empty_cache()
-        return self._render_parts(family, recipes)
+            return self._halving.render(recipes, partial(self._render, family), self.unet.device)
 
     def _render(self, family: Recipe, recipes: Sequence[Recipe]) -> Pixels:
         asked = len(recipes)
         if COMPILED.intersection(self._switches):
-            self._filled = max(self._filled, asked)
+            self._filled = max(min(self._filled, self._halving.most or self._filled), asked)
             half = -(-self._filled // 2)
             length = half if asked <= half else self._filled
             recipes = [*recipes, *[recipes[-1]] * (length - asked)]

@@ -287,7 +287,7 @@ def diffuser(
     Args:
         kind: Its class.
         files: In a folder with its `config.json`.
-        dtype: Of its real numbers.
+        dtype: Of its real numbers, but of those that its class keeps in float32.
         device: Where it goes.
 
     Raises:
@@ -303,20 +303,20 @@ def diffuser(
             raise BadInput(
                 f"The {files.what} of {files.place} is a {config['_class_name']}; expected a "
                 f"{kind.__name__}.",
-                "Pass a Stable Diffusion 1.x or 2.x model.",
+                "Pass a model whose parts were saved together.",
             )
         with init_empty_weights():
             network: Network = library.from_config(config)
     tensors = read(files, network.state_dict())
+    exact = {*(library._keep_in_fp32_modules or ())}
+
+    def kept(name: str, tensor: Tensor) -> Tensor:
+        number = dtype if exact.isdisjoint(name.split(".")) else torch.float32
+        # A copy: what was read lies in the file, and would change or go with it.
+        return tensor.to(number if tensor.is_floating_point() else None, copy=True)
+
     with loading(files.what, files.place):
-        network.load_state_dict(
-            {
-                # A copy: what was read lies in the file, and would change or go with it.
-                name: tensor.to(dtype if tensor.is_floating_point() else None, copy=True)
-                for name, tensor in tensors.items()
-            },
-            assign=True,
-        )
+        network.load_state_dict({n: kept(n, tensor) for n, tensor in tensors.items()}, assign=True)
     return finished(network, files, device)
 
 

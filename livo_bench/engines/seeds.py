@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 def seed_of(base_seed: int, text: str, index: int) -> int:
@@ -48,7 +48,13 @@ def unit_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     import torch
 
     noise = torch.empty((len(seeds), *shape), dtype=torch.float32)
-    for row, seed in zip(noise, seeds, strict=True):
-        generator = torch.Generator(device="cpu").manual_seed(seed)
+    for row, generator in zip(noise, generators(seeds), strict=True):
         torch.randn(tuple(shape), generator=generator, out=row)
     return noise
+
+
+def generators(seeds: Sequence[int]) -> list[Generator]:
+    """A generator an image, on the CPU, as pipelines of diffusers take them."""
+    import torch
+
+    return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]

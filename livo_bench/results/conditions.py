@@ -228,7 +228,7 @@ CONDITIONS = (
     ),
     *(
         Condition(field, "settings", field, AGREE, AGREE, SAID, _SAMPLING)
-        for field in ("steps", "guidance", "sampler", "dtype")
+        for field in ("steps", "guidance", "sampler", "call", "dtype")
     ),
     Condition(
         "size",

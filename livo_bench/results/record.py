@@ -88,6 +88,8 @@ class Settings:
     size: int | None = None
     """Height and width in pixels."""
     dtype: str | None = None
+    call: str | None = None
+    """What a pipeline of diffusers was called with besides; None for nothing."""
     switches: tuple[str, ...] | None = None
     """Of the command: stored images may have been made by others, with switches or without."""
 

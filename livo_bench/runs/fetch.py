@@ -14,10 +14,11 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -26,6 +27,7 @@ from livo_bench.cards import readable
 from livo_bench.cards.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.cards.declared import Judge, ModelCard
 from livo_bench.cards.fields import place as existing
+from livo_bench.cards.kinds import KINDS
 from livo_bench.cards.weights import (
     Need,
     Repository,
@@ -98,7 +100,7 @@ def wanted(
     found: list[Wanted] = []
     repository = _remote(card.pipeline) if pipeline else None
     if repository is not None:
-        found.append(Wanted(pipeline_need(repository), card.licence))
+        found.append(Wanted(pipeline_need(repository, card.kind), card.licence))
     for name in judges:
         found += _of_judge(name, card.judges[name])
     if annotator and card.annotator is not None:
@@ -193,12 +195,12 @@ def fetch(
     repository = None if model.endswith(".toml") else _remote(model)
     if repository is not None and model not in model_cards():
         # The card of a repository says the size of its images, which is in its files.
-        index = Need("list of parts", repository, (readable.INDEX,))
-        _get([Wanted(index, UNNAMED)])
-        # Before gigabytes come that are of no use.
-        readable.require_kind(model, find_weights(model, readable.INDEX).config)
-        _get([Wanted(pipeline_need(repository), UNNAMED)])
+        kind = readable.kind_of(model, _index(repository, model), KINDS)
+        _get([Wanted(pipeline_need(repository, kind), UNNAMED)])
     card = model_card(model)
+    repository = _remote(card.pipeline)
+    if repository is not None and card.kind != readable.PIPELINE:
+        readable.require_kind(card.pipeline, _index(repository, card.pipeline), card.kind)
     chosen = [method_card(name) for name in methods] or method_cards().values()
     places = [place for method in chosen for place in method.published_for(card.name)]
     places += [weights] if weights else []
@@ -214,6 +216,12 @@ def fetch(
         }
         for one in listed
     ]
+
+
+def _index(repository: Repository, name: str) -> Mapping[str, Any]:
+    """What a pipeline is made of, got before gigabytes come that may be of no use."""
+    _get([Wanted(Need("list of parts", repository, (readable.INDEX,)), UNNAMED)])
+    return find_weights(name, readable.INDEX).config
 
 
 def _get(listed: Sequence[Wanted]) -> None:
@@ -243,7 +251,7 @@ def _get(listed: Sequence[Wanted]) -> None:
 
 def _or_resave(need: Need | Inception) -> str:
     """What else to do about a repository whose weights are pickles or in half precision alone."""
-    if not isinstance(need, Need) or "unet/config.json" not in need.required:
+    if not isinstance(need, Need) or len(need.required) == 1 or need.what != "pipeline":
         return "."
     id, revision = need.repository.id, need.repository.revision
     return (
@@ -317,10 +325,18 @@ def _require_room(folder: Path, size: int) -> None:
 @contextmanager
 def _reaching(place: str) -> Iterator[None]:
     """Turn what cannot be reached or read into one short error."""
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, OfflineModeIsEnabled
 
     try:
         yield
+    except GatedRepoError as error:
+        page = f"https://huggingface.co/{place.partition('@')[0]}"
+        raise BadInput(
+            f"Cannot get {place}: its owner gives it to those who accepted its terms, and no token "
+            "of one was sent, or of one who did not.",
+            f"Accept them on {page}, and pass a token of yours: HF_TOKEN=... livo-bench fetch, or "
+            "log in once: hf auth login",
+        ) from error
     except (OSError, HFValidationError, OfflineModeIsEnabled) as error:
         reason = excerpt(str(error.__cause__ or error)).rstrip(".")
         raise BadInput(

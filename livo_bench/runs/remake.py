@@ -173,11 +173,11 @@ def _remade(session: Session, batches: Sequence[dict[str, Recipe]]) -> Iterator[
         stored = session.store.read_samples(batch)
         if lost := batch.keys() - stored.keys():
             raise Incomplete(f"{len(lost)} images in {session.store.folder} are damaged.")
-        again = session.engine.render(list(batch.values()))
+        again = session.renderer.render(list(batch.values()))
         pairs = zip(batch.items(), stored.values(), again, strict=True)
         return [_compared(key, recipe.text, old, new) for (key, recipe), old, new in pairs]
 
-    session.engine.load_files(recipe for batch in batches for recipe in batch.values())
+    session.renderer.load_files(recipe for batch in batches for recipe in batch.values())
     for some in in_parallel(session, compare, batches, len, "making images again", "images"):
         yield from some
 

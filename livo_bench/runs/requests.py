@@ -6,6 +6,7 @@ loaded; what is wrong with judges, when a job is asked for them.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Unpack
 
 from livo_bench.cards import readable
-from livo_bench.cards.adapters import LoadedMethod, load_method
+from livo_bench.cards.adapters import LoadedMethod, load_method, require_offered
 from livo_bench.cards.catalog import (
     model_card,
     protocol_card,
@@ -27,7 +28,7 @@ from livo_bench.cards.declared import ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
 from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
-from livo_bench.errors import BadInput, Untrained
+from livo_bench.errors import BadInput, Unfit, Untrained
 from livo_bench.interfaces import Scorer
 from livo_bench.records import PILOT, Prompt, Recipe, Request
 from livo_bench.runs.given_weights import by_method
@@ -141,6 +142,12 @@ def prepare(
         card, stand_in = put_in(card, asked["scorer"], [task_card for task_card, _ in tasks])
     _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
     thrown = choose(asked["switches"])
+    if thrown and card.kind != readable.PIPELINE:
+        raise BadInput(
+            f"Switches {', '.join(thrown)} make the UNet of a {readable.PIPELINE} faster, and "
+            f"{card.name!r} is a {card.kind}.",
+            "Leave --switch out.",
+        )
     session = Session(
         card,
         asked["seed"],
@@ -179,6 +186,7 @@ def prepare(
                 pictures = isinstance(method.method, Pictures)
                 resolve = method.method.resolve if pictures else method.resolve
                 wanted = [(request, resolve(request, plain)) for request, plain in reference]
+                _require_heard(method, card, wanted)
                 job = Job(
                     session,
                     method,
@@ -228,7 +236,8 @@ def _load(
     """Load methods, each with the weights that it was given.
 
     Returns:
-        The methods, and notes on those that `all` stands for and that have no weights yet.
+        The methods, and notes on those that `all` stands for and that have no weights yet, or
+            need what the model does not offer.
 
     Raises:
         BadInput: One does not load, or two are called the same, so that their results could not be
@@ -240,8 +249,9 @@ def _load(
     for spec in methods:
         for place in given.get(spec, [None]):
             try:
+                require_offered(spec, card)
                 method = load_method(spec, card, place, protocol)
-            except Untrained as error:
+            except (Unfit, Untrained) as error:
                 if spec in named or place is not None:
                     raise
                 skipped.append(f"{spec} is left out: {error.message}")
@@ -255,6 +265,26 @@ def _load(
                 )
             loaded.append(method)
     return loaded, skipped
+
+
+def _require_heard(
+    method: LoadedMethod, card: ModelCard, wanted: Iterable[tuple[Request, Recipe]]
+) -> None:
+    """See that a model offers what recipes need, whatever their method's card says.
+
+    Raises:
+        Unfit: It does not.
+    """
+    if card.kind == readable.PIPELINE or method.generator is not None:
+        return
+    needs = {need for family in {recipe.family for _, recipe in wanted} for need in family.needs}
+    if lacking := sorted(needs.difference(card.offers)):
+        raise Unfit(
+            f"Method {method.name!r} resolved requests to recipes that need of a model: "
+            f"{', '.join(lacking)}. {card.name!r}, a {card.kind}, offers: "
+            f"{', '.join(card.offers)}.",
+            f"Say so in its card, needs = {json.dumps(lacking)}, so that `all` leaves it out.",
+        )
 
 
 def _refuse_many_shapes(jobs: Iterable[Job]) -> None:

@@ -22,6 +22,7 @@ from rich.filesize import decimal
 
 from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
@@ -200,7 +201,7 @@ def _arithmetic(
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
     lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
-    if card.scale == "sd":
+    if card.scale == "sd" and card.kind == PIPELINE:
         latents = 4 * (card.size // 8) ** 2 * 2
         lines.append(
             f"(their latents in half precision would be {cost.missing:,} x {latents:,} bytes = "
@@ -311,9 +312,9 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
         if sampled:
-            session.engine.load_files(recipe for work in sampled for recipe in work.block.recipes)
+            session.renderer.load_files(recipe for work in sampled for recipe in work.block.recipes)
             blocks = [work.block for work in sampled]
-            if cut := {b.prompt.id for b in blocks if session.engine.cuts(b.recipes[0])}:
+            if cut := {b.prompt.id for b in blocks if session.renderer.cuts(b.recipes[0])}:
                 log.warning(
                     f"longer than the text encoder of {session.model.name} reads, so their ends "
                     f"are left out: {', '.join(sorted(cut))}"

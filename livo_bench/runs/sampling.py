@@ -53,11 +53,11 @@ def images_of(
             "Make them again: the same command without --scorer",
         )
     if generator is None:
-        pixels = session.engine.render(block.recipes)
+        pixels = session.renderer.render(block.recipes)
     elif isinstance(generator, Pictures):
         pixels = generator.read(block.requests)
     else:
-        pixels = generator.generate(block.requests, session.engine.noise(block.recipes))
+        pixels = generator.generate(block.requests, session.renderer.noise(block.recipes))
     session.store.write_samples(block.recipes, pixels)
     for key, image in stored.items():
         pixels[block.keys.index(key)] = image

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from livo_bench.cards.catalog import model_digest, protocol_card
 from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.csvs import read_csv
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
-from livo_bench.interfaces import Scorer
+from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
 from livo_bench.runs.store import Store
@@ -72,19 +73,36 @@ class Session:
         return model_digest(self.model)
 
     @property
-    def engine(self) -> Diffusion:
-        """The generator, loaded when first needed, once, whichever threads ask."""
+    def renderer(self) -> Renderer:
+        """What makes the model's images, loaded when first needed, once, whichever threads ask."""
         with self._lock:
-            return self._engine
+            return self._renderer
+
+    @property
+    def engine(self) -> Diffusion:
+        """The same, where the model can be taken apart.
+
+        Raises:
+            BadInput: It cannot, for it is no Stable Diffusion 1.x or 2.x.
+        """
+        if self.model.kind != PIPELINE:
+            raise BadInput(
+                f"The model {self.model.name!r} is a {self.model.kind}; expected a {PIPELINE}, "
+                "whose parts can be driven one by one.",
+                "Name such a model: --model sd15",
+            )
+        return cast("Diffusion", self.renderer)
 
     def load_engine(self) -> None:
         """Load the generator now, before workers ask for it all at once and show several bars."""
-        _ = self.engine
+        _ = self.renderer
 
     @cached_property
-    def _engine(self) -> Diffusion:
-        from livo_bench.engines import diffusion
+    def _renderer(self) -> Renderer:
+        from livo_bench.engines import diffusion, pipeline
 
+        if self.model.kind != PIPELINE:
+            return pipeline.load(self.model, self.device, self.dtype)
         return diffusion.load(
             self.model.pipeline, self.device, self.dtype, self.files, self.switches
         )
@@ -206,6 +224,7 @@ class Session:
             steps=self.model.steps,
             size=self.model.size,
             dtype=self.dtype,
+            call=self.model.call_text,
         )
 
 

@@ -413,6 +413,7 @@ def _record(session: Session, job: Job) -> RunRecord:
             card.sampler,
             card.size,
             session.dtype,
+            card.call_text,
             tuple(session.switches),
         )
     else:  # nobody here knows how they were made

@@ -268,7 +268,7 @@ def test_task_without_subsets_is_refused(tmp_path):
     [
         ('scale = "mini"', 'scale = "big"', ["scale is 'big'", "mini, sd"]),
         ("guidance = 2.0", "guidance = 0.5", ["guidance is 0.5", "a number from 1 up"]),
-        ("guidance = 2.0", "guidance = nan", ["guidance is nan", "a number from 1 up"]),
+        ("guidance = 2.0", "guidance = nan", ["guidance is nan", "a number from 0 up"]),
         ('sampler = "dpmsolver++"', 'sampler = "ddim"', ["sampler is 'ddim'", "dpmsolver++"]),
         ('"someone/llava"', "3", ["judges.hazards.weights is 3", "a text"]),
         ("[judges.features]", "[judges.feature]", ["no judges.features.weights"]),

@@ -48,8 +48,8 @@ def lose(pipeline: Path) -> None:
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").unlink()
 
 
-def make_sdxl(pipeline: Path) -> None:
-    change_index(pipeline, _class_name="StableDiffusionXLPipeline")
+def make_film(pipeline: Path) -> None:
+    change_index(pipeline, _class_name="StableVideoDiffusionPipeline")
 
 
 def make_foreign(pipeline: Path) -> None:
@@ -78,7 +78,7 @@ SPOILT = [
     (halve, r"no text_encoder/model\.safetensors, unet/.*another precision\. Give .*: cp '"),
     (pickle, r"text_encoder/model\.bin, a pickle.*P\.from_pretrained.*save_pretrained"),
     (lose, r"has no unet/diffusion_pytorch_model\.safetensors, which it is read from\. Copy"),
-    (make_sdxl, r"is a StableDiffusionXLPipeline; expected a StableD.*--images-from DIR"),
+    (make_film, r"is a StableVideoDiffusionPipeline; expected a StableD.*--images-from DIR"),
     (make_foreign, r"\['my_code', 'MyUNet'\] as its unet; expected a UNet2DConditionModel"),
     (make_lora, r"no model_index\.json\. It is a LoRA \(pytorch_lora.*fuse_lora"),
     (make_one_file, r"has v1-5-pruned\.safetensors.*P\.from_single_file.*save_pretrained"),
@@ -102,7 +102,7 @@ def test_a_pipeline_of_parts_and_an_index_is_read(pipeline) -> None:
     path = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
     path.rename(path.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
     (pipeline / "unet" / f"{path.name}.index.json").write_text("{}")
-    readable.require_weights(pipeline)
+    readable.require_weights(pipeline, json.loads((pipeline / readable.INDEX).read_text()))
 
 
 def command_in(message: object) -> str:

@@ -172,8 +172,8 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     ("spoil", "message"),
     [
         (
-            lambda sd: change_index(sd, _class_name="StableDiffusionXLPipeline"),
-            r"stand-in/odd is a StableDiffusionXLPipeline; expected a StableD.*--images-from DIR",
+            lambda sd: change_index(sd, _class_name="StableVideoDiffusionPipeline"),
+            r"odd is a StableVideoDiffusionPipeline; expected a StableD.*--images-from DIR",
         ),
         (
             lambda sd: (sd / "unet" / "diffusion_pytorch_model.safetensors").unlink(),

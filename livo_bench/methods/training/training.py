@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from pathlib import Path
 
+from livo_bench.cards.adapters import require_offered
 from livo_bench.cards.catalog import RUNS, model_card
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.preference import SETTINGS
@@ -59,6 +60,7 @@ def train(
     """
     card = model_card(model)
     _, objective = objective_of(method)
+    require_offered(method, card)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     _require_heard(method, overrides, settings)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
@@ -102,6 +104,7 @@ def plan(
     """
     card = model_card(model)
     name, objective = objective_of(method)
+    require_offered(method, card)
     _require_heard(method, Overrides(fraction, gamma_1, gamma_2, steps), settings)
     if objective.plan is None:
         raise BadInput(

@@ -1,0 +1,88 @@
+"""Kinds of text-to-image pipelines, by the class that `model_index.json` names.
+
+A plan asks this, and may not import torch; a test holds it against the installed diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from livo_bench.cards.readable import PIPELINE
+from livo_bench.records import NEEDS, TEXT, Scalar
+
+DPM, OWN = "dpmsolver++", "pipeline"
+"""Samplers: Stable Diffusion 1.x and 2.x, whose parts are driven one by one, have the first, all
+other pipelines the one that they were saved with."""
+TRUE_CFG = {
+    "FluxPipeline": 1.0,
+    "FluxKontextPipeline": 1.0,
+    "QwenImagePipeline": 4.0,
+    "QwenImage21Pipeline": 1.0,
+}
+"""Kinds whose `guidance_scale` is what a distilled network is told, if anything. Classifier-free
+guidance, and so a negative prompt, is by their `true_cfg_scale`; its default."""
+NO_NEGATIVE = frozenset(
+    {
+        "Flux2KleinPipeline",
+        "Flux2Pipeline",
+        "GlmImagePipeline",
+        "Ideogram4Pipeline",
+        "LatentConsistencyModelPipeline",
+    }
+)
+"""Kinds that take no negative prompt."""
+KINDS = frozenset(
+    {
+        PIPELINE,
+        *TRUE_CFG,
+        *NO_NEGATIVE,
+        "AuraFlowPipeline",
+        "ChromaPipeline",
+        "CogView3PlusPipeline",
+        "CogView4Pipeline",
+        "HunyuanDiTPAGPipeline",
+        "HunyuanDiTPipeline",
+        "IFPipeline",
+        "Kandinsky3Pipeline",
+        "Krea2Pipeline",
+        "Lumina2Pipeline",
+        "LuminaPipeline",
+        "NucleusMoEImagePipeline",
+        "OvisImagePipeline",
+        "PRXPipeline",
+        "PixArtAlphaPipeline",
+        "PixArtSigmaPAGPipeline",
+        "PixArtSigmaPipeline",
+        "SanaPAGPipeline",
+        "SanaPipeline",
+        "StableDiffusion3PAGPipeline",
+        "StableDiffusion3Pipeline",
+        "StableDiffusionPAGPipeline",
+        "StableDiffusionXLPAGPipeline",
+        "StableDiffusionXLPipeline",
+        "ZImageOmniPipeline",
+        "ZImagePipeline",
+    }
+)
+"""Those that diffusers' `AutoPipelineForText2Image` knows and that draw from a text alone: without
+ControlNets, which take a picture besides, pipelines of several repositories, and films."""
+
+
+def offers(kind: str, guidance: float, call: Mapping[str, Scalar]) -> tuple[str, ...]:
+    """What a method may ask of a model, out of `records.NEEDS`.
+
+    Args:
+        kind: The pipeline's class.
+        guidance: Of the model.
+        call: What its pipeline is called with besides.
+    """
+    if kind == PIPELINE:
+        return NEEDS
+    return (TEXT, "negative") if hears_negative(kind, guidance, call) else (TEXT,)
+
+
+def hears_negative(kind: str, guidance: float, call: Mapping[str, Scalar]) -> bool:
+    """Whether a pipeline guides away from a negative prompt; arguments as of `offers`."""
+    if kind in TRUE_CFG:
+        return float(call.get("true_cfg_scale", TRUE_CFG[kind])) > 1
+    return kind not in NO_NEGATIVE and guidance > 1

@@ -1,0 +1,304 @@
+"""The engine of whatever pipeline of diffusers draws from a text alone: recipes to pixels.
+
+The pipeline is called as anybody calls it, with its own sampler, and a generator an image on the
+CPU, so that an image is that of its seed whatever else is in the batch. Methods may give it another
+text or a negative prompt; what takes it apart is `diffusion`'s.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from importlib import import_module
+from inspect import Parameter, signature
+from pathlib import Path
+from threading import Lock, local
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers.utils.logging import disable_progress_bar
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+from transformers.utils import logging
+
+from livo_bench.cards import readable
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative
+from livo_bench.cards.weights import find_weights, loading
+from livo_bench.engines import networks, vocabulary
+from livo_bench.engines.halving import Halving
+from livo_bench.engines.seeds import generators, unit_noise
+from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
+from livo_bench.errors import BadInput
+from livo_bench.interfaces import Pixels
+from livo_bench.records import TEXT, Recipe
+
+UNSEEN = {"add_watermarker": False, "requires_safety_checker": False}
+"""What pipelines are built with, where they ask: nothing marks or hides pictures, which else would
+depend on the packages that are installed."""
+UNTIDIED = {"clean_caption": False}
+"""What they are called with, likewise: a text is read as it stands."""
+CHANNELS = 4
+"""Of the noise that methods are given which render by themselves."""
+
+
+class Pipeline:
+    """A pipeline of diffusers. Several threads may render at once."""
+
+    def __init__(
+        self,
+        kind: type[Any],
+        parts: Mapping[str, Any],
+        dtype: str,
+        device: str,
+        offload: bool = False,
+    ) -> None:
+        """
+        Args:
+            kind: The pipeline's class.
+            parts: What it is built of, networks on their device unless they are offloaded.
+            dtype: Of the networks.
+            device: To render on.
+            offload: Whether networks wait in the CPU's memory for their turn.
+        """
+        self._kind = kind
+        self._parts = parts
+        self._dtype = dtype
+        self._device = torch.device(device)
+        self._offload = offload
+        self._takes = signature(kind.__call__).parameters
+        self._halving = Halving()
+        self._of_thread = local()
+        # One batch at a time is on a GPU; and in half precision a pipeline may change its VAE's for
+        # as long as it decodes.
+        alone = self._device.type != "cpu" or dtype != "float32"
+        self._turn = Lock() if alone else nullcontext()
+
+    @torch.inference_mode()
+    def render(self, recipes: Sequence[Recipe]) -> Pixels:
+        """Make images.
+
+        Args:
+            recipes: Of one family, in the order of the images; for the model and the dtype that
+                this one was loaded with.
+
+        Returns:
+            RGB, uint8, `(n, size, size, 3)`. Image i depends on `recipes[i]`, and on the batch
+            shape only in the last bits of the arithmetic. A batch that does not fit into the
+            device's memory is halved, and so are those after it.
+
+        Raises:
+            BadInput: Not even one image fits into the device's memory, or images come in another
+                size.
+            ValueError: The recipes are of several families, or not for this engine.
+        """
+        family = self._family(recipes)
+        with self._turn:
+            return self._halving.render(recipes, partial(self._render, family), self._device)
+
+    def _render(self, family: Recipe, recipes: Sequence[Recipe]) -> Pixels:
+        pixels: Pixels = (self.draw(family, recipes) * 255).round().astype(np.uint8)
+        return pixels
+
+    def draw(self, family: Recipe, recipes: Sequence[Recipe]) -> NDArray[np.float32]:
+        """Images before they are rounded, `(n, size, size, 3)` in [0, 1]."""
+        size = family.size
+        images: NDArray[np.float32] = self._pipeline()(
+            prompt=[recipe.text for recipe in recipes],
+            generator=generators([recipe.seed for recipe in recipes]),
+            height=size,
+            width=size,
+            output_type="np",
+            **self._settings(family, len(recipes)),
+        ).images
+        if images.shape != (len(recipes), size, size, 3):
+            raise BadInput(
+                f"A {self._kind.__name__} that was asked for {len(recipes)} images of {size} "
+                f"pixels made {images.shape}; expected {(len(recipes), size, size, 3)}.",
+                "Set `size` in the model's card to one that it can make.",
+            )
+        return images
+
+    def _settings(self, family: Recipe, n: int) -> dict[str, Any]:
+        """What the pipeline is called with for all images of a batch alike."""
+        call = json.loads(family.call or "{}")
+        settings = {"num_inference_steps": family.steps, "guidance_scale": family.guidance}
+        settings = {k: v for k, v in (settings | UNTIDIED).items() if k in self._takes} | call
+        # These guide where a negative prompt is given, be it empty.
+        guided = self._kind.__name__ in TRUE_CFG and self._hears(family, call)
+        if family.negative or guided:
+            settings["negative_prompt"] = [family.negative] * n
+        return settings
+
+    def _hears(self, family: Recipe, call: Mapping[str, Any]) -> bool:
+        return hears_negative(self._kind.__name__, family.guidance, call)
+
+    def _pipeline(self) -> Any:
+        """This thread's pipeline: all share the networks, and none what a call leaves behind in
+        sampler, tokenizers and the pipeline itself."""
+        if not hasattr(self._of_thread, "pipeline"):
+            parts = {
+                name: part if isinstance(part, Module) else copy.deepcopy(part)
+                for name, part in self._parts.items()
+            }
+            pipeline = self._kind(**parts)
+            pipeline.set_progress_bar_config(disable=True)
+            if self._offload and self._device.type != "cpu":
+                pipeline.enable_model_cpu_offload(device=self._device)
+            self._of_thread.pipeline = pipeline
+        return self._of_thread.pipeline
+
+    def noise(self, recipes: Sequence[Recipe]) -> Tensor:
+        """Noise of recipes of one size, float32, `(n, 4, size / 8, size / 8)`: not what the
+        pipeline starts from, whose latents have a shape of their own."""
+        side = recipes[0].size // 8
+        return unit_noise([recipe.seed for recipe in recipes], (CHANNELS, side, side))
+
+    def load_files(self, recipes: Iterable[Recipe]) -> None:
+        """Nothing: recipes for this engine name no files."""
+
+    def cuts(self, recipe: Recipe) -> bool:
+        """Whether all text encoders leave the end of a text out."""
+        call = json.loads(recipe.call or "{}")
+        told = self._takes.get("max_sequence_length")
+        most = call.get("max_sequence_length", told.default if told else None)
+        return all(
+            len(tokenizer(recipe.text, verbose=False).input_ids)
+            > min(tokenizer.model_max_length, most or tokenizer.model_max_length)
+            for name, tokenizer in self._parts.items()
+            if name.startswith("tokenizer") and tokenizer is not None
+        )
+
+    def _family(self, recipes: Sequence[Recipe]) -> Recipe:
+        families = {recipe.family for recipe in recipes}
+        if len(families) != 1:
+            raise ValueError(f"A batch holds recipes of one family, got {len(families)}.")
+        family = families.pop()
+        if family.sampler != OWN or family.dtype != self._dtype:
+            raise ValueError(
+                f"The recipes ask for {family.sampler} in {family.dtype}; this engine was loaded "
+                f"with {OWN} in {self._dtype}."
+            )
+        hears = self._hears(family, json.loads(family.call or "{}"))
+        if unheard := family.needs - ({TEXT, "negative"} if hears else {TEXT}):
+            raise ValueError(
+                f"The recipes need {', '.join(sorted(unheard))}, which this engine has not."
+            )
+        return family
+
+
+def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
+    """Load a pipeline, without its safety checker.
+
+    Args:
+        card: Of the model: where the pipeline is, its class and what it is called with.
+        device: As torch names it.
+        dtype: `float32`, `float16` or `bfloat16`, for all parts.
+
+    Raises:
+        BadInput: There is no such pipeline, it is of another kind, takes no such argument, or does
+            not load.
+    """
+    found = find_weights(card.pipeline, readable.INDEX)
+    readable.require_kind(card.pipeline, found.config, card.kind)
+    kind = getattr(diffusers, card.kind)
+    _require_arguments(card, kind)
+    built = _require_parts(card.pipeline, kind, found.config)
+    disable_progress_bar()
+    logging.disable_progress_bar()
+    source = Path(found.source)
+    number = getattr(torch, dtype)
+    place = "cpu" if card.offload else device
+    parts = readable.parts_of(found.config)
+    loaded: dict[str, Any] = {
+        name: _part(name, source / name, library, of, number, place)
+        for name, (library, of) in parts.items()
+    }
+    for name, part in loaded.items():
+        reads = loaded.get(name.replace("tokenizer", "text_encoder"))
+        if readable.role_of(type(part).__name__) == readable.TOKENIZER and reads is not part:
+            words = getattr(getattr(reads, "config", None), "vocab_size", None)
+            with loading("tokenizer", source / name):
+                vocabulary.refuse_mute(part, source / name, words or len(part))
+    if hasattr(loaded.get("vae"), "enable_slicing"):
+        # One image at a time: a batch of large ones would not fit.
+        loaded["vae"].enable_slicing()
+    pipeline = Pipeline(kind, built | loaded, dtype, device, card.offload)
+    with loading("pipeline", card.pipeline):
+        pipeline._pipeline()
+    return pipeline
+
+
+def _require_arguments(card: ModelCard, kind: type[Any]) -> None:
+    """See that a pipeline takes what its card calls it with."""
+    takes = signature(kind.__call__).parameters
+    for name in card.call:
+        if name not in takes:
+            close = difflib.get_close_matches(name, takes, n=1)
+            raise BadInput(
+                f"A {card.kind} takes no {name!r}, which the card of {card.name} has in [call].",
+                f"Did you mean {close[0]!r}?" if close else "Leave it out.",
+            )
+
+
+def _require_parts(pipeline: str, kind: type[Any], index: Mapping[str, Any]) -> dict[str, Any]:
+    """See that no part is missing and none is strange; what the pipeline is built with besides."""
+    wanted = {
+        name: parameter.default
+        for name, parameter in signature(kind.__init__).parameters.items()
+        if name != "self" and parameter.kind != Parameter.VAR_KEYWORD
+    }
+    parts = readable.parts_of(index)
+    told = {
+        name: value
+        for name, value in index.items()
+        if name in wanted and not isinstance(value, list)
+    }
+    told |= {name: UNSEEN[name] for name in UNSEEN.keys() & wanted.keys()}
+    told |= dict.fromkeys(wanted.keys() & {*readable.LEFT_OUT})
+    # A part that is there as [null, null] was left out on purpose.
+    told |= {name: None for name in wanted.keys() & index.keys() if index[name] == [None, None]}
+    lacks = [
+        name
+        for name, default in wanted.items()
+        if default is Parameter.empty and name not in parts and name not in told
+    ]
+    strange = sorted(parts.keys() - wanted.keys())
+    if lacks or strange:
+        raise BadInput(
+            f"The {readable.INDEX} of {pipeline} names {', '.join(parts)} as the parts of a "
+            f"{kind.__name__}; {'it lacks ' + ', '.join(lacks) if lacks else 'expected no'} "
+            f"{', '.join(strange)}".rstrip()
+            + ".",
+            "Copy the model again.",
+        )
+    return told
+
+
+def _part(name: str, folder: Path, library: str, kind: str, dtype: torch.dtype, device: str) -> Any:
+    """Load one part of a pipeline.
+
+    Raises:
+        BadInput: There is no such class, or it does not load.
+    """
+    of = getattr(import_module(library), kind, None)
+    if of is None:
+        raise BadInput(
+            f"{folder.parent} has a {kind} of {library} as its {name}, which the installed "
+            f"{library} does not know.",
+            f"Install a newer one: pip install --upgrade {library}",
+        )
+    what = name.replace("_", " ")
+    if issubclass(of, Module):
+        if library == "diffusers":
+            return networks.diffuser(of, files_of(what, folder, DIFFUSERS), dtype, device)
+        return networks.transformer(of, files_of(what, folder, CLIP_TEXT), dtype, device)
+    with loading(what, folder):
+        return of.from_pretrained(folder, local_files_only=True)
