@@ -56,3 +56,21 @@ def command(words: Sequence[str], folder: Path) -> None:
 
     Diffusion.render = render_and_wait
     main(list(words))
+
+
+def command_that_is_killed(words: Sequence[str]) -> None:
+    """Run a command line of another pipeline that is killed in its second block."""
+    from livo_bench.cli import main
+    from livo_bench.engines.pipeline import Pipeline
+
+    os.cpu_count = lambda: 1
+    render, calls = Pipeline.render, []
+
+    def render_once(self, recipes):
+        calls.append(recipes)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return render(self, recipes)
+
+    Pipeline.render = render_once
+    main(list(words))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from livo_bench.errors import BadInput
 
 
 def overview(kind: str | None = None) -> list[dict[str, str]]:
-    """What can be run, a row each, variants and subsets included.
+    """What can be run, a row each, variants and subsets included; of methods with what they need
+    of a model, of models with what they offer.
 
     Args:
         kind: `methods`, `tasks`, `models` or `protocols`; None for all of them.
@@ -42,10 +43,11 @@ def overview(kind: str | None = None) -> list[dict[str, str]]:
 
 def _method_rows() -> Iterator[dict[str, str]]:
     for card in method_cards().values():
-        yield _overview_row("method", card.name, card.title, card.summary)
+        yield _overview_row("method", card.name, card.title, card.summary, card.needs)
         for variant in card.variants.values():
-            changes = ", ".join(f"{name} = {value}" for name, value in variant.settings.items())
-            yield _overview_row("method", f"{card.name}:{variant.name}", variant.title, changes)
+            changes = ", ".join(f"{field} = {value}" for field, value in variant.settings.items())
+            name = f"{card.name}:{variant.name}"
+            yield _overview_row("method", name, variant.title, changes, variant.needs)
 
 
 def _task_rows() -> Iterator[dict[str, str]]:
@@ -59,6 +61,7 @@ def _task_rows() -> Iterator[dict[str, str]]:
 def _model_rows() -> Iterator[dict[str, str]]:
     for card in model_cards().values():
         settings = f"{card.size} pixels, {card.steps} steps, guidance {card.guidance:g}"
+        settings += f"; offers {', '.join(card.offers)}"
         yield _overview_row("model", card.name, card.title, settings)
 
 
@@ -67,8 +70,11 @@ def _protocol_rows() -> Iterator[dict[str, str]]:
         yield _overview_row("protocol", card.name, card.title, card.summary)
 
 
-def _overview_row(kind: str, name: str, title: str, summary: str) -> dict[str, str]:
-    return {"kind": kind, "name": name, "title": title, "summary": summary}
+def _overview_row(
+    kind: str, name: str, title: str, summary: str, needs: Sequence[str] = ()
+) -> dict[str, str]:
+    of_model = ", ".join(needs)
+    return {"kind": kind, "name": name, "title": title, "needs": of_model, "summary": summary}
 
 
 def card_text(name: str) -> str:
@@ -89,7 +95,7 @@ def card_text(name: str) -> str:
     if variant:
         card = method_card(method)
         chosen = variant_of(card, variant)
-        head = {"name": name, "title": chosen.title, "told": chosen.told}
+        head = {"name": name, "title": chosen.title, "told": chosen.told, "needs": chosen.needs}
         return f"{_as_toml(head)}\n[settings]\n{_as_toml({**card.settings, **chosen.settings})}"
     if is_folder(name):
         return _text_of(existing_folder(name, "livo-bench show") / CARD)

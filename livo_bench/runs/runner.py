@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from livo_bench.cards.adapters import LoadedMethod
-from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
@@ -52,6 +51,8 @@ BLANK = "blank image"
 NOT_A_NUMBER = "score is not a number"
 """Why an image is unscored of which a judge said NaN or infinity."""
 
+NETWORKS = ("unet", "transformer", "text", "vae")
+"""What a model card's `[memory]` calls the parameters of a whole pipeline."""
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
 
@@ -184,12 +185,13 @@ def plan(
     made = make_plan(blocks, session.store.sample_keys(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
-    return replace(cost, arithmetic=_arithmetic(card, jobs, cost, rate or card.rate))
+    return replace(cost, arithmetic=_arithmetic(session, jobs, cost, rate or card.rate))
 
 
 def _arithmetic(
-    card: ModelCard, jobs: Sequence[Job], cost: Estimate, rate: float
+    session: Session, jobs: Sequence[Job], cost: Estimate, rate: float
 ) -> tuple[str, ...]:
+    card = session.model
     lines = []
     for job in jobs:
         images = Counter(request.principle.subset for request, _ in job.wanted)
@@ -201,6 +203,12 @@ def _arithmetic(
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
     lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
+    if parameters := sum(card.memory.get(part, 0) for part in NETWORKS):
+        each = 4 if session.dtype == "float32" else 2
+        lines.append(
+            f"model: {parameters:,} parameters x {each} bytes in {session.dtype} = "
+            f"{decimal(parameters * each)} in the device's memory"
+        )
     if card.scale == "sd" and card.kind == PIPELINE:
         latents = 4 * (card.size // 8) ** 2 * 2
         lines.append(

@@ -11,9 +11,10 @@ import torch
 from polite_method import CARD
 
 from livo_bench.cards import adapters, catalog
+from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
-from livo_bench.records import Principle, Prompt, Recipe, Request, SafetyGuidance
+from livo_bench.records import TEXT, Principle, Prompt, Recipe, Request, SafetyGuidance
 
 REQUEST = Request(
     Prompt("career-0001", "a photo of a doctor", "doctor", "career", "photo", "eval"),
@@ -329,6 +330,7 @@ def test_a_file_that_touches_no_pixel_remakes_no_image(mini, polite, file, touch
         ("differences = []", 'differences = ["A word."]\ntried = ["Two words."]', False),
         ('title = "Polite"', '# A comment.\ntitle   =   "Polite"', False),
         ("version = 1", "version = 2", True),
+        ("version = 1", 'version = 1\nneeds = ["text"]', False),
     ],
 )
 def test_what_a_card_says_of_its_method_remakes_no_image(mini, polite, old, new, touches):
@@ -378,6 +380,27 @@ def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini):
             folder = Path(place)
             held = {digest} if folder.is_file() else {*map(sha256_of, folder.iterdir())}
             assert held <= named, name
+
+
+def test_cards_say_what_the_recipes_of_their_methods_need(mini):
+    """Of the first prompts of every category, in the order of images that an even quota takes."""
+    for spec in catalog.method_labels().keys() - {catalog.HANDED}:
+        method = adapters.load_method(spec, mini)
+        found = set()
+        for task in catalog.task_cards().values():
+            prompts = {p.category: p for p in read_task_prompts(task, mini.scale)}
+            for subset in task.subsets.values():
+                if method.card.is_for(task, subset.name):
+                    principle = task.principle(subset.name)
+                    for category in subset.categories:
+                        for index in range(5):
+                            request = Request(prompts[category], index, principle)
+                            base = replace(BASE, text=request.prompt.text)
+                            found |= method.resolve(request, base).needs
+        _, _, variant = spec.partition(":")
+        needs = set(method.card.needs_of(variant))
+        assert needs == (set() if method.generator else found - {TEXT} or {TEXT}), spec
+    assert catalog.method_card(catalog.HANDED).needs == ("weights",)
 
 
 def test_weights_of_ones_own_have_the_same_names_and_their_own_digests(mini, tmp_path):

@@ -15,13 +15,10 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
-from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 from tiny_pipelines import KINDS
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.kinds import KINDS as KNOWN
-from livo_bench.cards.kinds import NO_NEGATIVE, TRUE_CFG
 from livo_bench.engines import pipeline
 from livo_bench.engines.pipeline import Pipeline
 from livo_bench.engines.seeds import generators, unit_noise
@@ -311,20 +308,19 @@ def test_an_argument_that_a_pipeline_does_not_take_is_named(sdxl: ModelCard) -> 
         pipeline.load(card, "cpu", "float32")
 
 
-def test_kinds_are_those_that_diffusers_draws_from_a_text_with() -> None:
-    classes = {kind.__name__: kind for kind in AUTO_TEXT2IMAGE_PIPELINES_MAPPING.values()}
-    others = {
-        name
-        for name in classes
-        if "Control" in name or "Combined" in name or name.startswith("Helios")
+def test_offloaded_parts_wait_in_the_memory_of_the_cpu(
+    sdxl: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        diffusers.StableDiffusionXLPipeline,
+        "enable_model_cpu_offload",
+        lambda self, device: asked.append(device),
+    )
+    engine = pipeline.load(replace(sdxl, offload=True), "cuda", "float32")
+    assert {part.device.type for part in engine._parts.values() if hasattr(part, "device")} == {
+        "cpu"
     }
-    assert classes.keys() - others == KNOWN
-    takes = {name: signature(classes[name].__call__).parameters for name in KNOWN}
-    assert {name for name in KNOWN if "negative_prompt" not in takes[name]} == NO_NEGATIVE
-    assert {
-        name: parameters["true_cfg_scale"].default
-        for name, parameters in takes.items()
-        if "true_cfg_scale" in parameters
-    } == TRUE_CFG
-    needed = ("prompt", "num_inference_steps", "height", "width", "generator", "output_type")
-    assert all({*needed} <= parameters.keys() for parameters in takes.values())
+    assert asked == [torch.device("cuda")]
+    assert pipeline.load(replace(sdxl, offload=True), "cpu", "float32").render(recipes(sdxl)).any()
+    assert len(asked) == 1

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import tiny_models
+import tiny_pipelines
 import torch
 from click.testing import CliRunner
 from huggingface_hub.utils import filter_repo_objects
@@ -196,6 +202,105 @@ def test_repositories_that_cannot_be_read_are_named(
 def change_index(folder: Path, **changes: object) -> None:
     path = folder / "model_index.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_of_another_pipeline_what_its_parts_are_read_from_is_asked_for(
+    machine: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list of parts first, then these without second copies, pickles and checkers."""
+    sdxl = tiny_pipelines.save("sdxl", tmp_path / "sdxl")
+    wanted_files = {str(path.relative_to(sdxl)) for path in sdxl.rglob("*") if path.is_file()}
+    unet = sdxl / "unet" / "diffusion_pytorch_model.safetensors"
+    for extra in (
+        "sd_xl_base_1.0.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder_2/flax_model.msgpack",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "vae_1_0/diffusion_pytorch_model.safetensors",
+        "safety_checker/model.safetensors",
+    ):
+        (sdxl / extra).parent.mkdir(exist_ok=True)
+        (sdxl / extra).write_bytes(b"again")
+    change_index(sdxl, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    # As large networks are saved.
+    unet.rename(unet.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
+    index = {"weight_map": {"any": "diffusion_pytorch_model-00001-of-00001.safetensors"}}
+    unet.with_name(f"{unet.name}.index.json").write_text(json.dumps(index))
+    wanted_files -= {"unet/diffusion_pytorch_model.safetensors"}
+    wanted_files |= {
+        "unet/diffusion_pytorch_model-00001-of-00001.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+    }
+    name = "stand-in/sdxl"
+    tiny_models.cached(sdxl, name, tmp_path / "theirs")
+    theirs = tmp_path / "theirs" / "models--stand-in--sdxl"
+    ours = machine / "hub" / "models--stand-in--sdxl"
+    names = [str(path.relative_to(sdxl)) for path in sdxl.rglob("*") if path.is_file()]
+    asked: list[list[str]] = []
+
+    def download(_: str, *, allow_patterns: list[str], **__: object) -> None:
+        asked.append(sorted(filter_repo_objects(names, allow_patterns=allow_patterns)))
+        shutil.copytree(theirs / "refs", ours / "refs", dirs_exist_ok=True)
+        for one in asked[-1]:
+            place = ours / "snapshots" / tiny_models.COMMIT / one
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(theirs / "snapshots" / tiny_models.COMMIT / one, place)
+
+    monkeypatch.setattr(fetching, "_size", lambda need: 0)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    text = tiny_pipelines.card("sdxl", tiny_model, Path("nowhere"))
+    card = machine / "tiny-sdxl.toml"
+    card.write_text(text.replace('"nowhere"', f'"{name}@{tiny_models.COMMIT}"'))
+    with pytest.raises(BadInput, match=r"stand-in/sdxl@0123.* model_index\.json\. Nothing is down"):
+        run(["sd"], "bias/gender", str(card), images=1, device="cpu", runs=machine / "runs")
+    [row] = fetch(str(card))
+    assert asked == [["model_index.json"], sorted(wanted_files)]
+    assert row["from"] == f"{name}@{tiny_models.COMMIT}"
+    assert not fetching.wanted(model_card(str(card)), ())[0].need.missing()
+    (ours / "snapshots" / tiny_models.COMMIT / "text_encoder_2" / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"stand-in/sdxl@0123.* text_encoder_2/model\.safe"):
+        run(["sd"], "bias/gender", str(card), images=1, device="cpu", runs=machine / "runs")
+
+
+class Gate(BaseHTTPRequestHandler):
+    """A hub that lists a repository's files to all, and gives them to nobody."""
+
+    def do_GET(self) -> None:
+        repository = "black-forest-labs/FLUX.1-schnell"
+        siblings = [{"rfilename": "model_index.json"}]
+        listed = {"id": repository, "sha": "7" * 40, "siblings": siblings, "gated": "auto"}
+        file = {"type": "file", "path": "model_index.json", "size": 500, "oid": "7" * 40}
+        body = json.dumps([file] if "/tree/" in self.path else listed).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_response(401)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("X-Error-Message", "Access to this model is restricted.")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_repository_behind_a_gate_is_said_to_be(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    words = [sys.executable, "-m", "livo_bench.cli", "fetch", "--model", "flux1-schnell"]
+    caches = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_TOKEN": ""}
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(words, env=os.environ | caches | hub, capture_output=True, text=True)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 2
+    said = " ".join(done.stderr.split())
+    assert "Cannot get black-forest-labs/FLUX.1-schnell@741f" in said
+    assert "Accept them on https://huggingface.co/black-forest-labs/FLUX.1-schnell, and" in said
+    assert "Traceback" not in said
 
 
 def test_published_weights_and_those_asked_for_come_with_the_model(
