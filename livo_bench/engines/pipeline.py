@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 from threading import Lock, local
@@ -217,14 +218,17 @@ def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
     number = getattr(torch, dtype)
     place = "cpu" if card.offload else device
     parts = readable.parts_of(found.config)
+    for name, (_, of) in parts.items():
+        if readable.role_of(of) == readable.TOKENIZER:
+            _require_sentencepiece(source / name)
     loaded: dict[str, Any] = {
         name: _part(name, source / name, library, of, number, place)
         for name, (library, of) in parts.items()
     }
     for name, part in loaded.items():
-        reads = loaded.get(name.replace("tokenizer", "text_encoder"))
-        if readable.role_of(type(part).__name__) == readable.TOKENIZER and reads is not part:
-            words = getattr(getattr(reads, "config", None), "vocab_size", None)
+        if readable.role_of(parts[name][1]) == readable.TOKENIZER:
+            reader = loaded.get(name.replace("tokenizer", "text_encoder"))
+            words = getattr(getattr(reader, "config", None), "vocab_size", None)
             with loading("tokenizer", source / name):
                 vocabulary.refuse_mute(part, source / name, words or len(part))
     if hasattr(loaded.get("vae"), "enable_slicing"):
@@ -246,6 +250,17 @@ def _require_arguments(card: ModelCard, kind: type[Any]) -> None:
                 f"A {card.kind} takes no {name!r}, which the card of {card.name} has in [call].",
                 f"Did you mean {close[0]!r}?" if close else "Leave it out.",
             )
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """See that a tokenizer which is kept in the format of another package can be read."""
+    there = sorted(path.name for path in folder.glob("*.model"))
+    if there and not (folder / "tokenizer.json").is_file() and not find_spec("sentencepiece"):
+        raise BadInput(
+            f"{folder} keeps its words in {there[0]} alone, which the packages sentencepiece and "
+            "protobuf read, and the first is not installed.",
+            "pip install sentencepiece protobuf",
+        )
 
 
 def _require_parts(pipeline: str, kind: type[Any], index: Mapping[str, Any]) -> dict[str, Any]:

@@ -268,9 +268,14 @@ def lose_words(folder: Path) -> None:
     shutil.copy(folder / "tokenizer" / "tokenizer_config.json", folder / "tokenizer_2")
 
 
+def keep_words_elsewhere(folder: Path) -> None:
+    (folder / "tokenizer_2" / "tokenizer.json").rename(folder / "tokenizer_2" / "spiece.model")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (keep_words_elsewhere, r"in spiece\.model alone.* pip install sentencepiece protobuf"),
         (lose_entry, r"StableDiffusionXLPipeline; it lacks text_encoder_2\. Copy"),
         (
             lambda folder: change_index(folder, odd=["diffusers", "UNet2DModel"]),
@@ -296,7 +301,10 @@ def lose_words(folder: Path) -> None:
         (lose_words, r"tokenizer_2 has no file for the vocabulary of its tokenizer"),
     ],
 )
-def test_a_pipeline_in_halves_is_named(copied: ModelCard, spoil: Any, message: str) -> None:
+def test_a_pipeline_in_halves_is_named(
+    copied: ModelCard, spoil: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "find_spec", lambda name: None)
     spoil(Path(copied.pipeline))
     with pytest.raises(BadInput, match=message):
         pipeline.load(copied, "cpu", "float32")
@@ -324,3 +332,20 @@ def test_offloaded_parts_wait_in_the_memory_of_the_cpu(
     assert asked == [torch.device("cuda")]
     assert pipeline.load(replace(sdxl, offload=True), "cpu", "float32").render(recipes(sdxl)).any()
     assert len(asked) == 1
+
+
+def test_what_happens_to_be_installed_touches_no_pixel(
+    sdxl: ModelCard, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watermarks and tidied texts: diffusers has them where their packages are there."""
+    pixart = a_card("pixart", tiny_model, tmp_path)
+    drawn = [pipeline.load(card, "cpu", "float32").render(recipes(card)) for card in (sdxl, pixart)]
+    room = "diffusers.pipelines"
+    watermark = f"{room}.stable_diffusion_xl.pipeline_stable_diffusion_xl.is_invisible_watermark"
+    monkeypatch.setattr(f"{watermark}_available", lambda: True)
+    for package in ("bs4", "ftfy"):
+        tidy = f"{room}.pixart_alpha.pipeline_pixart_sigma.is_{package}_available"
+        monkeypatch.setattr(tidy, lambda: True)
+    for card, images in zip((sdxl, pixart), drawn, strict=True):
+        again = pipeline.load(card, "cpu", "float32").render(recipes(card))
+        np.testing.assert_array_equal(again, images)
