@@ -9,6 +9,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,7 +121,13 @@ def run_options(model: str) -> str:
 
 
 def _cards(folder: Path, pattern: str, read: Callable[[Path], Card]) -> list[Card]:
-    return [read(path) for path in sorted(folder.glob(pattern))]
+    return [_read(read, path, path.stat().st_mtime_ns) for path in sorted(folder.glob(pattern))]
+
+
+@cache
+def _read(read: Callable[[Path], Card], path: Path, _changed: int) -> Card:
+    """Read a card once for as long as it is not changed: tables ask for each of their rows."""
+    return read(path)
 
 
 def select_methods(specs: Iterable[str]) -> list[str]:

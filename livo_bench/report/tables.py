@@ -247,8 +247,9 @@ def _table(
     columns, methods = layout.columns, layout.methods
     places = rows[["task", "subset", "metric"]].itertuples(index=False, name=None)
     wanted = {column.place for column in columns}
+    held = {method for method in set(rows["method"]) if layout.holds(method)}
     shown = [
-        place in wanted and layout.holds(method)
+        place in wanted and method in held
         for place, method in zip(places, rows["method"], strict=True)
     ]
     present = rows[shown]
