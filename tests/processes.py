@@ -11,6 +11,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.records import Recipe
+
 SECONDS = 600
 """Until a wait is given up: far more than it takes on a busy machine."""
 
@@ -47,12 +52,12 @@ def command(words: Sequence[str], folder: Path) -> None:
     os.cpu_count = lambda: 1
     render, calls = Diffusion.render, []
 
-    def render_and_wait(self, recipes):
+    def render_and_wait(self: Diffusion, recipes: Sequence[Recipe]) -> np.ndarray:
         calls.append(recipes)
         if len(calls) == 2:
             (folder / "in-hand").touch()
             wait_for((folder / "go").exists)
         return render(self, recipes)
 
-    Diffusion.render = render_and_wait
+    Diffusion.render = render_and_wait  # type: ignore[method-assign]  # the process ends with it
     main(list(words))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,17 @@ from livo_bench.results.record import from_json
 
 PROMPTS = 8
 IMAGES = 10
-TOXIC = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
+
+
+class Written(TypedDict, total=False):
+    """What a run is of, where it is not of bias."""
+
+    task: str
+    metrics: tuple[str, ...]
+    scorers: dict[str, str]
+
+
+TOXIC: Written = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
 SCORERS = {"gender": "clip-gender-1", "race": "clip-race-1", "nudity": "llava-1"}
 
 
@@ -93,7 +104,7 @@ def write_run(
         dict.fromkeys(AGGREGATE_COLUMNS, 0)
         | {"model": "mini", "method": method, "task": task, "subset": subset, "category": "all"}
         | {"n": part["unscored"].isna().sum(), "unscored": part["unscored"].notna().sum()}
-        | {"metric": metric, "scorer": scorers[subset]}
+        | {"metric": metric, "scorer": scorers[str(subset)]}
         for subset, part in images.groupby("subset")
         for metric in metrics
     ]
