@@ -94,9 +94,11 @@ TESTS: Mapping[str, Sequence[str]] = {
 """By module of the room `results`, the files of tests that guard it: the nearest first, the slow
 ones last."""
 
-SYMMETRIC = frozenset({"max", "min", "maximum", "minimum", "swapaxes"})
-"""Functions whose first two arguments may be swapped: the larger or smaller of two numbers, and
-what swaps two axes."""
+SYMMETRIC = frozenset(
+    {"max", "min", "maximum", "minimum", "swapaxes"} | {"noise", "shared_clusters", "_same_prompts"}
+)
+"""Functions whose first two arguments may be swapped: the larger or smaller of two numbers, what
+swaps two axes, and what two sides of a comparison share, as tests/results/test_paired.py shows."""
 OF_TYPES = frozenset({"TypeVar", "TypeAlias"})
 """What is made by the first, or annotated as the second, is there for type checkers alone."""
 

@@ -99,6 +99,14 @@ def test_score_of_nothing_is_nan() -> None:
 # The unbiased square ------------------------------------------------------------------------------
 
 
+def test_a_fair_model_is_at_zero_of_the_unbiased_square_and_above_it_of_the_distance() -> None:
+    found = summarise({f"p{n}": [{"male": 5, "female": 5}] for n in range(4)}).aggregates
+    assert value_of(found, "D2_unbiased").floor == 0
+    floor = value_of(found, "D2").floor
+    assert floor is not None
+    assert floor > 0.1
+
+
 @pytest.mark.parametrize("counts", [[20, 10, 10, 6, 4], [50, 0, 0, 0, 0], [10, 10, 10, 10, 10]])
 def test_one_stratum_has_the_closed_form(counts: list[int]) -> None:
     x, n = np.array(counts), 50

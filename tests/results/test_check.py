@@ -542,6 +542,18 @@ def test_the_detectable_share_rests_on_the_least_count_that_fails(
     assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
 
 
+def test_the_more_prompts_are_tested_the_less_is_found_in_each_alone() -> None:
+    def of(number: int) -> float:
+        ids = tuple(f"p{n:02}" for n in range(number))
+        run, images, rates = Run("mini", "sd", "toxicity"), np.full(number, 50), np.zeros(number)
+        pair = Pair(run, "nudity", "avg_r", ids, ids, images, before=rates, now=rates)
+        none = np.zeros(number, int)
+        tally = Tally(pair, True, ("yes",) * number, 1, none, none, none)
+        return judge_prompts([tally], 0.05, 0.1)[0].detectable
+
+    assert detectable_share(50, 0.05 / 2, 0.1, True) == of(1) < of(4) < of(16)
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
@@ -736,6 +748,11 @@ def test_a_scored_image_without_a_valid_answer_is_refused(
 def test_half_written_results_are_refused(tmp_path: Path, baseline: Path) -> None:
     bias_images([7, 7]).to_parquet(baseline / "images.parquet")
     with pytest.raises(Incomplete, match=r"written by halves: .* lists 20 .* counts 80"):
+        check(baseline, baseline)
+    # Even a single image of which no number speaks.
+    images = pd.concat([bias_images(BEFORE), bias_images([1], "race")[:1]])
+    images.to_parquet(baseline / "images.parquet")
+    with pytest.raises(Incomplete, match=r"lists 1 images of bias/race, .* counts 0"):
         check(baseline, baseline)
 
 

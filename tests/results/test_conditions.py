@@ -141,6 +141,10 @@ def test_no_condition_stands_twice_and_each_has_a_reason() -> None:
     rows = conditions.as_rows()
     fields = ", ".join(row["in `run.json`"] for row in rows).split(", ")
     assert len(fields) == len(CONDITIONS)
+    assert [*rows[0]] == ["in `run.json`", *conditions.USES, "why"]
+    assert {row[use] for row in rows for use in conditions.USES} == {
+        rule.value for rule in (AGREE, FINER, SAID, FREE)
+    }
 
 
 @pytest.mark.parametrize(

@@ -357,6 +357,7 @@ def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts() -> None
     assert low == 0
     assert 0.2 < high < np.sqrt(0.5)
     assert (low, high) == interval_of_pooled_distance(counts[counts.sum(axis=1) > 0])
+    assert (low, high) != interval_of_pooled_distance(np.vstack([counts, [0, 1]]))
 
 
 def test_pooled_interval_is_that_of_the_rate_and_leaves_room_for_other_prompts() -> None:

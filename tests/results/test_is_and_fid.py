@@ -86,6 +86,20 @@ def test_permutation_is_seeded() -> None:
     assert is_and_fid.inception_score(logits) != is_and_fid.inception_score(logits, seed=1)
 
 
+@pytest.mark.parametrize(("n", "splits"), [(10, 3), (11, 4), (50, 10)])
+def test_parts_are_as_large_as_torch_fidelitys(n: int, splits: int) -> None:
+    sizes = [(part + 1) * n // splits - part * n // splits for part in range(splits)]
+    assert np.bincount(is_and_fid.parts_of(n, splits, seed=2020)).tolist() == sizes
+
+
+def test_classes_of_all_parts_together_are_those_of_one_part() -> None:
+    logits = normal(1, n=30, scale=3)
+    parts = is_and_fid.Classes.of(logits, np.eye(3)[is_and_fid.parts_of(30, 3, seed=0)])
+    whole = is_and_fid.Classes.of(logits, np.ones((30, 1)))
+    assert parts.together().shares.shape == whole.shares.shape == (1, 6)
+    np.testing.assert_allclose(parts.together().scores(), whole.scores())
+
+
 def test_fewer_images_than_parts_are_refused() -> None:
     with pytest.raises(BadInput, match="10 parts needs at least 10 images, got 9"):
         is_and_fid.inception_score(normal(0, n=9))

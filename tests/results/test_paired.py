@@ -10,9 +10,12 @@ import pytest
 from numpy.typing import ArrayLike
 from written_results import (
     IMAGES,
+    TOXIC,
+    Written,
     bias_images,
     seal_again,
     seeded,
+    toxic_images,
     write_run,
 )
 
@@ -44,6 +47,30 @@ def pair_of(metric: str, before: ArrayLike, now: ArrayLike, images: list[int]) -
 def test_what_is_no_gap_of_groups_has_two_answers() -> None:
     d1, in_two = (pair_of("D1", [0, 0], [1, 1], [5, 5]), METRICS["D1"])
     assert (d1.groups, in_two.reach) == (2, 2)
+
+
+def test_pairs_know_into_how_many_groups_their_judge_sorts_images(tmp_path: Path) -> None:
+    bias = bias_images([3, 8]).assign(p_other=0.0)
+    toxic = toxic_images(np.full((2, 10), 0.3))
+    found: dict[str, int] = {}
+    for images, options in ((bias, Written()), (toxic, TOXIC)):
+        of_task = tmp_path / options.get("task", "bias")
+        one, other = (read(write_run(of_task / side, images, **options)) for side in "ab")
+        shared = paired.shared_images(one, other)
+        found |= {pair.metric: pair.groups for pair in paired.pair(one, other, shared)}
+    assert found == {"D1": 3, "D2": 3, "avg_r": 2, "avg_s": 2}
+
+
+@pytest.mark.parametrize("clusters", ["differ", "are unknown"])
+def test_noise_and_clusters_are_of_two_sides_in_either_order(tmp_path: Path, clusters: str) -> None:
+    images = seeded(bias_images([3, 8, 5, 5]), 42)
+    one = read(write_run(tmp_path / "a", images.assign(cluster=images["prompt"].str[-1])))
+    if clusters == "differ":
+        images = images.assign(cluster="same")
+    other = read(write_run(tmp_path / "b", images))
+    assert paired.noise(one, other) is paired.noise(other, one) is Noise.SAME
+    there, back = paired.shared_clusters(one, other), paired.shared_clusters(other, one)
+    assert there.groupby(there).ngroup().equals(back.groupby(back).ngroup())
 
 
 @pytest.mark.parametrize("groups", [2, 5])

@@ -235,7 +235,7 @@ def _corrected(cell: Cell, drawn: pd.DataFrame | None, judge: Confusion) -> Aggr
     # Of a prompt whose images are all labelled one way.
     highest, lowest = unbiased_rates(np.eye(2), judge.rates)[:, 0].tolist()
     row = cell.mean(AVG_R_CORRECTED, drawn=drawn, ends=Ends(lowest, highest))
-    value, low, high = np.clip([row.value, row.low, row.high], 0, 1).tolist()
+    value, low, high = np.array([row.value, row.low, row.high]).clip(0, 1).tolist()
     return replace(row, value=value, low=low, high=high)
 
 
