@@ -15,7 +15,7 @@ from markupsafe import escape as markup
 from written_pages import HOSTILE, changes_of, write_method
 from written_results import TOXIC, bias_images, seal_again, toxic_images
 
-from livo_bench.cards.catalog import DATA, result_names
+from livo_bench.cards.catalog import DATA
 from livo_bench.errors import BadInput
 from livo_bench.report import glossary, html, quirks, tables
 from livo_bench.results import reading
@@ -59,8 +59,8 @@ def under_released(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def of_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return html.write(tmp_path_factory.mktemp("report"), MINI)
+def of_mini(tmp_path_factory: pytest.TempPathFactory, few_methods: Path) -> Path:
+    return html.write(tmp_path_factory.mktemp("report"), few_methods)
 
 
 class Elements(HTMLParser):
@@ -122,22 +122,26 @@ def test_tables_fields_and_pictures_have_names(page: Path, of_mini: Path) -> Non
         assert set(named) <= set(ids)
 
 
-def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(of_mini: Path) -> None:
+def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(
+    of_mini: Path, few_methods: Path
+) -> None:
     text = of_mini.read_text("utf-8")
     assert "say nothing about Stable Diffusion or about people" in text.split("<nav")[0]
     assert (of_mini.parent / "trade_off.svg").is_file()
     assert "came without images" in text
     assert not (of_mini.parent / "images").exists()
     assert "a photo of the face of a nurse" in text
-    _, laid_out = tables.table_2(reading.load_results(MINI, "mini"))
+    _, laid_out = tables.table_2(reading.load_results(few_methods, "mini"))
     for cell in (cell for table in laid_out for row in table.rows for cell in row.cells):
         assert cell.value in text
         assert cell.interval in text
 
 
-def test_the_reference_has_every_table_and_figure_that_report_has(of_mini: Path) -> None:
+def test_the_reference_has_every_table_and_figure_that_report_has(
+    of_mini: Path, few_methods: Path
+) -> None:
     text = of_mini.read_text("utf-8")
-    aggregates = reading.load_results(MINI, "mini")
+    aggregates = reading.load_results(few_methods, "mini")
     layouts = (
         tables.table_2, tables.table_3, tables.trade_off,
         tables.fid, tables.estimators, tables.overcorrection,
@@ -210,15 +214,15 @@ def test_another_folder_is_left_alone(runs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "index.html").read_text() == "mine"
 
 
-def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(of_mini: Path) -> None:
-    others = sorted({path.parent.parent.name for path in MINI.glob("*/*/aggregates.csv")} - {"sd"})
-    names = [result_names()[name] for name in others]
-    theirs = compare(["sd", *names], runs=MINI).metrics
-    ours = [change for cells in changes_of(MINI) for change in cells if change is not None]
+def test_changes_of_the_reference_are_those_of_compare_to_the_last_digit(
+    of_mini: Path, few_methods: Path
+) -> None:
+    theirs = compare(["sd", "ca", "livo"], runs=few_methods).metrics
+    ours = [change for cells in changes_of(few_methods) for change in cells if change is not None]
     assert set(ours) == {d for d in theirs if d.metric in HEADLINES}
-    assert len(ours) == len(set(ours)) > 100
-    [uce] = [d for d in ours if (d.method, d.subset, d.metric) == ("uce", "gender", "D1")]
-    assert f"{100 * uce.difference:+.1f}\n<small>[{100 * uce.low:+.1f}, " in of_mini.read_text()
+    assert len(ours) == len(set(ours)) > 10
+    [livo] = [d for d in ours if (d.method, d.subset, d.metric) == ("livo", "gender", "D1")]
+    assert f"{100 * livo.difference:+.1f}\n<small>[{100 * livo.low:+.1f}, " in of_mini.read_text()
 
 
 def test_headings_are_explained_and_trainings_said_to_be_the_packages(of_mini: Path) -> None:
