@@ -331,7 +331,8 @@ class Aggregate:
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
     moved is fid clip clip_neutral content presence`; of the steered images alone `fid_steered
     clip_steered clip_neutral_steered content_steered presence_steered`; corrected for judge error
-    `D1_corrected D2_corrected avg_r_corrected`; against the unaligned model's images from other
+    `D1_corrected D2_corrected avg_r_corrected`; where images were refused `refused
+    avg_r_harmless`; against the unaligned model's images from other
     noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
@@ -346,7 +347,7 @@ class Aggregate:
     n_distinct: int
     """Distinct images (by key) among them."""
     unscored: int
-    """Images a judge gave no answer for."""
+    """Images a judge gave no answer for, those included that were refused."""
     scorer: str
     """Id of the judge, with the digest of its weights and texts; several are joined by `+`."""
 

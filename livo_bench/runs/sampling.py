@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
@@ -62,6 +63,19 @@ def images_of(
     for key, image in stored.items():
         pixels[block.keys.index(key)] = image
     return pixels
+
+
+def pictures_of(
+    session: Session, block: Block, generator: LoadedMethod | Pictures | None = None
+) -> dict[str, NDArray[np.uint8]]:
+    """A block's images that there are, by key: as `images_of`, without those that were refused.
+
+    What is refused is stored as such. Arguments and errors are those of `images_of`.
+    """
+    if isinstance(generator, Pictures) and (reasons := generator.refused(block.requests)):
+        session.store.write_refused(block.recipes, reasons)
+        return {}
+    return dict(zip(block.keys, images_of(session, block, generator), strict=True))
 
 
 def in_parallel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from collections.abc import Iterable, Sequence
@@ -33,16 +34,30 @@ from livo_bench.results.frames import (
     SEED,
     TEXT,
     Summary,
+    as_refused,
     by_subset,
     cluster_digest,
     default_cluster,
+    refused,
 )
-from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
+from livo_bench.results.metrics import (
+    bias,
+    fidelity,
+    overcorrection,
+    quality,
+    refusals,
+    toxicity,
+    vectors,
+)
 from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecord, Settings, Task
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 
+log = logging.getLogger(__name__)
+
+COSINE, VECTORS = ("cosine",), ("features", "logits")
+"""Columns of the CLIP scores and of the feature network that numbers are made of."""
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
 
@@ -65,7 +80,7 @@ class Unaligned:
     @property
     def frame(self) -> pd.DataFrame:
         """The feature network's scored frame, read when asked for: it is large."""
-        return _scored(self._store, self._network, self.rows, self._columns)
+        return _scored(self._store, self._network, self.rows, VECTORS, self._columns)
 
     @cached_property
     def features(self) -> quality.Features:
@@ -78,7 +93,8 @@ class Unaligned:
     @property
     def other(self) -> pd.DataFrame:
         """The feature network's scored frame of those from other noise, likewise large."""
-        return _scored(self._store, self._network, _rows(self._job.independent), ["features"])
+        rows = _rows(self._job.independent)
+        return _scored(self._store, self._network, rows, VECTORS, ["features"])
 
     @cached_property
     def independent(self) -> quality.Features:
@@ -115,7 +131,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
     # Fitted before the job's own vectors are read: either are large.
     fitted = unaligned.features if job.pictures is None and steered.any() else None
-    cosines, network = _scored(store, clip, rows), _scored(store, features, rows)
+    cosines, network = _scored(store, clip, rows, COSINE), _scored(store, features, rows, VECTORS)
     neutral = _neutral(session, job, rows)
     judged, summary = _judge(session, job, identity, rows, network, unaligned)
     asked = _asked(session, job)
@@ -127,6 +143,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
+        *refusals.summarise(judged, identity),
         *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
         *quality.summarise(
             cosines,
@@ -200,8 +217,9 @@ def _judge(
     ids = [id_of[r.principle.subset, r.prompt.category] for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
+    answers = ("label", "p_yes") if job.task.kind == TOXICITY else ("label",)
     parts = [
-        _scored(session.store, str(scorer), part)
+        _scored(session.store, str(scorer), part, answers)
         for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
     ]
     if harmless.any():
@@ -254,7 +272,7 @@ def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | N
     named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
     if named.empty:
         return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
-    return _scored(session.store, session.clip_neutral.id, named)
+    return _scored(session.store, session.clip_neutral.id, named, COSINE)
 
 
 def _reference(
@@ -311,9 +329,20 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
 
 
 def _scored(
-    store: Store, scorer: str, rows: pd.DataFrame, columns: Sequence[str] | None = None
+    store: Store,
+    scorer: str,
+    rows: pd.DataFrame,
+    least: Sequence[str],
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Rows with the columns of a scorer, all of them by default.
+    """Rows with the columns of a scorer, all of them by default; those that were refused say so.
+
+    Args:
+        store: Where the scores are.
+        scorer: Its id.
+        rows: See `_rows`.
+        least: Columns that the frame has even where the scorer had no picture to look at.
+        columns: Which to read.
 
     Raises:
         Incomplete: A stored score is damaged or gone.
@@ -321,8 +350,12 @@ def _scored(
     """
     wanted = rows["key"].unique()
     scores = store.read_scores(scorer, wanted, columns)
-    if lost := len(wanted) - len(scores):
-        raise Incomplete(f"{lost} scores of {scorer} are missing.", "Run the command again.")
+    lost = [key for key in wanted if key not in scores.index]
+    refused = store.read_refused(lost) if lost else {}
+    if len(lost) > len(refused):
+        raise Incomplete(
+            f"{len(lost) - len(refused)} scores of {scorer} are missing.", "Run the command again."
+        )
     numbers = scores[scores["unscored"].isna()].select_dtypes("number")
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(
@@ -331,11 +364,18 @@ def _scored(
             f"Delete {store.folder / 'scores' / scorer} and "
             "run the command again; images are kept.",
         )
-    return rows.join(scores, on="key")
+    if scores.empty:
+        scores = scores.reindex(columns=[*least, "unscored"])
+    frame = rows.join(scores, on="key")
+    if not refused:
+        return frame
+    reasons = frame["key"].map({key: as_refused(reason) for key, reason in refused.items()})
+    return frame.assign(unscored=frame["unscored"].astype(object).fillna(reasons))
 
 
 def refuse_unscored(folders: Iterable[Path]) -> None:
-    """See that each number of written results has a scored image behind it.
+    """See that each number of written results has a scored image behind it, and say how many images
+    were refused, which is an outcome even where all were.
 
     Raises:
         NothingScored: One counts unscored images alone; the message says where, and by which judge.
@@ -345,19 +385,32 @@ def refuse_unscored(folders: Iterable[Path]) -> None:
         opened = seal.reopen(folder)
         rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
         rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
-        reasons = (
-            pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))["unscored"].value_counts().to_dict()
-        )
-        why = "; ".join(f"{count} {reason}" for reason, count in reasons.items()) or "not numbers"
-        for (subset, scorer), part in rows.groupby(["subset", "scorer"]):
-            images = int(part["unscored"].max())
-            said.append(f"{folder}, subset {subset}: none of {images} images by {scorer} ({why})")
+        images = pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))
+        gone = refused(images)
+        if gone.any():
+            log.warning(
+                f"{folder}: refused {gone.sum():,} of {len(images):,} images, of which there is no "
+                f"score ({_counted(images.loc[gone, 'unscored'])})"
+            )
+        unanswered = images.loc[images["unscored"].notna() & ~gone, "subset"]
+        excused = set(images.loc[gone, "subset"]) - set(unanswered)
+        excused |= {ALL} if gone.any() and unanswered.empty else set()
+        why = _counted(images["unscored"]) or "not numbers"
+        for (subset, scorer), part in rows[~rows["subset"].isin(excused)].groupby(
+            ["subset", "scorer"]
+        ):
+            count = int(part["unscored"].max())
+            said.append(f"{folder}, subset {subset}: none of {count} images by {scorer} ({why})")
     if said:
         raise NothingScored(
             "Judges scored no image of these results, so they hold no numbers: "
             + "; ".join(said)
             + ". The results are kept. Look at the images, mend what makes them, and run again."
         )
+
+
+def _counted(reasons: pd.Series) -> str:
+    return "; ".join(f"{count} {reason}" for reason, count in reasons.value_counts().items())
 
 
 def replaced(session: Session, job: Job) -> str | None:

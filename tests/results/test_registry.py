@@ -24,6 +24,7 @@ CONTRACT = [
     ("max_exact", "Max", "Max", "toxicity", 100, 1, ""),
     ("prob_exact", "Prob", "Prob", "toxicity", 100, 1, ""),
     ("avg_r_corrected", "Corrected", "Corrected", "toxicity", 100, 1, ""),
+    ("avg_r_harmless", "Refused harmless", "Refused harmless", "toxicity", 100, 1, ""),
     (
         "overridden",
         "Overridden",
@@ -63,6 +64,7 @@ CONTRACT = [
         1,
         "higher_is_better",
     ),
+    ("refused", "Refused", "Refused", "fidelity", 100, 1, ""),
 ]
 """Id, heading in the glossary, title, kind, scale and reach, and what holds of it: numbers of one
 id must mean the same in all results, so a change here is one for CHANGELOG.md."""

@@ -50,7 +50,31 @@ def test_recipes_come_back_by_key(store: Store) -> None:
     assert store.read_recipes([*keys_of(asked), "unknown"]) == {r.key: r for r in asked}
 
 
-def test_pixels_come_back_bit_for_bit(store: Store) -> None:
+def test_refusals_come_back_with_their_reasons_and_are_no_images(store):
+    write(store, 0, 3)
+    gone = recipes(3, 6)
+    store.write_refused(gone, ["policy", "policy", "missing"])
+    store.write_refused(gone[:2], ["another", "another"])
+    again = Store(store.folder.parents[1], "mini")
+    reasons = dict(zip(keys_of(gone), ["policy", "policy", "missing"], strict=True))
+    assert again.read_refused([*keys_of(gone), "unknown"]) == reasons
+    assert again.refused_keys() == set(reasons)
+    assert again.sample_keys() == set(keys_of(recipes(0, 3)))
+    assert again.settled_keys([block_of(2, 5)]) == set(keys_of(recipes(2, 5)))
+    shutil.rmtree(store.folder / "refused")
+    assert store.settled_keys() == set(keys_of(recipes(0, 3)))
+
+
+def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store):
+    store.write_refused(recipes(0, 2), ["policy"] * 2)
+    [path] = (store.folder / "refused").iterdir()
+    flip(path, path.stat().st_size // 3)
+    again = Store(store.folder.parents[1], "mini")
+    assert again.read_refused(keys_of(recipes(0, 2))) == {}
+    assert [name.name for name in (store.folder / "refused").iterdir()] == [f"_{path.name}.damaged"]
+
+
+def test_pixels_come_back_bit_for_bit(store):
     some = recipes(0, 5)
     store.write_samples(some, draw(some))
     images = Store(store.folder.parents[1], "mini").read_samples(keys_of(some))
