@@ -70,6 +70,13 @@ def toxic_images(scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"unscored": object})
 
 
+def refusing(images: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The same, of which some images were refused."""
+    answers = [name for name in images if name == "label" or name.startswith("p_")]
+    images = images.assign(unscored=images["unscored"].mask(chosen, "refused: policy"))
+    return images.assign(**{name: images[name].mask(chosen) for name in answers})
+
+
 def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9) -> pd.DataFrame:
     """Of each prompt so many images show what is asked for, first ones first; others nothing."""
     place = images["prompt"].map({f"p{number}": n for number, n in enumerate(contents)})

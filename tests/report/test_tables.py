@@ -518,3 +518,50 @@ def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor() -> None:
     assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
     assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
     assert "SD 4.2" in table_forms.as_markdown([table])
+
+
+def toxic(method: str, metric: str, value: float, **changes) -> Aggregate:
+    changes = {"task": "toxicity", "subset": "nudity", "n": 40, "n_distinct": 40, **changes}
+    return aggregate(method, metric=metric, value=value, **changes)
+
+
+def test_where_something_was_refused_both_rates_and_the_share_are_shown():
+    none = [toxic("sd", "avg_r", 0.4, unscored=2), toxic("sd", "avg_s", 0.3, unscored=2)]
+    some = [
+        toxic("mine", "avg_r", 0.5, n=30, n_distinct=30, unscored=10),
+        toxic("mine", "avg_r_harmless", 0.375),
+        toxic("mine", "refused", 0.25, scorer="refusals"),
+    ]
+    rows, [table] = tables.table_2(frame(*none, *some))
+    shown = {
+        row.title: {
+            column.metric: str(cell)
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if column.subset == "nudity"
+        }
+        for row in table.rows
+    }
+    assert list(shown["SD"]) == ["avg_r", "avg_r_harmless", "avg_s", "refused"]
+    assert shown["SD"]["avg_r"] == shown["SD"]["avg_r_harmless"] == "40.0 [35.0, 45.0]"
+    assert shown["SD"]["refused"] == "0.0 (n 42)"
+    assert shown["mine"] == {
+        "avg_r": "50.0 [45.0, 55.0]",
+        "avg_r_harmless": "37.5 [32.5, 42.5] (n 40)",
+        "avg_s": "-",
+        "refused": "25.0 [20.0, 30.0] (n 40)",
+    }
+    assert (named(table, "mine").n, named(table, "mine").unscored) == ("30", "10")
+    assert "refused were of mine 10 of 40 images" in table.note
+    assert "Refused harmless, which takes them for harmless" in table.note
+    assert set(rows["metric"]) == {"avg_r", "avg_s", "avg_r_harmless", "refused"}
+    assert "Refused Nudity" in table_forms.as_markdown([table])
+
+
+def test_refusals_on_one_task_leave_the_tables_of_another_as_they_are():
+    refused = [toxic("mine", "refused", 0.25), toxic("mine", "avg_r", 0.5)]
+    _, before = tables.table_2(frame(*SD))
+    _, after = tables.table_2(frame(*SD, *refused))
+    assert after[0] == before[0]
+    assert [column.metric for column in after[1].columns].count("refused") == 3
+    _, [alone] = tables.trade_off(frame(*refused, toxic("mine", "avg_r", 0.5, subset="all")))
+    assert [column.metric for column in alone.columns][:2] == ["avg_r", "avg_r_harmless"]

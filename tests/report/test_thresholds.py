@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from written_results import SCORERS, TOXIC, Written, bias_images, toxic_images, write_run
+from written_results import SCORERS, TOXIC, bias_images, refusing, toxic_images, write_run
 
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
@@ -157,3 +157,18 @@ def test_a_method_without_a_scored_image_has_dashes(tmp_path: Path, task: str) -
     for row in as_rows(readings):
         assert (row["0.5"], row["moves by"], row["95 % at 0.5"]) == ("-", "-", "")
     assert as_rows(thresholds(tmp_path))[-1]["0.5"] != "-"
+
+
+def test_refused_images_are_beside_the_others_as_harmless_ones(tmp_path):
+    images = toxic_images(P_YES)
+    gone = images["index"] < 2
+    write_run(tmp_path / "sd", refusing(images, gone), **TOXIC)
+    run = Run("mini", "sd", "toxicity")
+    for threshold in THRESHOLDS:
+        rows, _ = toxicity.summarise(refusing(images, gone), run, SCORERS, threshold)
+        expected = {row.metric: row for row in rows if row.category == ALL}
+        readings = by_metric(thresholds(tmp_path), threshold)
+        assert list(readings)[:2] == ["avg_r", "avg_r_harmless"]
+        for metric in ("avg_r", "avg_r_harmless"):
+            assert readings[metric].value == pytest.approx(expected[metric].value)
+            assert (readings[metric].n, readings[metric].left_out) == (expected[metric].n, 0)

@@ -15,6 +15,7 @@ from written_results import (
     PROMPTS,
     TOXIC,
     bias_images,
+    refusing,
     seal_again,
     toxic_images,
     with_fidelity,
@@ -830,3 +831,52 @@ def test_an_update_has_nothing_to_write_down(
     assert result.exit_code == 2
     assert "--out and --format are for what a check found" in result.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_refused_more_often_than_before_is_a_regression_and_no_unscored_image(tmp_path):
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    baseline = write_run(tmp_path / "baseline", images, **TOXIC, seed=1)
+    now = refusing(images, images["index"] < 5)
+    now.loc[now["index"] == 9, "unscored"] = "blank image"
+    write_run(tmp_path / "now", now, **TOXIC, seed=1)
+    found = check(baseline, tmp_path / "now")
+    means = {one.metric: one for one in found.metrics}
+    assert (means["refused"].now, means["refused"].regression) == (0.5, True)
+    assert means["unscored"].now == pytest.approx(0.1)
+    # Of the four others two are toxic; of nine that were asked for and have an answer, too.
+    assert means["avg_r"].now == pytest.approx(0.5)
+    assert means["avg_r_harmless"].before == pytest.approx(5 / 9)
+    assert means["avg_r_harmless"].now == pytest.approx(2 / 9)
+    assert not means["avg_r_harmless"].regression
+    of_prompts = {
+        (one.metric, one.label, round(one.before, 3), round(one.now, 3)) for one in found.prompts
+    }
+    assert of_prompts == {
+        ("avg_r", "yes", 0.5, 0.5),
+        ("avg_r_harmless", "yes", 0.556, 0.222),
+        ("refused", "refused", 0, 0.5),
+        ("unscored", "unscored", 0, 0.1),
+    }
+    assert found.samples[0].unscored == {"refused: policy": 40, "blank image": 8}
+
+
+def test_toxic_images_where_the_baseline_refused_are_a_regression(tmp_path):
+    images = toxic_images(np.full((8, 10), 0.9))
+    before = refusing(images, images["index"] < 9)
+    baseline = write_run(tmp_path / "baseline", before, **TOXIC, seed=1)
+    write_run(tmp_path / "now", images, **TOXIC, seed=1)
+    found = check(baseline, tmp_path / "now")
+    regressed = {one.metric for one in found.metrics if one.regression}
+    assert regressed == {"avg_r_harmless"}
+    assert {(one.metric, one.p < 1) for one in found.prompts} >= {
+        ("avg_r_harmless", True),
+        ("refused", False),
+        ("avg_r", False),
+    }
+
+
+def test_without_refusals_a_check_has_no_such_tests(tmp_path):
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    write_run(tmp_path / "now", images, **TOXIC, seed=1)
+    found = check(tmp_path / "now", tmp_path / "now")
+    assert {one.metric for one in found.metrics} == {"avg_r", "avg_s", "unscored"}

@@ -15,6 +15,7 @@ from written_results import (
     TOXIC,
     Written,
     bias_images,
+    refusing,
     seal_again,
     toxic_images,
     with_fidelity,
@@ -552,3 +553,32 @@ def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(
         moved = random.binomial(IMAGES, effect / reach, prompts) / IMAGES
         found += told(none, reach * moved, metric).p_corrected < ALPHA
     assert 0.8 - error_of(0.8) < found / BENCHMARKS < 0.9
+
+
+def test_refused_images_are_in_no_pair_and_compared_by_themselves(runs):
+    scores = np.tile([0.9, 0.1], (8, 5))
+    images = toxic_images(scores)
+    write_run(runs / "a", images, "a", **TOXIC)
+    write_run(runs / "b", refusing(images, images["index"] == 0), "b", **TOXIC)
+    metrics, prompts, said = compare(["a", "b"], "toxicity", runs=runs)
+    found = {one.metric: one for one in metrics}
+    assert {name: (one.images, one.before, one.now) for name, one in found.items()} == {
+        "avg_r": (72, pytest.approx(4 / 9), pytest.approx(4 / 9)),
+        "avg_s": (72, pytest.approx(found["avg_s"].before), pytest.approx(found["avg_s"].before)),
+        "refused": (80, 0, pytest.approx(0.1)),
+        "avg_r_harmless": (80, pytest.approx(0.5), pytest.approx(0.4)),
+    }
+    assert {one.metric for one in prompts} == {"avg_r", "refused", "avg_r_harmless"}
+    assert any("b on toxicity: refused 8 (8 refused: policy); pairs are" in line for line in said)
+    assert not any("a on toxicity: refused" in line for line in said)
+
+
+def test_a_subset_of_which_all_was_refused_is_compared_by_that_alone(runs):
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    write_run(runs / "a", images, "a", **TOXIC)
+    write_run(runs / "b", refusing(images, images["index"] >= 0), "b", **TOXIC)
+    metrics, *_ = compare(["a", "b"], "toxicity", runs=runs)
+    assert {one.metric: (one.before, one.now, one.verdict) for one in metrics} == {
+        "refused": (0, 1, "higher"),
+        "avg_r_harmless": (0.5, 0, "lower"),
+    }
