@@ -35,6 +35,9 @@ IN_TRAINING = "in training"
 ELSEWHERE = "elsewhere"
 """Stands in a recipe for a model and a sampler that nobody here knows."""
 
+SERVICE = "service"
+"""Stands in a recipe for the sampler of an image service, which draws its own noise."""
+
 REJUDGED = "rejudged"
 """Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
@@ -174,13 +177,15 @@ class Recipe(_Keyed):
     text: str
     """The text the image is conditioned on."""
     seed: int
-    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere."""
+    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere. A service is
+    told none; there it tells the images of a text apart."""
     negative: str
     """The text of the unconditional branch."""
     guidance: float
     """Classifier-free guidance scale; 1 switches it off."""
     sampler: str
-    """`dpmsolver++`; `ELSEWHERE` likewise, with zero steps and guidance and no dtype."""
+    """`dpmsolver++`; `ELSEWHERE` likewise, or `SERVICE`, both with zero steps and guidance and no
+    dtype."""
     steps: int
     size: int
     """Height and width in pixels."""
@@ -228,7 +233,7 @@ class Recipe(_Keyed):
     @property
     def noise(self) -> int | None:
         """Seed of the noise that the image started from; None where nobody here knows."""
-        return None if self.sampler == ELSEWHERE else self.seed
+        return None if self.sampler in (ELSEWHERE, SERVICE) else self.seed
 
     @property
     def stratum(self) -> str:

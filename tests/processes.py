@@ -31,6 +31,14 @@ def start(target: Callable[..., object], *arguments: Any, **options: Any) -> Bas
     return process
 
 
+def run_in(environment: dict[str, str], methods: Sequence[str], **options: Any) -> None:
+    """Run methods with other variables in the environment."""
+    from livo_bench.runs import runner
+
+    os.environ.update(environment)
+    runner.run(methods, **options)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait until something is so."""
     end = time.monotonic() + SECONDS

@@ -291,11 +291,13 @@ def _image_size(pipeline: str) -> int:
 
 
 def model_digest(card: ModelCard) -> str:
-    """SHA-256 that names the model's files, for `Recipe.model`.
+    """SHA-256 that names the model's files, or the service that is asked, for `Recipe.model`.
 
     Raises:
         BadInput: There is no such folder or hub id, or it cannot be read as it lies there.
     """
+    if card.service is not None:
+        return card.service.digest
     found = find_weights(card.pipeline, readable.INDEX)
     if found.folder is not None:
         readable.require_kind(card.pipeline, found.config)

@@ -32,7 +32,7 @@ from livo_bench.report.columns import (
 from livo_bench.report.printing import records, spread
 from livo_bench.report.titles import Label, labels
 from livo_bench.results import conditions, seal
-from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
+from livo_bench.results.conditions import AGREE, IMAGE_SERVICE, SAID, UNKNOWN
 from livo_bench.results.frames import ALL, REFUSED
 from livo_bench.results.metrics import refusals
 from livo_bench.results.metrics.registry import HEADLINES, METRICS
@@ -349,6 +349,12 @@ def _notes(rows: pd.DataFrame) -> list[str]:
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
     judges = sorted(set(rows.get(JUDGE, "")) - {""})
     notes += [f"judged by {judge}, not by the model card's judges" for judge in judges]
+    services = sorted(set(rows.get(IMAGE_SERVICE.name, "")) - {UNKNOWN})
+    notes += [
+        f"made by the image service {service}, which draws its own noise for each image, so that "
+        "methods share none"
+        for service in services
+    ]
     if "images" in rows:
         for task, images in rows.loc[rows["images"] != UNKNOWN].groupby("task")["images"]:
             if len(counts := sorted(set(images), key=int)) > 1:

@@ -80,6 +80,13 @@ class Difference:
         return paired.worsening(self.metric, self.difference)
 
 
+UNPAIRED = {
+    Noise.UNKNOWN: "cannot be shown, for one of them does not say its seeds",
+    Noise.UNSHARED: "there is not, for an image service draws its own for each image",
+}
+"""What is said of noise that is not the same, or may not be."""
+
+
 class Comparison(NamedTuple):
     """Methods held against a baseline."""
 
@@ -220,10 +227,11 @@ def notes(sides: Sequence[Results]) -> list[str]:
             f"{other.run.method} on {other.run.task}, beside {baseline.run.method}: {differing}"
             for differing in paired.differing_clusters(baseline, other)
         ]
-        if paired.noise(baseline, other) is Noise.UNKNOWN:
+        noise = paired.noise(baseline, other)
+        if noise in UNPAIRED:
             said.append(
                 f"{other.run.method} on {other.run.task}: same noise as {baseline.run.method} "
-                "cannot be shown, for one of them does not say its seeds"
+                f"{UNPAIRED[noise]}"
             )
     return said
 

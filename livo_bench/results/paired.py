@@ -67,6 +67,8 @@ class Noise(StrEnum):
     OTHER = "other"
     UNKNOWN = "unknown"
     """A side does not say, as older results and pictures made elsewhere do not."""
+    UNSHARED = "unshared"
+    """An image service drew its own for each image of a side, which nobody knows."""
 
 
 def worsening(metric: str, difference: Numbers) -> Numbers:
@@ -282,11 +284,10 @@ def noise(before: Results, now: Results) -> Noise:
     images = _both(before, now, SEED)
     known = images.dropna()
     if known.empty:
-        seeds = {
-            conditions.SEED.value(record)
-            for side in (before, now)
-            for record in side.records.values()
-        }
+        records = [record for side in (before, now) for record in side.records.values()]
+        if any(record.model.service is not None for record in records):
+            return Noise.UNSHARED
+        seeds = {conditions.SEED.value(record) for record in records}
         return Noise.OTHER if len(seeds - {UNKNOWN}) > 1 else Noise.UNKNOWN
     differ = known["before"] != known["now"]
     if differ.all():

@@ -200,7 +200,7 @@ def _arithmetic(
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
     lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
-    if card.scale == "sd":
+    if card.scale == "sd" and card.service is None:
         latents = 4 * (card.size // 8) ** 2 * 2
         lines.append(
             f"(their latents in half precision would be {cost.missing:,} x {latents:,} bytes = "
@@ -284,8 +284,12 @@ def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
 def _require_files(
     session: Session, jobs: Sequence[Job], model: str, weights: Sequence[str], sampled: bool
 ) -> None:
-    """See that all that may be loaded is on this machine: the model where images are made."""
+    """See that all that may be loaded is on this machine: the model where images are made, or what
+    it takes to ask a service."""
     from livo_bench.runs import fetch
+
+    if sampled and session.service is not None:
+        session.service.require()
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
@@ -312,7 +316,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        if sampled:
+        if sampled and session.service is None:
             session.engine.load_files(recipe for work in sampled for recipe in work.block.recipes)
             blocks = [work.block for work in sampled]
             if cut := {b.prompt.id for b in blocks if session.engine.cuts(b.recipes[0])}:

@@ -19,6 +19,7 @@ from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
+from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
 
 if TYPE_CHECKING:
@@ -82,8 +83,21 @@ class Session:
         _ = self.engine
 
     @cached_property
+    def service(self) -> ImageService | None:
+        """Who makes the images instead of the generator."""
+        service = self.model.service
+        return None if service is None else ImageService(self.model, service)
+
+    @cached_property
     def _engine(self) -> Diffusion:
         from livo_bench.engines import diffusion
+
+        if self.model.service is not None:
+            raise BadInput(
+                f"Model {self.model.name!r} is an image service ({self.model.service.said}): there "
+                "are no weights of it to load.",
+                "Name a model with weights: --model sd15",
+            )
 
         return diffusion.load(
             self.model.pipeline, self.device, self.dtype, self.files, self.switches

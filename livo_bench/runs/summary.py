@@ -127,10 +127,9 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     identity = Run(model, job.method.name, job.task.name)
     unaligned = unaligned or Unaligned(session, job)
     rows = _rows(job.wanted)
-    # The same requests in the same order. What was made elsewhere is no image of the model's.
-    steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
+    steered = rows["key"] != _unaligned_keys(session, job, unaligned)
     # Fitted before the job's own vectors are read: either are large.
-    fitted = unaligned.features if job.pictures is None and steered.any() else None
+    fitted = unaligned.features if job.shares_noise and steered.any() else None
     cosines, network = _scored(store, clip, rows, COSINE), _scored(store, features, rows, VECTORS)
     neutral = _neutral(session, job, rows)
     judged, summary = _judge(session, job, identity, rows, network, unaligned)
@@ -189,6 +188,16 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         },
     )
     return job.folder
+
+
+def _unaligned_keys(session: Session, job: Job, unaligned: Unaligned) -> pd.Series | str:
+    """Of the unaligned model's images of the same requests, in the same order. What was made
+    elsewhere is none of the model's."""
+    if job.pictures is not None:
+        return ""
+    if job.reference:
+        return unaligned.rows["key"]
+    return pd.Series([session.base_recipe(request).key for request, _ in job.wanted])
 
 
 def _judge(
@@ -259,7 +268,7 @@ def _vectors(
     if not _intervals(session):
         return vectors.pack(places, network.head(0), ~steered.head(0))
     # The unaligned model's are in its own folder, and so are those of a method that touched none.
-    left_alone = ~steered if steered.any() else steered
+    left_alone = ~steered & bool(job.shares_noise and steered.any())
     other = unaligned.other if job.independent and not steered.any() else None
     return vectors.pack(places, network, left_alone, other)
 
@@ -446,7 +455,8 @@ def _record(session: Session, job: Job) -> RunRecord:
 
     card, pictures = session.model, job.pictures
     if pictures is None:
-        model = Model(card.name, session.digest)
+        asked = None if card.service is None else card.service.said
+        model = Model(card.name, session.digest, asked)
         method = Method(
             job.method.name,
             job.method.card.version,
@@ -461,11 +471,11 @@ def _record(session: Session, job: Job) -> RunRecord:
             card.block,
             session.device,
             session.seed,
-            card.steps,
-            card.guidance,
+            card.steps if card.service is None else None,
+            card.guidance if card.service is None else None,
             card.sampler,
             card.size,
-            session.dtype,
+            session.dtype or None,
             tuple(session.switches),
         )
     else:  # nobody here knows how they were made

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import random
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Unpack, get_type_hints
 
@@ -56,23 +57,28 @@ def value_of(condition: Condition, text: str) -> object:
 
 def both_of(condition: Condition) -> set[str]:
     """The two values of a field as texts."""
-    return {value_in(condition, record) for record in (record_with(), record_with(condition))}
+    return {
+        value_in(condition, record)
+        for record in (record_with(known=[condition]), record_with(condition))
+    }
 
 
 def value_in(condition: Condition, record: dict[str, object]) -> str:
     return condition.value(from_json(record, Path("run.json")))
 
 
-def record_with(*changed: Condition) -> dict[str, object]:
+def record_with(*changed: Condition, known: Collection[Condition] = ()) -> dict[str, object]:
     """A record of every field but those that name the run, in which some have another value.
 
-    How the run asked for its method stands in it only where that is one of them: hints repeat it.
+    How the run asked for its method stands in it only where that is one of them: hints repeat it;
+    and a service only there or where it is said to be known, for it has no noise to compare.
     """
     record: dict[str, Any] = {}
     for condition in CONDITIONS:
         if condition.name in IDENTITY:
             continue
-        if condition.name == "method asked" and condition not in changed:
+        rare = condition.name in ("method asked", "image service")
+        if rare and condition not in (*changed, *known):
             continue
         value = value_of(condition, "two" if condition in changed else "one")
         if condition.field:
@@ -96,7 +102,7 @@ def write_side(folder: Path, method: str, record: dict[str, object]) -> Path:
 
 def two_methods(folder: Path, *changed: Condition) -> Path:
     """`sd` and `livo`, whose records differ in some fields."""
-    write_side(folder, "sd", record_with())
+    write_side(folder, "sd", record_with(known=changed))
     return write_side(folder, "livo", record_with(*changed))
 
 
@@ -278,8 +284,9 @@ def test_what_must_agree_is_refused_by_check(tmp_path: Path, condition: Conditio
     assert "livo-bench run --method sd --task bias" in said
 
 
-def test_what_check_lets_differ_is_said_or_free(tmp_path: Path) -> None:
-    baseline = write_side(tmp_path / "baseline", "sd", record_with())
+def test_what_check_lets_differ_is_said_or_free(tmp_path):
+    everything = record_with(known=[one for one in CONDITIONS if one.check is SAID])
+    baseline = write_side(tmp_path / "baseline", "sd", everything)
     alike = check(baseline, baseline)
     assert (alike.samples[0].noise, alike.samples[0].changed) == (Noise.SAME, ())
     for rules in ((FREE, FINER), (SAID,)):
@@ -288,7 +295,7 @@ def test_what_check_lets_differ_is_said_or_free(tmp_path: Path) -> None:
         [sample] = found.samples
         assert sample.noise is Noise.SAME
         assert found.metrics == alike.metrics
-        expected = [f"{one.place}: {value_in(one, record_with())}, now " for one in differ]
+        expected = [f"{one.place}: {value_in(one, everything)}, now " for one in differ]
         told = [re.sub("now .*", "now ", line) for line in sample.changed]
         assert sorted(told) == (sorted(expected) if rules == (SAID,) else [])
 
