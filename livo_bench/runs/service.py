@@ -98,7 +98,7 @@ class ImageService:
                 f"The environment variable {self._service.key} is not set; the card "
                 f"{self._card.path} names it as the key of the image service.",
                 f"Set it; for a service without keys any text will do: export {self._service.key}="
-                "none",
+                "no-key",
             )
         try:
             return openai.OpenAI(

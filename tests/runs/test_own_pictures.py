@@ -350,6 +350,30 @@ def test_missing_pictures_are_refused_ones_with_a_row_each(
     assert prompts.loc["gender", "refused"].to_list() == [0, 1, IMAGES]
 
 
+def test_pictures_of_which_some_were_refused_stand_beside_methods(options, pictures, tmp_path):
+    """In tables, comparisons, grids and pages, as methods that were refused nothing."""
+    runs = tmp_path / "runs"
+    shutil.copytree(options["runs"], runs)
+    shutil.rmtree(pictures / IDS[0])
+    runner.run(["mine"], **options | {"images_from": pictures, "runs": runs})
+    _, [table] = table_2(load_results(runs, "tiny"))
+    shown = {
+        row.title: [str(cell) for cell in row.cells[-2:]] for row in table.rows if row.n != "-"
+    }
+    assert shown["SD"] == ["0.0", "0.0"]
+    assert [cell.partition(" ")[0] for cell in shown["mine"]] == ["33.3", "33.3"]
+    assert all("(n 9, " in cell for cell in shown["mine"])
+    metrics, _, said = compare.compare(["sd", "mine"], "bias/gender", "tiny", runs)
+    found = {one.metric: (one.images, one.now) for one in metrics}
+    assert found["refused"] == (9, pytest.approx(1 / 3))
+    assert found["D1"][0] == 6
+    assert any("mine on bias: refused 3 (3 refused: no picture)" in line for line in said)
+    grid.draw(tmp_path / "grid.png", ["sd", "mine"], "bias", "tiny", runs)
+    page = html.write(tmp_path / "page", runs, "tiny").read_text()
+    assert "not scored: refused: no picture" in page
+    assert "Refused" in page
+
+
 def test_a_table_says_why_pictures_were_refused(options, pictures, tmp_path):
     lines = ["file_name,id,index,refused"]
     for name in IDS:
