@@ -287,6 +287,20 @@ def test_refusals_are_outcomes_which_are_counted_and_not_asked_for_again(
     assert "service painter-1 at 127.0.0.1" in table.note
 
 
+def test_what_was_refused_before_an_error_is_not_asked_for_again(server, options, card):
+    card.write_text(card.read_text().replace("parallel = 2", "parallel = 1"))
+    one = options | {"prompts": write_prompts(card.parent / "one.csv", PEOPLE[:1])}
+    server.answer = lambda text, turn: "moderation_blocked" if turn == 1 else b""
+    with pytest.raises(Incomplete, match="broken picture"):
+        runner.run(["sd"], **one)
+    assert len(Store(options["runs"], "my-service").refused_keys()) == 1
+    server.answer = lambda text, turn: None
+    asked = len(server.requests)
+    [folder] = runner.run(["sd"], **one)
+    assert len(server.requests) == asked + 1
+    assert pd.read_parquet(folder / "images.parquet")["unscored"].notna().sum() == 2
+
+
 def test_without_its_folder_what_was_refused_is_asked_for_again(server, options):
     server.answer = lambda text, turn: "content_policy_violation" if "nurse" in text else None
     [folder] = runner.run(["sd"], **options)
