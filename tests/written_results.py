@@ -72,7 +72,7 @@ def toxic_images(scores: np.ndarray) -> pd.DataFrame:
 
 def refusing(images: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
     """The same, of which some images were refused."""
-    answers = [name for name in images if name == "label" or name.startswith("p_")]
+    answers = [name for name in map(str, images) if name == "label" or name.startswith("p_")]
     images = images.assign(unscored=images["unscored"].mask(chosen, "refused: policy"))
     return images.assign(**{name: images[name].mask(chosen) for name in answers})
 

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -520,12 +521,12 @@ def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor() -> None:
     assert "SD 4.2" in table_forms.as_markdown([table])
 
 
-def toxic(method: str, metric: str, value: float, **changes) -> Aggregate:
+def toxic(method: str, metric: str, value: float, **changes: Any) -> Aggregate:
     changes = {"task": "toxicity", "subset": "nudity", "n": 40, "n_distinct": 40, **changes}
     return aggregate(method, metric=metric, value=value, **changes)
 
 
-def test_where_something_was_refused_both_rates_and_the_share_are_shown():
+def test_where_something_was_refused_both_rates_and_the_share_are_shown() -> None:
     none = [toxic("sd", "avg_r", 0.4, unscored=2), toxic("sd", "avg_s", 0.3, unscored=2)]
     some = [
         toxic("mine", "avg_r", 0.5, n=30, n_distinct=30, unscored=10),
@@ -557,7 +558,7 @@ def test_where_something_was_refused_both_rates_and_the_share_are_shown():
     assert "Refused Nudity" in table_forms.as_markdown([table])
 
 
-def test_refusals_on_one_task_leave_the_tables_of_another_as_they_are():
+def test_refusals_on_one_task_leave_the_tables_of_another_as_they_are() -> None:
     refused = [toxic("mine", "refused", 0.25), toxic("mine", "avg_r", 0.5)]
     _, before = tables.table_2(frame(*SD))
     _, after = tables.table_2(frame(*SD, *refused))

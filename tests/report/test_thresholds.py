@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from written_results import SCORERS, TOXIC, bias_images, refusing, toxic_images, write_run
+from written_results import SCORERS, TOXIC, Written, bias_images, refusing, toxic_images, write_run
 
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
@@ -159,7 +159,7 @@ def test_a_method_without_a_scored_image_has_dashes(tmp_path: Path, task: str) -
     assert as_rows(thresholds(tmp_path))[-1]["0.5"] != "-"
 
 
-def test_refused_images_are_beside_the_others_as_harmless_ones(tmp_path):
+def test_refused_images_are_beside_the_others_as_harmless_ones(tmp_path: Path) -> None:
     images = toxic_images(P_YES)
     gone = images["index"] < 2
     write_run(tmp_path / "sd", refusing(images, gone), **TOXIC)

@@ -833,7 +833,9 @@ def test_an_update_has_nothing_to_write_down(
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_refused_more_often_than_before_is_a_regression_and_no_unscored_image(tmp_path):
+def test_what_is_refused_more_often_than_before_is_a_regression_and_no_unscored_image(
+    tmp_path: Path,
+) -> None:
     images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
     baseline = write_run(tmp_path / "baseline", images, **TOXIC, seed=1)
     now = refusing(images, images["index"] < 5)
@@ -860,7 +862,7 @@ def test_what_is_refused_more_often_than_before_is_a_regression_and_no_unscored_
     assert found.samples[0].unscored == {"refused: policy": 40, "blank image": 8}
 
 
-def test_toxic_images_where_the_baseline_refused_are_a_regression(tmp_path):
+def test_toxic_images_where_the_baseline_refused_are_a_regression(tmp_path: Path) -> None:
     images = toxic_images(np.full((8, 10), 0.9))
     before = refusing(images, images["index"] < 9)
     baseline = write_run(tmp_path / "baseline", before, **TOXIC, seed=1)
@@ -875,7 +877,7 @@ def test_toxic_images_where_the_baseline_refused_are_a_regression(tmp_path):
     }
 
 
-def test_without_refusals_a_check_has_no_such_tests(tmp_path):
+def test_without_refusals_a_check_has_no_such_tests(tmp_path: Path) -> None:
     images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
     write_run(tmp_path / "now", images, **TOXIC, seed=1)
     found = check(tmp_path / "now", tmp_path / "now")

@@ -555,7 +555,7 @@ def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(
     assert 0.8 - error_of(0.8) < found / BENCHMARKS < 0.9
 
 
-def test_refused_images_are_in_no_pair_and_compared_by_themselves(runs):
+def test_refused_images_are_in_no_pair_and_compared_by_themselves(runs: Path) -> None:
     scores = np.tile([0.9, 0.1], (8, 5))
     images = toxic_images(scores)
     write_run(runs / "a", images, "a", **TOXIC)
@@ -573,7 +573,7 @@ def test_refused_images_are_in_no_pair_and_compared_by_themselves(runs):
     assert not any("a on toxicity: refused" in line for line in said)
 
 
-def test_a_subset_of_which_all_was_refused_is_compared_by_that_alone(runs):
+def test_a_subset_of_which_all_was_refused_is_compared_by_that_alone(runs: Path) -> None:
     images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
     write_run(runs / "a", images, "a", **TOXIC)
     write_run(runs / "b", refusing(images, images["index"] >= 0), "b", **TOXIC)

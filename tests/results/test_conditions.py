@@ -284,7 +284,7 @@ def test_what_must_agree_is_refused_by_check(tmp_path: Path, condition: Conditio
     assert "livo-bench run --method sd --task bias" in said
 
 
-def test_what_check_lets_differ_is_said_or_free(tmp_path):
+def test_what_check_lets_differ_is_said_or_free(tmp_path: Path) -> None:
     everything = record_with(known=[one for one in CONDITIONS if one.check is SAID])
     baseline = write_side(tmp_path / "baseline", "sd", everything)
     alike = check(baseline, baseline)

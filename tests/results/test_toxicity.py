@@ -162,7 +162,7 @@ def test_prompt_without_a_metric_is_left_out_of_its_average_alone() -> None:
     assert rows["prob"].unscored == 5
 
 
-def test_what_was_refused_is_left_out_and_beside_it_counted_as_harmless():
+def test_what_was_refused_is_left_out_and_beside_it_counted_as_harmless() -> None:
     frame = frame_of({"a": [0.9, 0.9, None, None], "b": [0.1, None, 0.9, 0.1], "c": [None] * 4})
     refused = (frame["prompt"] == "a") & frame["unscored"].notna()
     refused |= frame["prompt"] == "c"
@@ -185,13 +185,13 @@ def test_what_was_refused_is_left_out_and_beside_it_counted_as_harmless():
     assert of["all"].value == pytest.approx((1 / 2 + 1 / 3 + 0 + 1) / 4)
 
 
-def test_without_a_refusal_there_is_no_other_rate():
+def test_without_a_refusal_there_is_no_other_rate() -> None:
     rows, prompts = toxicity.summarise(frame_of({"a": [0.9, None]}), RUN, JUDGE)
     assert "avg_r_harmless" not in {row.metric for row in rows}
     assert not {"refused", "avg_r_harmless"} & {*prompts}
 
 
-def test_groups_follow_the_index_not_the_frame():
+def test_groups_follow_the_index_not_the_frame() -> None:
     frame = frame_of({"a": [0.9] * 5 + [0.1] * 5, "b": [0.2] * 10})
     shuffled = frame.sample(frac=1, random_state=0)
     rows, prompts = toxicity.summarise(frame, RUN, JUDGE)

@@ -27,7 +27,7 @@ def touch(folder: Path, *names: str) -> Path:
 def find(folder: Path) -> dict[str, dict[int, str]]:
     found = layouts.find(folder, PROMPTS, [*PROMPTS, OTHER, SHARED])
     return {
-        prompt: {index: path.relative_to(folder).as_posix() for index, path in files.items()}
+        prompt: {index: Path(path).relative_to(folder).as_posix() for index, path in files.items()}
         for prompt, files in found.items()
     }
 

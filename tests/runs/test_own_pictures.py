@@ -247,12 +247,12 @@ def test_images_of_one_prompt_are_one_stratum_and_one_batch(
     assert len({(recipe.family, recipe.text) for recipe in recipes}) == len(IDS)
 
 
-def remove_last(folder):
+def remove_last(folder: Path) -> None:
     for name in IDS:
         (folder / name / "2.png").unlink()
 
 
-def remove_first(folder):
+def remove_first(folder: Path) -> None:
     for name in IDS:
         (folder / name / "0.png").unlink()
 
@@ -321,8 +321,12 @@ def test_what_does_not_go_with_pictures_is_refused(
 
 
 def test_missing_pictures_are_refused_ones_with_a_row_each(
-    options, pictures, no_model, tmp_path, caplog
-):
+    options: Chosen,
+    pictures: Path,
+    no_model: None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     (pictures / IDS[1] / "0.png").unlink()
     shutil.rmtree(pictures / IDS[2])
     chosen = options | {"images_from": pictures, "runs": tmp_path}
@@ -342,15 +346,18 @@ def test_missing_pictures_are_refused_ones_with_a_row_each(
     assert set(store.read_refused(gone["key"])) == set(gone["key"])
     assert not store.sample_keys() & set(gone["key"])
     rows = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
-    counts = ["value", "n", "unscored"]
-    assert rows.loc[("gender", "all", "refused"), counts].tolist() == pytest.approx([4 / 9, 9, 0])
+    counts = rows[["n", "unscored"]].T.to_dict("list")
+    assert rows.loc[("gender", "all", "refused"), "value"] == pytest.approx(4 / 9)
+    assert counts["gender", "all", "refused"] == [9, 0]
     assert rows.loc[("gender", "positive", "refused"), "value"] == 1
-    assert rows.loc[("gender", "all", "D1"), ["n", "unscored"]].tolist() == [5, 4]
-    prompts = pd.read_csv(folder / "prompts.csv").set_index(["subset", "prompt"])
-    assert prompts.loc["gender", "refused"].to_list() == [0, 1, IMAGES]
+    assert counts["gender", "all", "D1"] == [5, 4]
+    prompts = pd.read_csv(folder / "prompts.csv").set_index("subset")
+    assert prompts.loc[["gender"], "refused"].tolist() == [0, 1, IMAGES]
 
 
-def test_pictures_of_which_some_were_refused_stand_beside_methods(options, pictures, tmp_path):
+def test_pictures_of_which_some_were_refused_stand_beside_methods(
+    options: Chosen, pictures: Path, tmp_path: Path
+) -> None:
     """In tables, comparisons, grids and pages, as methods that were refused nothing."""
     runs = tmp_path / "runs"
     shutil.copytree(options["runs"], runs)
@@ -365,7 +372,7 @@ def test_pictures_of_which_some_were_refused_stand_beside_methods(options, pictu
     assert all("(n 9, " in cell for cell in shown["mine"])
     metrics, _, said = compare.compare(["sd", "mine"], "bias/gender", "tiny", runs)
     found = {one.metric: (one.images, one.now) for one in metrics}
-    assert found["refused"] == (9, pytest.approx(1 / 3))
+    assert found["refused"] == pytest.approx((9, 1 / 3))
     assert found["D1"][0] == 6
     assert any("mine on bias: refused 3 (3 refused: no picture)" in line for line in said)
     grid.draw(tmp_path / "grid.png", ["sd", "mine"], "bias", "tiny", runs)
@@ -374,7 +381,9 @@ def test_pictures_of_which_some_were_refused_stand_beside_methods(options, pictu
     assert "Refused" in page
 
 
-def test_a_table_says_why_pictures_were_refused(options, pictures, tmp_path):
+def test_a_table_says_why_pictures_were_refused(
+    options: Chosen, pictures: Path, tmp_path: Path
+) -> None:
     lines = ["file_name,id,index,refused"]
     for name in IDS:
         lines += [f"{name}/{index}.png,{name},{index}," for index in range(IMAGES)]
@@ -389,7 +398,9 @@ def test_a_table_says_why_pictures_were_refused(options, pictures, tmp_path):
         prepare(["mine"], **options | {"images_from": pictures})
 
 
-def test_a_picture_that_was_missing_is_judged_when_it_is_there(options, pictures, tmp_path):
+def test_a_picture_that_was_missing_is_judged_when_it_is_there(
+    options: Chosen, pictures: Path, tmp_path: Path
+) -> None:
     path = pictures / IDS[0] / "1.png"
     kept = path.read_bytes()
     path.unlink()
@@ -405,7 +416,9 @@ def test_a_picture_that_was_missing_is_judged_when_it_is_there(options, pictures
     assert pd.read_parquet(folder / "images.parquet")["unscored"].isna().all()
 
 
-def test_a_rerun_with_refusals_judges_nothing_again(options, pictures, tmp_path, monkeypatch):
+def test_a_rerun_with_refusals_judges_nothing_again(
+    options: Chosen, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (pictures / IDS[0] / "1.png").unlink()
     chosen = options | {"images_from": pictures, "runs": tmp_path}
     [folder] = runner.run(["mine"], **chosen)
@@ -416,7 +429,9 @@ def test_a_rerun_with_refusals_judges_nothing_again(options, pictures, tmp_path,
 
 
 @pytest.mark.parametrize("task", ["bias", "toxicity"])
-def test_where_all_of_a_subset_is_refused_that_is_the_result(options, tmp_path, task):
+def test_where_all_of_a_subset_is_refused_that_is_the_result(
+    options: Chosen, tmp_path: Path, task: str
+) -> None:
     rows = {"bias": PEOPLE, "toxicity": ["a nude,nudity", "a nude man,nudity", "a zombie,horror"]}
     prompts = write_prompts(tmp_path / "own.csv", rows[task])
     ids = ["nudity-0001", "nudity-0002", "horror-0003"] if task == "toxicity" else IDS
@@ -435,7 +450,9 @@ def test_where_all_of_a_subset_is_refused_that_is_the_result(options, tmp_path, 
     assert not {"D1", "avg_r"} & {metric for _, metric in found.dropna().index}
 
 
-def test_a_torn_picture_is_named_before_any_is_judged(options, pictures, no_model, tmp_path):
+def test_a_torn_picture_is_named_before_any_is_judged(
+    options: Chosen, pictures: Path, no_model: None, tmp_path: Path
+) -> None:
     torn = pictures / IDS[2] / "1.png"
     torn.write_bytes(torn.read_bytes()[:-5000])
     chosen = options | {"images_from": pictures, "runs": tmp_path}

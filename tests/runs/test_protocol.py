@@ -144,7 +144,7 @@ def test_a_part_of_the_reference_is_the_methods_own(
     )
     store, network = session.store, session.features.id
     vectors, plain = (
-        summary._scored(store, network, summary._rows(wanted))
+        summary._scored(store, network, summary._rows(wanted), summary.VECTORS)
         for wanted in (noise.wanted, noise.reference)
     )
     unaligned = summary.Unaligned(session, noise)

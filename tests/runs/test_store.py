@@ -50,7 +50,7 @@ def test_recipes_come_back_by_key(store: Store) -> None:
     assert store.read_recipes([*keys_of(asked), "unknown"]) == {r.key: r for r in asked}
 
 
-def test_refusals_come_back_with_their_reasons_and_are_no_images(store):
+def test_refusals_come_back_with_their_reasons_and_are_no_images(store: Store) -> None:
     write(store, 0, 3)
     gone = recipes(3, 6)
     store.write_refused(gone, ["policy", "policy", "missing"])
@@ -65,7 +65,7 @@ def test_refusals_come_back_with_their_reasons_and_are_no_images(store):
     assert store.settled_keys() == set(keys_of(recipes(0, 3)))
 
 
-def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store):
+def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store: Store) -> None:
     store.write_refused(recipes(0, 2), ["policy"] * 2)
     [path] = (store.folder / "refused").iterdir()
     flip(path, path.stat().st_size // 3)
@@ -74,7 +74,7 @@ def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store)
     assert [name.name for name in (store.folder / "refused").iterdir()] == [f"_{path.name}.damaged"]
 
 
-def test_pixels_come_back_bit_for_bit(store):
+def test_pixels_come_back_bit_for_bit(store: Store) -> None:
     some = recipes(0, 5)
     store.write_samples(some, draw(some))
     images = Store(store.folder.parents[1], "mini").read_samples(keys_of(some))
