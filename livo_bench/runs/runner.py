@@ -42,7 +42,8 @@ from livo_bench.runs.requests import Job, by_reference, prepare
 from livo_bench.runs.sampling import in_parallel, pictures_of
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
-from livo_bench.runs.summary import refuse_unscored, replaced, summarise_all
+from livo_bench.runs.summary import replaced, summarise_all
+from livo_bench.runs.unscored import refuse_unscored
 
 log = logging.getLogger(__name__)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from livo_bench.cards import prompts
-from livo_bench.errors import BadInput, Incomplete, NothingScored
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import (
     AGGREGATE_COLUMNS,
     OVERCORRECTION,
@@ -38,7 +36,6 @@ from livo_bench.results.frames import (
     by_subset,
     cluster_digest,
     default_cluster,
-    refused,
 )
 from livo_bench.results.metrics import (
     bias,
@@ -53,8 +50,6 @@ from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecor
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
-
-log = logging.getLogger(__name__)
 
 COSINE, VECTORS = ("cosine",), ("features", "logits")
 """Columns of the CLIP scores and of the feature network that numbers are made of."""
@@ -380,46 +375,6 @@ def _scored(
         return frame
     reasons = frame["key"].map({key: as_refused(reason) for key, reason in refused.items()})
     return frame.assign(unscored=frame["unscored"].astype(object).fillna(reasons))
-
-
-def refuse_unscored(folders: Iterable[Path]) -> None:
-    """See that each number of written results has a scored image behind it, and say how many images
-    were refused, which is an outcome even where all were.
-
-    Raises:
-        NothingScored: One counts unscored images alone; the message says where, and by which judge.
-    """
-    said = []
-    for folder in folders:
-        opened = seal.reopen(folder)
-        rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
-        rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
-        images = pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))
-        gone = refused(images)
-        if gone.any():
-            log.warning(
-                f"{folder}: refused {gone.sum():,} of {len(images):,} images, of which there is no "
-                f"score ({_counted(images.loc[gone, 'unscored'])})"
-            )
-        unanswered = images.loc[images["unscored"].notna() & ~gone, "subset"]
-        excused = set(images.loc[gone, "subset"]) - set(unanswered)
-        excused |= {ALL} if gone.any() and unanswered.empty else set()
-        why = _counted(images["unscored"]) or "not numbers"
-        for (subset, scorer), part in rows[~rows["subset"].isin(excused)].groupby(
-            ["subset", "scorer"]
-        ):
-            count = int(part["unscored"].max())
-            said.append(f"{folder}, subset {subset}: none of {count} images by {scorer} ({why})")
-    if said:
-        raise NothingScored(
-            "Judges scored no image of these results, so they hold no numbers: "
-            + "; ".join(said)
-            + ". The results are kept. Look at the images, mend what makes them, and run again."
-        )
-
-
-def _counted(reasons: pd.Series) -> str:
-    return "; ".join(f"{count} {reason}" for reason, count in reasons.value_counts().items())
 
 
 def replaced(session: Session, job: Job) -> str | None:
