@@ -66,6 +66,7 @@ TESTS: Mapping[str, Sequence[str]] = {
         "results/registry",
         "results/quality",
     ),
+    "metrics/refusals.py": ("results/refusals", "results/registry"),
     "metrics/statistics.py": ("results/statistics", "results/intervals", *OF_PAIRS[:2]),
     "metrics/toxicity.py": ("results/registry", "results/toxicity", "results/judge_error"),
     "metrics/vectors.py": ("results/vectors", "report/recomputed"),
