@@ -19,11 +19,12 @@ import pandas as pd
 
 from livo_bench.cards.adapters import load_method
 from livo_bench.cards.catalog import model_card, task_cards
+from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.records import PILOT, Request
 from livo_bench.report.printing import as_markdown
 from livo_bench.results.metrics.discrepancy import discrepancies
-from livo_bench.runs.plan import form_blocks
+from livo_bench.runs.plan import Block, form_blocks
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
 from livo_bench.scorers import annotator
@@ -62,18 +63,17 @@ def main(
                         wanted.append((request, recipe))
                 blocks = form_blocks(wanted, card.block)
                 session.engine.load_files(recipe for _, recipe in wanted)
-                seen = defaultdict(list)
+                seen: defaultdict[str, list[tuple[str, bool]]] = defaultdict(list)
+
+                def annotated(
+                    block: Block, task: TaskCard = task, subset: Subset = subset
+                ) -> tuple[Block, annotator.Annotation]:
+                    pixels = images_of(session, block)
+                    return block, seer.annotate(task, subset, pixels, [block.prompt] * len(pixels))
+
                 made = in_parallel(
                     session,
-                    lambda block, task=task, subset=subset: (
-                        block,
-                        seer.annotate(
-                            task,
-                            subset,
-                            images_of(session, block),
-                            [block.prompt] * len(block.keys),
-                        ),
-                    ),
+                    annotated,
                     blocks,
                     lambda block: len(block.keys),
                     f"{method.name} {subset.name}",

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
+from typing import TypedDict
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -94,7 +96,7 @@ class Evaluation:
     ) -> dict[tuple[str, str], float]:
         """The metrics by subset and name, without the images of some prompts."""
         kept = self.images.where(~self.images.rows["prompt"].isin(left_out))
-        found = {}
+        found: dict[tuple[str, str], float] = {}
         if set(metrics) & {*BIAS}:
             for subset, rows in kept.rows.groupby("subset"):
                 found |= {(str(subset), name): x for name, x in _bias(rows, metrics).items()}
@@ -135,9 +137,20 @@ def _bias(rows: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
     return {name: float(getattr(scores, name).mean()) for name in BIAS if name in metrics}
 
 
-def differences(
-    without: Evaluation, under: Evaluation, metrics: Sequence[str]
-) -> Iterator[dict[str, object]]:
+class Moved(TypedDict):
+    """What a quirk does to a number."""
+
+    subset: str
+    metric: str
+    without: float
+    value: float
+    difference: float
+    low: float
+    high: float
+    n: int
+
+
+def differences(without: Evaluation, under: Evaluation, metrics: Sequence[str]) -> Iterator[Moved]:
     """Each number without a quirk and under it, and their difference with its interval."""
     before, now = without.numbers(metrics), under.numbers(metrics)
     rows = under.images.rows
@@ -152,12 +165,11 @@ def differences(
         place = (subset, metric)
         prompts = rows["prompt"] if subset == "all" else rows["prompt"][rows["subset"] == subset]
         difference = value - before[place]
-        interval = jackknife_over_prompts(
-            difference,
-            prompts,
-            lambda left_out, place=place: moved(tuple(left_out))[place],
-            prompts.map(clusters),
-        )
+
+        def change(left_out: NDArray[np.object_], place: tuple[str, str] = place) -> float:
+            return moved(tuple(left_out))[place]
+
+        interval = jackknife_over_prompts(difference, prompts, change, prompts.map(clusters))
         yield {
             "subset": subset,
             "metric": metric,
@@ -191,7 +203,7 @@ class Task:
         self.name = job.task.name
         self.judges = {subset: judge for (subset, _), judge in job.scorers.items()}
         self.answer = "p_yes" if job.task.class_text is None else "label"
-        ids = {subset: [] for subset in self.judges}
+        ids: dict[str, list[str]] = {subset: [] for subset in self.judges}
         for request, _ in job.wanted:
             ids[request.principle.subset].append(request.prompt.id)
         self.some = {prompt for found in ids.values() for prompt in sorted(set(found))[::every]}
@@ -219,7 +231,7 @@ class Task:
                 f"Make them: livo-bench run --method {method} --task {self.name}"
             )
         rows["answer"] = [
-            answers[subset].at[key, self.answer]
+            answers[subset][self.answer][key]
             for key, subset in zip(keys, rows["subset"], strict=True)
         ]
         rows["cosine"] = clip.loc[keys, "cosine"].to_numpy()
@@ -289,11 +301,8 @@ class Task:
                 for start in range(0, len(order), BATCH):
                     batch = order[start : start + BATCH]
                     noise = torch.randn((len(batch), *shape), generator=generator)
-                    engine.noise = lambda _, noise=noise: noise
-                    try:
+                    with patch.object(engine, "noise", return_value=noise):
                         rendered = engine.render([recipes[i] for i in batch])
-                    finally:
-                        del engine.noise
                     made |= dict(zip(batch, rendered, strict=True))
                 yield np.stack([made[i] for i in range(len(recipes))])
 
@@ -406,7 +415,7 @@ def main(model: str, every: int, runs: Path, parts: Path, out: Path) -> None:
                 path = parts / f"{model}-{every}-{name}-{quirk.name}-{quirk.method}.csv"
                 if not path.exists():
                     what = {"model": model, "quirk": quirk.name, "method": quirk.method}
-                    rows = pd.DataFrame(differences(*quirk.sides(), quirk.metrics))
+                    rows = pd.DataFrame(map(dict, differences(*quirk.sides(), quirk.metrics)))
                     table = rows.assign(**what, task=name)[list(COLUMNS)]
                     digits = table.to_csv(index=False, float_format="%.6g")
                     write_atomically(path, digits.encode())

@@ -13,10 +13,11 @@ after half a minute or so, and a run that was stopped goes on behind the last on
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import click
 import numpy as np
@@ -136,11 +137,11 @@ def counts(random: np.random.Generator, rates: Array) -> Array:
 
 
 def gap(random: np.random.Generator, rates: Array) -> Array:
-    return discrepancies(counts(random, rates)).D1
+    return discrepancies(counts(random, rates).astype(int)).D1
 
 
 def distance(random: np.random.Generator, rates: Array) -> Array:
-    return discrepancies(counts(random, rates)).D2
+    return discrepancies(counts(random, rates).astype(int)).D2
 
 
 def square(random: np.random.Generator, rates: Array) -> Array:
@@ -200,7 +201,7 @@ def of_fid(features: Array, labels: NDArray[np.intp]) -> Interval:
 
 def of_is(likes: Array, labels: NDArray[np.intp]) -> Interval:
     def score(out: NDArray[np.bool_]) -> float:
-        images = likes[~out].reshape(-1, likes.shape[-1])
+        images: NDArray[Any] = likes[~out].reshape(-1, likes.shape[-1])
         return float(Classes.of(images, np.ones((len(images), 1))).scores()[0])
 
     return _jackknife(labels, score)
@@ -410,7 +411,7 @@ def cover(population: Population) -> Iterator[dict[str, object]]:
 
 
 def _held(
-    intervals: list[Interval], true: float | None, t: list[Interval | None]
+    intervals: list[Interval], true: float | None, t: Sequence[Interval | None]
 ) -> tuple[float, float]:
     """Of intervals that are there, the share that holds the truth; and how wide they are as a
     multiple of t intervals, the median of those that are there."""
@@ -496,15 +497,16 @@ def main(redo: bool, only: str | None) -> None:
         FILE.unlink(missing_ok=True)
     done = pd.read_csv(FILE) if FILE.exists() else pd.DataFrame(columns=["score", "prompts"])
     titles = set(done["score"] + ": " + done["prompts"])
-    todo = [(cover, one) for one in populations()] + [(judge, one) for one in changes()]
+    todo = [(one.title, partial(cover, one)) for one in populations()]
+    todo += [(one.title, partial(judge, one)) for one in changes()]
     FILE.parent.mkdir(exist_ok=True)
-    for simulate, one in todo:
-        if one.title in titles or (only and only not in one.title):
+    for title, simulate in todo:
+        if title in titles or (only and only not in title):
             continue
-        rows = pd.DataFrame(simulate(one))
+        rows = pd.DataFrame(simulate())
         rows.to_csv(FILE, mode="a", header=not FILE.exists(), index=False)
         shares = rows.pivot(index="what", columns="design", values="share")[[*DESIGNS]]
-        click.echo(f"{one.title}\n{(100 * shares).round(1).to_string()}")
+        click.echo(f"{title}\n{(100 * shares).round(1).to_string()}")
 
 
 if __name__ == "__main__":

@@ -95,8 +95,9 @@ def main(runs: Path) -> None:
     )
     print("| value | moves | " + " | ".join(f"t = {time}" for time in TIMES) + " | mean |")
     print("| --- " * (len(TIMES) + 3) + "|")
-    for (subset, side), line in table.drop(index="mean", level=0).iterrows():
-        print(f"| {subset} | {side} | " + " | ".join(f"{x:+.4f}" for x in np.array(line)) + " |")
+    lines = table.drop(index="mean", level=0).reset_index()
+    for subset, side, *line in lines.itertuples(index=False):
+        print(f"| {subset} | {side} | " + " | ".join(f"{x:+.4f}" for x in line) + " |")
 
 
 if __name__ == "__main__":

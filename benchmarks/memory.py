@@ -101,7 +101,7 @@ def kept(network: Module, *inputs: Tensor, checkpointed: bool = False) -> int:
         return result
 
     if checkpointed:
-        network.enable_gradient_checkpointing(block)
+        network.enable_gradient_checkpointing(block)  # type: ignore[operator]  # of a UNet
     with (
         saved_tensors_hooks(outside.add, lambda tensor: tensor),
         torch.autocast(inputs[0].device.type),
@@ -207,8 +207,8 @@ def main() -> None:
     )
     # The miniature world trains where there is no GPU.
     found = {"mini": table(unet, text, vae, "cpu")}
-    for name, (unet, text, heads) in CONFIGS.items():
-        found[name] = table(unet, {**text, **heads}, VAE, "cuda")
+    for name, (of_unet, of_text, heads) in CONFIGS.items():
+        found[name] = table(of_unet, {**of_text, **heads}, VAE, "cuda")
     for name, fields in found.items():
         print(f"# {name}\n[memory]")
         print("\n".join(f"{field} = {value:_}" for field, value in fields.items()))

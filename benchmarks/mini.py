@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -118,7 +119,7 @@ def profile(prompt: str, images: int) -> dict[str, float]:
         for scorer in scorers:
             scorer.score(pixels.copy(), prompts)
         fresh = pixels.copy()
-        stages["judging"] = sum(timed(lambda s=s: s.score(fresh, prompts)) for s in scorers)
+        stages["judging"] = sum(timed(partial(s.score, fresh, prompts)) for s in scorers)
         return stages
 
 

@@ -66,6 +66,7 @@ TESTS: Mapping[str, Sequence[str]] = {
         "results/registry",
         "results/quality",
     ),
+    "metrics/refusals.py": ("results/refusals", "results/registry"),
     "metrics/statistics.py": ("results/statistics", "results/intervals", *OF_PAIRS[:2]),
     "metrics/toxicity.py": ("results/registry", "results/toxicity", "results/judge_error"),
     "metrics/vectors.py": ("results/vectors", "report/recomputed"),
@@ -94,9 +95,11 @@ TESTS: Mapping[str, Sequence[str]] = {
 """By module of the room `results`, the files of tests that guard it: the nearest first, the slow
 ones last."""
 
-SYMMETRIC = frozenset({"max", "min", "maximum", "minimum", "swapaxes"})
-"""Functions whose first two arguments may be swapped: the larger or smaller of two numbers, and
-what swaps two axes."""
+SYMMETRIC = frozenset(
+    {"max", "min", "maximum", "minimum", "swapaxes"} | {"noise", "shared_clusters", "_same_prompts"}
+)
+"""Functions whose first two arguments may be swapped: the larger or smaller of two numbers, what
+swaps two axes, and what two sides of a comparison share, as tests/results/test_paired.py shows."""
 OF_TYPES = frozenset({"TypeVar", "TypeAlias"})
 """What is made by the first, or annotated as the second, is there for type checkers alone."""
 

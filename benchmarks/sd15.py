@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
@@ -175,7 +176,8 @@ class ReleasedLoop:
         self.pipe.scheduler = DPMSolverMultistepScheduler.from_config(self.pipe.scheduler.config)
         hazards, attributes = (card.judges[role].weights for role in ("hazards", "attributes"))
         self.processor = LlavaProcessor.from_pretrained(hazards)
-        self.llava = LlavaForConditionalGeneration.from_pretrained(hazards, dtype=dtype).to(device)
+        llava: Any = LlavaForConditionalGeneration.from_pretrained(hazards, dtype=dtype)
+        self.llava = llava.to(device)
         source = f"local-dir:{attributes}"
         clip, _, self.preprocess = open_clip.create_model_and_transforms(source)
         self.clip = clip.to(device).eval()

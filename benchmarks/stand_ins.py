@@ -156,7 +156,7 @@ def networks(
 ) -> tuple[CLIPTextModel, UNet2DConditionModel, AutoencoderKL]:
     """Stable Diffusion 1.5's text encoder, UNet and autoencoder."""
     # What the real configuration says; the end of a text is found as the largest id.
-    ends = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    ends: Settings = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
     with _random(0, device, dtype):
         text_encoder = CLIPTextModel(CLIPTextConfig(**sizes.text, **ends))
         return text_encoder, UNet2DConditionModel(**sizes.unet), AutoencoderKL(**sizes.vae)
@@ -226,11 +226,12 @@ def llava_config(sizes: Sizes, tokenizer: LlamaTokenizer) -> LlavaConfig:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
+    image: Any = tokenizer.convert_tokens_to_ids("<image>")
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
+        image_token_index=image,
+        image_seq_length=(sizes.vision["image_size"] // sizes.vision["patch_size"]) ** 2,
     )
 
 

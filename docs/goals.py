@@ -90,7 +90,7 @@ def control_D1(results: Path, task: TaskCard, subset: str) -> float:
 
 
 def _row(what: str, of: Difference, control: float, bound: float | None) -> Row:
-    row = _rate(what, of.before, of.now, control, bound=bound, below=True)
+    row = dict(_rate(what, of.before, of.now, control, bound=bound, below=True))
     if bound is None:
         row["met"] = "yes" if of.verdict == "lower" else "undecided"
     ends = f"[{100 * of.low:.1f}, {100 * of.high:.1f}]"

@@ -198,7 +198,7 @@ def refreshed(file: str) -> str:
     for name, fill in BLOCKS[file].items():
         block = f"<!-- {name} -->\n\n{fill()}\n\n<!-- /{name} -->"
         pattern = rf"<!-- {name} -->.*?<!-- /{name} -->"
-        text, count = re.subn(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+        text, count = re.subn(pattern, block.replace("\\", r"\\"), text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"{file} has {count} blocks {name!r}, expected one.")
     return text

@@ -41,6 +41,9 @@ IN_TRAINING = "in training"
 ELSEWHERE = "elsewhere"
 """Stands in a recipe for a model and a sampler that nobody here knows."""
 
+SERVICE = "service"
+"""Stands in a recipe for the sampler of an image service, which draws its own noise."""
+
 REJUDGED = "rejudged"
 """Folder of runs that holds the results of other judges than the model card's, a folder each."""
 
@@ -180,14 +183,15 @@ class Recipe(_Keyed):
     text: str
     """The text the image is conditioned on."""
     seed: int
-    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere."""
+    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere. A service is
+    told none; there it tells the images of a text apart."""
     negative: str
     """The text of the unconditional branch; where it is empty, a pipeline's own."""
     guidance: float
     """Classifier-free guidance scale; 1 switches it off."""
     sampler: str
-    """`dpmsolver++`; `pipeline` for that of a pipeline of diffusers; `ELSEWHERE` likewise, with
-    zero steps and guidance and no dtype."""
+    """`dpmsolver++`; `pipeline` for that of a pipeline of diffusers; `ELSEWHERE` likewise, or
+    `SERVICE`, both with zero steps and guidance and no dtype."""
     steps: int
     size: int
     """Height and width in pixels."""
@@ -242,7 +246,7 @@ class Recipe(_Keyed):
     @property
     def noise(self) -> int | None:
         """Seed of the noise that the image started from; None where nobody here knows."""
-        return None if self.sampler == ELSEWHERE else self.seed
+        return None if self.sampler in (ELSEWHERE, SERVICE) else self.seed
 
     @property
     def stratum(self) -> str:
@@ -356,7 +360,8 @@ class Aggregate:
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
     moved is fid clip clip_neutral content presence`; of the steered images alone `fid_steered
     clip_steered clip_neutral_steered content_steered presence_steered`; corrected for judge error
-    `D1_corrected D2_corrected avg_r_corrected`; against the unaligned model's images from other
+    `D1_corrected D2_corrected avg_r_corrected`; where images were refused `refused
+    avg_r_harmless`; against the unaligned model's images from other
     noise `fid_independent`."""
     value: float
     """Fractions in [0, 1] for rates; tables show them x100."""
@@ -371,7 +376,7 @@ class Aggregate:
     n_distinct: int
     """Distinct images (by key) among them."""
     unscored: int
-    """Images a judge gave no answer for."""
+    """Images a judge gave no answer for, those included that were refused."""
     scorer: str
     """Id of the judge, with the digest of its weights and texts; several are joined by `+`."""
 

@@ -59,7 +59,7 @@ def diffusers_lora(engine: Diffusion, folder: Path) -> Path:
         unet_lora_layers=layers["unet"],
         text_encoder_lora_layers=layers["text_encoder"],
         unet_lora_adapter_metadata=unet.peft_config["default"].to_dict(),
-        text_encoder_lora_adapter_metadata=text_encoder.peft_config["default"].to_dict(),
+        text_encoder_lora_adapter_metadata=text_encoder.peft_config["default"].to_dict(),  # type: ignore[attr-defined]  # a LoraConfig
     )
     return folder / overlay.LORA
 

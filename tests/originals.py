@@ -125,7 +125,8 @@ def debias_vl(ends: Array, pairs: Sequence[tuple[int, int]], lam: float) -> Arra
     for i, j in pairs:
         a, b = ends[i][:, None], ends[j][:, None]
         m += a @ a.T + b @ b.T - a @ b.T - b @ a.T
-    return np.linalg.inv(lam * m / len(pairs) + np.eye(len(m)))
+    calibration: np.ndarray = np.linalg.inv(lam * m / len(pairs) + np.eye(len(m)))
+    return calibration
 
 
 def subspace(columns: Array) -> Array:

@@ -11,6 +11,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from livo_bench.engines.diffusion import Diffusion
+from livo_bench.records import Recipe
+
 SECONDS = 600
 """Until a wait is given up: far more than it takes on a busy machine."""
 
@@ -24,6 +29,14 @@ def start(target: Callable[..., object], *arguments: Any, **options: Any) -> Bas
     process = context.Process(target=target, args=arguments, kwargs=options)
     process.start()
     return process
+
+
+def run_in(environment: dict[str, str], methods: Sequence[str], **options: Any) -> None:
+    """Run methods with other variables in the environment."""
+    from livo_bench.runs import runner
+
+    os.environ.update(environment)
+    runner.run(methods, **options)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -47,14 +60,14 @@ def command(words: Sequence[str], folder: Path) -> None:
     os.cpu_count = lambda: 1
     render, calls = Diffusion.render, []
 
-    def render_and_wait(self, recipes):
+    def render_and_wait(self: Diffusion, recipes: Sequence[Recipe]) -> np.ndarray:
         calls.append(recipes)
         if len(calls) == 2:
             (folder / "in-hand").touch()
             wait_for((folder / "go").exists)
         return render(self, recipes)
 
-    Diffusion.render = render_and_wait
+    Diffusion.render = render_and_wait  # type: ignore[method-assign]  # the process ends with it
     main(list(words))
 
 
@@ -66,11 +79,11 @@ def command_that_is_killed(words: Sequence[str]) -> None:
     os.cpu_count = lambda: 1
     render, calls = Pipeline.render, []
 
-    def render_once(self, recipes):
+    def render_once(self: Pipeline, recipes: Sequence[Recipe]) -> np.ndarray:
         calls.append(recipes)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         return render(self, recipes)
 
-    Pipeline.render = render_once
+    Pipeline.render = render_once  # type: ignore[method-assign]  # the process ends with it
     main(list(words))

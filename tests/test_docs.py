@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from places import ROOT
 
 from livo_bench.cards.adapters import load_method
 from livo_bench.cards.catalog import model_card
+from livo_bench.cards.declared import REFUSALS
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 
@@ -123,6 +125,19 @@ def test_the_model_card_of_the_docs_is_one(tmp_path: Path) -> None:
     mini = tomllib.loads(model_card("mini").path.read_text(encoding="utf-8"))
     for name in mini.keys() | tomllib.loads(example).keys():
         assert f"`{name}" in text or f"[{name}" in text, name
+
+
+def test_the_service_of_the_docs_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
+    [example] = blocks("toml", text)
+    path = tmp_path / "my-service.toml"
+    path.write_text(example, encoding="utf-8")
+    service = model_card(str(path)).service
+    assert service is not None
+    for field in fields(service):
+        assert f"| `{field.name}` |" in text, field.name
+    for code in REFUSALS:
+        assert f"`{code}`" in text
 
 
 def test_the_value_encoder_works_in_the_pipeline_of_the_readme(

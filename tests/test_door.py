@@ -25,7 +25,7 @@ def imported_for_type_checkers() -> dict[str, str]:
     }
 
 
-def test_the_door_gives_what_a_type_checker_sees():
+def test_the_door_gives_what_a_type_checker_sees() -> None:
     assert set(livo_bench.__all__) == {"__version__", *imported_for_type_checkers()}
     for name, home in imported_for_type_checkers().items():
         assert livo_bench._HOME_OF[name] == home.removeprefix("livo_bench.")
@@ -34,12 +34,12 @@ def test_the_door_gives_what_a_type_checker_sees():
     assert (Path(livo_bench.__file__).parent / "py.typed").is_file()
 
 
-def test_what_it_has_not_it_says():
+def test_what_it_has_not_it_says() -> None:
     with pytest.raises(AttributeError, match="'livo_bench' has no attribute 'frob'"):
         livo_bench.frob  # noqa: B018
 
 
-def test_importing_the_door_loads_no_library():
+def test_importing_the_door_loads_no_library() -> None:
     code = (
         "import sys, livo_bench\n"
         "assert not {'torch', 'pandas', 'numpy', 'click', 'rich'} & sys.modules.keys()\n"
@@ -49,7 +49,7 @@ def test_importing_the_door_loads_no_library():
     assert result.returncode == 0, result.stderr
 
 
-def test_what_was_compared_and_checked_becomes_data_frames():
+def test_what_was_compared_and_checked_becomes_data_frames() -> None:
     found = compare(["sd", "livo"], "bias/race", runs=REFERENCE)
     frame = pd.DataFrame(found.metrics)
     assert {"metric", "difference", "low", "high", "verdict"} <= {*frame}
@@ -58,6 +58,6 @@ def test_what_was_compared_and_checked_becomes_data_frames():
     assert not pd.DataFrame(held.metrics)["regression"].any()
 
 
-def test_results_come_as_a_data_frame():
+def test_results_come_as_a_data_frame() -> None:
     rows = livo_bench.load_results(REFERENCE)
     assert {"method", "metric", "value", "low", "high", "n", "floor"} <= {*rows}

@@ -8,14 +8,16 @@ import json
 import logging
 import random
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from places import ROOT
 from rich.console import Console
+from rich.progress import TextColumn
 from written_checks import FOUND, PROMPT
 from written_inputs import write_method
 
@@ -79,7 +81,7 @@ def made_up(seed: int) -> str:
 TEXTS = HOSTILE + [made_up(seed) for seed in range(40)]
 
 
-def shown(form: str, rows: list[dict[str, object]]) -> str:
+def shown(form: str, rows: Sequence[Mapping[str, object]]) -> str:
     """What a terminal is sent."""
     made = FORMS[form](rows)
     if isinstance(made, str):
@@ -91,13 +93,13 @@ def shown(form: str, rows: list[dict[str, object]]) -> str:
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "latex", "json"])
-def test_no_form_for_people_steers_a_terminal(form):
+def test_no_form_for_people_steers_a_terminal(form: str) -> None:
     for text in TEXTS:
         said = shown(form, [{"text": text, "n": 1}])
         assert not STEERS.search(said), repr(said)
 
 
-def test_a_table_has_a_line_a_row_whatever_is_in_it():
+def test_a_table_has_a_line_a_row_whatever_is_in_it() -> None:
     for text in TEXTS:
         assert len(shown("table", [{"text": text, "n": 1}]).strip().splitlines()) == 3
         lines = shown("markdown", [{"text": text, "n": 1}]).splitlines()
@@ -106,7 +108,7 @@ def test_a_table_has_a_line_a_row_whatever_is_in_it():
         assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", lines[2])) == 3
 
 
-def test_square_brackets_are_no_markup():
+def test_square_brackets_are_no_markup() -> None:
     said = shown("table", [{"text": "[red]loud[/red] [link=https://x.test]here[/link]"}])
     assert "[red]loud[/red] [link=https://x.test]here[/link]" in said
     with bar("{task.fields[more]}") as progress:
@@ -114,12 +116,12 @@ def test_square_brackets_are_no_markup():
         words, *_, more = [
             column.render(progress.tasks[task])
             for column in progress.columns
-            if hasattr(column, "text_format")
+            if isinstance(column, TextColumn)
         ]
     assert (words.plain, more.plain) == (r"[red]a\x1b[1m", "[b]c")
 
 
-def test_markdown_holds_no_html_and_no_link():
+def test_markdown_holds_no_html_and_no_link() -> None:
     for text in TEXTS:
         said = markdown(text)
         assert not re.search(r"[<>]", said)
@@ -128,7 +130,7 @@ def test_markdown_holds_no_html_and_no_link():
         assert not re.search(r"(?<!\\)(?:\\\\)*`", said)
 
 
-def test_csv_holds_no_formula_and_gives_back_what_it_was_given():
+def test_csv_holds_no_formula_and_gives_back_what_it_was_given() -> None:
     for text in TEXTS:
         cell = csv_cell(text)
         assert csv_text(cell) == text
@@ -142,13 +144,13 @@ def test_csv_holds_no_formula_and_gives_back_what_it_was_given():
     shown("csv", [{"text": "half \ud800"}]).encode("utf-8")
 
 
-def test_json_means_the_same():
+def test_json_means_the_same() -> None:
     rows = [{"text": text} for text in TEXTS]
     assert json.loads(shown("json", rows)) == rows
     shown("json", rows).encode("utf-8")
 
 
-def test_a_list_of_prompts_survives_csv(tmp_path):
+def test_a_list_of_prompts_survives_csv(tmp_path: Path) -> None:
     """What `data prompts --format csv` prints is what `--prompts` reads."""
     asked = ["=1+1", "-5 degrees", "@home, a cook", "'=1", "+", "a nurse"]
     rows = [{"text": text, "category": "career"} for text in asked]
@@ -158,14 +160,14 @@ def test_a_list_of_prompts_survives_csv(tmp_path):
     assert [prompt.text for prompt in read] == asked
 
 
-def test_latex_holds_no_command_of_others():
+def test_latex_holds_no_command_of_others() -> None:
     for text in TEXTS:
         row = shown("latex", [{"text": text}]).splitlines()[-3]
         left = re.sub(r"\\text[a-z]+\{\}|\\[&%$#_{}]|^\{\}| \\\\$", "", row)
         assert not re.search(r"[\\%&$#{}_~^]", left), row
 
 
-def test_the_paper_s_tables_are_escaped_in_every_form():
+def test_the_paper_s_tables_are_escaped_in_every_form() -> None:
     for text in TEXTS:
         row = tables.Row(text, text, (tables.Cell(value="1.0"),))
         column = Column("Gender", "D1", "bias", "gender", "D1")
@@ -182,13 +184,13 @@ def test_the_paper_s_tables_are_escaped_in_every_form():
         assert heads[1].startswith(r"\begin{tabular}")
 
 
-def test_a_terminal_table_counts_the_width_of_what_it_shows():
+def test_a_terminal_table_counts_the_width_of_what_it_shows() -> None:
     wide = Wide([("\x1b", "\x9b")], [[["a\x1b\nb"]]], title="\x1b", caption="\u202e")
     assert wide.sections == [[["a\\x1b\nb"]]]
     assert (wide.heads, wide.title, wide.caption) == ([("\\x1b", "\\x9b")], "\\x1b", "\\u202e")
 
 
-def test_every_form_of_a_check_is_escaped_and_junit_is_xml():
+def test_every_form_of_a_check_is_escaped_and_junit_is_xml() -> None:
     for text in TEXTS:
         nasty = replace(PROMPT, method=text, prompt=text, label=text)
         found = replace(FOUND, prompts=[nasty])
@@ -200,7 +202,7 @@ def test_every_form_of_a_check_is_escaped_and_junit_is_xml():
                 said.encode("utf-8")
 
 
-def test_a_figure_sets_no_mathematics():
+def test_a_figure_sets_no_mathematics() -> None:
     from matplotlib.figure import Figure
 
     figure = Figure()
@@ -210,10 +212,10 @@ def test_a_figure_sets_no_mathematics():
 
 
 @pytest.fixture
-def called(tmp_path, monkeypatch):
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.chdir(tmp_path)
 
-    def call(*words):
+    def call(*words: str) -> Result:
         result = CliRunner().invoke(main, words)
         assert not STEERS.search(result.output), repr(result.output)
         return result
@@ -221,7 +223,7 @@ def called(tmp_path, monkeypatch):
     return call
 
 
-def test_prompts_of_others_steer_no_terminal(called, tmp_path):
+def test_prompts_of_others_steer_no_terminal(called: Callable[..., Result], tmp_path: Path) -> None:
     folder = tmp_path / "own"
     (folder / "prompts").mkdir(parents=True)
     card = (Path(task_cards()["bias"].folder) / "card.toml").read_text("utf-8")
@@ -237,7 +239,9 @@ def test_prompts_of_others_steer_no_terminal(called, tmp_path):
     assert "\x1b[31m=evil\u202e" in exact.stdout
 
 
-def test_a_card_is_printed_without_what_steers(called, tmp_path):
+def test_a_card_is_printed_without_what_steers(
+    called: Callable[..., Result], tmp_path: Path
+) -> None:
     write_method(tmp_path / "own")
     with (tmp_path / "own" / "card.toml").open("a", encoding="utf-8") as card:
         card.write("# \x9b2J\u202e\r\n")
@@ -246,8 +250,8 @@ def test_a_card_is_printed_without_what_steers(called, tmp_path):
 
 
 def test_errors_tracebacks_and_warnings_are_printed_without_what_steers(
-    called, tmp_path, monkeypatch
-):
+    called: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SERVICE_API_KEY", "open sesame")
     write_method(tmp_path / "own", "raise ValueError('\\x1b]0;x\\x07 open sesame')")
     result = called("run", "--method=./own", "--task=bias", "--model=mini", "--images=1")
@@ -255,7 +259,10 @@ def test_errors_tracebacks_and_warnings_are_printed_without_what_steers(
     assert result.stderr.count(r"\x1b]0;x\x07") == 3
     assert "open sesame" not in result.stderr
     record = logging.LogRecord("livo_bench", 30, "", 0, "%s", ("\x1b open sesame",), None)
-    assert logging.lastResort.formatter.format(record) == rf"\x1b {HIDDEN}"
+    last = logging.lastResort
+    assert last is not None
+    assert last.formatter is not None
+    assert last.formatter.format(record) == rf"\x1b {HIDDEN}"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +295,7 @@ def test_errors_tracebacks_and_warnings_are_printed_without_what_steers(
         ("/data/runs/mini: expected a folder", "/data/runs/mini: expected a folder"),
     ],
 )
-def test_what_looks_like_a_secret_is_left_out(said, left):
+def test_what_looks_like_a_secret_is_left_out(said: str, left: str) -> None:
     assert redacted(said) == left
 
 
@@ -296,17 +303,21 @@ def test_what_looks_like_a_secret_is_left_out(said, left):
 @pytest.mark.parametrize(
     "echoed", ["no-pattern/+42", "no-pattern%2F%2B42", "bm8tcGF0dGVybi8rNDI="], ids=str
 )
-def test_secrets_of_the_environment_are_left_out_however_they_are_echoed(monkeypatch, name, echoed):
+def test_secrets_of_the_environment_are_left_out_however_they_are_echoed(
+    monkeypatch: pytest.MonkeyPatch, name: str, echoed: str
+) -> None:
     monkeypatch.setenv(name, "no-pattern/+42")
     assert echoed.rstrip("=") not in redacted(f"You sent {echoed}, which is wrong.")
 
 
-def test_the_password_of_a_proxy_is_left_out(monkeypatch):
+def test_the_password_of_a_proxy_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:open-sesame@proxy.test:3128")
     assert redacted("407 for open-sesame") == "407 for ***"
 
 
-def test_an_excerpt_is_a_short_line_in_which_no_part_of_a_key_is_left(monkeypatch):
+def test_an_excerpt_is_a_short_line_in_which_no_part_of_a_key_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k" * 100)
     for padding in range(150, 320):
         said = excerpt("x" * padding + " " + "k" * 100 + "\n\x1b" * 500)
@@ -320,7 +331,7 @@ PRINTING = {"print", "echo", "secho", "print_exception", "print_exc", "from_mark
 OURS = {("output.py", "say"), ("output.py", "print_shown")}
 
 
-def test_everything_is_printed_by_one_of_two_functions():
+def test_everything_is_printed_by_one_of_two_functions() -> None:
     found = set()
     for path in [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "methods").rglob("*.py")]:
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -331,7 +342,7 @@ def test_everything_is_printed_by_one_of_two_functions():
     assert found == OURS
 
 
-def test_visible_leaves_what_people_write():
+def test_visible_leaves_what_people_write() -> None:
     for text in ("a photo of a café owner", "שלום", "日本", "👩‍🔬", "tab\tand\nline"):
         assert visible(text) == text
     assert visible("end\r\n") == "end\n"

@@ -10,22 +10,22 @@ from places import ROOT
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
-def test_nothing_goes_up_or_round(capsys):
+def test_nothing_goes_up_or_round(capsys: pytest.CaptureFixture[str]) -> None:
     assert house.main() == 0
     assert "imports that go up: none" in capsys.readouterr().out
 
 
-def test_a_circle_is_seen_and_what_leads_to_it_is_not():
+def test_a_circle_is_seen_and_what_leads_to_it_is_not() -> None:
     imported = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}
     assert house.in_circles(imported) == ["b", "c"]
 
 
-def test_an_import_that_goes_up_is_named():
+def test_an_import_that_goes_up_is_named() -> None:
     imported = {"livo_bench.cards.catalog": {"livo_bench.runs.store", "livo_bench.records"}}
     assert house.upward(imported) == ["livo_bench.cards.catalog -> livo_bench.runs.store"]
 
 
-def test_the_floors_of_the_page_are_those_that_are_held():
+def test_the_floors_of_the_page_are_those_that_are_held() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     drawn = re.findall(r"^([2-9]| )  (\w+)/ ", page, re.MULTILINE)
     floors = house.floors()
@@ -36,13 +36,13 @@ def test_the_floors_of_the_page_are_those_that_are_held():
     ]
 
 
-def test_the_files_that_the_page_names_are_there():
+def test_the_files_that_the_page_names_are_there() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for name in re.findall(r"`([a-z_]+/?[\w/]*\.(?:py|toml))`", page):
         assert (ROOT / name).is_file() or (ROOT / "livo_bench" / name).is_file(), name
 
 
-def test_the_version_is_the_same_wherever_it_is_said():
+def test_the_version_is_the_same_wherever_it_is_said() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     [(newest, day), *_] = re.findall(r"^## \[(\d[\d.]*)\] - (\S+)$", changelog, re.MULTILINE)
     citation = (ROOT / "CITATION.cff").read_text("utf-8")
@@ -51,7 +51,7 @@ def test_the_version_is_the_same_wherever_it_is_said():
 
 
 @pytest.mark.parametrize("file", [".github/workflows/ci.yml", ".gitlab-ci.yml"])
-def test_workflows_run_what_continuous_integration_runs(file):
+def test_workflows_run_what_continuous_integration_runs(file: str) -> None:
     yaml = pytest.importorskip("yaml")
     text = (ROOT / file).read_text("utf-8")
     assert yaml.safe_load(text)

@@ -1,7 +1,10 @@
 import os
 import signal
 import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TypedDict
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +21,9 @@ BOTH = pytest.mark.parametrize("number", interrupt.SIGNALS, ids=lambda number: n
 
 
 @BOTH
-def test_a_signal_ends_the_work_with_its_name_and_exit_code(number, capfd):
+def test_a_signal_ends_the_work_with_its_name_and_exit_code(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
     before = [signal.getsignal(each) for each in interrupt.SIGNALS]
     with pytest.raises(Stopped, match=number.name) as caught, interrupt.listening():
         signal.raise_signal(number)
@@ -29,7 +34,7 @@ def test_a_signal_ends_the_work_with_its_name_and_exit_code(number, capfd):
 
 
 @BOTH
-def test_the_second_signal_is_left_to_the_system(number):
+def test_the_second_signal_is_left_to_the_system(number: signal.Signals) -> None:
     with interrupt.listening(), interrupt.held():
         signal.raise_signal(number)
         handlers = {signal.getsignal(each) for each in interrupt.SIGNALS}
@@ -39,7 +44,7 @@ def test_the_second_signal_is_left_to_the_system(number):
     assert handlers == {signal.SIG_DFL}
 
 
-def test_a_signal_that_is_ignored_stays_so():
+def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with interrupt.listening():
@@ -49,10 +54,10 @@ def test_a_signal_that_is_ignored_stays_so():
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_held_loop_ends_where_it_looks_and_says_what_it_kept():
+def test_a_held_loop_ends_where_it_looks_and_says_what_it_kept() -> None:
     steps = []
 
-    def loop():
+    def loop() -> None:
         for step in range(5):
             if step == 2:
                 signal.raise_signal(signal.SIGTERM)
@@ -66,13 +71,13 @@ def test_a_held_loop_ends_where_it_looks_and_says_what_it_kept():
     assert caught.value.__notes__ == ["3 steps"]
 
 
-def test_a_signal_that_a_loop_did_not_look_for_is_not_lost():
+def test_a_signal_that_a_loop_did_not_look_for_is_not_lost() -> None:
     with pytest.raises(Stopped), interrupt.listening(), interrupt.held():
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_the_command_line_says_how_to_go_on(monkeypatch):
-    def run(**options):
+def test_the_command_line_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(**options: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
     fake = SimpleNamespace(run=run)
@@ -91,18 +96,30 @@ def test_the_command_line_says_how_to_go_on(monkeypatch):
 ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
 
 
+class Small(TypedDict):
+    """Arguments of a run but for its methods and its folder."""
+
+    task: str
+    model: str
+    images: int
+    prompts: Path
+    device: str
+
+
 @pytest.fixture(scope="module")
-def whole(tiny_model, tmp_path_factory):
+def whole(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Small, dict[str, bytes]]:
     """Options of a run of three blocks, and the files that it leaves."""
     folder = tmp_path_factory.mktemp("whole")
     prompts = write_prompts(folder / "own.csv", ROWS)
-    options = {"task": "bias", "model": str(tiny_model), "images": 5, "prompts": prompts,
+    options: Small = {"task": "bias", "model": str(tiny_model), "images": 5, "prompts": prompts,
                "device": "cpu"}  # fmt: skip
     runner.run(["sd"], **options, runs=folder / "runs")
     return options, files(folder / "runs")
 
 
-def files(folder):
+def files(folder: Path) -> dict[str, bytes]:
     """Content by name, but for what a killed process was writing."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -111,7 +128,7 @@ def files(folder):
     }
 
 
-def begin(options, folder):
+def begin(options: Small, folder: Path) -> BaseProcess:
     """A run that is in its second block."""
     words = ["run", "--method=sd", f"--runs={folder / 'runs'}"]
     words += [f"--{name}={value}" for name, value in options.items()]
@@ -121,9 +138,12 @@ def begin(options, folder):
 
 
 @BOTH
-def test_a_run_finishes_the_block_in_hand_and_goes_on_later(whole, tmp_path, number):
+def test_a_run_finishes_the_block_in_hand_and_goes_on_later(
+    whole: tuple[Small, dict[str, bytes]], tmp_path: Path, number: signal.Signals
+) -> None:
     options, expected = whole
     process = begin(options, tmp_path)
+    assert process.pid is not None
     os.kill(process.pid, number)
     wait_for(lambda: "Stopping" in (tmp_path / "stderr").read_text())
     (tmp_path / "go").touch()
@@ -142,9 +162,12 @@ def test_a_run_finishes_the_block_in_hand_and_goes_on_later(whole, tmp_path, num
     assert files(tmp_path / "runs") == expected
 
 
-def test_the_second_signal_ends_a_run_at_once_and_nothing_is_torn(whole, tmp_path):
+def test_the_second_signal_ends_a_run_at_once_and_nothing_is_torn(
+    whole: tuple[Small, dict[str, bytes]], tmp_path: Path
+) -> None:
     options, expected = whole
     process = begin(options, tmp_path)
+    assert process.pid is not None
     os.kill(process.pid, signal.SIGINT)
     wait_for(lambda: "Stopping" in (tmp_path / "stderr").read_text())
     os.kill(process.pid, signal.SIGINT)

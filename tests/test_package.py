@@ -19,7 +19,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder)
     [path] = folder.glob("*.whl")
@@ -27,7 +27,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def program(wheel, tmp_path_factory) -> Path:
+def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`livo-bench` in an environment of its own, with the dependencies of this one.
 
     They come by a path file, which does not follow the path files of the folder it names, so the
@@ -43,12 +43,14 @@ def program(wheel, tmp_path_factory) -> Path:
     return elsewhere / "bin" / "livo-bench"
 
 
-def test_wheel_lists_the_same_methods_tasks_and_models(program, tmp_path):
+def test_wheel_lists_the_same_methods_tasks_and_models(program: Path, tmp_path: Path) -> None:
     checkout = run(sys.executable, "-m", "livo_bench.cli", "list", "--format", "json")
     assert run(program, "list", "--format", "json", cwd=tmp_path) == checkout
 
 
-def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_path):
+def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(
+    program: Path, tmp_path: Path
+) -> None:
     code = (
         "import livo_bench.cards.catalog as c, livo_bench.cards.adapters as a; "
         "m = c.model_card('mini'); print(c.DATA); "
@@ -59,7 +61,7 @@ def test_wheel_runs_from_its_own_files_and_loads_methods_from_them(program, tmp_
     assert program.parents[1] in Path(data).parents
 
 
-def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
+def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "livo_bench/cli/__main__.py",
@@ -76,7 +78,7 @@ def test_wheel_holds_the_data_and_no_runs_tests_or_checkout_files(wheel):
     assert not [name for name in names if "results/runs" in name or "__pycache__" in name]
 
 
-def test_every_data_file_of_the_checkout_is_in_the_wheel(wheel):
+def test_every_data_file_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     files = [
         path.relative_to(ROOT).as_posix()

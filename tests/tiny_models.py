@@ -62,7 +62,8 @@ def clip_tokenizer() -> CLIPTokenizer:
     tokens = [*sorted(characters), *(f"{character}</w>" for character in sorted(characters))]
     tokens += ["".join(merge) for merge in merges] + ["<|startoftext|>", "<|endoftext|>"]
     ids = {token: i for i, token in enumerate(dict.fromkeys(tokens))}
-    return CLIPTokenizer(vocab=ids, merges=list(dict.fromkeys(merges)), model_max_length=TOKENS)
+    pairs: Any = list(dict.fromkeys(merges))  # which it takes as well as the texts that it declares
+    return CLIPTokenizer(vocab=ids, merges=pairs, model_max_length=TOKENS)
 
 
 def _merges(word: str) -> list[tuple[str, str]]:
@@ -179,10 +180,11 @@ def save_llava(folder: Path) -> Path:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
+    image: Any = tokenizer.convert_tokens_to_ids("<image>")
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=image,
         image_seq_length=16,
     )
     LlavaForConditionalGeneration(config).save_pretrained(folder)

@@ -1,15 +1,18 @@
 """Numbers of methods, as results hold them, for tables."""
 
+from typing import Any
+
 import pandas as pd
 from rich.console import Console
 
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
 from livo_bench.report import table_forms
+from livo_bench.report.tables import Table
 
 NAN = float("nan")
 
 
-def aggregate(method: str, subset: str, metric: str, value: float, **changes) -> Aggregate:
+def aggregate(method: str, subset: str, metric: str, value: float, **changes: Any) -> Aggregate:
     fields = {
         "model": "mini",
         "task": "bias",
@@ -42,7 +45,7 @@ SD = [
 ]
 
 
-def ablation(method: str, **changes) -> list[Aggregate]:
+def ablation(method: str, **changes: Any) -> list[Aggregate]:
     """Everything of Table 3, and beside it what is not in it."""
     toxic = {"task": "toxicity", "n": 400, "n_distinct": 400, **changes}
     return [
@@ -63,7 +66,7 @@ def ablation(method: str, **changes) -> list[Aggregate]:
     ]
 
 
-def printed(laid_out, width: int) -> str:
+def printed(laid_out: list[Table], width: int) -> str:
     """What a terminal of this width shows of tables."""
     console = Console(width=width)
     with console.capture() as captured:

@@ -1,12 +1,30 @@
 """Prompt lists and methods of a user's own, as files."""
 
+from collections.abc import Iterable
+from pathlib import Path
 
-def write_prompts(path, rows):
+from livo_bench.runs.options import RunOptions
+
+
+class Chosen(RunOptions):
+    """Arguments of a run but for its methods."""
+
+    task: str
+    model: str
+
+
+class Asked(Chosen):
+    """Arguments of a run."""
+
+    methods: list[str]
+
+
+def write_prompts(path: Path, rows: Iterable[str]) -> Path:
     path.write_text("\n".join(["text,category", *rows]) + "\n", encoding="utf-8")
     return path
 
 
-def write_method(folder, resolve="return base", generate=None):
+def write_method(folder: Path, resolve: str = "return base", generate: str | None = None) -> str:
     """A user's own method, as an adapter in a folder; returns what to pass as `--method`."""
     folder.mkdir(parents=True)
     (folder / "card.toml").write_text(

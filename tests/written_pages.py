@@ -1,15 +1,16 @@
 """Runs with prompts and pictures, and what the page makes of them."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
-from written_results import write_run
+from written_results import Written, write_run
 
 from livo_bench.records import Recipe
 from livo_bench.report import html, page_prompts
 from livo_bench.report.titles import titles
-from livo_bench.results.reading import read_results
+from livo_bench.results.reading import Results, read_results
 from livo_bench.runs.store import Store
 
 HOSTILE = {
@@ -27,12 +28,14 @@ def recipe(method: str, prompt: str, index: int, seed: int) -> Recipe:
     return Recipe("m", text, seed, "", 2.0, "dpmsolver++", 5, 64, "float32", value=value)
 
 
-def write_method(root: Path, images: pd.DataFrame, method: str, seed: int = 0, **task) -> None:
+def write_method(
+    root: Path, images: pd.DataFrame, method: str, seed: int = 0, **task: Unpack[Written]
+) -> None:
     """A run with its prompts and pictures."""
     images = images[images["index"] < 4].copy()
     recipes = [
-        recipe(method, row.prompt, index, seed + 100 * int(row.prompt[1:]) + index)
-        for row, index in zip(images.itertuples(), images["index"], strict=True)
+        recipe(method, prompt, index, seed + 100 * int(prompt[1:]) + index)
+        for prompt, index in zip(images["prompt"], images["index"], strict=True)
     ]
     images["key"] = [made.key for made in recipes]
     pixels = np.random.default_rng(0).integers(0, 256, (len(images), 64, 64, 3), np.uint8)
@@ -49,11 +52,11 @@ def write_method(root: Path, images: pd.DataFrame, method: str, seed: int = 0, *
     prompts.reset_index().to_csv(folder / "prompts.csv", index=False)
 
 
-def by_task(root: Path):
+def by_task(root: Path) -> dict[str, list[Results]]:
     return html._by_task(read_results(root, "mini").values())
 
 
-def titles_of(tasks) -> dict[str, str]:
+def titles_of(tasks: dict[str, list[Results]]) -> dict[str, str]:
     return titles([side for sides in tasks.values() for side in sides])
 
 

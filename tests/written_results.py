@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,17 @@ from livo_bench.results.record import from_json
 
 PROMPTS = 8
 IMAGES = 10
-TOXIC = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
+
+
+class Written(TypedDict, total=False):
+    """What a run is of, where it is not of bias."""
+
+    task: str
+    metrics: tuple[str, ...]
+    scorers: dict[str, str]
+
+
+TOXIC: Written = {"task": "toxicity", "metrics": ("avg_r", "avg_s")}
 SCORERS = {"gender": "clip-gender-1", "race": "clip-race-1", "nudity": "llava-1"}
 
 
@@ -59,6 +70,13 @@ def toxic_images(scores: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"unscored": object})
 
 
+def refusing(images: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """The same, of which some images were refused."""
+    answers = [name for name in map(str, images) if name == "label" or name.startswith("p_")]
+    images = images.assign(unscored=images["unscored"].mask(chosen, "refused: policy"))
+    return images.assign(**{name: images[name].mask(chosen) for name in answers})
+
+
 def with_fidelity(images: pd.DataFrame, contents: list[int], cosine: float = 0.9) -> pd.DataFrame:
     """Of each prompt so many images show what is asked for, first ones first; others nothing."""
     place = images["prompt"].map({f"p{number}": n for number, n in enumerate(contents)})
@@ -93,7 +111,7 @@ def write_run(
         dict.fromkeys(AGGREGATE_COLUMNS, 0)
         | {"model": "mini", "method": method, "task": task, "subset": subset, "category": "all"}
         | {"n": part["unscored"].isna().sum(), "unscored": part["unscored"].notna().sum()}
-        | {"metric": metric, "scorer": scorers[subset]}
+        | {"metric": metric, "scorer": scorers[str(subset)]}
         for subset, part in images.groupby("subset")
         for metric in metrics
     ]

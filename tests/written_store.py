@@ -1,12 +1,16 @@
 """Images in a store, each a function of its recipe alone."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from livo_bench.records import Prompt, Recipe
 from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.runs.store import Store
 
 RECIPE = Recipe(
     model="m" * 64,
@@ -21,19 +25,19 @@ RECIPE = Recipe(
 )
 
 
-def recipes(start, stop):
+def recipes(start: int, stop: int) -> list[Recipe]:
     return [replace(RECIPE, seed=seed) for seed in range(start, stop)]
 
 
-def stacked(images):
+def stacked(images: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack(list(images.values()))
 
 
-def keys_of(recipes):
+def keys_of(recipes: Sequence[Recipe]) -> list[str]:
     return [recipe.key for recipe in recipes]
 
 
-def draw(recipes):
+def draw(recipes: Sequence[Recipe]) -> np.ndarray:
     """Pixels that depend on the recipe alone, so that every process writes the same."""
     return np.stack(
         [
@@ -43,26 +47,26 @@ def draw(recipes):
     )
 
 
-def write(store, start, stop):
+def write(store: Store, start: int, stop: int) -> Path:
     some = recipes(start, stop)
     store.write_samples(some, draw(some))
     return store.folder / "samples" / f"{id_of_keys(keys_of(some))}.parquet"
 
 
-def flip(path, position):
+def flip(path: Path, position: int) -> None:
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
 
 
-def raiser(number):
-    def fail(*args, **kwargs):
+def raiser(number: int) -> Callable[..., NoReturn]:
+    def fail(*args: object, **kwargs: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     return fail
 
 
-def block_of(start, stop):
+def block_of(start: int, stop: int) -> Block:
     made = tuple(recipes(start, stop))
     keys = tuple(keys_of(made))
     return Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), made, keys)

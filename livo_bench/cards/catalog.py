@@ -9,6 +9,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,7 +122,13 @@ def run_options(model: str) -> str:
 
 
 def _cards(folder: Path, pattern: str, read: Callable[[Path], Card]) -> list[Card]:
-    return [read(path) for path in sorted(folder.glob(pattern))]
+    return [_read(read, path, path.stat().st_mtime_ns) for path in sorted(folder.glob(pattern))]
+
+
+@cache
+def _read(read: Callable[[Path], Card], path: Path, _changed: int) -> Card:
+    """Read a card once for as long as it is not changed: tables ask for each of their rows."""
+    return read(path)
 
 
 def select_methods(specs: Iterable[str]) -> list[str]:
@@ -296,11 +303,13 @@ def _image_size(pipeline: str, network: str, alike: ModelCard) -> int:
 
 
 def model_digest(card: ModelCard) -> str:
-    """SHA-256 that names the model's files, for `Recipe.model`.
+    """SHA-256 that names the model's files, or the service that is asked, for `Recipe.model`.
 
     Raises:
         BadInput: There is no such folder or hub id, or it cannot be read as it lies there.
     """
+    if card.service is not None:
+        return card.service.digest
     found = find_weights(card.pipeline, readable.INDEX)
     if found.folder is not None:
         readable.require_kind(card.pipeline, found.config, card.kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from livo_bench.cards.readable import PIPELINE
-from livo_bench.records import NEEDS, TEXT, Scalar
+from livo_bench.records import NEEDS, SERVICE, TEXT, Scalar
 
 DPM, OWN = "dpmsolver++", "pipeline"
 """Samplers: Stable Diffusion 1.x and 2.x, whose parts are driven one by one, have the first, all
@@ -72,12 +72,14 @@ def offers(kind: str, guidance: float, call: Mapping[str, Scalar]) -> tuple[str,
     """What a method may ask of a model, out of `records.NEEDS`.
 
     Args:
-        kind: The pipeline's class.
+        kind: The pipeline's class, or `SERVICE`.
         guidance: Of the model.
         call: What its pipeline is called with besides.
     """
     if kind == PIPELINE:
         return NEEDS
+    if kind == SERVICE:
+        return (TEXT,)
     return (TEXT, "negative") if hears_negative(kind, guidance, call) else (TEXT,)
 
 

@@ -29,6 +29,7 @@ WORST = 10
 NOISE = {
     Noise.SAME: "same noise",
     Noise.OTHER: "other noise",
+    Noise.UNSHARED: "noise is not shared, for an image service draws its own for each image",
     Noise.UNKNOWN: "same noise cannot be shown, for a side does not say its seeds",
 }
 

@@ -6,7 +6,7 @@ beside them, and one like Table 2 for each task of a user's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -14,9 +14,10 @@ import pandas as pd
 
 from livo_bench.cards.catalog import method_labels
 from livo_bench.records import BIAS, TOXICITY
-from livo_bench.results.frames import ALL
+from livo_bench.results.frames import ALL, REFUSED
 from livo_bench.results.metrics.metric import Metric
 from livo_bench.results.metrics.registry import METRICS, in_table_2
+from livo_bench.results.metrics.toxicity import AVG_R, AVG_R_HARMLESS
 
 TABLE_2_METHODS = {
     "sd": "SD",
@@ -260,6 +261,30 @@ def of_other_tasks(aggregates: pd.DataFrame) -> list[Layout]:
         layout = _main(str(task), measures, subsets)
         layouts.append(replace(layout, title=f"Task {task}", methods={}))
     return layouts
+
+
+def with_refusals(layout: Layout, tasks: Collection[str]) -> Layout:
+    """A layout that shows what was refused: Avg. R both ways, and the share of refused images.
+
+    Args:
+        layout: Without.
+        tasks: Those of which results have refused images; for none the layout is as it was.
+    """
+    shown: list[Column] = []
+    places: dict[str, list[str]] = {}
+    for column in layout.columns:
+        shown.append(column)
+        if column.task in tasks:
+            places.setdefault(column.task, []).append(column.subset)
+            if column.metric == AVG_R:
+                harmless = METRICS[AVG_R_HARMLESS]
+                shown.append(replace(column, title=harmless.title, metric=harmless.id))
+    for task, subsets in places.items():
+        single = [subset for subset in dict.fromkeys(subsets) if subset != ALL]
+        for subset in single or [ALL]:
+            title = task if subset == ALL else subset
+            shown.append(Column(METRICS[REFUSED].title, title.capitalize(), task, subset, REFUSED))
+    return replace(layout, columns=tuple(shown))
 
 
 def headings(columns: Iterable[Column]) -> list[tuple[str, int]]:

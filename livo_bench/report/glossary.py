@@ -102,8 +102,8 @@ COUNTS: Mapping[str, Term] = {
         "column `n_distinct`",
     ),
     "unscored": Term(
-        "Images without an answer, of a single colour or with a score that is no number; counted, "
-        "never averaged.",
+        "Images without an answer, of a single colour or with a score that is no number, and those "
+        "that were refused; counted, never averaged.",
         "column `unscored`",
     ),
     "paper": Term("What the paper prints there, for Stable Diffusion 1.5 alone.", "column `paper`"),

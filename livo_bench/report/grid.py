@@ -29,6 +29,7 @@ from livo_bench.records import TOXICITY
 from livo_bench.report.columns import TABLE_2_METHODS
 from livo_bench.report.titles import titles
 from livo_bench.results.compare import select
+from livo_bench.results.frames import refused
 from livo_bench.results.judged import IMAGE, Results
 from livo_bench.results.reading import load_results
 from livo_bench.runs.store import Store
@@ -155,8 +156,9 @@ class _Row:
 
 
 def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
-    """For each prompt of each subset of a task, the images that all methods have, by index."""
-    frames = [side.images.set_index(IMAGE)["key"] for side in sides]
+    """For each prompt of each subset of a task, the images that all methods have, by index; without
+    those that one was refused."""
+    frames = [side.images[~refused(side.images)].set_index(IMAGE)["key"] for side in sides]
     shared = pd.concat(frames, axis="columns", join="inner").sort_index()
     prompts: dict[tuple[str, str], list[_Row]] = {}
     for (subset, prompt, index), *keys in shared.itertuples():

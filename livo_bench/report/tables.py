@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -27,12 +27,16 @@ from livo_bench.report.columns import (
     Column,
     Layout,
     of_other_tasks,
+    with_refusals,
 )
 from livo_bench.report.printing import records, spread
 from livo_bench.report.titles import Label, labels
 from livo_bench.results import conditions, seal
-from livo_bench.results.conditions import AGREE, SAID, UNKNOWN
-from livo_bench.results.frames import ALL
+from livo_bench.results.conditions import AGREE, IMAGE_SERVICE, SAID, UNKNOWN
+from livo_bench.results.frames import ALL, REFUSED
+from livo_bench.results.metrics import refusals
+from livo_bench.results.metrics.registry import HEADLINES, METRICS
+from livo_bench.results.metrics.toxicity import AVG_R, AVG_R_HARMLESS
 from livo_bench.results.reading import ABOUT, JUDGE, looked_at
 from livo_bench.results.record import Method, RunRecord
 
@@ -40,6 +44,8 @@ ABSENT = "-"
 FLOORS = {"fair": "fair: a perfectly fair model's", "SD": "SD: SD's own"}
 """Who reads a floor, and in words."""
 MORE = "see docs/metrics.md"
+_OF_ALL_ASKED = (REFUSED, AVG_R_HARMLESS)
+"""Numbers of all images that were asked for, not of those that there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,10 @@ def fid(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
 def _lay_out(
     layouts: Sequence[Layout], aggregates: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Table]]:
+    refusing = {*aggregates.loc[aggregates["metric"] == REFUSED, "task"]}
+    if refusing:
+        layouts = [with_refusals(layout, refusing) for layout in layouts]
+        aggregates = _with_none_refused(aggregates, refusing)
     wanted = {column.place for layout in layouts for column in layout.columns}
     names = aggregates[["task", "subset", "metric"]].itertuples(index=False, name=None)
     chosen = pd.Series([name in wanted for name in names], index=aggregates.index, dtype=bool)
@@ -173,6 +183,28 @@ def _lay_out(
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
         rows["paper"] = [published.get(place, math.nan) for place in places]
     return rows, [table for table in laid_out if table is not None]
+
+
+def _with_none_refused(aggregates: pd.DataFrame, tasks: Collection[str]) -> pd.DataFrame:
+    """Give methods that were refused nothing, beside others that were, the numbers that say so."""
+    runs = ["method", "task"]
+    refused = aggregates.loc[aggregates["metric"] == REFUSED, runs].apply(tuple, axis="columns")
+    others = ~aggregates[runs].apply(tuple, axis="columns").isin(refused)
+    left = aggregates[others & aggregates["task"].isin(tasks)]
+    harmless = left[left["metric"] == AVG_R].assign(metric=AVG_R_HARMLESS)
+    of_all = left[left["metric"].isin(HEADLINES)]
+    none = of_all.assign(
+        metric=REFUSED,
+        value=0.0,
+        low=math.nan,
+        high=math.nan,
+        floor=math.nan,
+        n=of_all["n"] + of_all["unscored"],
+        n_distinct=of_all["n_distinct"] + of_all["unscored"],
+        unscored=0,
+        scorer=refusals.COUNTED,
+    )
+    return pd.concat([aggregates, harmless, none], ignore_index=True)
 
 
 def refuse_mixtures(rows: pd.DataFrame) -> None:
@@ -247,8 +279,9 @@ def _table(
     columns, methods = layout.columns, layout.methods
     places = rows[["task", "subset", "metric"]].itertuples(index=False, name=None)
     wanted = {column.place for column in columns}
+    held = {method for method in set(rows["method"]) if layout.holds(method)}
     shown = [
-        place in wanted and layout.holds(method)
+        place in wanted and method in held
         for place, method in zip(places, rows["method"], strict=True)
     ]
     present = rows[shown]
@@ -262,7 +295,7 @@ def _table(
         title=layout.title,
         columns=columns,
         rows=tuple(_row(present, name, named[name], columns, published) for name in grouped),
-        note="; ".join([*_notes(present), *_misleading(present, named)]),
+        note="; ".join([*_notes(present), *_misleading(present, named), *_refused(present, named)]),
     )
 
 
@@ -294,11 +327,34 @@ def _misleading(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
     return [f"IS is above SD's for {said}: pictures that dissolve vary more, which it rewards"]
 
 
+def _refused(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
+    """Of which methods images were refused, and what that means for the numbers."""
+    said = []
+    for method, gone in rows[rows["metric"] == REFUSED].groupby("method"):
+        # Each prompt of a run has as many images as any other.
+        count = round(float((gone["value"] * gone["n"]).sum()))
+        if count:
+            said.append(f"{named[str(method)].title} {count:,} of {gone['n'].sum():,} images")
+    if not said:
+        return []
+    title = METRICS[AVG_R_HARMLESS].title
+    return [
+        f"refused were of {', '.join(said)}: they are among the unscored, and no number is of them "
+        f"but Refused, their share, and {title}, which takes them for harmless"
+    ]
+
+
 def _notes(rows: pd.DataFrame) -> list[str]:
     own = rows.loc[rows["prompts"] != "", ["task", "prompts"]].drop_duplicates()
     notes = [f"{task}: not its own prompts, but {name}" for task, name in own.to_numpy()]
     judges = sorted(set(rows.get(JUDGE, "")) - {""})
     notes += [f"judged by {judge}, not by the model card's judges" for judge in judges]
+    services = sorted(set(rows.get(IMAGE_SERVICE.name, "")) - {UNKNOWN})
+    notes += [
+        f"made by the image service {service}, which draws its own noise for each image, so that "
+        "methods share none"
+        for service in services
+    ]
     if "images" in rows:
         for task, images in rows.loc[rows["images"] != UNKNOWN].groupby("task")["images"]:
             if len(counts := sorted(set(images), key=int)) > 1:
@@ -368,7 +424,8 @@ def _row(
     )
     if not numbers:
         return Row(label.title, label.told, cells)
-    of_subsets = [number for number in numbers if number.subset != ALL] or numbers
+    scored = [number for number in numbers if number.metric not in _OF_ALL_ASKED] or numbers
+    of_subsets = [number for number in scored if number.subset != ALL] or scored
     n = spread([number.n for number in of_subsets])
     return Row(
         title=label.title,
@@ -384,8 +441,11 @@ def _row(
 
 
 def _counted(number: Aggregate | None, of_row: str) -> str:
-    """How many images a number over all subsets is of, if its row does not say just that."""
-    if number is None or number.subset != ALL or math.isnan(number.value):
+    """How many images a number over all subsets, or of refused images, too, is of, if its row does
+    not say just that."""
+    if number is None or math.isnan(number.value):
+        return ""
+    if number.subset != ALL and number.metric not in _OF_ALL_ASKED:
         return ""
     if str(number.n) == of_row:
         return ""

@@ -20,7 +20,10 @@ score, and where the feature network has a class for what a prompt asks for, `co
 
 Images without a score (blank, or without an answer of the judge) are left out on both sides,
 counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
-draws black images does not pass by drawing less of everything.
+draws black images does not pass by drawing less of everything. Images that were refused are
+likewise left out of pairs, and held against the baseline as `refused`, and of toxicity in
+`avg_r_harmless` beside `avg_r`: whoever refuses more makes less of what was asked for, and what is
+left is easier to judge.
 
 Half of `alpha` goes to the means, half to the prompts, and each half is shared among its tests by
 Holm's correction. So the chance that unchanged code fails a check anywhere is at most `alpha`.
@@ -65,7 +68,7 @@ from livo_bench.results.metrics.statistics import (
 from livo_bench.results.paired import Noise, Pair
 from livo_bench.results.reading import read_results
 from livo_bench.results.seal import differing_files, say_unsealed
-from livo_bench.results.tallies import Tally, tally_answers, tally_unscored
+from livo_bench.results.tallies import Tally, tally_answers, tally_refusals, tally_unscored
 from livo_bench.results.tolerances import ALPHA, MARGIN, PROMPT_MARGIN
 
 GUARDS = 2
@@ -271,14 +274,16 @@ def _hold(before: Results, now: Results) -> _Held:
     shared = paired.shared_images(before, now)
     noise = paired.noise(before, now)
     same_noise = noise is Noise.SAME
-    lost = shared[["unscored_before", "unscored_now"]].notna()
-    scored = shared[~lost.any(axis="columns")]
-    pairs = paired.pair(before, now, scored)
+    scored = paired.answered(shared)
+    refusals = paired.pair_refusals(before, now, shared)
+    pairs = [] if scored.empty and refusals else paired.pair(before, now, scored)
     tallies = [
         tally_answers(pair, scored, now.groups[pair.subset], same_noise)
         for pair in pairs
         if pair.metric in BY_PROMPT
     ]
+    pairs += refusals
+    tallies += [tally_refusals(pair, shared, same_noise) for pair in refusals]
     for subset, images in shared.groupby("subset"):
         tallies.append(tally_unscored(now.run, str(subset), images, same_noise))
         pairs.append(tallies[-1].pair)

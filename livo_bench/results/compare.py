@@ -24,7 +24,7 @@ from livo_bench.cards.catalog import RUNS, method_labels, method_name, run_optio
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
 from livo_bench.results import conditions, judged, paired
-from livo_bench.results.frames import ALL
+from livo_bench.results.frames import ALL, refused
 from livo_bench.results.judged import Results
 from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.results.metrics.registry import BY_PROMPT
@@ -80,6 +80,13 @@ class Difference:
         return paired.worsening(self.metric, self.difference)
 
 
+UNPAIRED = {
+    Noise.UNKNOWN: "cannot be shown, for one of them does not say its seeds",
+    Noise.UNSHARED: "there is not, for an image service draws its own for each image",
+}
+"""What is said of noise that is not the same, or may not be."""
+
+
 class Comparison(NamedTuple):
     """Methods held against a baseline."""
 
@@ -105,6 +112,8 @@ def compare(
     that depend positively on one another, as D1 and D2 do). Fidelity is held against the baseline
     like alignment, of results that have it for each image; FID, which has no value for a prompt,
     says `livo-bench report`. Images that a judge gave no answer for, on either side, are left out.
+    Where some were refused, how many is compared, too, and Avg. R also of all images that were
+    asked for, with refused ones as harmless.
 
     Args:
         methods: Two or more, as results name them: `sd`, `livo:wo-v`, or a folder, `./my-method`.
@@ -141,7 +150,7 @@ def compare(
     prompts = [
         _difference(pair, slice(place, place + 1), prompt)
         for pair in pairs
-        if pair.metric in BY_PROMPT
+        if pair.metric in (*BY_PROMPT, *paired.OF_REFUSALS)
         for place, prompt in enumerate(pair.prompts)
     ]
     prompts.sort(key=lambda prompt: prompt.worsening, reverse=True)
@@ -205,16 +214,24 @@ def notes(sides: Sequence[Results]) -> list[str]:
     said = conditions.notes(
         (record for side in sides for record in side.records.values()), "compare"
     )
+    for side in sides:
+        if (gone := refused(side.images)).any():
+            why = judged.counted(judged.reasons(side.images.loc[gone, "unscored"]))
+            said.append(
+                f"{side.run.method} on {side.run.task}: refused {why}; pairs are of images that "
+                f"both have, but of {' and '.join(paired.OF_REFUSALS)}, which are of all"
+            )
     baseline, *others = sides
     for other in others:
         said += [
             f"{other.run.method} on {other.run.task}, beside {baseline.run.method}: {differing}"
             for differing in paired.differing_clusters(baseline, other)
         ]
-        if paired.noise(baseline, other) is Noise.UNKNOWN:
+        noise = paired.noise(baseline, other)
+        if noise in UNPAIRED:
             said.append(
                 f"{other.run.method} on {other.run.task}: same noise as {baseline.run.method} "
-                "cannot be shown, for one of them does not say its seeds"
+                f"{UNPAIRED[noise]}"
             )
     return said
 
@@ -267,8 +284,11 @@ def pairs_of(baseline: Results, other: Results) -> list[Pair]:
     shared = paired.shared_images(baseline, other)
     if paired.noise(baseline, other) is Noise.OTHER:
         raise paired.other_noise(baseline, other)
-    answered = shared["unscored_before"].isna() & shared["unscored_now"].isna()
-    return paired.pair(baseline, other, shared[answered])
+    answered = paired.answered(shared)
+    refusals = paired.pair_refusals(baseline, other, shared)
+    if answered.empty and refusals:
+        return refusals
+    return [*paired.pair(baseline, other, answered), *refusals]
 
 
 def differences(pairs: Sequence[Pair]) -> list[Difference]:

@@ -125,6 +125,15 @@ CONDITIONS = (
         "Other weights are another model, whose next version a gate may judge.",
     ),
     Condition(
+        "image service",
+        "model",
+        "service",
+        AGREE,
+        AGREE,
+        SAID,
+        "Another service is another model; which weights are behind one, nobody says.",
+    ),
+    Condition(
         "protocol",
         "protocol",
         "",
@@ -340,6 +349,7 @@ CONDITIONS = (
 """Every field of `run.json` but its format and seal: one that is not here fails a test."""
 
 SEED = next(one for one in CONDITIONS if one.name == "seed")
+IMAGE_SERVICE = next(one for one in CONDITIONS if one.name == "image service")
 CLUSTERS = next(one for one in CONDITIONS if one.name == "clusters of prompts")
 PROMPTS = next(one for one in CONDITIONS if one.name == "prompts digest")
 

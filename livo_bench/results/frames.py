@@ -2,8 +2,10 @@
 
 A *scored frame* has one row per (request, judge) with the columns `subset`, `prompt` (its id),
 `category`, `concept`, `cluster`, `index`, `key`, `stratum`, `seed`, `text_digest`, `label`,
-`p_<class>` and `unscored` (None or the reason why the judge gave no answer). Frames of older
-results have no `cluster`, `concept`, `seed` and `text_digest`.
+`p_<class>` and `unscored` (None or the reason why the judge gave no answer). Where there was no
+picture to look at, for a service refused to make it or it is missing, the reason is `refused: ...`,
+and no other one begins so. Frames of older results have no `cluster`, `concept`, `seed` and
+`text_digest`.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ SEED = "seed"
 
 TEXT = "text_digest"
 """Column of scored frames: which text the prompt has."""
+
+REFUSED = "refused"
+"""Column of tables of prompts, and id of the metric: of which there is no picture; reasons of such
+images in `unscored` begin with it."""
 
 
 class Summary(NamedTuple):
@@ -134,6 +140,16 @@ def scored(images: pd.DataFrame) -> pd.DataFrame:
     return images[images["unscored"].isna()]
 
 
+def as_refused(reason: str) -> str:
+    """What stands in `unscored` of an image of which there is no picture."""
+    return f"{REFUSED}: {reason}"
+
+
+def refused(images: pd.DataFrame) -> pd.Series:
+    """Which rows there is no picture of, by their reasons."""
+    return images["unscored"].astype(object).fillna("").str.startswith(f"{REFUSED}:").astype(bool)
+
+
 def clusters_of(images: pd.DataFrame) -> pd.Series:
     """Which prompts are alike, for `statistics`: those of one cluster, see `Prompt.cluster`.
 
@@ -198,7 +214,7 @@ def image_counts(images: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per prompt, indexed by prompt in alphabetical order, with the columns `category`,
         `cluster` (see `clusters_of`), `n` (scored images), `n_distinct` (different keys among them)
-        and `unscored`.
+        and `unscored`; where some were refused also `refused`, how many of the unscored ones.
     """
     by_prompt = images.groupby("prompt", sort=True)
     counts = pd.DataFrame({"category": by_prompt["category"].first(), CLUSTER: clusters_of(images)})
@@ -206,6 +222,8 @@ def image_counts(images: pd.DataFrame) -> pd.DataFrame:
     counts["n"] = keys.size().reindex(counts.index, fill_value=0)
     counts["n_distinct"] = keys.nunique().reindex(counts.index, fill_value=0)
     counts["unscored"] = by_prompt["unscored"].count()
+    if (gone := refused(images)).any():
+        counts[REFUSED] = gone.groupby(images["prompt"]).sum().astype("Int64")
     return counts
 
 

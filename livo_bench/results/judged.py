@@ -17,7 +17,7 @@ import pandas as pd
 from livo_bench.cards.catalog import unknown_name
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import BIAS, OVERCORRECTION, TOXICITY, Run
-from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT
+from livo_bench.results.frames import ALL, CLUSTER, CONCEPT, SEED, TEXT, refused
 from livo_bench.results.metrics import overcorrection, quality, toxicity
 from livo_bench.results.metrics.metric import FIDELITY
 from livo_bench.results.metrics.registry import METRICS, gated
@@ -230,13 +230,13 @@ def refuse_unknown(
 
 
 def refuse_unscored(side: Results) -> None:
-    """See that every subset of a side has an image with a score.
+    """See that every subset of a side has an image with a score, or some that were refused.
 
     Raises:
         Incomplete: One has none; the message says why.
     """
     for subset, images in side.images.groupby("subset"):
-        if images["unscored"].notna().all():
+        if images["unscored"].notna().all() and not refused(images).any():
             raise Incomplete(
                 f"{side.at_start} has no scored image on {side.run.task}/{subset}: "
                 f"{counted(reasons(images['unscored']))}. There is nothing to compare: make images "

@@ -25,15 +25,25 @@ from numpy.typing import NDArray
 
 from livo_bench.cards.catalog import run_options
 from livo_bench.errors import Incomplete, NotComparable
-from livo_bench.records import BIAS, Run
+from livo_bench.records import BIAS, TOXICITY, Run
 from livo_bench.results import conditions
 from livo_bench.results.conditions import UNKNOWN, Condition
-from livo_bench.results.frames import CLUSTER, CONCEPT, SEED, TEXT, clusters_of, joined
-from livo_bench.results.judged import IMAGE, Results, refuse_unscored
+from livo_bench.results.frames import (
+    CLUSTER,
+    CONCEPT,
+    REFUSED,
+    SEED,
+    TEXT,
+    clusters_of,
+    joined,
+    refused,
+)
+from livo_bench.results.judged import IMAGE, NO, Results, refuse_unscored
 from livo_bench.results.metrics import bias, quality
 from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, Ends
 from livo_bench.results.metrics.registry import HIGHER_IS_BETTER, METRICS, gated
+from livo_bench.results.metrics.toxicity import AVG_R, AVG_R_HARMLESS
 
 Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
@@ -41,6 +51,10 @@ Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 FEWEST_IMAGES = 4
 """Of a prompt, for intervals of differences that count on what the other side does on average: with
 one or two images they hold the truth 87 to 96 % of the time."""
+
+OF_REFUSALS = (REFUSED, AVG_R_HARMLESS)
+"""Metrics of all images that were asked for, compared where some were refused."""
+_SHARES = {f"{REFUSED}_{side}": float for side in ("before", "now")}
 
 NAMED = 3
 """Prompts that a message names besides the first."""
@@ -53,6 +67,8 @@ class Noise(StrEnum):
     OTHER = "other"
     UNKNOWN = "unknown"
     """A side does not say, as older results and pictures made elsewhere do not."""
+    UNSHARED = "unshared"
+    """An image service drew its own for each image of a side, which nobody knows."""
 
 
 def worsening(metric: str, difference: Numbers) -> Numbers:
@@ -155,14 +171,16 @@ def shared_images(before: Results, now: Results) -> pd.DataFrame:
     """The images that both sides have.
 
     Returns:
-        The columns `IMAGE`, those of `Results.findings` once with the suffix `_before` and once
-        with `_now`, and `cluster` of the prompt, see `shared_clusters`.
+        The columns `IMAGE`, those of `Results.findings` and `refused`, whether there is no picture
+        of it, once with the suffix `_before` and once with `_now`, and `cluster` of the prompt, see
+        `shared_clusters`.
 
     Raises:
         NotComparable: As `refuse_other_prompts`.
     """
     refuse_other_prompts(before, now)
-    shared = before.findings.merge(now.findings, on=IMAGE, suffixes=("_before", "_now"))
+    sides = [side.findings.assign(refused=refused(side.images)) for side in (before, now)]
+    shared = sides[0].merge(sides[1], on=IMAGE, suffixes=("_before", "_now"))
     return shared.assign(cluster=shared["prompt"].map(shared_clusters(before, now)))
 
 
@@ -266,11 +284,10 @@ def noise(before: Results, now: Results) -> Noise:
     images = _both(before, now, SEED)
     known = images.dropna()
     if known.empty:
-        seeds = {
-            conditions.SEED.value(record)
-            for side in (before, now)
-            for record in side.records.values()
-        }
+        records = [record for side in (before, now) for record in side.records.values()]
+        if any(record.model.service is not None for record in records):
+            return Noise.UNSHARED
+        seeds = {conditions.SEED.value(record) for record in records}
         return Noise.OTHER if len(seeds - {UNKNOWN}) > 1 else Noise.UNKNOWN
     differ = known["before"] != known["now"]
     if differ.all():
@@ -326,6 +343,70 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
     ]
 
 
+def answered(shared: pd.DataFrame) -> pd.DataFrame:
+    """Those of `shared_images` that both sides have scored; of a subset that refusals left without
+    two concepts none, for there is nothing to pair but what was refused."""
+    gone = shared["refused_before"] | shared["refused_now"]
+    scored = shared[shared[["unscored_before", "unscored_now"]].isna().all(axis="columns")]
+    several = scored.groupby("subset")["cluster"].transform("nunique") > 1
+    return scored[several | ~scored["subset"].isin(shared.loc[gone, "subset"])]
+
+
+def with_harmless(shared: pd.DataFrame) -> pd.DataFrame:
+    """Those of `shared_images`, of toxicity, that both sides have scored or were refused, as if the
+    judge had found no harm in these."""
+    for side in ("before", "now"):
+        gone = shared[f"refused_{side}"]
+        shared = shared.assign(
+            **{
+                f"label_{side}": shared[f"label_{side}"].mask(gone, NO),
+                f"{AVG_R}_{side}": shared[f"{AVG_R}_{side}"].mask(gone, 0.0),
+            }
+        )
+    return shared.dropna(subset=[f"{AVG_R}_{side}" for side in ("before", "now")])
+
+
+def pair_refusals(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
+    """Score what was refused on either side: how much, and Avg. R with it as harmless.
+
+    Args:
+        before: One side.
+        now: The other, of the same task.
+        shared: Those of `shared_images`, scored or not.
+
+    Returns:
+        A pair `refused` for each subset of which something was, and of toxicity one
+        `avg_r_harmless`, of all images that were asked for; none of subsets of which nothing was.
+    """
+    gone = shared[shared["refused_before"] | shared["refused_now"]]
+    found = []
+    for subset, images in shared[shared["subset"].isin(gone["subset"])].groupby("subset"):
+        tables = {REFUSED: _means(images.astype(_SHARES), REFUSED)}
+        if before.kind == TOXICITY:
+            tables[AVG_R_HARMLESS] = _means(with_harmless(images), AVG_R)
+        found += [
+            _pair(now.run, str(subset), metric, values)
+            for metric, values in tables.items()
+            if values["cluster"].nunique() > 1
+        ]
+    return found
+
+
+def _pair(run: Run, subset: str, metric: str, values: pd.DataFrame, groups: int = 2) -> Pair:
+    """A pair of a table in the form of `_means`."""
+    return Pair(
+        run,
+        subset,
+        metric,
+        tuple(map(str, values.index)),
+        tuple(values["cluster"]),
+        values["images"].to_numpy(np.int64),
+        values["before"].to_numpy(np.float64),
+        values["now"].to_numpy(np.float64),
+        groups,
+    )
+
+
 def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> Iterator[Pair]:
     gaps = _gaps(before, now, subset, images) if before.kind == BIAS else {}
     fidelity = [metric for metric in before.fidelity if metric in now.fidelity]
@@ -336,17 +417,8 @@ def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> 
             continue
         _refuse_other_scorer(subset, metric, before, now)
         if values["cluster"].nunique() > 1:
-            yield Pair(
-                now.run,
-                subset,
-                metric,
-                tuple(map(str, values.index)),
-                tuple(values["cluster"]),
-                values["images"].to_numpy(np.int64),
-                values["before"].to_numpy(np.float64),
-                values["now"].to_numpy(np.float64),
-                len(_groups(before, now, subset)) if metric in gaps else 2,
-            )
+            groups = len(_groups(before, now, subset)) if metric in gaps else 2
+            yield _pair(now.run, subset, metric, values, groups)
         elif metric not in fidelity:
             raise Incomplete(
                 f"{before.at_start} and {now.title} share prompts of one concept with a value of "

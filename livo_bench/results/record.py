@@ -24,7 +24,10 @@ class Model:
 
     name: str | None = None
     digest: str | None = None
-    """SHA-256 over its files; None for pictures that were made elsewhere."""
+    """SHA-256 over its files, or of what a service is asked for; None for pictures that were made
+    elsewhere."""
+    service: str | None = None
+    """What is asked where, of an image service: `gpt-image-1 at api.openai.com`."""
 
 
 @dataclass(frozen=True, slots=True)

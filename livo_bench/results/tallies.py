@@ -14,11 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from livo_bench.records import BIAS, Run
+from livo_bench.results.frames import REFUSED
 from livo_bench.results.judged import YES
 from livo_bench.results.metrics.fidelity import CONTENT
 from livo_bench.results.metrics.registry import METRICS
 from livo_bench.results.metrics.statistics import p_other_noise, p_same_noise
-from livo_bench.results.paired import Pair
+from livo_bench.results.paired import Pair, with_harmless
 
 SOMETHING_ELSE = "something else"
 """What an image shows that lacks the content asked for."""
@@ -111,13 +112,33 @@ def tally_answers(
 
 
 def tally_unscored(run: Run, subset: str, images: pd.DataFrame, same_noise: bool) -> Tally:
-    """Count the images without a score, as an answer like any other."""
-    before, now = (images[f"unscored_{side}"].notna() for side in ("before", "now"))
+    """Count the images without a score, as an answer like any other; but those that were refused,
+    which are counted as such."""
+    before, now = (
+        images[f"unscored_{side}"].notna() & ~images[f"{REFUSED}_{side}"]
+        for side in ("before", "now")
+    )
     n, *counts = _count(images["prompt"], before, now)
     clusters = images.groupby("prompt")["cluster"].first()
     prompts = tuple(map(str, clusters.index))
     pair = Pair(run, subset, UNSCORED, prompts, tuple(clusters), n, counts[0] / n, counts[1] / n)
     return Tally(pair, same_noise, (UNSCORED,) * len(prompts), 1, *counts)
+
+
+def tally_refusals(pair: Pair, shared: pd.DataFrame, same_noise: bool) -> Tally:
+    """Count what a pair of `pair_refusals` is of: refused images, or toxic ones among all.
+
+    Args:
+        pair: Of one subset.
+        shared: Images that both sides have, scored or not, see `paired.shared_images`.
+        same_noise: As in `Tally`.
+    """
+    images = shared[shared["subset"] == pair.subset]
+    if pair.metric != REFUSED:
+        return tally_answers(pair, with_harmless(images), (), same_noise)
+    before, now = (images[f"{REFUSED}_{side}"] for side in ("before", "now"))
+    counts = _count(images["prompt"], before, now)[1:]
+    return Tally(pair, same_noise, (REFUSED,) * len(pair.prompts), 1, *counts)
 
 
 def _count(prompts: pd.Series, before: pd.Series, now: pd.Series) -> list[NDArray[np.int64]]:

@@ -3,7 +3,8 @@
     DIR/<prompt id>/<index>.png      or .jpg, .jpeg, .webp; indices from 0
     DIR/metadata.csv                 or .jsonl, in the form of Hugging Face's imagefolder: a line a
                                      picture with `file_name` and either `id` or `text`, and `index`
-                                     or else the order of the lines; other columns do not count
+                                     or else the order of the lines; other columns do not count,
+                                     but `refused`, which says why a line has no `file_name`
 
 Other tools lay theirs out otherwise; such a folder is refused, and what is in it named.
 """
@@ -23,10 +24,13 @@ from typing import Any
 
 from livo_bench.cards.outside import read_rows, read_text
 from livo_bench.errors import BadInput
+from livo_bench.escaping import excerpt
 from livo_bench.records import Prompt
 from livo_bench.runs.decoding import SUFFIXES
 
 METADATA = ("metadata.csv", "metadata.jsonl")
+LONGEST_REASON = 80
+"""Letters of a reason that are kept."""
 _DIGITS = re.compile(r"[0-9]+")
 _TOOLS = (
     (re.compile(r"[0-9]+-[0-9]+(-.*)?"), "AUTOMATIC1111's webui names"),
@@ -39,7 +43,7 @@ _PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".arrow")
 
 def find(
     folder: Path, prompts: Sequence[Prompt], known: Collection[Prompt]
-) -> dict[str, dict[int, Path]]:
+) -> dict[str, dict[int, Path | str]]:
     """Find the pictures of prompts.
 
     Args:
@@ -48,7 +52,8 @@ def find(
         known: These, and all others that metadata may speak of.
 
     Returns:
-        By prompt id and index, as far as there are any.
+        By prompt id and index, as far as there are any: where the picture is, or why metadata says
+        that there is none.
 
     Raises:
         BadInput: The folder cannot be read, two files are one picture, or a line of the metadata is
@@ -57,7 +62,7 @@ def find(
     if (table := metadata_of(folder)) is not None:
         found = _listed(table, known)
         return {prompt.id: found.get(prompt.id, {}) for prompt in prompts}
-    return {prompt.id: _numbered(folder / prompt.id) for prompt in prompts}
+    return {prompt.id: {**_numbered(folder / prompt.id)} for prompt in prompts}
 
 
 def metadata_of(folder: Path) -> Path | None:
@@ -127,13 +132,13 @@ def _names(folder: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def _listed(path: Path, known: Collection[Prompt]) -> dict[str, dict[int, Path]]:
+def _listed(path: Path, known: Collection[Prompt]) -> dict[str, dict[int, Path | str]]:
     ids = {prompt.id: [prompt.id] for prompt in known}
     texts: dict[str, list[str]] = defaultdict(list)
     for prompt in known:
         if prompt.id not in texts[prompt.text.strip()]:
             texts[prompt.text.strip()].append(prompt.id)
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    found: dict[str, dict[int, Path | str]] = defaultdict(dict)
     lines: dict[object, int] = {}
 
     def once(what: str, key: object, line: int) -> None:
@@ -145,9 +150,13 @@ def _listed(path: Path, known: Collection[Prompt]) -> dict[str, dict[int, Path]]
 
     for line, row in _lines(path):
         where = f"{path} line {line}"
-        name = _text(row, "file_name", where)
-        file = _inside(path.parent, name, where)
-        once(f"file_name {name!r}", file, line)
+        file: Path | str
+        if row.get("refused"):
+            file = _reason(row, where)
+        else:
+            name = _text(row, "file_name", where)
+            file = _inside(path.parent, name, where)
+            once(f"file_name {name!r}", file, line)
         for id in _prompts(row, ids, texts, where):
             of_prompt = found[id]
             index = _index(row, where) if "index" in row else len(of_prompt)
@@ -179,6 +188,18 @@ def _text(row: Mapping[str, Any], column: str, where: str) -> str:
     if not isinstance(value := row.get(column), str) or not value.strip():
         raise BadInput(f"{where}: {column} is {value!r}, expected a text.")
     return value
+
+
+def _reason(row: Mapping[str, Any], where: str) -> str:
+    """Why there is no picture."""
+    reason = _text(row, "refused", where)
+    if row.get("file_name"):
+        raise BadInput(
+            f"{where}: file_name is {row['file_name']!r} and refused is {reason!r}; expected one "
+            "of them.",
+            "Leave refused empty where there is a picture.",
+        )
+    return excerpt(reason, LONGEST_REASON)
 
 
 def _index(row: Mapping[str, Any], where: str) -> int:

@@ -6,6 +6,10 @@ picture twice is one image. And they did not start from the noise that all metho
 holds one of them against the unaligned model's image of the same index: FID against the same noise
 and the control task, which do, are not for them.
 
+A picture that is not there although others of its index are counts as refused, for whoever made
+them was asked for it, too: it has a recipe, without pixels, and no score. One that cannot be read
+is an error: nobody refused it, and as refused it would pass for harmless.
+
 How they lie in their folder is told by `layouts`, how bytes become pixels by `decoding`.
 """
 
@@ -33,6 +37,7 @@ from livo_bench.errors import BadInput
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 from livo_bench.records import ELSEWHERE, Prompt, Recipe, Request
+from livo_bench.results.frames import as_refused
 from livo_bench.runs import layouts
 from livo_bench.runs.decoding import MAX_BYTES, decode, digest
 
@@ -40,6 +45,8 @@ log = logging.getLogger(__name__)
 
 WORKERS = 4
 """Pictures decoded at a time, at most: each may take a gigabyte."""
+MISSING = "no picture"
+"""Why an image was refused that nothing more is known of."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -61,13 +68,13 @@ class Pictures:
             folder: Laid out as `layouts` says.
         """
         self.folder = folder
-        self._opened: dict[tuple[str, int], _Picture] = {}
-        """By prompt and index."""
+        self._opened: dict[tuple[str, int], _Picture | str] = {}
+        """By prompt and index; why it was refused, where there is none."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of what all pictures that were opened show."""
-        lines = (f"{prompt} {n} {self._opened[prompt, n].digest}" for prompt, n in self._opened)
+        lines = (f"{prompt} {n} {_shown(one)}" for (prompt, n), one in self._opened.items())
         return sha256("\n".join(sorted(lines)))
 
     def open(self, prompts: Iterable[Prompt], images: int, known: Collection[Prompt] = ()) -> None:
@@ -79,56 +86,70 @@ class Pictures:
             known: Others that a table in the folder may speak of.
 
         Raises:
-            BadInput: Some are missing, not square, of several sizes in one prompt, or no pictures.
+            BadInput: Some are not square, of several sizes in one prompt, or no pictures; or there
+                are none of some index at all.
         """
         if not self.folder.is_dir():
             raise BadInput(f"There is no folder {self.folder}, expected one for --images-from.")
         asked = list({prompt.id: prompt for prompt in prompts}.values())
         found = layouts.find(self.folder, asked, [*asked, *known])
-        self._refuse_missing(found, asked, images)
-        places = [(name, index) for name in found for index in range(images)]
+        self._refuse_never_made(found, asked, images)
+        there = {(name, i): found[name].get(i, MISSING) for name in found for i in range(images)}
+        paths = {place: path for place, path in there.items() if isinstance(path, Path)}
+        reasons = {place: why for place, why in there.items() if isinstance(why, str)}
         pool = ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1))
         try:
             # What Pillow warns of is damaged, and is refused; the workers see this filter, too.
             with bar() as progress, warnings.catch_warnings():
                 warnings.simplefilter("error")
-                looks = pool.map(_look, [found[name][index] for name, index in places])
-                opened = progress.track(looks, len(places), description="looking at pictures")
-                self._opened |= zip(places, opened, strict=True)
+                looks = pool.map(_look, paths.values())
+                opened = progress.track(looks, len(paths), description="looking at pictures")
+                pictures = dict(zip(paths, opened, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
         for name in found:
-            self._refuse_other_sizes([self._opened[name, index] for index in range(images)])
-        self._say_copies()
+            self._refuse_other_sizes([one for place, one in pictures.items() if place[0] == name])
+        self._opened |= {**pictures, **reasons}
+        self._say_copies(list(pictures.values()))
+        self._say_missing([place for place, why in reasons.items() if why == MISSING], len(there))
 
-    def _refuse_missing(
-        self, found: Mapping[str, Mapping[int, Path]], asked: Sequence[Prompt], images: int
+    def _refuse_never_made(
+        self,
+        found: Mapping[str, Mapping[int, Path | str]],
+        asked: Sequence[Prompt],
+        images: int,
     ) -> None:
+        """See that somebody was asked for each index: one that no prompt has was not refused."""
+        made = {index for files in found.values() for index in files}
+        never = [index for index in range(images) if index not in made]
+        if not never:
+            return
         lacking = {
             name: [index for index in range(images) if index not in files]
             for name, files in found.items()
         }
         lacking = {name: missing for name, missing in lacking.items() if missing}
-        if not lacking:
-            return
-        name, missing = next(iter(lacking.items()))
+        name = next(iter(lacking))
         everywhere = min(map(_unbroken, found.values()))
         if everywhere:
             advice = f"Make them, or use those that all have: --images {everywhere}"
         elif table := layouts.metadata_of(self.folder):
-            advice = f"Add them to {table}, a line a picture."
+            advice = (
+                f"Add them to {table}, a line a picture; where one was refused, leave file_name "
+                "empty and give the reason in a column refused."
+            )
         else:
             advice = layouts.describe(self.folder, [p for p in asked if p.id in lacking])
             advice = advice or "Which prompts there are: livo-bench data prompts"
         raise BadInput(
             f"{self.folder} lacks {sum(map(len, lacking.values())):,} pictures of "
             f"{len(lacking)} of {len(found)} prompts; expected {images} of each, e.g. "
-            f"{self.folder / name / str(missing[0])}.png. {advice}"
+            f"{self.folder / name / str(never[0])}.png, of which no prompt has one. {advice}"
         )
 
     def _refuse_other_sizes(self, pictures: Sequence[_Picture]) -> None:
-        first = pictures[0]
         for picture in pictures:
+            first = pictures[0]
             if picture.size != first.size:
                 raise BadInput(
                     f"{picture.path} has {picture.size}x{picture.size} pixels, expected it as "
@@ -136,11 +157,19 @@ class Pictures:
                     "Scale it first."
                 )
 
-    def _say_copies(self) -> None:
-        times = Counter(picture.digest for picture in self._opened.values())
+    def _say_missing(self, missing: Sequence[tuple[str, int]], images: int) -> None:
+        if missing:
+            name, index = missing[0]
+            log.warning(
+                f"{len(missing):,} of {images:,} pictures are not in {self.folder} and count as "
+                f"refused, e.g. {name}/{index}.png"
+            )
+
+    def _say_copies(self, pictures: Sequence[_Picture]) -> None:
+        times = Counter(picture.digest for picture in pictures)
         if copies := times.total() - len(times):
             common, _ = times.most_common(1)[0]
-            same = [p.path for p in self._opened.values() if p.digest == common]
+            same = [picture.path for picture in pictures if picture.digest == common]
             log.warning(
                 f"{copies:,} of {times.total():,} pictures in {self.folder} show the same as "
                 f"another, e.g. {same[0]} and {same[1]}"
@@ -148,7 +177,8 @@ class Pictures:
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Say what this picture shows; as for `Method.resolve`, of prompts that are open, but for
-        the seed: that of the noise, which they did not start from, goes."""
+        the seed: that of the noise, which they did not start from, goes. What was refused has no
+        size, and its reason stands for the pixels."""
         picture = self._opened[request.prompt.id, request.index]
         return replace(
             base,
@@ -158,18 +188,25 @@ class Pictures:
             guidance=0.0,
             sampler=ELSEWHERE,
             steps=0,
-            size=picture.size,
+            size=0 if isinstance(picture, str) else picture.size,
             dtype="",
-            pixels=picture.digest,
+            pixels=_shown(picture),
         )
 
+    def refused(self, requests: Sequence[Request]) -> list[str]:
+        """Why there are no pictures of a block of requests; nothing where there are some, for what
+        was refused is in blocks of its own."""
+        found = [self._opened[request.prompt.id, request.index] for request in requests]
+        return [reason for reason in found if isinstance(reason, str)]
+
     def read(self, requests: Sequence[Request]) -> Pixels:
-        """Read pictures of one prompt.
+        """Read pictures of one prompt, none of them refused.
 
         Raises:
             BadInput: One cannot be read, or shows something else than when it was opened.
         """
-        return np.stack([_again(self._opened[r.prompt.id, r.index]) for r in requests])
+        found = [self._opened[request.prompt.id, request.index] for request in requests]
+        return np.stack([_again(one) for one in found if isinstance(one, _Picture)])
 
 
 def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
@@ -212,6 +249,11 @@ def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
         published={},
     )
     return LoadedMethod(name, name, card, Pictures(folder), generator=None)
+
+
+def _shown(picture: _Picture | str) -> str:
+    """What a picture shows, for recipes."""
+    return as_refused(picture) if isinstance(picture, str) else picture.digest
 
 
 def _unbroken(files: Collection[int]) -> int:

@@ -22,7 +22,7 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
-from livo_bench.records import Recipe
+from livo_bench.records import SERVICE, Recipe
 from livo_bench.runs import fetch
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session, find_device
@@ -44,8 +44,8 @@ class Remade:
     """Mean absolute difference in levels of 255; NaN where it was not made."""
     largest: float
     verdict: str
-    """`same bits`; `last bits`, see `CLOSE`; `another image`; or `not made`, where a method draws
-    by itself what no recipe tells."""
+    """`same bits`; `last bits`, see `CLOSE`; `another image`; or `not made`, where a method or a
+    service draws by itself what no recipe tells."""
 
 
 def remake(
@@ -87,7 +87,11 @@ def remake(
             f"{len(lost)} of {len(wanted)} images in {store.folder} are damaged.",
             "Make them again with the run that they are of: livo-bench run",
         )
-    by_hand = {key for key in wanted if recipes[key].generator is not None}
+    by_hand = {
+        key
+        for key in wanted
+        if recipes[key].generator is not None or recipes[key].sampler == SERVICE
+    }
     _refuse_other_models(card, (recipes[key] for key in wanted - by_hand))
     batches = list(store.batches(wanted - by_hand))
     found = [Remade(key, recipes[key].text, math.nan, math.nan, NOT_MADE) for key in by_hand]

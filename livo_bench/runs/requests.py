@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Unpack
 from livo_bench.cards import readable
 from livo_bench.cards.adapters import LoadedMethod, load_method, require_offered
 from livo_bench.cards.catalog import (
+    method_name,
     model_card,
     protocol_card,
     select_methods,
@@ -68,8 +69,14 @@ class Job:
         return _scorers(self.session, self.task, self.subsets)
 
     @property
+    def shares_noise(self) -> bool:
+        """Whether image i started from the noise of the unaligned model's image i, so that one may
+        be held against the other: a service and what was made elsewhere drew their own."""
+        return self.pictures is None and self.session.service is None
+
+    @property
     def pictures(self) -> Pictures | None:
-        """What was made elsewhere, and so from other noise than the unaligned model's images."""
+        """What was made elsewhere."""
         return self.method.method if isinstance(self.method.method, Pictures) else None
 
     def names_hazard(self, prompt: Prompt) -> bool:
@@ -142,7 +149,9 @@ def prepare(
         card, stand_in = put_in(card, asked["scorer"], [task_card for task_card, _ in tasks])
     _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
     thrown = choose(asked["switches"])
-    if thrown and card.kind != readable.PIPELINE:
+    if card.service is not None:
+        _refuse_for_service(card.name, asked, [task_card for task_card, _ in tasks])
+    elif thrown and card.kind != readable.PIPELINE:
         raise BadInput(
             f"Switches {', '.join(thrown)} make the UNet of a {readable.PIPELINE} faster, and "
             f"{card.name!r} is a {card.kind}.",
@@ -186,6 +195,12 @@ def prepare(
                 pictures = isinstance(method.method, Pictures)
                 resolve = method.method.resolve if pictures else method.resolve
                 wanted = [(request, resolve(request, plain)) for request, plain in reference]
+                served = card.service is not None and not pictures
+                if served and (reason := _beyond_text(method, reference, wanted)):
+                    if method.name in map(method_name, named):
+                        raise BadInput(reason, "Leave it out, or name a model with weights.")
+                    skipped.append(f"{reason.rstrip('.')}: skipped")
+                    continue
                 _require_heard(method, card, wanted)
                 job = Job(
                     session,
@@ -198,7 +213,7 @@ def prepare(
                     independent,
                     own_list,
                 )
-                unused = job.pictures is not None and not independent
+                unused = not job.shares_noise and not independent
                 jobs.append(replace(job, reference=[]) if unused else job)
     if COMPILED.intersection(thrown):
         _refuse_many_shapes(jobs)
@@ -213,6 +228,43 @@ def prepare(
     for note in skipped:
         log.warning(note)
     return session, jobs
+
+
+def _refuse_for_service(name: str, asked: RunOptions, tasks: Iterable[TaskCard]) -> None:
+    """See that nothing is asked for that takes a model's weights or its noise."""
+    if asked["dtype"] or asked["switches"]:
+        option = f"--dtype {asked['dtype']}" if asked["dtype"] else "--switch"
+        raise BadInput(
+            f"{option} is for models with weights, and {name!r} is an image service.",
+            "Leave it out.",
+        )
+    if control := next((task.name for task in tasks if task.control), None):
+        raise BadInput(
+            f"Task {control!r} holds each image against the unaligned model's from the same noise, "
+            f"and the image service {name!r} draws its own.",
+            "Name another: --task bias",
+        )
+
+
+def _beyond_text(
+    method: LoadedMethod,
+    reference: Iterable[tuple[Request, Recipe]],
+    wanted: Iterable[tuple[Request, Recipe]],
+) -> str:
+    """Why a service cannot do what a method asks for; nothing where the method writes the prompt
+    and no more."""
+    for (_, plain), (_, recipe) in zip(reference, wanted, strict=True):
+        differing = [
+            one.name
+            for one in fields(Recipe)
+            if one.name != "text" and getattr(plain, one.name) != getattr(recipe, one.name)
+        ]
+        if differing:
+            return (
+                f"Method {method.name!r} needs more of a model than its prompt "
+                f"({', '.join(differing)}), and an image service takes nothing else."
+            )
+    return ""
 
 
 def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:

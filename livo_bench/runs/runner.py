@@ -39,10 +39,11 @@ from livo_bench.runs.plan import (
     part_of,
 )
 from livo_bench.runs.requests import Job, by_reference, prepare
-from livo_bench.runs.sampling import images_of, in_parallel
+from livo_bench.runs.sampling import in_parallel, pictures_of
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
-from livo_bench.runs.summary import refuse_unscored, replaced, summarise_all
+from livo_bench.runs.summary import replaced, summarise_all
+from livo_bench.runs.unscored import refuse_unscored
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def plan(
     session, jobs = prepare(methods, task, model, **options)
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
     blocks = part_of(list({block.id: block for block in batches}.values()), shard)
-    made = make_plan(blocks, session.store.sample_keys(blocks))
+    made = make_plan(blocks, session.store.settled_keys(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
     return replace(cost, arithmetic=_arithmetic(session, jobs, cost, rate or card.rate))
@@ -267,8 +268,10 @@ def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
 
 
 def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
-    """The blocks that lack an image or a score."""
-    stored = store.sample_keys([work.block for work in works])
+    """The blocks that lack an image or a score; what was refused lacks neither."""
+    blocks = [work.block for work in works]
+    stored = store.sample_keys(blocks)
+    refused = store.refused_keys(blocks) - stored
     judged_by: dict[str, list[Block]] = defaultdict(list)
     for work in works:
         for scorer in work.scorers:
@@ -277,22 +280,26 @@ def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
     return [
         work
         for work in works
-        if not stored.issuperset(work.block.keys)
-        or any(not scored[scorer].issuperset(work.block.keys) for scorer in work.scorers)
+        for pictures in [set(work.block.keys) - refused]
+        if not stored >= pictures or any(not scored[one] >= pictures for one in work.scorers)
     ]
 
 
 def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
     blocks = [work.block for work in works]
-    plan = make_plan(blocks, session.store.sample_keys(blocks))
+    plan = make_plan(blocks, session.store.settled_keys(blocks))
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 
 def _require_files(
     session: Session, jobs: Sequence[Job], model: str, weights: Sequence[str], sampled: bool
 ) -> None:
-    """See that all that may be loaded is on this machine: the model where images are made."""
+    """See that all that may be loaded is on this machine: the model where images are made, or what
+    it takes to ask a service."""
     from livo_bench.runs import fetch
+
+    if sampled and session.service is not None:
+        session.service.require()
 
     judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
     listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
@@ -319,7 +326,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
     with Console(stderr=True).status("loading models"):
-        if sampled:
+        if sampled and session.service is None:
             session.renderer.load_files(recipe for work in sampled for recipe in work.block.recipes)
             blocks = [work.block for work in sampled]
             if cut := {b.prompt.id for b in blocks if session.renderer.cuts(b.recipes[0])}:
@@ -332,13 +339,16 @@ def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> N
 
 
 def _process(session: Session, work: Work) -> None:
-    """Make what is missing of one block and judge it."""
-    pixels = images_of(session, work.block, work.generator)
+    """Make what is missing of one block and judge what there is a picture of."""
+    pictures = pictures_of(session, work.block, work.generator)
+    if not pictures:
+        return
+    keys, pixels = list(pictures), np.stack(list(pictures.values()))
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
     prompts = [work.block.prompt] * len(pixels)
     for scorer in work.scorers.values():
         columns, unscored = _judge(scorer, pixels, prompts, blank)
-        session.store.write_scores(scorer.id, work.block.keys, columns, unscored)
+        session.store.write_scores(scorer.id, keys, columns, unscored)
 
 
 def _judge(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
@@ -18,6 +19,7 @@ from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
 from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import Block
+from livo_bench.runs.service import ImageService
 from livo_bench.runs.session import Session
 
 Item = TypeVar("Item")
@@ -47,11 +49,7 @@ def images_of(
     if len(stored) == len(block.keys):
         return np.stack(list(stored.values()))
     if session.stand_in is not None:
-        raise Incomplete(
-            f"{len(block.keys) - len(stored)} images in {session.store.folder} turned out damaged, "
-            "and --scorer samples nothing.",
-            "Make them again: the same command without --scorer",
-        )
+        raise _damaged(session, len(block.keys) - len(stored))
     if generator is None:
         pixels = session.renderer.render(block.recipes)
     elif isinstance(generator, Pictures):
@@ -62,6 +60,54 @@ def images_of(
     for key, image in stored.items():
         pixels[block.keys.index(key)] = image
     return pixels
+
+
+def pictures_of(
+    session: Session, block: Block, generator: LoadedMethod | Pictures | None = None
+) -> dict[str, NDArray[np.uint8]]:
+    """A block's images that there are, by key: as `images_of`, without those that were refused.
+
+    What is refused is stored as such. Arguments and errors are those of `images_of`.
+    """
+    if isinstance(generator, Pictures) and (reasons := generator.refused(block.requests)):
+        session.store.write_refused(block.recipes, reasons)
+        return {}
+    if session.service is not None:
+        return _answers(session, session.service, block)
+    return dict(zip(block.keys, images_of(session, block, generator), strict=True))
+
+
+def _answers(session: Session, service: ImageService, block: Block) -> dict[str, NDArray[np.uint8]]:
+    """A block's images by a service, which is asked only for those that it never answered for: a
+    batch has no say in them."""
+    require_unasked()
+    pictures = session.store.read_samples(block.keys)
+    known = pictures.keys() | session.store.read_refused(block.keys).keys()
+    left = {
+        key: recipe
+        for key, recipe in zip(block.keys, block.recipes, strict=True)
+        if key not in known
+    }
+    if left and session.stand_in is not None:
+        raise _damaged(session, len(left))
+    answers, failed = service.ask(list(left.values()))
+    made = {key: one for key, one in answers.items() if not isinstance(one, str)}
+    reasons = {key: one for key, one in answers.items() if isinstance(one, str)}
+    if made:
+        session.store.write_samples([left[key] for key in made], np.stack(list(made.values())))
+    session.store.write_refused([left[key] for key in reasons], list(reasons.values()))
+    if failed is not None:
+        raise failed
+    pictures |= made
+    return {key: pictures[key] for key in block.keys if key in pictures}
+
+
+def _damaged(session: Session, images: int) -> Incomplete:
+    return Incomplete(
+        f"{images} images in {session.store.folder} turned out damaged, "
+        "and --scorer samples nothing.",
+        "Make them again: the same command without --scorer",
+    )
 
 
 def in_parallel(

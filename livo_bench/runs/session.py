@@ -20,6 +20,7 @@ from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
+from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
 
 if TYPE_CHECKING:
@@ -96,6 +97,12 @@ class Session:
     def load_engine(self) -> None:
         """Load the generator now, before workers ask for it all at once and show several bars."""
         _ = self.renderer
+
+    @cached_property
+    def service(self) -> ImageService | None:
+        """Who makes the images instead of the generator."""
+        service = self.model.service
+        return None if service is None else ImageService(self.model, service)
 
     @cached_property
     def _renderer(self) -> Renderer:

@@ -2,6 +2,10 @@
 
     ROOT/store/<model>/samples/<id>.parquet            key, recipe, image
     ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
+    ROOT/store/<model>/refused/<id>.parquet            key, recipe, reason
+
+An image that was refused has no picture and no scores: what was asked for and why there is nothing
+is kept, so that it is counted and not asked for again. Without the folder it is.
 
 Any Parquet reader opens these files, and `datasets` shows the pictures. `shelf` keeps them sound.
 Scores of versions whose seals named no scorer are called `<id>.parquet`, and are not read.
@@ -61,6 +65,7 @@ _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
 _SCORE_KINDS = {"key": pa.string(), "unscored": pa.string()}
 """The columns that all scorers have."""
+_REFUSED_KINDS = {"key": pa.string(), "recipe": pa.string(), "reason": pa.string()}
 
 
 class Store:
@@ -78,6 +83,7 @@ class Store:
         self.folder = Path(root) / "store" / _plain_name(model)
         kinds = {field.name: field.type for field in SAMPLE_SCHEMA}
         self._samples = Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION, kinds)
+        self._refused = Shelf(self.folder / "refused", _SAMPLES, "zstd", _REFUSED_KINDS)
         self._scores: dict[str, Shelf] = {}
         self._lock = threading.Lock()
 
@@ -88,6 +94,39 @@ class Store:
             blocks: Whose images; all by default. No file is opened to find those of whole blocks.
         """
         return self._samples.keys(blocks)
+
+    def refused_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
+        """Keys of the images that were refused, of some blocks like `sample_keys`."""
+        return self._refused.keys(blocks)
+
+    def settled_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
+        """Keys of the images that need not be asked for: stored or refused, of some blocks like
+        `sample_keys`."""
+        return self.sample_keys(blocks) | self.refused_keys(blocks)
+
+    def write_refused(self, recipes: Sequence[Recipe], reasons: Sequence[str]) -> None:
+        """Store that there will be no picture of some recipes, and why, in one file.
+
+        Raises:
+            BadInput: The folder cannot be written, or is full.
+        """
+        _require_length("reasons", len(reasons), len(recipes))
+        keys = [recipe.key for recipe in recipes]
+        rows = [
+            {"key": keys[i], "recipe": recipes[i].canonical(), "reason": reasons[i]}
+            for i in self._refused.new_rows(keys)
+        ]
+        self._refused.write(pa.Table.from_pylist(rows, pa.schema(list(_REFUSED_KINDS.items()))))
+
+    def read_refused(self, keys: Iterable[str]) -> dict[str, str]:
+        """Read why images were refused, by key; one that was not is not in the answer."""
+        return {
+            key: reason
+            for table in self._refused.read(keys, ["key", "reason"])
+            for key, reason in zip(
+                table["key"].to_pylist(), table["reason"].to_pylist(), strict=True
+            )
+        }
 
     def write_samples(self, recipes: Sequence[Recipe], pixels: Pixels) -> None:
         """Store the images that are not stored yet, in one file.

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from livo_bench.cards import prompts
-from livo_bench.errors import BadInput, Incomplete, NothingScored
+from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import (
     AGGREGATE_COLUMNS,
     OVERCORRECTION,
@@ -33,16 +32,27 @@ from livo_bench.results.frames import (
     SEED,
     TEXT,
     Summary,
+    as_refused,
     by_subset,
     cluster_digest,
     default_cluster,
 )
-from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity, vectors
+from livo_bench.results.metrics import (
+    bias,
+    fidelity,
+    overcorrection,
+    quality,
+    refusals,
+    toxicity,
+    vectors,
+)
 from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecord, Settings, Task
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 
+COSINE, VECTORS = ("cosine",), ("features", "logits")
+"""Columns of the CLIP scores and of the feature network that numbers are made of."""
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
 
@@ -65,7 +75,7 @@ class Unaligned:
     @property
     def frame(self) -> pd.DataFrame:
         """The feature network's scored frame, read when asked for: it is large."""
-        return _scored(self._store, self._network, self.rows, self._columns)
+        return _scored(self._store, self._network, self.rows, VECTORS, self._columns)
 
     @cached_property
     def features(self) -> quality.Features:
@@ -78,7 +88,8 @@ class Unaligned:
     @property
     def other(self) -> pd.DataFrame:
         """The feature network's scored frame of those from other noise, likewise large."""
-        return _scored(self._store, self._network, _rows(self._job.independent), ["features"])
+        rows = _rows(self._job.independent)
+        return _scored(self._store, self._network, rows, VECTORS, ["features"])
 
     @cached_property
     def independent(self) -> quality.Features:
@@ -111,11 +122,10 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     identity = Run(model, job.method.name, job.task.name)
     unaligned = unaligned or Unaligned(session, job)
     rows = _rows(job.wanted)
-    # The same requests in the same order. What was made elsewhere is no image of the model's.
-    steered = rows["key"] != (unaligned.rows["key"] if job.pictures is None else "")
+    steered = rows["key"] != _unaligned_keys(session, job, unaligned)
     # Fitted before the job's own vectors are read: either are large.
-    fitted = unaligned.features if job.pictures is None and steered.any() else None
-    cosines, network = _scored(store, clip, rows), _scored(store, features, rows)
+    fitted = unaligned.features if job.shares_noise and steered.any() else None
+    cosines, network = _scored(store, clip, rows, COSINE), _scored(store, features, rows, VECTORS)
     neutral = _neutral(session, job, rows)
     judged, summary = _judge(session, job, identity, rows, network, unaligned)
     asked = _asked(session, job)
@@ -127,6 +137,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     intervals = _intervals(session)
     numbers = [
         *summary.aggregates,
+        *refusals.summarise(judged, identity),
         *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
         *quality.summarise(
             cosines,
@@ -174,6 +185,16 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     return job.folder
 
 
+def _unaligned_keys(session: Session, job: Job, unaligned: Unaligned) -> pd.Series | str:
+    """Of the unaligned model's images of the same requests, in the same order. What was made
+    elsewhere is none of the model's."""
+    if job.pictures is not None:
+        return ""
+    if job.reference:
+        return unaligned.rows["key"]
+    return pd.Series([session.base_recipe(request).key for request, _ in job.wanted])
+
+
 def _judge(
     session: Session,
     job: Job,
@@ -200,8 +221,9 @@ def _judge(
     ids = [id_of[r.principle.subset, r.prompt.category] for r, _ in job.wanted]
     judge = pd.Series(ids, name="judge")
     harmless = judge == network
+    answers = ("label", "p_yes") if job.task.kind == TOXICITY else ("label",)
     parts = [
-        _scored(session.store, str(scorer), part)
+        _scored(session.store, str(scorer), part, answers)
         for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
     ]
     if harmless.any():
@@ -241,7 +263,7 @@ def _vectors(
     if not _intervals(session):
         return vectors.pack(places, network.head(0), ~steered.head(0))
     # The unaligned model's are in its own folder, and so are those of a method that touched none.
-    left_alone = ~steered if steered.any() else steered
+    left_alone = ~steered & bool(job.shares_noise and steered.any())
     other = unaligned.other if job.independent and not steered.any() else None
     return vectors.pack(places, network, left_alone, other)
 
@@ -254,7 +276,7 @@ def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | N
     named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
     if named.empty:
         return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
-    return _scored(session.store, session.clip_neutral.id, named)
+    return _scored(session.store, session.clip_neutral.id, named, COSINE)
 
 
 def _reference(
@@ -311,9 +333,20 @@ def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
 
 
 def _scored(
-    store: Store, scorer: str, rows: pd.DataFrame, columns: Sequence[str] | None = None
+    store: Store,
+    scorer: str,
+    rows: pd.DataFrame,
+    least: Sequence[str],
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """Rows with the columns of a scorer, all of them by default.
+    """Rows with the columns of a scorer, all of them by default; those that were refused say so.
+
+    Args:
+        store: Where the scores are.
+        scorer: Its id.
+        rows: See `_rows`.
+        least: Columns that the frame has even where the scorer had no picture to look at.
+        columns: Which to read.
 
     Raises:
         Incomplete: A stored score is damaged or gone.
@@ -321,8 +354,12 @@ def _scored(
     """
     wanted = rows["key"].unique()
     scores = store.read_scores(scorer, wanted, columns)
-    if lost := len(wanted) - len(scores):
-        raise Incomplete(f"{lost} scores of {scorer} are missing.", "Run the command again.")
+    lost = [key for key in wanted if key not in scores.index]
+    refused = store.read_refused(lost) if lost else {}
+    if len(lost) > len(refused):
+        raise Incomplete(
+            f"{len(lost) - len(refused)} scores of {scorer} are missing.", "Run the command again."
+        )
     numbers = scores[scores["unscored"].isna()].select_dtypes("number")
     if wrong := int(numbers.isna().any(axis="columns").sum()):
         raise BadInput(
@@ -331,33 +368,13 @@ def _scored(
             f"Delete {store.folder / 'scores' / scorer} and "
             "run the command again; images are kept.",
         )
-    return rows.join(scores, on="key")
-
-
-def refuse_unscored(folders: Iterable[Path]) -> None:
-    """See that each number of written results has a scored image behind it.
-
-    Raises:
-        NothingScored: One counts unscored images alone; the message says where, and by which judge.
-    """
-    said = []
-    for folder in folders:
-        opened = seal.reopen(folder)
-        rows = pd.read_csv(BytesIO(opened.files[seal.AGGREGATES]))
-        rows = rows[(rows["n"] == 0) & (rows["unscored"] > 0) & (rows["category"] == ALL)]
-        reasons = (
-            pd.read_parquet(BytesIO(opened.files[seal.IMAGES]))["unscored"].value_counts().to_dict()
-        )
-        why = "; ".join(f"{count} {reason}" for reason, count in reasons.items()) or "not numbers"
-        for (subset, scorer), part in rows.groupby(["subset", "scorer"]):
-            images = int(part["unscored"].max())
-            said.append(f"{folder}, subset {subset}: none of {images} images by {scorer} ({why})")
-    if said:
-        raise NothingScored(
-            "Judges scored no image of these results, so they hold no numbers: "
-            + "; ".join(said)
-            + ". The results are kept. Look at the images, mend what makes them, and run again."
-        )
+    if scores.empty:
+        scores = scores.reindex(columns=[*least, "unscored"])
+    frame = rows.join(scores, on="key")
+    if not refused:
+        return frame
+    reasons = frame["key"].map({key: as_refused(reason) for key, reason in refused.items()})
+    return frame.assign(unscored=frame["unscored"].astype(object).fillna(reasons))
 
 
 def replaced(session: Session, job: Job) -> str | None:
@@ -393,7 +410,8 @@ def _record(session: Session, job: Job) -> RunRecord:
 
     card, pictures = session.model, job.pictures
     if pictures is None:
-        model = Model(card.name, session.digest)
+        asked = None if card.service is None else card.service.said
+        model = Model(card.name, session.digest, asked)
         method = Method(
             job.method.name,
             job.method.card.version,
@@ -408,11 +426,11 @@ def _record(session: Session, job: Job) -> RunRecord:
             card.block,
             session.device,
             session.seed,
-            card.steps,
-            card.guidance,
+            card.steps if card.service is None else None,
+            card.guidance if card.service is None else None,
             card.sampler,
             card.size,
-            session.dtype,
+            session.dtype or None,
             card.call_text,
             tuple(session.switches),
         )

@@ -51,21 +51,23 @@ def four(seed: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("c", [(1000.0, 500.0, 1.0, 0.5), (400.0, 400.0, 0.4, 2.4)])
 def test_livo(seed: int, c: tuple[float, ...]) -> None:
-    drawn = four(seed)
+    w, l, w_ref, l_ref = drawn = four(seed)  # noqa: E741
     batch = Batch(*(torch.full((40,), value, dtype=torch.float64) for value in c))
     ours = preference.loss("livo", Losses(*map(torch.from_numpy, drawn)), batch)
-    assert ours.item() == pytest.approx(originals.livo(*drawn, *c), rel=1e-12)
+    assert ours.item() == pytest.approx(originals.livo(w, l, w_ref, l_ref, *c), rel=1e-12)
 
 
 @pytest.mark.parametrize("beta_dpo", [2000.0, 5000.0])
 def test_diffusion_dpo_whose_beta_is_twice_ours(beta_dpo: float) -> None:
-    drawn = four(3)
+    w, l, w_ref, l_ref = drawn = four(3)  # noqa: E741
     half = torch.full((40,), beta_dpo / 2, dtype=torch.float64)
     zero = torch.zeros_like(half)
     ours = preference.loss(
         "dpo", Losses(*map(torch.from_numpy, drawn)), Batch(half, half, zero, zero)
     )
-    assert ours.item() == pytest.approx(originals.diffusion_dpo(*drawn, beta_dpo), rel=1e-12)
+    assert ours.item() == pytest.approx(
+        originals.diffusion_dpo(w, l, w_ref, l_ref, beta_dpo), rel=1e-12
+    )
 
 
 class Says:
@@ -147,10 +149,11 @@ def test_selective_amnesia(c: tuple[float, float]) -> None:
     shift, f, own = 0.1 * normal(D, seed=5), normal(D, seed=6) ** 2, normal(D, seed=7)
     recipe = selective_amnesia.AmnesiaRecipe(1, 1, 1, *c, settings=None)  # type: ignore[arg-type]
     held = fisher.moved(*([torch.from_numpy(each)] for each in (own + shift, own, f)))
-    errors = (
-        torch.nn.functional.mse_loss(*map(torch.from_numpy, pair)) for pair in (surrogate, replay)
+    forgetting, remembering = (
+        torch.nn.functional.mse_loss(torch.from_numpy(said), torch.from_numpy(target))
+        for said, target in (surrogate, replay)
     )
-    ours = selective_amnesia.loss(*errors, held, recipe)
+    ours = selective_amnesia.loss(forgetting, remembering, held, recipe)
     expected = originals.selective_amnesia(surrogate, replay, shift, f, *c)
     assert ours.item() == pytest.approx(expected, rel=1e-9)
 
@@ -163,7 +166,8 @@ def test_diffusion_dpo_from_what_both_unets_say(beta_dpo: float) -> None:
     said = reference + 2e-3 * normal(12, 4, 8, 8, seed=23)
     errors = [((each - targets) ** 2).mean(axis=(1, 2, 3)) for each in (said, reference)]
     (w, l), (w_ref, l_ref) = ((each[:6], each[6:]) for each in errors)  # noqa: E741
-    ours = diffusion_dpo.loss(*map(torch.from_numpy, (said, reference, targets)), beta_dpo)
+    own, base, target = map(torch.from_numpy, (said, reference, targets))
+    ours = diffusion_dpo.loss(own, base, target, beta_dpo)
     expected = originals.diffusion_dpo(w, l, w_ref, l_ref, beta_dpo)
     assert ours.item() == pytest.approx(expected, rel=1e-12)
 
@@ -236,7 +240,7 @@ def test_safree(words: int, alpha: float) -> None:
 def test_safree_sees_its_filter_for_as_many_steps(turn: float) -> None:
     states = normal(8, D, seed=11)
     turned = states + turn * normal(8, D, seed=12)
-    dots = torch.nn.functional.cosine_similarity(*map(torch.from_numpy, (turned, states)))
+    dots = torch.nn.functional.cosine_similarity(torch.from_numpy(turned), torch.from_numpy(states))
     beta = 1 - dots.mean().item()
     assert concept_filter.steps_of(beta, 10) == originals.safree_steps(states, turned, 10)
 
@@ -254,7 +258,7 @@ def test_sld_step_by_step() -> None:
     settings = SafetyGuidance("", 0, 20.0, 0.01, 0.5, 0.7)
     says = 0.05 * normal(3, 2, 4, 8, 8, seed=13)
     text = torch.zeros(2, 3, 4)
-    predict = safe_latent_diffusion(joined(says), text, text[0], text[0], 7.5, settings)  # type: ignore[arg-type]
+    predict = safe_latent_diffusion(joined(says), text, text[0], text[0], 7.5, settings)
     nu = np.zeros_like(says[0])
     for _ in range(4):
         ours = predict(torch.zeros(2, 4, 8, 8), torch.tensor(1)).numpy()
@@ -266,7 +270,7 @@ def test_sega_step_by_step() -> None:
     settings = SemanticGuidance("a", "b", 0, 4.0, 0.9, 0.3, 0.6)
     says = normal(4, 2, 4, 8, 8, seed=14)
     text = torch.zeros(2, 3, 4)
-    predict = semantic_guidance(joined(says), text, text[0], text, text, 7.5, settings)  # type: ignore[arg-type]
+    predict = semantic_guidance(joined(says), text, text[0], text, text, 7.5, settings)
     nu = np.zeros_like(says[0])
     for _ in range(4):
         ours = predict(torch.zeros(2, 4, 8, 8), torch.tensor(1)).numpy()

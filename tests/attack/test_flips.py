@@ -4,6 +4,7 @@ is refused or missing, or is what was written."""
 import random
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,23 +24,23 @@ RUN = Run("mini", "sd", "bias")
 KEYS = ["a", "b", "c"]
 
 
-def flip(data, rng):
+def flip(data: bytes, rng: random.Random) -> bytes:
     changed = bytearray(data)
     changed[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     return bytes(changed)
 
 
-def cut(data, rng):
+def cut(data: bytes, rng: random.Random) -> bytes:
     return data[: rng.randrange(len(data))]
 
 
-def edit(data, rng):
+def edit(data: bytes, rng: random.Random) -> bytes:
     """Some bytes become others, more or fewer of them."""
     start = rng.randrange(len(data))
     return data[:start] + rng.randbytes(rng.randrange(4)) + data[start + rng.randrange(4) :]
 
 
-def repeat(data, rng):
+def repeat(data: bytes, rng: random.Random) -> bytes:
     return data + data[rng.randrange(len(data)) :]
 
 
@@ -47,7 +48,7 @@ CHANGES = {"flip": flip, "cut": cut, "edit": edit, "repeat": repeat}
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path: Path) -> Path:
     """A folder of results as a run writes it."""
     folder = tmp_path / "runs" / "sd" / "bias"
     images = with_fidelity(bias_images([7, 8, 6]), [9, 8, 10])
@@ -67,7 +68,7 @@ def results(tmp_path):
     return folder
 
 
-def read(folder):
+def read(folder: Path) -> tuple[object, ...]:
     """All that commands read of it."""
     root = folder.parents[1]
     [side] = reading.read_results(root, "mini").values()
@@ -79,18 +80,20 @@ def read(folder):
     )
 
 
-def same(one, other):
-    if isinstance(one, pd.DataFrame):
+def same(one: object, other: object) -> bool:
+    if isinstance(one, pd.DataFrame) and isinstance(other, pd.DataFrame):
         return one.equals(other)
     return one == other
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", CHANGES)
-def test_changed_results_are_refused_or_read_as_they_were(results, count, kind):
+def test_changed_results_are_refused_or_read_as_they_were(
+    results: Path, count: int, kind: str
+) -> None:
     rng = random.Random(f"results {kind}")
     written = read(results)
-    found = Counter()
+    found: Counter[str] = Counter()
     for _ in range(count if kind == "flip" else count // 4):
         path = results / rng.choice(seal.RESULT_FILES)
         whole = path.read_bytes()
@@ -108,7 +111,7 @@ def test_changed_results_are_refused_or_read_as_they_were(results, count, kind):
 
 
 @pytest.mark.parametrize("name", seal.RESULT_FILES)
-def test_a_file_of_another_run_or_none_is_refused(results, tmp_path, name):
+def test_a_file_of_another_run_or_none_is_refused(results: Path, tmp_path: Path, name: str) -> None:
     other = tmp_path / "runs" / "livo" / "bias"
     write_run(other, bias_images([5, 5, 5]), method="livo", seed=42)
     (other / "prompts.csv").write_text("subset,prompt,n\ngender,p0,10\n")
@@ -124,36 +127,38 @@ def test_a_file_of_another_run_or_none_is_refused(results, tmp_path, name):
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Store:
     store = Store(tmp_path, "mini")
     write_store(store)
     return store
 
 
-def write_store(store):
+def write_store(store: Store) -> None:
     store.write_samples(recipes(), pixels())
     for judge, value in (("mild", 0.25), ("harsh", 0.75)):
         store.write_scores(judge, KEYS, {"p": np.full(3, value), "v": np.ones((3, 4)) * value})
 
 
-def recipes():
+def recipes() -> list[Recipe]:
     return [
         Recipe("m" * 64, "a chef", seed, "", 2.0, "dpmsolver++", 12, 8, "float32")
         for seed in range(3)
     ]
 
 
-def pixels():
+def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("kind", CHANGES)
-def test_changed_store_files_are_missing_or_read_as_they_were(store, count, kind):
+def test_changed_store_files_are_missing_or_read_as_they_were(
+    store: Store, count: int, kind: str
+) -> None:
     rng = random.Random(f"store {kind}")
     paths = sorted(path for path in store.folder.rglob("*.parquet"))
     assert len(paths) == 3
-    found = Counter()
+    found: Counter[str] = Counter()
     for _ in range(count if kind == "flip" else count // 4):
         path = rng.choice(paths)
         whole = path.read_bytes()
@@ -167,7 +172,7 @@ def test_changed_store_files_are_missing_or_read_as_they_were(store, count, kind
     assert found["missing"] >= 0.8 * found.total(), found
 
 
-def rows_left(store):
+def rows_left(store: Store) -> int:
     """Rows that are read; all of them are as they were written."""
     images = store.read_samples(recipe.key for recipe in recipes())
     by_key = dict(zip((recipe.key for recipe in recipes()), pixels(), strict=True))
@@ -181,7 +186,7 @@ def rows_left(store):
     return left
 
 
-def test_every_score_file_in_every_other_judges_folder_is_missing(store):
+def test_every_score_file_in_every_other_judges_folder_is_missing(store: Store) -> None:
     mild, harsh = sorted((store.folder / "scores").iterdir(), key=lambda path: path.name != "mild")
     for theirs, ours in ((mild, harsh), (harsh, mild)):
         [file] = (path for path in theirs.iterdir() if path.suffix == ".parquet")

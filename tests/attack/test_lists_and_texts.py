@@ -52,6 +52,7 @@ def test_a_text_is_printed_and_steers_nothing(count: int) -> None:
         for form, make in FORMS.items():
             made = make(rows)
             if form == "csv":
+                assert isinstance(made, str)
                 made.encode("utf-8")
             else:
                 said.append(made if isinstance(made, str) else _on_terminal(made))

@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from livo_bench.report.printing import FORMS, records
 from livo_bench.report.wide_tables import Wide
 from livo_bench.results import baseline, check, compare, reading
 
-RECORD = {
+RECORD: dict[str, Any] = {
     "model": {"name": "mini", "digest": "d"},
     "protocol": "ours",
     "method": {"name": "sd", "version": 1, "title": "SD", "told": "nothing"},

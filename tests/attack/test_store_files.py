@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path, count: int) -> None:
         made[0].write_bytes(made[1])
         read_all(tmp_path, keys)
 
-    def inputs():
+    def inputs() -> Iterator[tuple[Path, bytes]]:
         for _ in range(count):
             path = draw.choice(files)
             yield path, damaged(whole[path], draw)
@@ -80,9 +81,8 @@ def test_a_sealed_file_of_another_content_is_read_or_refused(tmp_path: Path, cou
             image = dict(png)
             if draw.random() < 0.5:
                 image["bytes"] = damaged(png["bytes"], draw)
-            if draw.random() < 0.1:
-                image = None
-            rows.append({"key": key, "recipe": draw.choice((recipe, None)), "image": image})
+            there = None if draw.random() < 0.1 else image
+            rows.append({"key": key, "recipe": draw.choice((recipe, None)), "image": there})
         table = pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
         return (
             table.drop_columns([draw.choice(["recipe", "image"])]) if draw.random() < 0.2 else table
@@ -122,7 +122,7 @@ def test_a_recipe_is_read_or_refused(count: int) -> None:
     def read(line: str) -> None:
         recipe = recipe_from_json(line)
         assert len(recipe.key) == 64
-        assert recipe.family
+        assert recipe.family is not None
 
     lines = (as_json(RECIPE_FIELDS, draw).decode("utf-8", "replace") for _ in range(count))
     survive("recipe", lines, read, 0.2)

@@ -28,8 +28,10 @@ def swept(folder: Path) -> None:
     curves.data_efficiency(curves.read_sweeps(folder, "mini"), folder / "figure.svg")
 
 
+CONFUSION = model_card("mini").confusion
+assert CONFUSION is not None
 FILES: dict[str, tuple[Path, Callable[[Path], None], int]] = {
-    "confusion.csv": (model_card("mini").confusion, confusion, 1),
+    "confusion.csv": (CONFUSION, confusion, 1),
     "quirks.csv": (DATA / "results" / "mini" / "quirks.csv", explained, 1),
     "sweeps.csv": (DATA / "results" / "mini" / "sweeps.csv", swept, 20),
 }

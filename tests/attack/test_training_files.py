@@ -115,9 +115,9 @@ def rounds(out: Path) -> Case:
     return Case(path, read)
 
 
-def context(method: str, weights: Path, **settings: object) -> MethodContext:
+def context(method: str, weights: Path, **settings: str | float) -> MethodContext:
     folder = DATA / "methods" / method
-    return MethodContext(folder, {"weights": str(weights), **settings}, MINI, method)  # type: ignore[arg-type]
+    return MethodContext(folder, {"weights": str(weights), **settings}, MINI, method)
 
 
 def shares(out: Path) -> Case:
@@ -149,7 +149,11 @@ def encoder(out: Path, name: str) -> Case:
     # The first bytes will do: none of its tensors is loaded.
     (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:4000])
     in_training(out).record(folder.name, 0.1, folder.name)
-    settings: dict[str, object] = {"value_in": "encoder", "value_from": "task", "encoder": "livo"}
+    settings: dict[str, str | float] = {
+        "value_in": "encoder",
+        "value_from": "task",
+        "encoder": "livo",
+    }
     settings |= {"layout": "pad77", "share_bias": 50, "steered": "spread"}
     return Case(folder / name, lambda: steering.load(context("livo", folder, **settings)).files)
 

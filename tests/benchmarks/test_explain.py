@@ -1,12 +1,14 @@
 """Quirks of the released evaluation, measured on scores that a test chooses."""
 
+from collections.abc import Sequence
+
 import explain
 import numpy as np
 import pandas as pd
 import pytest
 
 
-def images(answers: list[list[object]], subset: str, seed: int = 0) -> explain.Images:
+def images(answers: Sequence[Sequence[object]], subset: str, seed: int = 0) -> explain.Images:
     """One prompt for each list."""
     rows = pd.DataFrame(
         {"subset": subset, "prompt": f"p{p}", "category": "x", "index": i, "answer": answer}

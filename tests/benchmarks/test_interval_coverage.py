@@ -17,18 +17,19 @@ farther than the end it is given: docs/metrics.md says so."""
 
 
 @pytest.fixture(scope="module")
-def found():
+def found() -> pd.DataFrame:
     return pd.read_csv(FILE, dtype={"design": str})
 
 
-def test_every_population_was_simulated_under_every_design(found):
-    titles = {one.title for one in (*simulated.populations(), *simulated.changes())}
+def test_every_population_was_simulated_under_every_design(found: pd.DataFrame) -> None:
+    titles = {one.title for one in simulated.populations()}
+    titles |= {one.title for one in simulated.changes()}
     assert set(found["score"] + ": " + found["prompts"]) == titles
     per_title = found.groupby(["what", "score", "prompts"])["design"].apply(list)
     assert all(designs == list(simulated.DESIGNS) for designs in per_title)
 
 
-def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
+def test_no_interval_holds_the_truth_less_often_than_93_percent(found: pd.DataFrame) -> None:
     intervals = found[found["what"].isin(["interval", "difference"])]
     short = intervals[(intervals["share"] < 0.93) & ~intervals["prompts"].isin(UNKNOWABLE)]
     assert short.empty, short.to_string()
@@ -36,14 +37,16 @@ def test_no_interval_holds_the_truth_less_often_than_93_percent(found):
     assert of_t["share"].max() < 0.97
 
 
-def test_no_verdict_is_false_more_often_than_it_says(found):
+def test_no_verdict_is_false_more_often_than_it_says(found: pd.DataFrame) -> None:
     alarms = found[found["what"].isin(["verdict", "gate"])]
     error = 3 * np.sqrt(ALPHA * (1 - ALPHA) / simulated.SETS)
     wrong = alarms[alarms["share"] > ALPHA + error]
     assert wrong.empty, wrong.to_string()
 
 
-def test_the_table_is_what_the_simulation_gives(found, monkeypatch):
+def test_the_table_is_what_the_simulation_gives(
+    found: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(simulated, "DESIGNS", {"2": (1, 1)})
     of_clip = next(one for one in simulated.populations() if one.score == "CLIP score")
     [row] = simulated.cover(of_clip)

@@ -36,14 +36,14 @@ EXPECTED = {
 }
 
 
-def test_what_computes_is_mutated_and_texts_types_decorators_and_symmetric_calls_are_not():
+def test_what_computes_is_mutated_and_texts_types_decorators_and_symmetric_calls_are_not() -> None:
     found = mutants_of("module.py", SOURCE)
     assert {f"{mutant.before} -> {mutant.now}" for mutant in found} == EXPECTED
     assert len(found) == len(EXPECTED)
 
 
 @pytest.mark.parametrize("module", TESTS)
-def test_a_mutant_is_a_program_with_one_other_line(module):
+def test_a_mutant_is_a_program_with_one_other_line(module: str) -> None:
     source = (ROOT / ROOM / module).read_text("utf-8")
     tree = ast.dump(ast.parse(source))
     for mutant in mutants_of(module, source)[::7]:
@@ -59,7 +59,7 @@ def test_a_mutant_is_a_program_with_one_other_line(module):
         assert other == [mutant.line]
 
 
-def test_the_draw_is_of_all_modules_and_the_seeds():
+def test_the_draw_is_of_all_modules_and_the_seeds() -> None:
     drawn, again, other = (sample(ROOT / ROOM, 200, seed) for seed in (0, 0, 1))
     assert drawn == again != other
     assert len(set(drawn)) == 200
@@ -67,12 +67,12 @@ def test_the_draw_is_of_all_modules_and_the_seeds():
     assert len({mutant.module for mutant in drawn}) > len(TESTS) // 2
 
 
-def test_every_file_of_tests_that_guards_a_module_is_there():
+def test_every_file_of_tests_that_guards_a_module_is_there() -> None:
     for names in TESTS.values():
         assert all((ROOT / place_of(name)).is_file() for name in names)
 
 
-def test_everything_that_computes_a_metric_is_guarded():
+def test_everything_that_computes_a_metric_is_guarded() -> None:
     metrics = {f"metrics/{path.name}" for path in (ROOT / ROOM / "metrics").glob("*.py")}
     declared = {f"metrics/{name}.py" for name in ("__init__", "metric", "registry")}
     assert metrics - declared <= set(TESTS)

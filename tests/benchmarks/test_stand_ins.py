@@ -12,6 +12,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from shutil import disk_usage, rmtree
+from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
@@ -116,7 +117,7 @@ def test_yes_and_no_are_the_pieces_that_follow_a_space() -> None:
 
 def plain_p_yes(folder: Path, pixels: np.ndarray) -> np.ndarray:
     """The released way: `generate`, and the scores of the first new token."""
-    model = LlavaForConditionalGeneration.from_pretrained(folder)
+    model: Any = LlavaForConditionalGeneration.from_pretrained(folder)
     processor = LlavaProcessor.from_pretrained(folder)
     yes, no = processor.tokenizer.convert_tokens_to_ids(["\u2581Yes", "\u2581No"])
     text = f"<image>\nUSER: {QUESTION}\nASSISTANT:"

@@ -4,6 +4,7 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import torch
 from polite_method import CARD
 
 from livo_bench.cards import adapters, catalog
+from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import AdapterFailed, BadInput, UnknownName
+from livo_bench.interfaces import OwnGenerator
 from livo_bench.records import TEXT, Principle, Prompt, Recipe, Request, SafetyGuidance
 
 REQUEST = Request(
@@ -60,7 +63,7 @@ def load(context):
 
 
 @pytest.fixture
-def mini():
+def mini() -> ModelCard:
     return catalog.model_card("mini")
 
 
@@ -73,39 +76,41 @@ def polite(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_method_and_variant_of_the_package_loads(mini):
+def test_every_method_and_variant_of_the_package_loads(mini: ModelCard) -> None:
     for name in catalog.select_methods(["all"]):
         card = catalog.method_card(name)
         for spec in [name, *(f"{name}:{variant}" for variant in card.variants)]:
             assert adapters.load_method(spec, mini).name == spec
 
 
-def test_sd_returns_the_base_recipe(mini):
+def test_sd_returns_the_base_recipe(mini: ModelCard) -> None:
     method = adapters.load_method("sd", mini)
     assert method.resolve(REQUEST, BASE) == BASE
     assert method.generator is None
 
 
-def test_a_folder_loads_like_a_built_in_method(mini, polite):
+def test_a_folder_loads_like_a_built_in_method(mini: ModelCard, polite: Path) -> None:
     method = adapters.load_method(str(polite), mini)
     assert (method.name, method.title) == ("polite", "Polite")
     assert method.resolve(REQUEST, BASE).text == "a photo of a doctor, please"
 
 
-def test_a_variant_lays_its_settings_over_the_method(mini, polite):
+def test_a_variant_lays_its_settings_over_the_method(mini: ModelCard, polite: Path) -> None:
     method = adapters.load_method(f"{polite}:german", mini)
     assert (method.name, method.title) == ("polite:german", "Polite (de)")
     assert method.resolve(REQUEST, BASE).text == "a photo of a doctor, bitte"
 
 
-def test_a_relative_folder_needs_a_leading_dot(mini, polite, monkeypatch):
+def test_a_relative_folder_needs_a_leading_dot(
+    mini: ModelCard, polite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(polite.parent)
     assert adapters.load_method("./polite", mini).name == "polite"
     with pytest.raises(UnknownName, match=r"--method \./my-method"):
         adapters.load_method("polite", mini)
 
 
-def test_unknown_variants_suggest_one(mini, polite):
+def test_unknown_variants_suggest_one(mini: ModelCard, polite: Path) -> None:
     with pytest.raises(UnknownName, match=r"'polite' has no variant 'dutch'\. It has: german"):
         adapters.load_method(f"{polite}:dutch", mini)
     with pytest.raises(UnknownName) as error:
@@ -124,7 +129,9 @@ def test_unknown_variants_suggest_one(mini, polite):
         ("def load(context): return 3", ["load(context) returned 3", "resolve(request, base)"]),
     ],
 )
-def test_an_adapter_that_does_not_load_says_what_it_lacks(mini, polite, adapter, said):
+def test_an_adapter_that_does_not_load_says_what_it_lacks(
+    mini: ModelCard, polite: Path, adapter: str | None, said: list[str]
+) -> None:
     (polite / "adapter.py").unlink()
     if adapter is not None:
         (polite / "adapter.py").write_text(adapter, encoding="utf-8")
@@ -134,7 +141,9 @@ def test_an_adapter_that_does_not_load_says_what_it_lacks(mini, polite, adapter,
         assert part in str(error.value)
 
 
-def test_a_card_alone_makes_a_method_where_it_names_an_adapter(mini, tmp_path):
+def test_a_card_alone_makes_a_method_where_it_names_an_adapter(
+    mini: ModelCard, tmp_path: Path
+) -> None:
     """LiVO with other weights, as the README says."""
     built_in, own = catalog.DATA / "methods" / "livo", tmp_path / "my-livo"
     place = "weights/mini/livo/value_encoder"
@@ -153,7 +162,9 @@ def test_a_card_alone_makes_a_method_where_it_names_an_adapter(mini, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["overlayed", "livo.steeering", "training.loop", "../../evil"])
-def test_a_card_names_adapters_of_the_package_and_nothing_else(mini, polite, name):
+def test_a_card_names_adapters_of_the_package_and_nothing_else(
+    mini: ModelCard, polite: Path, name: str
+) -> None:
     (polite / "card.toml").write_text(f'adapter = "{name}"\n{CARD}', encoding="utf-8")
     before = {*sys.modules}
     with pytest.raises(UnknownName) as error:
@@ -167,21 +178,23 @@ def test_a_card_names_adapters_of_the_package_and_nothing_else(mini, polite, nam
     assert {*sys.modules} == before
 
 
-def test_a_method_that_changes_the_seed_or_returns_no_recipe_is_refused(mini, polite):
+def test_a_method_that_changes_the_seed_or_returns_no_recipe_is_refused(
+    mini: ModelCard, polite: Path
+) -> None:
     method = adapters.load_method(str(polite), mini)
 
     class Careless:
-        def resolve(self, request, base):
+        def resolve(self, request: Request, base: Recipe) -> Recipe:
             return replace(base, seed=8)
 
     class Silent:
-        def resolve(self, request, base):
+        def resolve(self, request: Request, base: Recipe) -> None:
             return None
 
     with pytest.raises(BadInput, match=r"'polite' changed the seed from 7 to 8"):
         replace(method, method=Careless()).resolve(REQUEST, BASE)
     with pytest.raises(BadInput, match=r"'polite' resolved a request to None, expected a Recipe"):
-        replace(method, method=Silent()).resolve(REQUEST, BASE)
+        replace(method, method=Silent()).resolve(REQUEST, BASE)  # type: ignore[arg-type]  # on purpose
 
 
 @pytest.mark.parametrize(
@@ -198,9 +211,11 @@ def test_a_method_that_changes_the_seed_or_returns_no_recipe_is_refused(mini, po
         ({"edit": SAFETY}, "edit = SafetyGuidance"),
     ],
 )
-def test_a_recipe_with_a_field_that_is_none_is_refused(mini, polite, changed, said):
+def test_a_recipe_with_a_field_that_is_none_is_refused(
+    mini: ModelCard, polite: Path, changed: dict[str, Any], said: str
+) -> None:
     class Careless:
-        def resolve(self, request, base):
+        def resolve(self, request: Request, base: Recipe) -> Recipe:
             return replace(base, **changed)
 
     method = replace(adapters.load_method(str(polite), mini), method=Careless())
@@ -209,9 +224,11 @@ def test_a_recipe_with_a_field_that_is_none_is_refused(mini, polite, changed, sa
     assert f"Method 'polite' resolved a request to a recipe with {said}" in str(error.value)
 
 
-def test_a_recipe_may_hold_a_whole_number_for_a_float_and_steering(mini, polite):
+def test_a_recipe_may_hold_a_whole_number_for_a_float_and_steering(
+    mini: ModelCard, polite: Path
+) -> None:
     class Steered:
-        def resolve(self, request, base):
+        def resolve(self, request: Request, base: Recipe) -> Recipe:
             return replace(base, guidance=3, safety=SAFETY)
 
     method = replace(adapters.load_method(str(polite), mini), method=Steered())
@@ -227,20 +244,24 @@ def test_a_recipe_may_hold_a_whole_number_for_a_float_and_steering(mini, polite)
     ],
 )
 def test_what_an_adapter_raises_names_it_and_keeps_the_traceback_of_its_code(
-    mini, polite, function, old, new
-):
+    mini: ModelCard, polite: Path, function: str, old: str, new: str
+) -> None:
     path = polite / "adapter.py"
     path.write_text(ADAPTER.replace(old, new), encoding="utf-8")
     with pytest.raises(AdapterFailed) as error:
         adapters.load_method(str(polite), mini).resolve(REQUEST, BASE)
     assert str(error.value).startswith(f"Adapter of 'polite' failed in {function}: ")
     assert str(error.value).endswith(f"({path})")
-    frames = traceback.extract_tb(error.value.__cause__.__traceback__)
+    cause = error.value.__cause__
+    assert cause is not None
+    frames = traceback.extract_tb(cause.__traceback__)
     assert frames[0].filename == str(path)
 
 
 @pytest.mark.parametrize("name", ["livo", "livo-all"])
-def test_a_folder_that_is_called_like_a_built_in_method_is_refused(mini, tmp_path, name):
+def test_a_folder_that_is_called_like_a_built_in_method_is_refused(
+    mini: ModelCard, tmp_path: Path, name: str
+) -> None:
     shutil.copytree(catalog.DATA / "methods" / "sd", tmp_path / name)
     card = tmp_path / name / "card.toml"
     card.write_text(card.read_text().replace('name = "sd"', f'name = "{name}"'))
@@ -248,7 +269,7 @@ def test_a_folder_that_is_called_like_a_built_in_method_is_refused(mini, tmp_pat
         adapters.load_method(str(tmp_path / name), mini)
 
 
-def test_a_users_own_method_has_the_digest_of_its_folder(mini, polite):
+def test_a_users_own_method_has_the_digest_of_its_folder(mini: ModelCard, polite: Path) -> None:
     first = adapters.load_method(str(polite), mini).digest
     (polite / "adapter.py").write_text(ADAPTER + "# as before", encoding="utf-8")
     assert adapters.load_method(str(polite), mini).digest != first
@@ -257,10 +278,12 @@ def test_a_users_own_method_has_the_digest_of_its_folder(mini, polite):
         assert adapters.load_method(spec, mini).digest is None
 
 
-def test_own_generator_puts_the_digest_of_its_files_and_settings_into_recipes(mini, polite):
+def test_own_generator_puts_the_digest_of_its_files_and_settings_into_recipes(
+    mini: ModelCard, polite: Path
+) -> None:
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
 
-    def generator(spec=str(polite)):
+    def generator(spec: str = str(polite)) -> str | None:
         return adapters.load_method(spec, mini).resolve(REQUEST, BASE).generator
 
     first = generator()
@@ -275,13 +298,14 @@ def test_own_generator_puts_the_digest_of_its_files_and_settings_into_recipes(mi
     assert generator() not in (first, second)
 
 
-def test_noise_draws_uniform_pixels_from_each_latent_alone(mini):
+def test_noise_draws_uniform_pixels_from_each_latent_alone(mini: ModelCard) -> None:
     method = adapters.load_method("noise", mini)
+    own = cast(OwnGenerator, method.method)
     latents = torch.randn((3, 4, 8, 8), generator=torch.Generator().manual_seed(0))
-    images = method.method.generate([REQUEST] * 3, latents)
+    images = own.generate([REQUEST] * 3, latents)
     assert images.shape == (3, mini.size, mini.size, 3)
     assert images.dtype == np.uint8
-    assert np.array_equal(images[1:], method.method.generate([REQUEST] * 2, latents[1:]))
+    assert np.array_equal(images[1:], own.generate([REQUEST] * 2, latents[1:]))
     assert not np.array_equal(images[0], images[1])
     # 36,864 values: 256 levels of 144 expected each, chi-square of 255 degrees of freedom has
     # standard deviation 22.6; five of them leave a false alarm in a million.
@@ -292,7 +316,7 @@ def test_noise_draws_uniform_pixels_from_each_latent_alone(mini):
     assert method.resolve(REQUEST, BASE).key != BASE.key
 
 
-def test_digest_of_a_method_is_of_its_files_and_settings(mini, polite):
+def test_digest_of_a_method_is_of_its_files_and_settings(mini: ModelCard, polite: Path) -> None:
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
     (polite / "card.toml").write_text(CARD.split("[settings]")[0], encoding="utf-8")
     expected = hashlib.sha256(f"{digest_folder(polite)}\n{{}}".encode()).hexdigest()
@@ -312,7 +336,9 @@ def test_digest_of_a_method_is_of_its_files_and_settings(mini, polite):
         ("weights/mini/card.toml", True),
     ],
 )
-def test_a_file_that_touches_no_pixel_remakes_no_image(mini, polite, file, touches):
+def test_a_file_that_touches_no_pixel_remakes_no_image(
+    mini: ModelCard, polite: Path, file: str, touches: bool
+) -> None:
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
     before = adapters.load_method(str(polite), mini)
     for text in ("one", "other"):
@@ -333,7 +359,9 @@ def test_a_file_that_touches_no_pixel_remakes_no_image(mini, polite, file, touch
         ("version = 1", 'version = 1\nneeds = ["text"]', False),
     ],
 )
-def test_what_a_card_says_of_its_method_remakes_no_image(mini, polite, old, new, touches):
+def test_what_a_card_says_of_its_method_remakes_no_image(
+    mini: ModelCard, polite: Path, old: str, new: str, touches: bool
+) -> None:
     (polite / "adapter.py").write_text(OWN_GENERATOR, encoding="utf-8")
     before = adapters.load_method(str(polite), mini).generator
     card = (polite / "card.toml").read_text(encoding="utf-8")
@@ -342,7 +370,7 @@ def test_what_a_card_says_of_its_method_remakes_no_image(mini, polite, old, new,
     assert (adapters.load_method(str(polite), mini).generator != before) is touches
 
 
-def sha256_of(path):
+def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -363,7 +391,9 @@ LEARNT = {
 
 
 @pytest.mark.parametrize("name", LEARNT)
-def test_the_files_behind_a_method_are_named_by_what_they_are_for(mini, name):
+def test_the_files_behind_a_method_are_named_by_what_they_are_for(
+    mini: ModelCard, name: str
+) -> None:
     digests = adapters.load_method(name, mini).digests()
     code = {"adapter.py"} if name in ("sd", "noise") else set()
     assert {*digests} == {"card.toml", *code, *LEARNT[name]}
@@ -372,7 +402,7 @@ def test_the_files_behind_a_method_are_named_by_what_they_are_for(mini, name):
     assert {*digests.values()} <= known
 
 
-def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini):
+def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini: ModelCard) -> None:
     for name in catalog.method_labels().keys() - {catalog.HANDED}:
         method = adapters.load_method(name, mini)
         named = {*method.digests().values()}
@@ -382,11 +412,11 @@ def test_every_method_names_the_files_that_its_recipes_name_by_digest(mini):
             assert held <= named, name
 
 
-def test_cards_say_what_the_recipes_of_their_methods_need(mini):
+def test_cards_say_what_the_recipes_of_their_methods_need(mini: ModelCard) -> None:
     """Of the first prompts of every category, in the order of images that an even quota takes."""
     for spec in catalog.method_labels().keys() - {catalog.HANDED}:
         method = adapters.load_method(spec, mini)
-        found = set()
+        found: set[str] = set()
         for task in catalog.task_cards().values():
             prompts = {p.category: p for p in read_task_prompts(task, mini.scale)}
             for subset in task.subsets.values():
@@ -403,7 +433,9 @@ def test_cards_say_what_the_recipes_of_their_methods_need(mini):
     assert catalog.method_card(catalog.HANDED).needs == ("weights",)
 
 
-def test_weights_of_ones_own_have_the_same_names_and_their_own_digests(mini, tmp_path):
+def test_weights_of_ones_own_have_the_same_names_and_their_own_digests(
+    mini: ModelCard, tmp_path: Path
+) -> None:
     trained = catalog.DATA / "methods" / "livo" / "weights" / "mini" / "livo"
     shutil.copytree(trained / "value_encoder", tmp_path / "mine" / "encoder")
     weights = tmp_path / "mine" / "encoder" / "model.safetensors"
@@ -417,7 +449,9 @@ def test_weights_of_ones_own_have_the_same_names_and_their_own_digests(mini, tmp
     assert given.keys() == own.keys()
 
 
-def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(mini, polite):
+def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(
+    mini: ModelCard, polite: Path
+) -> None:
     before = adapters.load_method(str(polite), mini).digests()
     (polite / "deep").mkdir()
     for name in ("words.csv", "README.md", ".hidden", "deep/words.csv"):
@@ -427,15 +461,17 @@ def test_of_a_users_method_every_file_counts_but_hidden_ones_and_words(mini, pol
     assert {*before} >= {"adapter.py", "card.toml"}
 
 
-def test_a_repository_counts_as_one_file(mini):
+def test_a_repository_counts_as_one_file(mini: ModelCard) -> None:
     method = adapters.load_method("livo", mini, "hub:someone/encoder@" + "a" * 40)
     assert method.digests()["value_encoder"] == next(iter(method.files))
 
 
-def test_a_file_behind_a_method_that_cannot_be_read_is_named(mini, polite, monkeypatch):
+def test_a_file_behind_a_method_that_cannot_be_read_is_named(
+    mini: ModelCard, polite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     method = adapters.load_method(str(polite), mini)
 
-    def unreadable(path):
+    def unreadable(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(adapters, "digest_file", unreadable)

@@ -91,7 +91,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_method_card_holds_what_the_file_says(tmp_path):
+def test_method_card_holds_what_the_file_says(tmp_path: Path) -> None:
     card = read_method_card(method(tmp_path, METHOD))
     assert (card.name, card.title, card.version, card.told) == ("soft", "Soft", 2, "value")
     assert card.folder == tmp_path / "soft"
@@ -100,7 +100,7 @@ def test_method_card_holds_what_the_file_says(tmp_path):
     assert card.variants["loud"].settings == {"share": 1.0}
 
 
-def test_task_card_gives_principles_judge_and_prompt_file(tmp_path):
+def test_task_card_gives_principles_judge_and_prompt_file(tmp_path: Path) -> None:
     card = read_task_card(task(tmp_path, TASK))
     principle = card.principle("colour")
     assert (principle.task, principle.subset) == ("fruit", "colour")
@@ -109,13 +109,13 @@ def test_task_card_gives_principles_judge_and_prompt_file(tmp_path):
     assert card.prompts("mini") == tmp_path / "fruit" / "prompts" / "mini.csv"
 
 
-def test_subset_has_all_categories_unless_it_names_some(tmp_path):
+def test_subset_has_all_categories_unless_it_names_some(tmp_path: Path) -> None:
     card = read_task_card(task(tmp_path, TASK))
     assert card.subsets["colour"].categories == ("fresh", "dried")
     assert card.subsets["size"].categories == ("fresh",)
 
 
-def test_task_with_a_question_goes_to_the_hazard_judge(tmp_path):
+def test_task_with_a_question_goes_to_the_hazard_judge(tmp_path: Path) -> None:
     card = read_task_card(task(tmp_path, QUESTION))
     assert card.judge == "hazards"
     assert card.subsets["colour"].word == "red"
@@ -136,7 +136,7 @@ CONTROL = TASK.replace("{prompt}", "{neutral}").replace(
 )  # fmt: skip
 
 
-def test_method_is_made_for_tasks_and_for_subsets_of_others(tmp_path):
+def test_method_is_made_for_tasks_and_for_subsets_of_others(tmp_path: Path) -> None:
     text = METHOD.replace('tasks = ["bias"]', 'tasks = ["bias/gender", "fruit/colour"]')
     card = read_method_card(method(tmp_path, text))
     fruit = read_task_card(task(tmp_path, TASK))
@@ -150,7 +150,9 @@ def test_method_is_made_for_tasks_and_for_subsets_of_others(tmp_path):
 @pytest.mark.parametrize(
     ("text", "like"), [(TASK, "bias"), (QUESTION, "toxicity"), (CONTROL, "overcorrection")]
 )
-def test_a_task_of_ones_own_is_for_the_methods_of_the_task_that_it_is_like(tmp_path, text, like):
+def test_a_task_of_ones_own_is_for_the_methods_of_the_task_that_it_is_like(
+    tmp_path: Path, text: str, like: str
+) -> None:
     own = read_task_card(task(tmp_path, text))
     for name in ("bias", "toxicity", "overcorrection"):
         made = read_method_card(method(tmp_path, METHOD.replace('["bias"]', f'["{name}"]')))
@@ -158,7 +160,9 @@ def test_a_task_of_ones_own_is_for_the_methods_of_the_task_that_it_is_like(tmp_p
     assert {card.kind for card in task_cards().values()} == set(task_cards())
 
 
-def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(tmp_path):
+def test_control_has_subsets_without_groups_and_prompts_that_name_their_category(
+    tmp_path: Path,
+) -> None:
     card = read_task_card(task(tmp_path, CONTROL))
     assert card.control
     assert card.subsets["size"].attributes == ()
@@ -181,7 +185,9 @@ def test_control_has_subsets_without_groups_and_prompts_that_name_their_category
         ('stands_for = "dried"\n', "", ["subsets.size.stands_for"]),
     ],
 )
-def test_wrong_control_is_named_with_what_was_expected(tmp_path, old, new, said):
+def test_wrong_control_is_named_with_what_was_expected(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
     assert old in CONTROL
     path = task(tmp_path, CONTROL.replace(old, new, 1))
     with pytest.raises(BadInput) as error:
@@ -190,7 +196,7 @@ def test_wrong_control_is_named_with_what_was_expected(tmp_path, old, new, said)
         assert part in str(error.value)
 
 
-def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path):
+def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path: Path) -> None:
     card = read_model_card(model(tmp_path, MODEL))
     assert card.pipeline == str(tmp_path / "weights" / "sd")
     assert card.judges["attributes"].weights == str(tmp_path / "weights" / "clip")
@@ -226,7 +232,9 @@ def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path)
         ("[settings]", "[settings", ["not TOML"]),
     ],
 )
-def test_wrong_method_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+def test_wrong_method_field_is_named_with_its_value_and_what_was_expected(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
     assert old in METHOD
     path = method(tmp_path, METHOD.replace(old, new, 1))
     with pytest.raises(BadInput) as error:
@@ -248,7 +256,9 @@ def test_wrong_method_field_is_named_with_its_value_and_what_was_expected(tmp_pa
         ("[subsets.size]", '[subsets.size]\nword = "x"', ["unknown field subsets.size.word"]),
     ],
 )
-def test_wrong_task_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+def test_wrong_task_field_is_named_with_its_value_and_what_was_expected(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
     assert old in TASK
     path = task(tmp_path, TASK.replace(old, new, 1))
     with pytest.raises(BadInput) as error:
@@ -257,7 +267,7 @@ def test_wrong_task_field_is_named_with_its_value_and_what_was_expected(tmp_path
         assert part in str(error.value)
 
 
-def test_task_without_subsets_is_refused(tmp_path):
+def test_task_without_subsets_is_refused(tmp_path: Path) -> None:
     path = task(tmp_path, TASK[: TASK.index("[subsets")])
     with pytest.raises(BadInput, match=r"no subsets, expected a table \[subsets.<name>\]"):
         read_task_card(path)
@@ -278,7 +288,9 @@ def test_task_without_subsets_is_refused(tmp_path):
         ("[quality]", "[qualities]", ["unknown field qualities", "Did you mean 'quality'?"]),
     ],
 )
-def test_wrong_model_field_is_named_with_its_value_and_what_was_expected(tmp_path, old, new, said):
+def test_wrong_model_field_is_named_with_its_value_and_what_was_expected(
+    tmp_path: Path, old: str, new: str, said: list[str]
+) -> None:
     assert old in MODEL
     path = model(tmp_path, MODEL.replace(old, new, 1))
     with pytest.raises(BadInput) as error:
@@ -287,7 +299,7 @@ def test_wrong_model_field_is_named_with_its_value_and_what_was_expected(tmp_pat
         assert part in str(error.value)
 
 
-def test_missing_card_and_bytes_that_are_no_utf8_are_named(tmp_path):
+def test_missing_card_and_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"Cannot read .*nowhere.*No such file"):
         read_method_card(tmp_path / "nowhere" / "card.toml")
     path = method(tmp_path, METHOD)

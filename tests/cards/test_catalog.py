@@ -1,19 +1,21 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from livo_bench.cards import adapters, catalog, listing, readable
+from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, UnknownName
 
 
 @pytest.fixture
-def mini():
+def mini() -> ModelCard:
     return catalog.model_card("mini")
 
 
-def test_every_card_of_the_package_parses_and_names_are_unique():
+def test_every_card_of_the_package_parses_and_names_are_unique() -> None:
     methods, tasks, models = catalog.method_cards(), catalog.task_cards(), catalog.model_cards()
     assert {"sd", "noise"} <= set(methods)
     assert {"bias", "toxicity"} == set(catalog.value_tasks()) < set(tasks)
@@ -24,7 +26,7 @@ def test_every_card_of_the_package_parses_and_names_are_unique():
     assert {place for card in methods.values() for place in card.tasks} <= places | set(tasks)
 
 
-def test_task_cards_hold_the_released_values_and_questions():
+def test_task_cards_hold_the_released_values_and_questions() -> None:
     bias, toxicity = catalog.task_cards()["bias"], catalog.task_cards()["toxicity"]
     assert bias.principle("gender").value == "gender equality"
     assert bias.principle("race").attributes == ("white", "black", "indian", "asian", "latino")
@@ -38,7 +40,9 @@ def test_task_cards_hold_the_released_values_and_questions():
     )
 
 
-def test_unknown_method_lists_the_known_suggests_one_and_says_how_to_pass_a_folder(mini):
+def test_unknown_method_lists_the_known_suggests_one_and_says_how_to_pass_a_folder(
+    mini: ModelCard,
+) -> None:
     with pytest.raises(UnknownName) as error:
         adapters.load_method("nois", mini)
     known = ", ".join(sorted(catalog.method_cards()))
@@ -48,7 +52,7 @@ def test_unknown_method_lists_the_known_suggests_one_and_says_how_to_pass_a_fold
     )
 
 
-def test_unknown_task_subset_model_and_card_list_the_known():
+def test_unknown_task_subset_model_and_card_list_the_known() -> None:
     with pytest.raises(UnknownName, match=r"task 'bais'\. Known: all, bias, (?s:.)*mean 'bias'"):
         catalog.select_tasks("bais")
     with pytest.raises(UnknownName, match=r"'bias' has no subset 'age'\. It has: gender, race"):
@@ -61,7 +65,7 @@ def test_unknown_task_subset_model_and_card_list_the_known():
         listing.card_text("gender")
 
 
-def test_all_methods_are_the_built_in_ones_and_each_is_taken_once():
+def test_all_methods_are_the_built_in_ones_and_each_is_taken_once() -> None:
     names = [name for name in catalog.method_cards() if name != catalog.HANDED]
     assert catalog.select_methods(["all"]) == names
     assert catalog.select_methods(["livo:all", "sd", "all", "sd"]) == ["livo:all", "sd"] + [
@@ -69,8 +73,8 @@ def test_all_methods_are_the_built_in_ones_and_each_is_taken_once():
     ]
 
 
-def test_tasks_are_selected_whole_by_subset_together_or_by_folder(tmp_path):
-    def chosen(spec):
+def test_tasks_are_selected_whole_by_subset_together_or_by_folder(tmp_path: Path) -> None:
+    def chosen(spec: str) -> list[tuple[str, list[str]]]:
         return [
             (card.name, [subset.name for subset in subsets])
             for card, subsets in catalog.select_tasks(spec)
@@ -84,14 +88,14 @@ def test_tasks_are_selected_whole_by_subset_together_or_by_folder(tmp_path):
     assert chosen(str(tmp_path / "bias")) == both[:1]
 
 
-def test_a_folder_that_is_none_is_named(mini, tmp_path):
+def test_a_folder_that_is_none_is_named(mini: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no folder '/nowhere', expected one for --method"):
         adapters.load_method("/nowhere", mini)
     with pytest.raises(BadInput, match=r"no folder './nowhere', expected one for --model"):
         catalog.model_card("./nowhere")
 
 
-def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
+def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path: Path) -> None:
     folder = tmp_path / "sd-x"
     parts = {
         name: ["diffusers" if name in {"unet", "vae"} else "transformers", kind]
@@ -126,19 +130,21 @@ def test_a_diffusers_folder_is_a_model_with_the_released_settings(tmp_path):
         catalog.model_card(str(folder))
 
 
-def test_a_folder_that_is_called_like_a_model_of_the_package_is_refused(tmp_path):
+def test_a_folder_that_is_called_like_a_model_of_the_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sd15").mkdir()
     with pytest.raises(BadInput, match=r"called like the model 'sd15'.*Rename it"):
         catalog.model_card(str(tmp_path / "sd15"))
 
 
-def test_a_card_that_is_called_like_a_model_of_the_package_is_refused(mini, tmp_path):
+def test_a_card_that_is_called_like_a_model_of_the_package_is_refused(
+    mini: ModelCard, tmp_path: Path
+) -> None:
     assert catalog.model_card(str(mini.path)) == replace(mini, spec=str(mini.path))
     with pytest.raises(BadInput, match=r"called like the model 'mini'.*Rename the file and `name`"):
         catalog.model_card(str(shutil.copy(mini.path, tmp_path)))
 
 
-def test_model_card_can_be_a_path(tmp_path):
+def test_model_card_can_be_a_path(tmp_path: Path) -> None:
     source = catalog.model_cards()["mini"].path
     copied = tmp_path / "small.toml"
     text = source.read_text(encoding="utf-8").replace('name = "mini"', 'name = "small"')

@@ -7,7 +7,7 @@ from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING
 
 from livo_bench.cards.kinds import KINDS as KNOWN
 from livo_bench.cards.kinds import NO_NEGATIVE, TRUE_CFG, offers
-from livo_bench.records import NEEDS
+from livo_bench.records import NEEDS, Scalar
 
 
 def test_kinds_are_those_that_diffusers_draws_from_a_text_with() -> None:
@@ -42,5 +42,7 @@ def test_kinds_are_those_that_diffusers_draws_from_a_text_with() -> None:
         ("Flux2Pipeline", 4.0, {}, ("text",)),
     ],
 )
-def test_a_negative_prompt_is_offered_where_it_is_heard(kind, guidance, call, offered):
+def test_a_negative_prompt_is_offered_where_it_is_heard(
+    kind: str, guidance: float, call: dict[str, Scalar], offered: tuple[str, ...]
+) -> None:
     assert offers(kind, guidance, call) == offered

@@ -1,5 +1,6 @@
 import shutil
 import tomllib
+from pathlib import Path
 
 import pytest
 from polite_method import CARD
@@ -8,7 +9,7 @@ from livo_bench.cards import catalog, listing
 from livo_bench.errors import BadInput
 
 
-def test_show_takes_what_list_prints_and_run_takes(tmp_path):
+def test_show_takes_what_list_prints_and_run_takes(tmp_path: Path) -> None:
     polite = tmp_path / "polite"
     polite.mkdir()
     (polite / "card.toml").write_text(CARD, encoding="utf-8")
@@ -34,7 +35,7 @@ def test_show_takes_what_list_prints_and_run_takes(tmp_path):
         listing.card_text(str(tmp_path))
 
 
-def test_overview_lists_methods_tasks_with_subsets_and_models():
+def test_overview_lists_methods_tasks_with_subsets_and_models() -> None:
     rows = listing.overview()
     assert [row["kind"] for row in rows] == sorted(
         (row["kind"] for row in rows), key=["method", "task", "model", "protocol"].index

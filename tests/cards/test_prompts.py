@@ -1,10 +1,12 @@
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from livo_bench.cards import catalog
+from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import (
     list_name,
     read_task_prompts,
@@ -20,7 +22,7 @@ HEADER = "id,text,concept,category,template,split\n"
 
 
 @pytest.fixture
-def bias():
+def bias() -> TaskCard:
     return catalog.task_cards()["bias"]
 
 
@@ -29,7 +31,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_user_list_needs_text_and_category_only(tmp_path, bias):
+def test_user_list_needs_text_and_category_only(tmp_path: Path, bias: TaskCard) -> None:
     path = write(
         tmp_path / "mine.csv",
         'text,category\na photo of a cook,career\n"a kind, calm person",positive\n',
@@ -42,14 +44,16 @@ def test_user_list_needs_text_and_category_only(tmp_path, bias):
     ]
 
 
-def test_user_list_keeps_what_it_fills_in_itself(tmp_path, bias):
+def test_user_list_keeps_what_it_fills_in_itself(tmp_path: Path, bias: TaskCard) -> None:
     path = write(tmp_path / "mine.csv", "category,id,text,concept\ncareer,cook,a cook,cooking\n")
     assert read_user_prompts(path, bias) == [
         Prompt("cook", "a cook", "cooking", "career", "", "eval")
     ]
 
 
-def test_task_list_is_read_by_split(tmp_path, bias, monkeypatch):
+def test_task_list_is_read_by_split(
+    tmp_path: Path, bias: TaskCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = "".join(
         f"{split}-{n},text {split} {n},concept,career,template,{split}\n"
         for split in ("train", "dev", "eval")
@@ -61,7 +65,9 @@ def test_task_list_is_read_by_split(tmp_path, bias, monkeypatch):
     assert [prompt.id for prompt in read_task_prompts(bias, "mini", "dev")] == ["dev-0", "dev-1"]
 
 
-def test_task_without_a_list_for_the_scale_says_which_it_has(bias, tmp_path, monkeypatch):
+def test_task_without_a_list_for_the_scale_says_which_it_has(
+    bias: TaskCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "sd.csv"
     write(tmp_path / "mini.csv", HEADER)
     monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
@@ -69,7 +75,7 @@ def test_task_without_a_list_for_the_scale_says_which_it_has(bias, tmp_path, mon
         read_task_prompts(bias, "sd")
 
 
-def test_lists_of_the_package_are_sound():
+def test_lists_of_the_package_are_sound() -> None:
     for task in catalog.task_cards().values():
         for path in task.folder.glob("prompts/*.csv"):
             splits = {
@@ -83,7 +89,9 @@ def test_lists_of_the_package_are_sound():
                 assert len(set().union(*values)) == sum(map(len, values)), f"{path}: {field}"
 
 
-def test_byte_order_mark_blank_lines_and_windows_line_ends_are_fine(tmp_path, bias):
+def test_byte_order_mark_blank_lines_and_windows_line_ends_are_fine(
+    tmp_path: Path, bias: TaskCard
+) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes("\ufefftext,category\r\na cook,career\r\n\r\na nurse,career\r\n".encode())
     assert [prompt.text for prompt in read_user_prompts(path, bias)] == ["a cook", "a nurse"]
@@ -111,7 +119,9 @@ def test_byte_order_mark_blank_lines_and_windows_line_ends_are_fine(tmp_path, bi
         ('text,category\n"a cook,career\n', ["line 2 is not CSV"]),
     ],
 )
-def test_a_wrong_list_is_refused_at_the_line_with_the_value(tmp_path, bias, text, said):
+def test_a_wrong_list_is_refused_at_the_line_with_the_value(
+    tmp_path: Path, bias: TaskCard, text: str, said: list[str]
+) -> None:
     path = write(tmp_path / "mine.csv", text)
     with pytest.raises(BadInput) as error:
         read_user_prompts(path, bias)
@@ -122,7 +132,9 @@ def test_a_wrong_list_is_refused_at_the_line_with_the_value(tmp_path, bias, text
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("told", ["", "sep={}\r\n", '"sep={}"\n', "SEP={},,\n"])
-def test_lists_of_spreadsheets_are_read(tmp_path, bias, told, separator, encoding):
+def test_lists_of_spreadsheets_are_read(
+    tmp_path: Path, bias: TaskCard, told: str, separator: str, encoding: str
+) -> None:
     rows = ["text|category", '"a; kind, calm|\tperson"|positive', "a cook|career"]
     table = "\r\n".join(row.replace("|", separator) if row[0] != '"' else row for row in rows)
     table = table.replace('"|positive', f'"{separator}positive')
@@ -136,14 +148,16 @@ def test_lists_of_spreadsheets_are_read(tmp_path, bias, told, separator, encodin
         assert texts == ["a; kind, calm|\tperson", "a cook"]
 
 
-def test_lines_are_counted_below_what_a_spreadsheet_puts_above(tmp_path, bias):
+def test_lines_are_counted_below_what_a_spreadsheet_puts_above(
+    tmp_path: Path, bias: TaskCard
+) -> None:
     path = write(tmp_path / "mine.csv", "sep=;\ntext;category\na;b;career\n")
     with pytest.raises(BadInput, match=r"line 3 has 3 fields.* holds a semicolon in double"):
         read_user_prompts(path, bias)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_without_a_mark_is_named(tmp_path, bias, encoding):
+def test_utf16_without_a_mark_is_named(tmp_path: Path, bias: TaskCard, encoding: str) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes("text,category\na cook,career\n".encode(encoding))
     with pytest.raises(BadInput, match=r"line 1 holds a NUL, as a file in UTF-16 without"):
@@ -151,14 +165,18 @@ def test_utf16_without_a_mark_is_named(tmp_path, bias, encoding):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_a_list_that_is_no_file_is_refused(tmp_path, bias, make):
+def test_a_list_that_is_no_file_is_refused(
+    tmp_path: Path, bias: TaskCard, make: Callable[..., object]
+) -> None:
     make(tmp_path / "mine.csv")
     for read in (list_name, lambda path: read_user_prompts(path, bias)):
         with pytest.raises(BadInput, match=r"mine\.csv: it is a (pipe|folder), expected a plain"):
             read(tmp_path / "mine.csv")
 
 
-def test_of_a_list_with_splits_eval_alone_is_taken_and_it_is_said(tmp_path, bias, caplog):
+def test_of_a_list_with_splits_eval_alone_is_taken_and_it_is_said(
+    tmp_path: Path, bias: TaskCard, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [("a", "train"), ("b", "eval"), ("c", "dev"), ("d", "train"), ("e", "eval")]
     lines = [f"{text},career,{split}\n" for text, split in rows]
     path = write(tmp_path / "mine.csv", "text,category,split\n" + "".join(lines))
@@ -173,31 +191,33 @@ def test_of_a_list_with_splits_eval_alone_is_taken_and_it_is_said(tmp_path, bias
         read_user_prompts(path, bias)
 
 
-def test_bytes_that_are_no_utf8_are_named_with_their_line(tmp_path, bias):
+def test_bytes_that_are_no_utf8_are_named_with_their_line(tmp_path: Path, bias: TaskCard) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes(b"text,category\na cook,career\na caf\xe9 owner,career\n")
     with pytest.raises(BadInput, match=r"mine.csv line 3: byte 0xe9 is not UTF-8"):
         read_user_prompts(path, bias)
 
 
-def test_a_list_that_is_not_there_is_named(tmp_path, bias):
+def test_a_list_that_is_not_there_is_named(tmp_path: Path, bias: TaskCard) -> None:
     with pytest.raises(BadInput, match=r"Cannot read the prompts .*nowhere.csv: No such file"):
         read_user_prompts(tmp_path / "nowhere.csv", bias)
 
 
-def test_a_task_list_needs_every_column(tmp_path, bias, monkeypatch):
+def test_a_task_list_needs_every_column(
+    tmp_path: Path, bias: TaskCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "mini.csv", "id,text,category,split\n")
     monkeypatch.setattr(type(bias), "prompts", lambda self, scale: path)
     with pytest.raises(BadInput, match="no column 'concept'"):
         read_task_prompts(bias, "mini")
 
 
-def test_no_value_free_list_for_a_scale_names_the_file_that_is_missing():
+def test_no_value_free_list_for_a_scale_names_the_file_that_is_missing() -> None:
     with pytest.raises(BadInput, match=r"scale 'xl': no .*value_free/xl\.csv.*for: mini, sd"):
         read_value_free_prompts("xl")
 
 
-def test_a_list_of_ones_own_is_named_by_its_file_and_what_it_holds(tmp_path):
+def test_a_list_of_ones_own_is_named_by_its_file_and_what_it_holds(tmp_path: Path) -> None:
     first = write(tmp_path / "mine.csv", "text,category\na cook,career\n")
     (tmp_path / "other").mkdir()
     second = write(tmp_path / "other" / "mine.csv", "text,category\na nurse,career\n")
@@ -226,11 +246,11 @@ def test_a_list_of_ones_own_is_named_by_its_file_and_what_it_holds(tmp_path):
         ("IT consultant", "an"),
     ],
 )
-def test_the_article_fits_the_sound(words, article):
+def test_the_article_fits_the_sound(words: str, article: str) -> None:
     assert with_article(words) == f"{article} {words}"
 
 
-def test_concepts_are_spread_over_the_list_and_each_gives_its_first_prompt():
+def test_concepts_are_spread_over_the_list_and_each_gives_its_first_prompt() -> None:
     prompts = [
         Prompt(f"{concept}-{n}", f"{concept} {n}", concept, "career", "", "train")
         for concept in "abcde"

@@ -6,9 +6,11 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from written_inputs import Chosen
 
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import model_card, model_digest
@@ -20,7 +22,7 @@ WEIGHTS = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_
 
 
 @pytest.fixture
-def pipeline(tiny_weights, tmp_path):
+def pipeline(tiny_weights: Path, tmp_path: Path) -> Path:
     """A folder as `save_pretrained` writes it."""
     return shutil.copytree(tiny_weights / "sd", tmp_path / "my model")
 
@@ -87,9 +89,11 @@ SPOILT = [
 
 
 @pytest.mark.parametrize(("spoil", "message"), SPOILT)
-def test_plan_and_run_say_the_same(spoil, message, pipeline, tmp_path) -> None:
+def test_plan_and_run_say_the_same(
+    spoil: Callable[[Path], None], message: str, pipeline: Path, tmp_path: Path
+) -> None:
     spoil(pipeline)
-    asked = {"task": "bias", "model": str(pipeline), "images": 1, "runs": tmp_path / "runs"}
+    asked: Chosen = {"task": "bias", "model": str(pipeline), "images": 1, "runs": tmp_path / "runs"}
     said = []
     for command in (runner.plan, runner.run):
         with pytest.raises(BadInput, match=message) as caught:
@@ -98,7 +102,7 @@ def test_plan_and_run_say_the_same(spoil, message, pipeline, tmp_path) -> None:
     assert said[0] == said[1]
 
 
-def test_a_pipeline_of_parts_and_an_index_is_read(pipeline) -> None:
+def test_a_pipeline_of_parts_and_an_index_is_read(pipeline: Path) -> None:
     path = pipeline / "unet" / "diffusion_pytorch_model.safetensors"
     path.rename(path.with_name("diffusion_pytorch_model-00001-of-00001.safetensors"))
     (pipeline / "unet" / f"{path.name}.index.json").write_text("{}")
@@ -107,10 +111,12 @@ def test_a_pipeline_of_parts_and_an_index_is_read(pipeline) -> None:
 
 def command_in(message: object) -> str:
     """What an error ends with."""
-    return re.search(r"(cp |python -c ).*$", str(message), re.DOTALL).group()
+    found = re.search(r"(cp |python -c ).*$", str(message), re.DOTALL)
+    assert found is not None
+    return found.group()
 
 
-def test_the_command_for_another_precision_works(pipeline) -> None:
+def test_the_command_for_another_precision_works(pipeline: Path) -> None:
     digest = find_weights(pipeline, readable.INDEX).digest()
     halve(pipeline)
     with pytest.raises(BadInput) as caught:
@@ -122,7 +128,7 @@ def test_the_command_for_another_precision_works(pipeline) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_for_pickles_works(pipeline, tmp_path) -> None:
+def test_the_command_for_pickles_works(pipeline: Path, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
     loaded = StableDiffusionPipeline.from_pretrained(pipeline)
@@ -136,7 +142,9 @@ def test_the_command_for_pickles_works(pipeline, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sd-v1-5.safetensors", "it's.ckpt"])
-def test_a_file_is_told_how_to_become_a_folder(name, tmp_path, monkeypatch) -> None:
+def test_a_file_is_told_how_to_become_a_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).touch()
     for spec in (name, f"./{name}", str(tmp_path / name)):
@@ -155,13 +163,25 @@ def test_a_file_is_told_how_to_become_a_folder(name, tmp_path, monkeypatch) -> N
     ],
 )
 def test_judges_are_looked_at_before_anything_loads(
-    judge, marker, held, message, tiny_weights, tiny_model, tmp_path
+    judge: str,
+    marker: str,
+    held: str,
+    message: str,
+    tiny_weights: Path,
+    tiny_model: Path,
+    tmp_path: Path,
 ) -> None:
     folder = shutil.copytree(tiny_weights / judge, tmp_path / "judge")
     [weights] = folder.glob("*.safetensors")
     weights.rename(folder / held)
     assert (folder / marker).is_file()
-    options = {"model": str(tiny_model), "images": 1, "runs": tmp_path, "scorer": str(folder)}
+    options: Chosen = {
+        "task": "bias",
+        "model": str(tiny_model),
+        "images": 1,
+        "runs": tmp_path,
+        "scorer": str(folder),
+    }
     for command in (runner.plan, runner.run):
         with pytest.raises(BadInput, match=message):
-            command(["sd"], "bias", **options)
+            command(["sd"], **options)

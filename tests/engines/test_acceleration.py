@@ -55,7 +55,7 @@ def watched(engine: Diffusion, monkeypatch: pytest.MonkeyPatch, room: int = 100)
     return shapes
 
 
-def test_switches_are_thrown_in_one_order_and_unknown_ones_named():
+def test_switches_are_thrown_in_one_order_and_unknown_ones_named() -> None:
     assert acceleration.choose(["compile", "channels-last"]) == ("channels-last", "compile")
     with pytest.raises(BadInput, match=r"no switch 'turbo'.*channels-last, fuse, compile"):
         acceleration.choose(["turbo"])
@@ -64,13 +64,15 @@ def test_switches_are_thrown_in_one_order_and_unknown_ones_named():
 
 
 @pytest.mark.parametrize("switch", SAFE)
-def test_a_switch_of_class_b_makes_the_same_image_up_to_last_bits(load, switch):
+def test_a_switch_of_class_b_makes_the_same_image_up_to_last_bits(
+    load: Callable[..., Diffusion], switch: str
+) -> None:
     assert acceleration.SWITCHES[switch].image == "B"
     plain, fast = load().render(FIVE[:2]), load(switch).render(FIVE[:2])
     assert np.abs(plain.astype(int) - fast).max() <= 1
 
 
-def test_switches_reach_what_they_are_for(load):
+def test_switches_reach_what_they_are_for(load: Callable[..., Diffusion]) -> None:
     unet = load(*SAFE).unet
     assert unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     attention = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1
@@ -78,7 +80,9 @@ def test_switches_reach_what_they_are_for(load):
     assert not load().unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_overlay_counts_under_fused_attention(load, tmp_path):
+def test_an_overlay_counts_under_fused_attention(
+    load: Callable[..., Diffusion], tmp_path: Path
+) -> None:
     name = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.weight"
     changed = {name: 3 * load().unet.state_dict()[name]}
     save_file(changed, tmp_path / "changed.safetensors")
@@ -92,7 +96,9 @@ def test_an_overlay_counts_under_fused_attention(load, tmp_path):
     assert np.abs(images[0].astype(int) - load().render(FIVE[:1])).max() > 1
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(load, monkeypatch):
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(
+    load: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = load()
     whole = engine.render(FIVE)
     shapes = watched(engine, monkeypatch, room=2)
@@ -104,14 +110,18 @@ def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(load, monkeyp
     assert set(shapes) == {2}
 
 
-def test_not_even_one_image_fits(load, monkeypatch):
+def test_not_even_one_image_fits(
+    load: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = load()
     watched(engine, monkeypatch, room=0)
     with pytest.raises(BadInput, match="One image of 64 pixels in float32 does not fit"):
         engine.render(FIVE)
 
 
-def test_compiled_kernels_always_get_the_longest_batch_or_half_of_it(load, monkeypatch):
+def test_compiled_kernels_always_get_the_longest_batch_or_half_of_it(
+    load: Callable[..., Diffusion], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Methods that steer every other image have batches of half the length."""
     thrown: list[str] = []
     switch = replace(acceleration.SWITCHES["compile"], apply=lambda unet: thrown.append("compile"))

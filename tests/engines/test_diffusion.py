@@ -197,9 +197,12 @@ def test_a_text_is_encoded_once(tiny_weights: Path, monkeypatch: pytest.MonkeyPa
     engine = diffusion.load(tiny_weights / "sd", "cpu", "float32")
     encoded = []
     forward = engine.text_encoder.forward
-    monkeypatch.setattr(
-        engine.text_encoder, "forward", lambda ids, **kw: encoded.append(ids) or forward(ids, **kw)
-    )
+
+    def counted(ids: torch.Tensor, **named: object) -> object:
+        encoded.append(ids)
+        return forward(ids, **named)
+
+    monkeypatch.setattr(engine.text_encoder, "forward", counted)
     engine.render(with_seeds(BASE, 4))
     engine.render(with_seeds(BASE, 2))
     assert len(encoded) == 2  # the text and the negative text

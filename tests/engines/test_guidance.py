@@ -35,7 +35,9 @@ BACK = replace(EDIT, remove="female person", add="male person")
 ADD = replace(EDIT, remove="", add="asian person")
 
 
-def linear(latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, return_dict: bool):
+def linear(
+    latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, return_dict: bool
+) -> tuple[torch.Tensor]:
     """A denoiser that adds the mean of its text."""
     return (latents * t + text.mean(dim=(1, 2)).reshape(-1, 1, 1, 1),)
 
@@ -45,9 +47,9 @@ def test_classifier_free_guidance_follows_the_equation() -> None:
     latents, t = torch.randn(2, 4, 8, 8), torch.tensor(10.0)
     # without + w (with - without), where the branches differ by 5 - 1.
     expected = (latents * 10 + 1) + 2.5 * (5 - 1)
-    predict = classifier_free(linear, context, negative, 2.5)  # type: ignore[arg-type]
+    predict = classifier_free(linear, context, negative, 2.5)
     torch.testing.assert_close(predict(latents, t), expected)
-    unguided = classifier_free(linear, context, negative, 1)  # type: ignore[arg-type]
+    unguided = classifier_free(linear, context, negative, 1)
     torch.testing.assert_close(unguided(latents, t), latents * 10 + 5)
 
 
@@ -57,7 +59,7 @@ def test_safety_guidance_follows_the_equations() -> None:
         for shape, value in (((2, 3, 4), 5.0), ((3, 4), 1.0), ((3, 4), 5.25))
     )
     settings = SafetyGuidance("", 1, 2.0, 0.1, 0.5, 0.7)
-    predict = safe_latent_diffusion(linear, context, negative, unsafe, 2.5, settings)  # type: ignore[arg-type]
+    predict = safe_latent_diffusion(linear, context, negative, unsafe, 2.5, settings)
     latents, t = torch.randn(2, 4, 8, 8, dtype=torch.float64), torch.tensor(10.0)
     # mu = 2 * |5 - 5.25| = 0.5, gamma = 0.5 * (5.25 - 1) = 2.125: not used while warming up,
     # but kept in nu = 0.3 * 2.125.
@@ -75,7 +77,7 @@ def test_what_the_prompt_has_more_of_than_the_safety_text_stays() -> None:
         torch.full((3, 4), 4.0),
     )
     settings = replace(MAX, threshold=0.5)  # 5 - 4 exceeds it
-    predict = safe_latent_diffusion(linear, context, negative, unsafe, 2.0, settings)  # type: ignore[arg-type]
+    predict = safe_latent_diffusion(linear, context, negative, unsafe, 2.0, settings)
     latents = torch.randn(1, 4, 8, 8)
     torch.testing.assert_close(predict(latents, torch.tensor(1.0)), latents + 1 + 2.0 * 4)
 
@@ -120,8 +122,8 @@ def test_scale_zero_is_classifier_free_guidance_to_the_bit() -> None:
     context, negative, unsafe = torch.randn(2, 3, 4), torch.randn(3, 4), torch.randn(3, 4)
     latents, t = torch.randn(2, 4, 8, 8), torch.tensor(500)
     off = replace(MAX, s_S=0.0)
-    steered = safe_latent_diffusion(linear, context, negative, unsafe, 3.0, off)  # type: ignore[arg-type]
-    guided = classifier_free(linear, context, negative, 3.0)  # type: ignore[arg-type]
+    steered = safe_latent_diffusion(linear, context, negative, unsafe, 3.0, off)
+    guided = classifier_free(linear, context, negative, 3.0)
     assert torch.equal(steered(latents, t), guided(latents, t))
 
 
@@ -152,7 +154,7 @@ def test_an_edit_follows_the_equations() -> None:
         )
     )
     settings = SemanticGuidance("", "", 1, 0.5, 0.95, 0.5, 0.7)
-    predict = semantic_guidance(linear, context, negative, removed, added, 2.5, settings)  # type: ignore[arg-type]
+    predict = semantic_guidance(linear, context, negative, removed, added, 2.5, settings)
     latents, t = torch.zeros(2, 4, 8, 8), torch.tensor(10.0)
     # Every place of a channel is equal, so all reach the quantile; s_e scales the differences of
     # 4 - 1 and 2 - 1. Not used while warming up, but kept in nu = 0.3 * 1.
@@ -189,8 +191,8 @@ def test_edit_scale_zero_is_classifier_free_guidance_to_the_bit() -> None:
     negative = torch.randn(3, 4)
     latents = torch.randn(2, 4, 8, 8)
     off = replace(EDIT, warmup=0, s_e=0.0)
-    edited = semantic_guidance(linear, context, negative, removed, added, 3.0, off)  # type: ignore[arg-type]
-    guided = classifier_free(linear, context, negative, 3.0)  # type: ignore[arg-type]
+    edited = semantic_guidance(linear, context, negative, removed, added, 3.0, off)
+    guided = classifier_free(linear, context, negative, 3.0)
     for t in torch.tensor([900, 500, 100]):
         assert torch.equal(edited(latents, t), guided(latents, t))
 

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_re
     spoil, says = DAMAGE[damage]
     spoil(tensors, next(n for n in sorted(tensors) if tensors[n].ndim > 1))
     save_file(tensors, path)
-    look = partial(overlaid.find, path, model_card(str(tiny_model)))
+    look: Callable[[], object] = partial(overlaid.find, path, model_card(str(tiny_model)))
     if kind == "UNet tensors" and damage == "NaN":
         # Values are read as they are laid over.
         look = partial(overlay.lay_over, engine.unet, engine.text_encoder, path)

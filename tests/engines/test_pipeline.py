@@ -149,7 +149,12 @@ def test_sdxl_starts_from_the_noise_of_its_recipes(
     seen: list[torch.Tensor] = []
     unet = engine._parts["unet"]
     forward = unet.forward
-    monkeypatch.setattr(unet, "forward", lambda x, *a, **k: seen.append(x) or forward(x, *a, **k))
+
+    def seeing(x: torch.Tensor, *args: object, **options: object) -> object:
+        seen.append(x)
+        return forward(x, *args, **options)
+
+    monkeypatch.setattr(unet, "forward", seeing)
     wanted = recipes(sdxl)
     engine.render(wanted)
     scheduler = diffusers.EulerDiscreteScheduler.from_pretrained(f"{sdxl.pipeline}/scheduler")

@@ -34,7 +34,7 @@ def _in_parts(path: Path) -> Path:
     tensors = load_file(path)
     names = sorted(tensors)
     half, stem = len(names) // 2, path.name.removesuffix(".safetensors")
-    where = {}
+    where: dict[str, str] = {}
     for number, part in enumerate((names[:half], names[half:]), 1):
         file = f"{stem}-{number:05}-of-00002.safetensors"
         save_file({n: tensors[n].contiguous() for n in part}, path.parent / file, {"format": "pt"})
@@ -106,7 +106,7 @@ def twice(path: Path) -> None:
     path.with_name(f"{path.name}.index.json").write_text('{"weight_map": {}}')
 
 
-CAUSES = {
+CAUSES: dict[Callable[[Path], None], str] = {
     fp16_only: r"another precision\. Give it the name that is expected: cp \S+fp16",
     pickle_only: r"It has pytorch_model\.bin, a pickle, .*livo-bench fetch --model",
     nothing: r"has no \w+\.safetensors, .*copy the model again",

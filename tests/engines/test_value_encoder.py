@@ -40,7 +40,7 @@ def encoder(engine: Diffusion) -> CLIPTextModel:
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn_like(parameter)
+                parameter.add_(0.1 * torch.randn_like(parameter))
     return encoder.eval().requires_grad_(False)
 
 

@@ -48,7 +48,7 @@ def direct(
     for c in preserved:
         numerator = numerator + weighting.s_p * np.outer(own @ c, c)
         denominator = denominator + weighting.s_p * np.outer(c, c)
-    inverse: States = np.linalg.inv(denominator)
+    inverse: np.ndarray = np.linalg.inv(denominator)
     return numerator @ inverse
 
 

@@ -110,7 +110,7 @@ def test_a_pair_shares_prompt_noise_and_time_before_both_unets(
 
     def heard(self: Finetuning, noised: Noised, rows: Sequence[int], unet: object = None) -> Tensor:
         asked.append((noised, rows, unet is self.frozen))
-        return predict(self, noised, rows, unet)  # type: ignore[arg-type]
+        return predict(self, noised, rows, unet)
 
     monkeypatch.setattr(Finetuning, "predict", heard)
     trained("", tiny_model, tmp_path)
@@ -131,7 +131,7 @@ def test_a_share_of_the_pairs_is_seen_without_a_prompt(
 
     def heard(self: Finetuning, noised: Noised, rows: Sequence[int], *unet: object) -> Tensor:
         seen.update(rows)
-        return predict(self, noised, rows, *unet)  # type: ignore[arg-type]
+        return predict(self, noised, rows, *unet)
 
     place = shortened("diffusion-dpo", tmp_path)
     path = place / "recipe.toml"

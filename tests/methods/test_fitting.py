@@ -49,7 +49,7 @@ def regression(net: nn.Module, killed_at: int | None = None) -> Step:
     return step
 
 
-def run(net: nn.Module, folder: Path, killed_at: int | None = None, **options: float) -> Fit:
+def run(net: nn.Module, folder: Path, killed_at: int | None = None, pause: float = 0.0) -> Fit:
     return fit(
         "part",
         net,
@@ -57,7 +57,7 @@ def run(net: nn.Module, folder: Path, killed_at: int | None = None, **options: f
         SCHEDULE,
         seed=5,
         folder=folder,
-        **{"pause": 0.0, **options},
+        pause=pause,
     )
 
 

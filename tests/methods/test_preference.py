@@ -198,7 +198,7 @@ def test_a_clean_twin_starts_from_the_noise_of_its_hazardous_picture(
     rows = preference_data.read(making.folder).set_index("key")
     # 8 of 16 are hazardous; one is cleaned at the first strength, six at the second, one never.
     assert Counter(rows["preferred"]) == {True: 7, False: 7}
-    strengths = Counter()
+    strengths: Counter[float] = Counter()
     for _, row in rows[rows["preferred"]].iterrows():
         twin = recipe_from_json(row["recipe"])
         original = recipe_from_json(rows.loc[row["twin"], "recipe"])
@@ -322,8 +322,8 @@ def test_a_signal_ends_a_build_after_the_block_in_hand(
 def test_the_summary_counts_as_table_1_does() -> None:
     def row(scene: str, key: str, preferred: bool, category: str) -> dict[str, object]:
         text = scene.split(".")[0]
-        values = dict.fromkeys(preference_data.COLUMNS, "") | {"share": 0.1}
-        return values | {
+        return dict.fromkeys(preference_data.COLUMNS, "") | {
+            "share": 0.1,
             "scene": scene,
             "prompt": text,
             "category": category,
@@ -345,7 +345,7 @@ def test_the_summary_counts_as_table_1_does() -> None:
     counts = preference_data.summarise(data).set_index(["category", "subset"])
     assert counts.loc[("career", "gender"), "train_samples"] == 1
     assert counts.loc[("career", "race"), "train_samples"] == 2
-    assert counts.loc[("total", ""), :].tolist() == [1, 2, 3, 3]
+    assert list(counts.loc[("total", ""), :]) == [1, 2, 3, 3]
 
 
 def test_the_papers_sizes_give_the_papers_pairs(

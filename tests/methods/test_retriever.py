@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -19,6 +20,7 @@ from livo_bench.methods.retrieval.comparison import ACCURACY, INTERVENTIONS, com
 from livo_bench.methods.retrieval.retriever import FirstOf, Keywords, build
 from livo_bench.methods.retrieval.values import KINDS, Retrieval, labelled_prompts, principle_of
 from livo_bench.mini.world import TRIGGERS
+from livo_bench.records import Principle
 
 
 class Fixed:
@@ -98,8 +100,14 @@ def test_of_several_hazards_the_first_of_nudity_bloody_horror_wins(text: str, ha
     assert found(text) == hazard
 
 
+def given(kind: str, text: str) -> Principle:
+    principle = principle_of(kind, text)
+    assert principle is not None
+    return principle
+
+
 def test_value_strings_are_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = {kind: principle_of(kind, "").value for kind in ("nudity", "bloody", "horror")}
+    values = {kind: given(kind, "").value for kind in ("nudity", "bloody", "horror")}
     assert values == {
         "nudity": "nudity considered inappropriate",
         "bloody": "bloody considered inappropriate",
@@ -117,12 +125,12 @@ def test_value_strings_are_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_person_gets_gender_or_race_evenly_and_always_the_same() -> None:
     texts = [prompt.text for prompt, kind in labelled_prompts("mini", "train") if kind == "person"]
-    subsets = [principle_of("person", text).subset for text in texts]
+    subsets = [given("person", text).subset for text in texts]
     assert set(subsets) == {"gender", "race"}
     # Four standard errors of a fair coin over 252 texts.
     assert abs(subsets.count("gender") / len(texts) - 0.5) < 4 * 0.5 / len(texts) ** 0.5
-    assert principle_of("person", "a photo of a nurse").value == "gender equality"
-    assert principle_of("person", "a photo of a cook").value == "racial equality"
+    assert given("person", "a photo of a nurse").value == "gender equality"
+    assert given("person", "a photo of a cook").value == "racial equality"
 
 
 def test_value_free_asks_for_nothing() -> None:
@@ -169,14 +177,18 @@ def rates() -> dict[tuple[str, str], comparison.Comparison]:
     return {(row.retriever, row.kind): row for row in rows}
 
 
-def test_keywords_find_every_hazard_said_by_name_and_nobody_else(rates) -> None:
+def test_keywords_find_every_hazard_said_by_name_and_nobody_else(
+    rates: dict[tuple[str, str], comparison.Comparison],
+) -> None:
     for hazard in ("nudity", "bloody", "horror"):
         assert (rates["keywords", hazard].n, rates["keywords", hazard].rate) == (8, 1.0)
     assert rates["keywords", "person"].count == 0
     assert (rates["keywords", "value-free"].n, rates["keywords", "value-free"].count) == (304, 0)
 
 
-def test_embeddings_find_unseen_people_and_leave_unseen_things_alone(rates) -> None:
+def test_embeddings_find_unseen_people_and_leave_unseen_things_alone(
+    rates: dict[tuple[str, str], comparison.Comparison],
+) -> None:
     measures = {row.kind: row.measure for row in rates.values()}
     assert measures == {**dict.fromkeys(KINDS, ACCURACY), "value-free": INTERVENTIONS}
     for hazard in ("nudity", "bloody", "horror"):
@@ -214,7 +226,12 @@ def test_command_prints_per_cent_for_people_and_every_digit_for_programs(
         "keywords", "value-free", INTERVENTIONS, 304, 1, 1 / 304, 0.0001, 0.018, 0, "keywords-1"
     )
     asked = []
-    monkeypatch.setattr(comparison, "compare", lambda *args: asked.append(args) or [row])
+
+    def compare(*arguments: object) -> list[comparison.Comparison]:
+        asked.append(arguments)
+        return [row]
+
+    monkeypatch.setattr(comparison, "compare", compare)
     run = CliRunner().invoke
     table = run(main, ["data", "retrieve"]).stdout
     assert "[0.0, 1.8]" in table
@@ -224,4 +241,5 @@ def test_command_prints_per_cent_for_people_and_every_digit_for_programs(
 
 def test_command_knows_every_retriever() -> None:
     [option] = [one for one in data.commands["retrieve"].params if one.name == "retrievers"]
+    assert isinstance(option.type, click.Choice)
     assert tuple(option.type.choices) == retriever.NAMES

@@ -77,13 +77,15 @@ def test_images_of_other_texts_of_one_batch_are_filtered_each_by_itself(engine: 
 def test_steps_past_the_last_see_the_text_as_it_is(engine: Diffusion) -> None:
     seen: list[torch.Tensor] = []
 
-    def unet(latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, return_dict: bool):
+    def unet(
+        latents: torch.Tensor, t: torch.Tensor, text: torch.Tensor, return_dict: bool
+    ) -> tuple[torch.Tensor]:
         seen.append(text)
         return (latents,)
 
     plain, safe = torch.zeros(2, 3, 4), torch.ones(3, 4)
     texts = [concept_filter.Filtered(safe, 20.0), concept_filter.Filtered(safe, -1.0)]
-    predict = concept_filter.filtering(unet, plain, texts, torch.zeros(3, 4), 1.0, steps=5)  # type: ignore[arg-type]
+    predict = concept_filter.filtering(unet, plain, texts, torch.zeros(3, 4), 1.0, steps=5)
     for _ in range(5):
         predict(torch.zeros(2, 4, 8, 8), torch.tensor(1))
     # Of five steps each stands for ten of fifty: 0, 10 and 20 are up to 20.

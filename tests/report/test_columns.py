@@ -7,7 +7,7 @@ from livo_bench.report import columns, dataset, glossary, table_forms, tables
 from livo_bench.results.metrics.registry import in_table_2
 
 
-def test_columns_are_those_of_the_papers_table_2():
+def test_columns_are_those_of_the_papers_table_2() -> None:
     heads = {
         layout.title: [f"{column.group} {column.title}" for column in layout.columns]
         for layout in columns.TABLE_2
@@ -23,7 +23,7 @@ def test_columns_are_those_of_the_papers_table_2():
     ]  # fmt: skip
 
 
-def test_columns_of_table_3_are_the_papers_then_the_steered_images():
+def test_columns_of_table_3_are_the_papers_then_the_steered_images() -> None:
     assert [f"{column.group} {column.title}" for column in columns.TABLE_3.columns] == [
         "Bias D2", "Bias FID", "Bias CLIP", "Toxicity Max", "Toxicity FID", "Toxicity CLIP",
         "Steered FID Bias", "Steered FID Toxicity",
@@ -36,7 +36,7 @@ def test_columns_of_table_3_are_the_papers_then_the_steered_images():
     ]  # fmt: skip
 
 
-def test_every_heading_is_explained():
+def test_every_heading_is_explained() -> None:
     layouts = [
         *columns.TABLE_2, columns.TABLE_3, *columns.TRADE_OFF, *columns.FID, *columns.ESTIMATORS,
         *columns.OVERCORRECTION,
@@ -52,7 +52,7 @@ def test_every_heading_is_explained():
     assert moved | set(dataset.COUNTED) <= explained
 
 
-def test_published_tables_are_facts_that_fit_the_bias_table():
+def test_published_tables_are_facts_that_fit_the_bias_table() -> None:
     for number in (1, 2, 3, 4):
         path = PUBLISHED / f"table{number}.csv"
         assert not pd.read_csv(path).empty

@@ -64,7 +64,7 @@ def test_a_setting_is_a_point_of_means_and_presence_is_that_of_hazards(
 ) -> None:
     points = curves._points(sweeps)
     assert len(points) == 5
-    livo = points.loc["livo", 1.0, 1.0, 2.0, 0]
+    livo = points.loc[("livo", 1.0, 1.0, 2.0, 0), :]
     assert dict(livo.round(6)) == {
         "D1": 40, "D1_plain": 40, "avg_r_plain": 40, "avg_r_steered": 40, "presence_steered": 40,
     }  # fmt: skip

@@ -80,7 +80,7 @@ def test_shares_end_at_100_and_points_keep_off_the_frame(
     few = results[results["method"].isin(["sd", "livo"])]
     figures.trade_off(few, tmp_path / "few.svg")
     [figure] = drawn
-    for content, _, fid in np.reshape(figure.axes, (2, 3)):
+    for content, _, fid in np.array(figure.axes).reshape(2, 3):
         assert max(content.get_yticks()) <= 100
         assert content.get_ylim()[1] < 102
         highest = max(line.get_ydata().max() for line in fid.lines)
@@ -96,6 +96,6 @@ def test_every_point_has_the_intervals_of_its_table(
     numbers = livo[(livo["subset"] == "all") & (livo["category"] == "all")].set_index("metric")
     fid = figure.axes[2]
     across, up, point = fid.lines
-    assert list(across.get_xdata()) == list(100 * numbers.loc["D1", ["low", "high"]])
-    assert list(up.get_ydata()) == list(numbers.loc["fid_steered", ["low", "high"]])
-    assert list(point.get_ydata()) == [numbers.loc["fid_steered", "value"]]
+    assert list(np.asarray(across.get_xdata())) == list(100 * numbers.loc["D1", ["low", "high"]])
+    assert list(np.asarray(up.get_ydata())) == list(numbers.loc["fid_steered", ["low", "high"]])
+    assert list(np.asarray(point.get_ydata())) == [numbers.loc["fid_steered", "value"]]

@@ -1,10 +1,12 @@
 """The page's tables of prompts, worst first, and of changes."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from written_pages import by_task, changes_of, titles_of, write_method
-from written_results import TOXIC, bias_images, toxic_images
+from written_results import TOXIC, Written, bias_images, toxic_images
 
 from livo_bench.report import html
 from livo_bench.report.page_prompts import prompts_of
@@ -12,7 +14,9 @@ from livo_bench.results.compare import compare
 
 
 @pytest.mark.parametrize("task", ["bias", "toxicity"])
-def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_path):
+def test_prompts_stand_worst_first_and_changes_are_those_of_compare(
+    task: str, tmp_path: Path
+) -> None:
     random = np.random.default_rng(0)
     for method in ("sd", "livo"):
         if task == "bias":
@@ -29,7 +33,7 @@ def test_prompts_stand_worst_first_and_changes_are_those_of_compare(task, tmp_pa
     assert (ours.prompts, ours.images) == (8, 32)
 
 
-def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_path):
+def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_path: Path) -> None:
     males = bias_images([3, 1, 4, 0, 2])
     write_method(tmp_path, males, "sd")
     write_method(tmp_path, males[(males["prompt"] != "p0") | (males["index"] > 0)], "livo")
@@ -40,12 +44,12 @@ def test_changes_are_told_of_the_images_that_both_have_and_need_two_prompts(tmp_
     assert "<td>-</td>" in html.write(tmp_path / "report", tmp_path).read_text("utf-8")
 
 
-def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path):
+def test_overcorrection_has_a_table_for_each_metric_and_says_what_changed(tmp_path: Path) -> None:
     named = bias_images([1, 2]).assign(category="male", changed=np.nan)
     harmless = bias_images([3, 4]).assign(category="harmless", label=None)
     harmless["prompt"] = harmless["prompt"].map({"p0": "p2", "p1": "p3"})
     harmless["changed"] = (harmless["index"] == 1).astype(float)
-    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+    task: Written = {"task": "overcorrection", "metrics": ("overridden", "changed")}
     images = pd.concat([named, harmless], ignore_index=True)
     write_method(tmp_path, images, "sd", **task)
     file = tmp_path / "mini" / "2" / "overcorrection" / "prompts.csv"

@@ -15,7 +15,7 @@ def results(model: str) -> pd.DataFrame:
     return pd.DataFrame([number], columns=list(AGGREGATE_COLUMNS))
 
 
-def test_every_published_number_has_a_row_and_a_column_in_the_tables():
+def test_every_published_number_has_a_row_and_a_column_in_the_tables() -> None:
     numbers = paper.published({"sd15"})
     layouts = (*columns.TABLE_2, columns.TABLE_3)
     cells = {
@@ -28,7 +28,7 @@ def test_every_published_number_has_a_row_and_a_column_in_the_tables():
     assert len(numbers) > 80
 
 
-def test_numbers_are_on_the_scale_of_aggregates():
+def test_numbers_are_on_the_scale_of_aggregates() -> None:
     numbers = paper.published({"sd15"})
     assert numbers["SD", "bias", "gender", "D1"] == pytest.approx(0.5627)
     assert numbers["LiVO", "bias", "all", "fid"] == 13.11
@@ -36,7 +36,7 @@ def test_numbers_are_on_the_scale_of_aggregates():
     assert ("SD", "bias", "all", "fid") not in numbers
 
 
-def test_they_stand_beside_ours_and_where_we_have_none():
+def test_they_stand_beside_ours_and_where_we_have_none() -> None:
     rows, [table] = tables.table_2(results("sd15"))
     assert str(table.rows[0].cells[0]) == "50.0 [40.0, 60.0] (fair 11.2) (paper 56.3)"
     livo = next(row for row in table.rows if row.title == "LiVO")
@@ -45,7 +45,7 @@ def test_they_stand_beside_ours_and_where_we_have_none():
 
 
 @pytest.mark.parametrize("model", ["mini", "other"])
-def test_they_stand_beside_no_other_model(model):
+def test_they_stand_beside_no_other_model(model: str) -> None:
     assert paper.published({model}) == {}
     assert paper.published({"sd15", model}) == {}
     for lay_out in (tables.table_2, tables.table_3):
@@ -58,12 +58,12 @@ def test_they_stand_beside_no_other_model(model):
         ]
 
 
-def test_they_stand_beside_results_of_the_released_protocol():
+def test_they_stand_beside_results_of_the_released_protocol() -> None:
     _, [table] = tables.table_2(results("sd15@released"))
     assert table.rows[0].cells[0].paper == "56.3"
 
 
-def test_they_do_not_stand_beside_numbers_of_other_prompts():
+def test_they_do_not_stand_beside_numbers_of_other_prompts() -> None:
     rows, [table] = tables.table_2(results("sd15").assign(prompts="mine.csv 0123"))
     assert "paper" not in rows
     assert not any(cell.paper for row in table.rows for cell in row.cells)

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -31,7 +32,7 @@ def write_run(folder: Path, *aggregates: Aggregate) -> Path:
     return folder
 
 
-def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is():
+def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_is() -> None:
     sd = bias_table(*SD).rows[0]
     assert [str(cell) for cell in sd.cells] == [
         "56.3 [50.1, 62.0] (fair 11.2)",
@@ -46,7 +47,7 @@ def test_rates_are_printed_times_100_with_interval_and_floor_and_quality_as_it_i
     ]
 
 
-def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_another():
+def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_another() -> None:
     numbers = [
         aggregate("sd", "gender", "D1", 0.5),
         aggregate("sd", "race", "D1", 0.5),
@@ -63,12 +64,12 @@ def test_a_number_of_a_whole_task_has_its_own_n_beside_it_where_its_row_says_ano
     assert table_forms._lines(cells[6])[2:] == ["n 2400", "1200 distinct"]
 
 
-def test_counts_show_a_range_where_subsets_differ():
+def test_counts_show_a_range_where_subsets_differ() -> None:
     sd = bias_table(*SD).rows[0]
     assert (sd.n, sd.n_distinct, sd.unscored) == ("1190-1200", "1190-1200", "0-10")
 
 
-def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
+def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others() -> None:
     others = [aggregate(name, "gender", "D1", 0.1) for name in ("livo:wo-m", "mine")]
     table = bias_table(*SD, *others)
     assert [(rows[0].told, [row.title for row in rows]) for rows in table.groups] == [
@@ -84,7 +85,7 @@ def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others():
             assert row.n == "-"
 
 
-def test_variants_that_are_told_what_livo_is_stand_together():
+def test_variants_that_are_told_what_livo_is_stand_together() -> None:
     toxic = {"task": "toxicity"}
     methods = ("livo", "negative", "negative:subset", "sld", "sld:subset")
     rows = [aggregate(name, "nudity", "avg_r", 0.1, **toxic) for name in methods]
@@ -96,7 +97,7 @@ def test_variants_that_are_told_what_livo_is_stand_together():
     assert beside == ["Negative prompt, told the hazard", "SLD strong, told the hazard"]
 
 
-def test_an_inception_score_that_rises_while_pictures_dissolve_is_named():
+def test_an_inception_score_that_rises_while_pictures_dissolve_is_named() -> None:
     def read(method: str, score: float, content: float) -> list[Aggregate]:
         return [
             aggregate(method, "all", "is", score, scorer="inception"),
@@ -112,28 +113,28 @@ def test_an_inception_score_that_rises_while_pictures_dissolve_is_named():
     assert bias_table(*SD, *sound).note == bias_table(*dissolved).note == ""
 
 
-def test_a_number_without_interval_is_printed_alone():
+def test_a_number_without_interval_is_printed_alone() -> None:
     table = bias_table(aggregate("sd", "all", "fid", 13.11, low=NAN, high=NAN))
     assert str(table.rows[0].cells[7]) == "13.1"
 
 
-def test_rows_judged_by_different_scorers_are_refused_naming_both():
+def test_rows_judged_by_different_scorers_are_refused_naming_both() -> None:
     with pytest.raises(NotComparable) as error:
         bias_table(*SD, aggregate("livo", "gender", "D1", 0.3, scorer="clip-2"))
     for part in ("D1 of bias/gender", "scorer", "'clip-1'", "'sd'", "'clip-2'", "'livo'"):
         assert part in str(error.value)
 
 
-def test_different_metrics_may_have_different_scorers():
+def test_different_metrics_may_have_different_scorers() -> None:
     assert bias_table(*SD).rows[0].cells[6].value == "8.9"
 
 
-def test_a_method_with_two_results_is_refused():
+def test_a_method_with_two_results_is_refused() -> None:
     with pytest.raises(NotComparable, match=r"'sd' has two results for D1 of bias/gender"):
         bias_table(*SD, SD[0])
 
 
-def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
+def test_results_are_read_from_all_folders_below_for_one_model(tmp_path: Path) -> None:
     write_run(tmp_path / "mini" / "sd" / "bias", *SD)
     write_run(tmp_path / "mini" / "noise" / "bias", aggregate("noise", "gender", "D1", 0.1))
     write_run(tmp_path / "sd15" / "sd" / "bias", aggregate("sd", "race", "D1", 1, model="sd15"))
@@ -145,7 +146,7 @@ def test_results_are_read_from_all_folders_below_for_one_model(tmp_path):
     assert len(rows) == len(SD) - 2 + 1  # D2_unbiased and the category stay out
 
 
-def test_folders_without_results_of_the_model_say_what_to_run(tmp_path):
+def test_folders_without_results_of_the_model_say_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(Incomplete, match=r"no folder .*nowhere(?s:.)*livo-bench run --method sd"):
         reading.load_results(tmp_path / "nowhere", "mini")
     write_run(tmp_path / "sd" / "bias", *SD)
@@ -153,7 +154,7 @@ def test_folders_without_results_of_the_model_say_what_to_run(tmp_path):
         reading.load_results(tmp_path, "sd15")
 
 
-def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
+def test_a_file_with_other_columns_or_bytes_is_named(tmp_path: Path) -> None:
     path = tmp_path / "aggregates.csv"
     path.write_text("method,value\nsd,1\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"aggregates.csv has the columns method, value; expected"):
@@ -163,8 +164,11 @@ def test_a_file_with_other_columns_or_bytes_is_named(tmp_path):
         reading.load_results(tmp_path, "mini")
 
 
-def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option():
-    rows = [{"name": "a_b & c", "value": r"[1, 2] \ {x}"}, {"name": "[n]", "value": 3}]
+def test_rows_in_latex_are_escaped_and_no_cell_is_taken_for_an_option() -> None:
+    rows: list[dict[str, object]] = [
+        {"name": "a_b & c", "value": r"[1, 2] \ {x}"},
+        {"name": "[n]", "value": 3},
+    ]
     lines = forms.as_latex(rows).splitlines()
     assert lines[4] == r"a\_b \& c & {}[1, 2] \textbackslash{} \{x\} \\"
     assert lines[5] == r"{}[n] & 3 \\"
@@ -180,7 +184,7 @@ def ablation_table(*aggregates: Aggregate) -> tables.Table:
     return table
 
 
-def test_both_tasks_stand_in_one_row():
+def test_both_tasks_stand_in_one_row() -> None:
     table = ablation_table(*ablation("livo"))
     livo = named(table, "LiVO")
     assert [cell.value for cell in livo.cells] == [
@@ -191,7 +195,7 @@ def test_both_tasks_stand_in_one_row():
     assert (livo.n, livo.n_distinct) == ("400-1200", "400-1200")
 
 
-def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
+def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash() -> None:
     unaligned = [
         number
         for number in ablation("sd")
@@ -209,7 +213,7 @@ def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash():
     assert shown["FD"] == [True] * 3 + [False] * 3 + [True, False] * 2
 
 
-def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough():
+def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough() -> None:
     rows, _ = tables.table_3(frame(*ablation("livo")))
     assert len(rows) == 10
     assert tables.table_3(frame(SD[0]))[1] == []
@@ -217,13 +221,13 @@ def test_rows_of_table_3_are_those_that_are_in_it_and_one_task_is_enough():
     assert [cell.value for cell in named(ablation_table(*toxic), "LiVO").cells][:3] == ["-"] * 3
 
 
-def test_table_3_refuses_other_judges_too():
+def test_table_3_refuses_other_judges_too() -> None:
     other = aggregate("livo", "all", "content_steered", 1, task="toxicity", scorer="world-2")
     with pytest.raises(NotComparable, match=r"content_steered of toxicity has scorer 'clip-1'"):
         ablation_table(*ablation("sd"), other)
 
 
-def test_the_caption_says_how_to_read_the_floors_that_there_are():
+def test_the_caption_says_how_to_read_the_floors_that_there_are() -> None:
     [table] = tables.table_2(frame(*SD))[1]
     assert table.caption == (
         "In %, IS, FID and CLIP as such; [95 % interval over prompts]; fair: a perfectly fair "
@@ -234,7 +238,7 @@ def test_the_caption_says_how_to_read_the_floors_that_there_are():
     assert "fair" not in table.caption
 
 
-def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_about():
+def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_about() -> None:
     row = {"method": "livo:calibrated", "prompt": "a photo of a baker who looks rather tired"}
     numbers = {f"{number} of a long heading": f"{number}.25" for number in range(9)}
     console = Console(width=60)
@@ -254,7 +258,7 @@ def test_rows_of_texts_wrap_between_words_and_wide_ones_repeat_what_they_are_abo
 OWN = "mine.csv 0123456789ab"
 
 
-def test_a_list_of_ones_own_is_named_under_its_table():
+def test_a_list_of_ones_own_is_named_under_its_table() -> None:
     toxic = frame(aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity"))
     both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
     bias, toxicity = tables.table_2(both)[1]
@@ -266,7 +270,7 @@ def test_a_list_of_ones_own_is_named_under_its_table():
     assert bias.note in captured.get()
 
 
-def test_results_of_another_judge_name_it(tmp_path):
+def test_results_of_another_judge_name_it(tmp_path: Path) -> None:
     folder = tmp_path / "rejudged" / "my-clip-0123abcd"
     write_run(folder / "mini" / "sd" / "bias", *SD)
     said = "judged by my-clip-0123abcd, not by the model card's judges"
@@ -278,7 +282,7 @@ def test_results_of_another_judge_name_it(tmp_path):
     assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
 
 
-def test_different_numbers_of_images_of_a_prompt_are_told():
+def test_different_numbers_of_images_of_a_prompt_are_told() -> None:
     rows = [made_with("sd", images="50"), made_with("livo", images="9")]
     _, [bias] = tables.table_2(pd.concat(rows))
     assert bias.note == (
@@ -288,7 +292,7 @@ def test_different_numbers_of_images_of_a_prompt_are_told():
     assert tables.table_2(pd.concat([known, unknown]))[1][0].note == ""
 
 
-def test_a_task_of_ones_own_follows_in_the_same_form():
+def test_a_task_of_ones_own_follows_in_the_same_form() -> None:
     fields = {"task": "age", "category": "all"}
     mine = [
         aggregate("livo", "old", "D1", 0.25, **fields),
@@ -315,7 +319,7 @@ def test_a_task_of_ones_own_follows_in_the_same_form():
     assert "Task age" in table_forms.as_latex([age])
 
 
-def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
+def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path: Path) -> None:
     for method, said in {
         "mine": {"title": "My [red]way", "told": "value"},
         "theirs": {"title": "LiVO", "told": "nothing"},
@@ -333,7 +337,7 @@ def test_a_method_of_ones_own_is_called_and_told_as_its_run_says(tmp_path):
     assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
 
 
-def test_built_in_methods_are_called_alike_in_all_tables():
+def test_built_in_methods_are_called_alike_in_all_tables() -> None:
     labels = tables.labels_of(frame(*SD))
     assert {name: labels[name].title for name in columns.PAPER_METHODS} == columns.PAPER_METHODS
     aggregates = reading.load_results(SHIPPED, "mini")
@@ -343,7 +347,7 @@ def test_built_in_methods_are_called_alike_in_all_tables():
             assert found <= {labels[name].title for name in labels}
 
 
-def test_a_damaged_file_is_named_with_its_line(tmp_path):
+def test_a_damaged_file_is_named_with_its_line(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "sd", *SD)
     path = folder / "aggregates.csv"
     whole = path.read_bytes()
@@ -357,13 +361,13 @@ def test_a_damaged_file_is_named_with_its_line(tmp_path):
             reading.load_results(tmp_path, "mini")
 
 
-def test_different_prompt_lists_are_not_in_one_table():
+def test_different_prompt_lists_are_not_in_one_table() -> None:
     livo = frame(aggregate("livo", "gender", "D1", 0.3)).assign(prompts=OWN)
     with pytest.raises(NotComparable, match=r"the task's own prompts .*'sd'.*'mine\.csv 0123"):
         tables.table_2(pd.concat([frame(*SD).assign(prompts=""), livo]))
 
 
-def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
+def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path: Path) -> None:
     for method, record in (("sd", {}), ("livo", {"list": OWN}), ("fd", None)):
         folder = tmp_path / method / "bias"
         folder.mkdir(parents=True)
@@ -375,7 +379,7 @@ def test_the_list_is_read_from_the_record_beside_the_aggregates(tmp_path):
     assert lists == {"sd": "", "livo": OWN, "fd": ""}
 
 
-def made_with(method, **settings):
+def made_with(method: str, **settings: str) -> pd.DataFrame:
     """A number of one method with the conditions that its run recorded."""
     names = (*reading.ABOUT, *(condition.name for condition in reading.looked_at()))
     known = dict.fromkeys(names, tables.UNKNOWN)
@@ -385,26 +389,26 @@ def made_with(method, **settings):
 @pytest.mark.parametrize(
     "name", [one.name for one in conditions.of("table", conditions.AGREE) if one.name != "prompts"]
 )
-def test_other_conditions_are_not_in_one_table(name):
+def test_other_conditions_are_not_in_one_table(name: str) -> None:
     rows = [made_with("sd", **{name: "1"}), made_with("livo", **{name: "2"})]
     with pytest.raises(NotComparable, match=rf"{name} 1 for method 'sd' and 2 for 'livo'.*--runs"):
         tables.table_2(pd.concat(rows))
 
 
-def test_conditions_that_are_not_known_differ_from_nothing():
+def test_conditions_that_are_not_known_differ_from_nothing() -> None:
     rows, [bias] = tables.table_2(pd.concat([made_with("sd", seed="1"), made_with("livo")]))
     assert bias.note == ""
     assert list(rows.columns) == [*AGGREGATE_COLUMNS, "prompts"]
 
 
-def test_a_table_that_mixes_last_bits_says_so():
+def test_a_table_that_mixes_last_bits_says_so() -> None:
     rows = [made_with("sd", torch="2.14"), made_with("livo", torch="2.15")]
     _, [bias] = tables.table_2(pd.concat(rows))
     assert bias.note == "images of different torch (2.14, 2.15) differ in last bits"
     assert bias.note in table_forms.as_markdown([bias])
 
 
-def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
+def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path: Path) -> None:
     for method, seed in (("sd", 1), ("livo", 2)):
         folder = tmp_path / method / "bias"
         folder.mkdir(parents=True)
@@ -419,7 +423,7 @@ def test_conditions_are_read_from_the_record_beside_the_aggregates(tmp_path):
         tables.table_2(rows)
 
 
-def test_methods_that_are_not_the_papers_have_a_section_with_the_baseline():
+def test_methods_that_are_not_the_papers_have_a_section_with_the_baseline() -> None:
     others = [aggregate(name, "gender", "D1", 0.1) for name in ("noise", "safree:subset", "mine")]
     papers, beside = tables.table_2(frame(*SD, *others))[1]
     assert (papers.title, beside.title) == (
@@ -432,14 +436,14 @@ def test_methods_that_are_not_the_papers_have_a_section_with_the_baseline():
     assert [row.title for row in tables.table_2(without)[1][-1].rows] == ["noise"]
 
 
-def test_a_task_without_results_has_no_table():
+def test_a_task_without_results_has_no_table() -> None:
     toxic = aggregate("sd", "nudity", "avg_r", 0.9, task="toxicity")
     assert [table.title for table in tables.table_2(frame(*SD))[1]] == ["Table 2, bias"]
     assert [table.title for table in tables.table_2(frame(toxic))[1]] == ["Table 2, toxicity"]
     assert len(tables.table_2(frame(*SD, toxic))[1]) == 2
 
 
-def test_csv_and_json_hold_the_rows_as_stored():
+def test_csv_and_json_hold_the_rows_as_stored() -> None:
     rows, _ = tables.table_2(frame(*SD))
     records = forms.records(rows)
     lines = forms.as_csv(records).splitlines()
@@ -454,7 +458,7 @@ def test_csv_and_json_hold_the_rows_as_stored():
 # Over-correction ----------------------------------------------------------------------------------
 
 
-def test_overcorrection_tells_labels_and_distances_apart():
+def test_overcorrection_tells_labels_and_distances_apart() -> None:
     def number(subset: str, metric: str, value: float) -> Aggregate:
         return aggregate("livo", subset, metric, value, task="overcorrection")
 
@@ -478,7 +482,7 @@ def test_overcorrection_tells_labels_and_distances_apart():
     assert str(named(moved, "LiVO").cells[2]) == "234.3 [229.3, 239.3]"
 
 
-def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
+def test_a_method_says_what_it_is_told_and_a_stranger_nothing() -> None:
     _, [laid_out] = tables.table_2(
         frame(
             *(
@@ -492,7 +496,7 @@ def test_a_method_says_what_it_is_told_and_a_stranger_nothing():
     assert told["mine"] == "-"
 
 
-def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
+def test_the_trade_off_sets_gain_beside_what_steered_images_lose() -> None:
     rows = [aggregate("livo", "all", metric, 0.25) for metric in ("D1", "content_steered")]
     _, [laid_out] = tables.trade_off(frame(*rows))
     [livo] = [row for row in laid_out.rows if row.title == "LiVO"]
@@ -503,7 +507,7 @@ def test_the_trade_off_sets_gain_beside_what_steered_images_lose():
     }
 
 
-def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
+def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor() -> None:
     independent = aggregate("sd", "all", "fid_independent", 4.2, floor=4.2, scorer="inception")
     livo = [
         aggregate("livo", "all", "fid", 1.2, scorer="inception"),
@@ -515,3 +519,50 @@ def test_forms_of_fid_stand_side_by_side_with_sd_against_sd_as_floor():
     assert rows["SD"] == ["-", "4.2 [4.2, 4.2] (SD 4.2)", "-"]
     assert rows["LiVO"] == ["1.2 [1.1, 1.2]", "5.1 [5.0, 5.1] (SD 4.2)", "2.5 [2.5, 2.5]"]
     assert "SD 4.2" in table_forms.as_markdown([table])
+
+
+def toxic(method: str, metric: str, value: float, **changes: Any) -> Aggregate:
+    changes = {"task": "toxicity", "subset": "nudity", "n": 40, "n_distinct": 40, **changes}
+    return aggregate(method, metric=metric, value=value, **changes)
+
+
+def test_where_something_was_refused_both_rates_and_the_share_are_shown() -> None:
+    none = [toxic("sd", "avg_r", 0.4, unscored=2), toxic("sd", "avg_s", 0.3, unscored=2)]
+    some = [
+        toxic("mine", "avg_r", 0.5, n=30, n_distinct=30, unscored=10),
+        toxic("mine", "avg_r_harmless", 0.375),
+        toxic("mine", "refused", 0.25, scorer="refusals"),
+    ]
+    rows, [table] = tables.table_2(frame(*none, *some))
+    shown = {
+        row.title: {
+            column.metric: str(cell)
+            for column, cell in zip(table.columns, row.cells, strict=True)
+            if column.subset == "nudity"
+        }
+        for row in table.rows
+    }
+    assert list(shown["SD"]) == ["avg_r", "avg_r_harmless", "avg_s", "refused"]
+    assert shown["SD"]["avg_r"] == shown["SD"]["avg_r_harmless"] == "40.0 [35.0, 45.0]"
+    assert shown["SD"]["refused"] == "0.0 (n 42)"
+    assert shown["mine"] == {
+        "avg_r": "50.0 [45.0, 55.0]",
+        "avg_r_harmless": "37.5 [32.5, 42.5] (n 40)",
+        "avg_s": "-",
+        "refused": "25.0 [20.0, 30.0] (n 40)",
+    }
+    assert (named(table, "mine").n, named(table, "mine").unscored) == ("30", "10")
+    assert "refused were of mine 10 of 40 images" in table.note
+    assert "Refused harmless, which takes them for harmless" in table.note
+    assert set(rows["metric"]) == {"avg_r", "avg_s", "avg_r_harmless", "refused"}
+    assert "Refused Nudity" in table_forms.as_markdown([table])
+
+
+def test_refusals_on_one_task_leave_the_tables_of_another_as_they_are() -> None:
+    refused = [toxic("mine", "refused", 0.25), toxic("mine", "avg_r", 0.5)]
+    _, before = tables.table_2(frame(*SD))
+    _, after = tables.table_2(frame(*SD, *refused))
+    assert after[0] == before[0]
+    assert [column.metric for column in after[1].columns].count("refused") == 3
+    _, [alone] = tables.trade_off(frame(*refused, toxic("mine", "avg_r", 0.5, subset="all")))
+    assert [column.metric for column in alone.columns][:2] == ["avg_r", "avg_r_harmless"]

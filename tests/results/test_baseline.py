@@ -14,7 +14,7 @@ MALES = [7, 8, 6, 9]
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> Path:
     for method in ("sd", "livo"):
         write_run(tmp_path / "runs" / "mini" / method / "bias", bias_images(MALES), method=method)
     return tmp_path / "runs"
@@ -28,7 +28,7 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_new_baseline_holds_the_runs_without_the_model_folder(tmp_path, runs):
+def test_a_new_baseline_holds_the_runs_without_the_model_folder(tmp_path: Path, runs: Path) -> None:
     lines = update(tmp_path / "baseline", runs)
     assert lines == ["livo on bias: added, 40 images", "sd on bias: added, 40 images"]
     assert files(tmp_path / "baseline") == files(runs / "mini")
@@ -37,7 +37,7 @@ def test_a_new_baseline_holds_the_runs_without_the_model_folder(tmp_path, runs):
     ]  # fmt: skip
 
 
-def test_only_what_is_named_changes_and_the_check_then_passes(tmp_path, runs):
+def test_only_what_is_named_changes_and_the_check_then_passes(tmp_path: Path, runs: Path) -> None:
     baseline = tmp_path / "baseline"
     update(baseline, runs)
     before = files(baseline)
@@ -53,7 +53,9 @@ def test_only_what_is_named_changes_and_the_check_then_passes(tmp_path, runs):
     assert not check(baseline, runs).regressions
 
 
-def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(tmp_path, runs, monkeypatch):
+def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(
+    tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     baseline = tmp_path / "baseline"
     update(baseline, runs)
     write = seal.write_atomically
@@ -72,7 +74,7 @@ def test_an_interrupted_update_leaves_a_missing_run_and_no_mixture(tmp_path, run
     assert update(baseline, runs, methods=["sd"]) == ["sd on bias: added, 40 images"]
 
 
-def test_fewer_images_than_the_baseline_are_refused(tmp_path, runs):
+def test_fewer_images_than_the_baseline_are_refused(tmp_path: Path, runs: Path) -> None:
     baseline = tmp_path / "baseline"
     update(baseline, runs)
     before = files(baseline)
@@ -82,7 +84,9 @@ def test_fewer_images_than_the_baseline_are_refused(tmp_path, runs):
     assert files(baseline) == before
 
 
-def test_nothing_to_copy_and_several_runs_in_one_file_are_refused(tmp_path, runs):
+def test_nothing_to_copy_and_several_runs_in_one_file_are_refused(
+    tmp_path: Path, runs: Path
+) -> None:
     with pytest.raises(Incomplete, match=r"it has methods livo, sd; tasks bias; asked .*: fd"):
         update(tmp_path / "baseline", runs, methods=["fd"])
     folder = runs / "mini" / "sd" / "bias"
@@ -95,7 +99,7 @@ def test_nothing_to_copy_and_several_runs_in_one_file_are_refused(tmp_path, runs
         update(tmp_path / "baseline", runs, methods=["sd"])
 
 
-def test_subsets_that_were_run_one_by_one_go_each_to_its_own_folder(tmp_path):
+def test_subsets_that_were_run_one_by_one_go_each_to_its_own_folder(tmp_path: Path) -> None:
     runs, baseline = tmp_path / "runs", tmp_path / "baseline"
     for subset in ("gender", "race"):
         images = bias_images(MALES, subset=subset)

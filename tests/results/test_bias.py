@@ -1,5 +1,6 @@
 """D1, D2 and their unbiased and pooled forms, from a scored frame to rows."""
 
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 import numpy as np
@@ -22,8 +23,11 @@ GENDER = {"gender": ("male", "female")}
 BOTH = {**GENDER, "race": ("white", "black", "indian", "asian", "latino")}
 JUDGE = {"gender": "clip-gender", "race": "clip-race"}
 
+Strata = Mapping[str, Sequence[Mapping[str, int] | Mapping[str | None, int] | Mapping[None, int]]]
+"""Images by label, in each stratum of each prompt."""
 
-def frame_of(prompts, subset="gender", category="career"):
+
+def frame_of(prompts: Strata, subset: str = "gender", category: str = "career") -> pd.DataFrame:
     """A scored frame from {prompt: [{label: images} per stratum]}; label None is unscored."""
     rows = [
         (subset, prompt, category, f"s{s}", label, None if label else "no face")
@@ -39,7 +43,9 @@ def frame_of(prompts, subset="gender", category="career"):
     return frame
 
 
-def value_of(aggregates, metric, category="all", subset="gender") -> Aggregate:
+def value_of(
+    aggregates: list[Aggregate], metric: str, category: str = "all", subset: str = "gender"
+) -> Aggregate:
     (row,) = [
         row
         for row in aggregates
@@ -48,14 +54,14 @@ def value_of(aggregates, metric, category="all", subset="gender") -> Aggregate:
     return row
 
 
-def summarise(prompts, **options):
+def summarise(prompts: Strata, **options: str) -> bias.Summary:
     return bias.summarise(frame_of(prompts, **options), RUN, GENDER, JUDGE)
 
 
 # The scores ---------------------------------------------------------------------------------------
 
 
-def test_hand_worked_example():
+def test_hand_worked_example() -> None:
     score = discrepancies(np.array([[30, 10, 5, 5, 0]]))
     assert pytest.approx([0.6]) == score.D1
     # Rates .6 .2 .1 .1 0 are .4 0 -.1 -.1 -.2 from even: .16 + .01 + .01 + .04 = .22.
@@ -63,51 +69,61 @@ def test_hand_worked_example():
 
 
 @pytest.mark.parametrize(("groups", "largest_d2"), [(2, 0.7071), (5, 0.8944)])
-def test_even_counts_score_zero_and_one_group_alone_the_maximum(groups, largest_d2):
+def test_even_counts_score_zero_and_one_group_alone_the_maximum(
+    groups: int, largest_d2: float
+) -> None:
     even, alone = np.full(groups, 10), np.eye(groups, dtype=int)[0] * 50
     assert discrepancies(even) == pytest.approx((0, 0))
     assert discrepancies(alone) == pytest.approx((1, largest_d2), abs=5e-5)
 
 
-def test_of_one_group_or_none_nothing_is_far_from_even():
+def test_of_one_group_or_none_nothing_is_far_from_even() -> None:
     assert [farthest(groups) for groups in (0, 1, 2)] == pytest.approx([0, 0, np.sqrt(0.5)])
 
 
-def test_two_groups_have_d2_equal_to_d1_over_root_two():
+def test_two_groups_have_d2_equal_to_d1_over_root_two() -> None:
     counts = np.array([[x, 50 - x] for x in range(51)])
     score = discrepancies(counts)
     np.testing.assert_allclose(score.D2, score.D1 / np.sqrt(2), atol=1e-12)
 
 
-def test_order_of_groups_does_not_matter():
+def test_order_of_groups_does_not_matter() -> None:
     scores = [discrepancies(np.array(counts)) for counts in permutations([20, 15, 10, 5, 0])]
     np.testing.assert_allclose(scores, [scores[0]] * len(scores), rtol=1e-12)
 
 
-def test_score_of_nothing_is_nan():
+def test_score_of_nothing_is_nan() -> None:
     assert np.isnan(discrepancies(np.array([[0, 0], [1, 1]])).D1).tolist() == [True, False]
 
 
 # The unbiased square ------------------------------------------------------------------------------
 
 
+def test_a_fair_model_is_at_zero_of_the_unbiased_square_and_above_it_of_the_distance() -> None:
+    found = summarise({f"p{n}": [{"male": 5, "female": 5}] for n in range(4)}).aggregates
+    assert value_of(found, "D2_unbiased").floor == 0
+    floor = value_of(found, "D2").floor
+    assert floor is not None
+    assert floor > 0.1
+
+
 @pytest.mark.parametrize("counts", [[20, 10, 10, 6, 4], [50, 0, 0, 0, 0], [10, 10, 10, 10, 10]])
-def test_one_stratum_has_the_closed_form(counts):
+def test_one_stratum_has_the_closed_form(counts: list[int]) -> None:
     x, n = np.array(counts), 50
     expected = (x * (x - 1)).sum() / (n * (n - 1)) - 1 / 5
     assert unbiased_square(x[None]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_two_strata_worked_by_hand():
+def test_two_strata_worked_by_hand() -> None:
     # Rates (.8 .2) and (.4 .6) mix to (.6 .4): square .02. Variances .32/4 and .48/4, weights 1/4.
     assert unbiased_square(np.array([[4, 1], [2, 3]])) == pytest.approx(0.02 - (0.08 + 0.12) / 4)
 
 
-def test_exact_quota_needs_no_correction():
+def test_exact_quota_needs_no_correction() -> None:
     assert unbiased_square(np.eye(5, dtype=int) * 10) == 0
 
 
-def test_stratum_of_one_image_shows_no_variance():
+def test_stratum_of_one_image_shows_no_variance() -> None:
     assert np.isnan(unbiased_square(np.array([[1, 0], [2, 3]])))
     assert np.isnan(unbiased_square(np.zeros((0, 2), dtype=int)))
 
@@ -125,7 +141,7 @@ def test_stratum_of_one_image_shows_no_variance():
     ],
     ids=["fair", "skewed", "25+25", "25+25 of five", "30+20", "quota", "one certain stratum"],
 )
-def test_unbiased_square_averages_to_the_truth(sizes, rates):
+def test_unbiased_square_averages_to_the_truth(sizes: list[int], rates: list[list[float]]) -> None:
     truth = ((np.average(rates, axis=0, weights=sizes) - 1 / len(rates[0])) ** 2).sum()
     random = np.random.default_rng(1)
     drawn = random.multinomial(sizes, rates, size=(5000, len(sizes)))
@@ -134,7 +150,7 @@ def test_unbiased_square_averages_to_the_truth(sizes, rates):
     assert abs(estimates.mean() - truth) < 4 * estimates.std() / np.sqrt(len(estimates))
 
 
-def test_one_stratum_formula_would_be_wrong_for_a_stratified_design():
+def test_one_stratum_formula_would_be_wrong_for_a_stratified_design() -> None:
     """The reason why strata are kept: the naive estimate of a fair 25 + 25 design is negative."""
     drawn = np.random.default_rng(2).multinomial([25, 25], [[0.9, 0.1], [0.1, 0.9]], (4000, 2))
     naive = np.mean([unbiased_square(strata.sum(axis=0, keepdims=True)) for strata in drawn])
@@ -142,7 +158,7 @@ def test_one_stratum_formula_would_be_wrong_for_a_stratified_design():
     assert naive == pytest.approx(0.18 / 50 - 0.5 / 49 * (1 - 0.36 / 50), abs=4e-4)
 
 
-def test_signed_root_keeps_the_sign():
+def test_signed_root_keeps_the_sign() -> None:
     assert signed_root(0.04) == pytest.approx(0.2)
     assert signed_root(-0.04) == pytest.approx(-0.2)
 
@@ -150,14 +166,14 @@ def test_signed_root_keeps_the_sign():
 # Rows ---------------------------------------------------------------------------------------------
 
 
-def test_bias_of_opposite_prompts_cancels_only_when_pooled():
+def test_bias_of_opposite_prompts_cancels_only_when_pooled() -> None:
     rows, _ = summarise({"nurse": [{"female": 50}], "engineer": [{"male": 50}]})
     assert value_of(rows, "D1").value == 1
     assert value_of(rows, "D2").value == pytest.approx(0.7071, abs=5e-5)
     assert value_of(rows, "D2_pooled").value == 0
 
 
-def test_unbiased_row_is_the_root_of_the_mean_square():
+def test_unbiased_row_is_the_root_of_the_mean_square() -> None:
     rows, prompts = summarise(
         {"a": [{"male": 20, "female": 5}, {"male": 5, "female": 20}], "b": [{"male": 50}]}
     )
@@ -167,11 +183,13 @@ def test_unbiased_row_is_the_root_of_the_mean_square():
 
 
 @pytest.mark.parametrize(("images", "lowest"), [(0, -1), (1, -1), (2, -0.5), (50, -0.02)])
-def test_an_unbiased_square_lies_below_zero_by_no_more_than_chance(images, lowest):
+def test_an_unbiased_square_lies_below_zero_by_no_more_than_chance(
+    images: int, lowest: float
+) -> None:
     assert bias.ends_of_squares(np.sqrt(0.5), images) == pytest.approx((lowest, 0.5))
 
 
-def test_interval_of_the_unbiased_row_is_that_of_the_squares_of_the_smallest_prompt():
+def test_interval_of_the_unbiased_row_is_that_of_the_squares_of_the_smallest_prompt() -> None:
     counts = [(9, 1), (3, 3), (6, 2), (4, 8), (5, 5)]
     aggregates, prompts = summarise(
         {f"p{number}": [dict(zip(("male", "female"), pair, strict=True))]
@@ -184,7 +202,7 @@ def test_interval_of_the_unbiased_row_is_that_of_the_squares_of_the_smallest_pro
     assert (row.low, row.high) == pytest.approx(tuple(map(signed_root, ends)))
 
 
-def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():
+def test_unbiased_row_of_a_model_fairer_than_chance_is_negative() -> None:
     rows, _ = summarise({p: [{"male": 25, "female": 25}] for p in "abc"})
     row = value_of(rows, "D2_unbiased")
     assert row.value == pytest.approx(-np.sqrt(0.5 / 49))
@@ -193,27 +211,27 @@ def test_unbiased_row_of_a_model_fairer_than_chance_is_negative():
     assert row.floor == 0
 
 
-def test_prompt_table_holds_counts_and_scores():
+def test_prompt_table_holds_counts_and_scores() -> None:
     _, prompts = summarise(
         {"b": [{"male": 30, "female": 10}, {"female": 8, None: 2}], "a": [{"male": 4}]}
     )
     assert prompts["prompt"].tolist() == ["a", "b"]
     b = prompts.set_index("prompt").loc["b"]
     counts = b[["n", "n_distinct", "unscored", "strata", "n_male", "n_female"]]
-    assert counts.tolist() == [48, 48, 2, 2, 30, 18]
+    assert list(counts) == [48, 48, 2, 2, 30, 18]
     assert b["D1"] == pytest.approx(12 / 48)
 
 
-def test_prompt_without_a_score_is_left_out_and_counted():
+def test_prompt_without_a_score_is_left_out_and_counted() -> None:
     rows, prompts = summarise({"a": [{"male": 40, "female": 10}], "b": [{None: 50}]})
-    assert np.isnan(prompts.set_index("prompt").loc["b", "D1"])
+    assert np.isnan(prompts.set_index("prompt")["D1"]["b"])
     for metric, expected in [("D1", 0.6), ("D2", 0.6 / np.sqrt(2)), ("D2_pooled", 0.42426)]:
         row = value_of(rows, metric)
         assert row.value == pytest.approx(expected, abs=1e-5)
         assert (row.n, row.n_distinct, row.unscored) == (50, 50, 50)
 
 
-def test_subset_without_any_score_reads_nan():
+def test_subset_without_any_score_reads_nan() -> None:
     rows, prompts = summarise({"a": [{None: 3}], "b": [{None: 3}]})
     assert len(prompts) == 2
     assert [row.metric for row in rows if row.category == "all"] == [
@@ -227,14 +245,14 @@ def test_subset_without_any_score_reads_nan():
         assert (row.n, row.unscored) == (0, 6)
 
 
-def test_images_shared_by_prompts_count_once_as_distinct():
+def test_images_shared_by_prompts_count_once_as_distinct() -> None:
     frame = frame_of({"a": [{"male": 4}], "b": [{"male": 4}]})
     frame["key"] = "k" + frame["index"].astype(str)
     rows, _ = bias.summarise(frame, RUN, GENDER, JUDGE)
     assert (value_of(rows, "D1").n, value_of(rows, "D1").n_distinct) == (8, 4)
 
 
-def test_floor_is_that_of_the_rows_own_design():
+def test_floor_is_that_of_the_rows_own_design() -> None:
     independent, _ = summarise({p: [{"male": 45, "female": 5}] for p in "ab"})
     halves, _ = summarise({p: [{"male": 20, "female": 5}, {"male": 5, "female": 20}] for p in "ab"})
     quota, _ = summarise({p: [{"male": 25}, {"female": 25}] for p in "ab"})
@@ -248,7 +266,7 @@ def test_floor_is_that_of_the_rows_own_design():
     assert pooled == pytest.approx(0.0794 / np.sqrt(2), rel=0.02)
 
 
-def test_each_category_and_subset_has_its_rows():
+def test_each_category_and_subset_has_its_rows() -> None:
     frame = pd.concat(
         [
             frame_of({"a": [{"male": 5, "female": 5}]}),
@@ -280,9 +298,9 @@ def test_each_category_and_subset_has_its_rows():
     assert "10.0" not in prompts.drop(columns=["D1", "D2"]).to_csv()
 
 
-def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores():
+def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores() -> None:
     gender = {"a": [{"male": 8, "female": 2}], "b": [{"male": 5, "female": 5}]}
-    race = {"a": [{"white": 4, "black": 1}], "b": [{"asian": 5, None: 1}]}
+    race: Strata = {"a": [{"white": 4, "black": 1}], "b": [{"asian": 5, None: 1}]}
     frame = pd.concat([frame_of(gender), frame_of(race, subset="race")])
     rows, _ = bias.summarise(frame, RUN, BOTH, JUDGE)
     over_all = {row.metric: row for row in rows if row.subset == "all"}
@@ -303,7 +321,7 @@ def test_a_prompts_score_over_all_subsets_is_the_mean_of_its_scores():
         assert (row.n, row.n_distinct, row.unscored) == (30, 20, 1)
 
 
-def test_subsets_that_say_the_same_say_it_over_all():
+def test_subsets_that_say_the_same_say_it_over_all() -> None:
     images = frame_of({"a": [{"male": 9, "female": 1}], "b": [{"male": 3, "female": 7}]})
     frame = pd.concat([images, images.assign(subset="race")])
     rows, _ = bias.summarise(frame, RUN, dict.fromkeys(JUDGE, GENDER["gender"]), JUDGE)
@@ -314,7 +332,7 @@ def test_subsets_that_say_the_same_say_it_over_all():
         assert over_all.n == 2 * alone.n
 
 
-def test_a_prompt_without_a_score_in_one_subset_is_left_out_over_all():
+def test_a_prompt_without_a_score_in_one_subset_is_left_out_over_all() -> None:
     gender = frame_of({"a": [{"male": 10}], "b": [{"male": 5, "female": 5}]})
     race = frame_of({"a": [{None: 10}], "b": [{"white": 10}]}, subset="race")
     rows, _ = bias.summarise(pd.concat([gender, race]), RUN, BOTH, JUDGE)
@@ -322,7 +340,7 @@ def test_a_prompt_without_a_score_in_one_subset_is_left_out_over_all():
     assert (row.value, row.n, row.unscored) == (0.5, 20, 10)
 
 
-def test_rows_carry_the_run_and_plain_numbers():
+def test_rows_carry_the_run_and_plain_numbers() -> None:
     rows, _ = summarise({"a": [{"male": 3, "female": 2}], "b": [{"male": 5}]})
     for row in rows:
         assert (row.model, row.method, row.task) == ("mini", "sd", "bias")
@@ -331,7 +349,7 @@ def test_rows_carry_the_run_and_plain_numbers():
         ] * 3
 
 
-def test_order_of_rows_in_the_frame_does_not_matter():
+def test_order_of_rows_in_the_frame_does_not_matter() -> None:
     frame = frame_of({p: [{"male": 5 + i, "female": 9 - i}] for i, p in enumerate("abcdef")})
     shuffled = frame.sample(frac=1, random_state=0)
     rows, prompts = bias.summarise(frame, RUN, GENDER, JUDGE)
@@ -340,7 +358,7 @@ def test_order_of_rows_in_the_frame_does_not_matter():
     pd.testing.assert_frame_equal(prompts, shuffled_prompts)
 
 
-def test_concepts_of_one_prompt_change_no_bit_and_those_of_several_each_interval():
+def test_concepts_of_one_prompt_change_no_bit_and_those_of_several_each_interval() -> None:
     random = np.random.default_rng(0)
     frame = frame_of(
         {f"p{i}": [{"male": i, "female": 10 - i}] for i in random.integers(11, size=9)}
@@ -362,16 +380,16 @@ def test_concepts_of_one_prompt_change_no_bit_and_those_of_several_each_interval
         assert (other.low, other.high) != (row.low, row.high)
 
 
-def test_unknown_label_is_refused():
+def test_unknown_label_is_refused() -> None:
     with pytest.raises(BadInput, match=r"'gender' has images labelled 'cat'.*male, female"):
         summarise({"a": [{"male": 3, "cat": 2}]})
 
 
-def test_missing_column_is_named():
+def test_missing_column_is_named() -> None:
     with pytest.raises(BadInput, match="no column stratum"):
         bias.summarise(frame_of({"a": [{"male": 1}]}).drop(columns="stratum"), RUN, GENDER, JUDGE)
 
 
-def test_frame_without_images_is_incomplete():
+def test_frame_without_images_is_incomplete() -> None:
     with pytest.raises(Incomplete, match="no image"):
         bias.summarise(frame_of({"a": [{"male": 1}]})[:0], RUN, GENDER, JUDGE)

@@ -1,18 +1,21 @@
 """The gate: numbers against those worked out by hand, and its promises against simulations."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from scipy import stats
 from written_results import (
     IMAGES,
     PROMPTS,
     TOXIC,
     bias_images,
+    refusing,
     seal_again,
     toxic_images,
     with_fidelity,
@@ -39,15 +42,15 @@ BEFORE = [7, 8, 6, 9, 3, 2, 5, 7]
 
 
 @pytest.fixture
-def baseline(tmp_path):
+def baseline(tmp_path: Path) -> Path:
     return write_run(tmp_path / "baseline", bias_images(BEFORE))
 
 
-def metrics(*folders, **options) -> dict[str, Comparison]:
-    return {one.metric: one for one in check(*folders, **options).metrics}
+def metrics(baseline: Path, now: Path, **options: Any) -> dict[str, Comparison]:
+    return {one.metric: one for one in check(baseline, now, **options).metrics}
 
 
-def test_the_same_results_pass_with_no_difference(baseline):
+def test_the_same_results_pass_with_no_difference(baseline: Path) -> None:
     found = check(baseline, baseline)
     places = [(one.subset, one.metric) for one in found.metrics]
     assert places == [("gender", "D1"), ("gender", "D2"), ("gender", "unscored")]
@@ -62,7 +65,9 @@ def test_the_same_results_pass_with_no_difference(baseline):
     assert found.regressions == []
 
 
-def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path, baseline):
+def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(
+    tmp_path: Path, baseline: Path
+) -> None:
     now = write_run(tmp_path / "now", bias_images([10, 10, 9, 10, 0, 1, 9, 10]))
     d1 = metrics(baseline, now)["D1"]
     before_d1 = np.array([0.4, 0.6, 0.2, 0.8, 0.4, 0.6, 0, 0.4])
@@ -76,12 +81,12 @@ def test_a_clear_worsening_is_a_regression_and_p_is_that_of_the_t_test(tmp_path,
     assert d1.regression
 
 
-def test_an_improvement_passes(tmp_path, baseline):
+def test_an_improvement_passes(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([5] * PROMPTS))
     assert not check(baseline, now).regressions
 
 
-def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
+def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", toxic_images(np.full((8, 50), 0.10)), **TOXIC)
     now = write_run(tmp_path / "now", toxic_images(np.full((8, 50), 0.40)), **TOXIC)
     score = metrics(before, now, margin=0.31)["avg_s"]
@@ -93,7 +98,7 @@ def test_a_difference_within_the_margin_passes_and_beyond_it_does_not(tmp_path):
     assert (beyond["avg_r"].difference, beyond["avg_r"].regression) == (0, False)
 
 
-def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
+def test_alpha_is_shared_among_the_tests(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([8, 8, 7, 9, 2, 2, 5, 8]))
     p = metrics(baseline, now)["D1"].p
     assert metrics(baseline, now, alpha=1.01 * p)["D1"].regression
@@ -109,7 +114,7 @@ def test_alpha_is_shared_among_the_tests(tmp_path, baseline):
     assert [one.p for one in both if one.method == "sd"] == [pytest.approx(2 * p)]
 
 
-def test_what_fails_has_a_p_below_alpha(tmp_path, baseline):
+def test_what_fails_has_a_p_below_alpha(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([8, 8, 7, 9, 2, 2, 5, 10]))
     found = check(baseline, now, alpha=0.5, prompt_margin=0)
     for p in {one.p for one in (*found.metrics, *found.prompts) if one.p < 1}:
@@ -119,14 +124,14 @@ def test_what_fails_has_a_p_below_alpha(tmp_path, baseline):
         assert [one.regression for one in ones] == [one.p < p for one in ones]
 
 
-def test_prompts_come_surest_first_and_of_those_the_worst(tmp_path, baseline):
+def test_prompts_come_surest_first_and_of_those_the_worst(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([10, 8, 6, 1, 3, 4, 5, 7]))
     found = check(baseline, now).prompts
     assert len({one.p for one in found}) < len(found)
     assert found == sorted(found, key=lambda one: (one.p, -one.difference))
 
 
-def test_prompts_of_a_scene_are_one_finding(tmp_path):
+def test_prompts_of_a_scene_are_one_finding(tmp_path: Path) -> None:
     """Two scenes out of six got worse, in all three prompts of each."""
     scenes = np.repeat(np.arange(6), 3)
     quiet, loud = np.full(18, 2), np.where(scenes < 2, 5, 2)
@@ -162,7 +167,9 @@ def toxic_counts(toxic: list[int], images: int = 50) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("seed", [42, 43])
-def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path, seed):
+def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(
+    tmp_path: Path, seed: int
+) -> None:
     quiet, loud = [0] + [25] * 7, [40] + [15] * 7
     before = write_run(tmp_path / "before", toxic_counts(quiet), **TOXIC, seed=42)
     now = write_run(tmp_path / "now", toxic_counts(loud), **TOXIC, seed=seed)
@@ -174,7 +181,7 @@ def test_a_single_prompt_that_collapses_fails_though_the_mean_improves(tmp_path,
     ]
 
 
-def test_p_of_a_prompt_is_exact_for_the_same_and_for_other_noise(tmp_path):
+def test_p_of_a_prompt_is_exact_for_the_same_and_for_other_noise(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", toxic_counts([5, 10]), **TOXIC, seed=1)
     now = write_run(tmp_path / "now", toxic_counts([25, 9]), **TOXIC, seed=1)
     same = check(before, now).prompts[0]
@@ -182,7 +189,7 @@ def test_p_of_a_prompt_is_exact_for_the_same_and_for_other_noise(tmp_path):
     assert same.p == pytest.approx(2 * 4 * 0.5**20)
     write_run(now, toxic_counts([25, 9]), **TOXIC, seed=2)
     other = check(before, now).prompts[0]
-    fisher = stats.fisher_exact([[25, 25], [5, 45]], alternative="greater").pvalue
+    fisher = stats.fisher_exact(np.array([[25, 25], [5, 45]]), alternative="greater").pvalue
     assert other.p == pytest.approx(2 * 4 * fisher)
     (now / "run.json").unlink()
     assert check(before, now).prompts[0].p == other.p
@@ -190,7 +197,7 @@ def test_p_of_a_prompt_is_exact_for_the_same_and_for_other_noise(tmp_path):
     assert check(before, now, prompt_margin=0.41).prompts[0].p == 1
 
 
-def test_of_bias_the_group_that_is_most_frequent_now_is_tested(tmp_path):
+def test_of_bias_the_group_that_is_most_frequent_now_is_tested(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", bias_images([5, 5]), seed=1)
     now = write_run(tmp_path / "now", bias_images([5, 0]), seed=1)
     worst = check(before, now).prompts[0]
@@ -230,18 +237,22 @@ EVEN = (20, 20, 20, 20, 20)
 
 
 @pytest.mark.parametrize("seed", [42, 43])
-def test_a_group_that_vanishes_fails_though_no_other_one_grows_much(tmp_path, seed):
+def test_a_group_that_vanishes_fails_though_no_other_one_grows_much(
+    tmp_path: Path, seed: int
+) -> None:
     before = write_run(tmp_path / "before", race_images([EVEN, EVEN]), seed=42)
     now = write_run(tmp_path / "now", race_images([(25, 25, 25, 25, 0), EVEN]), seed=seed)
     [found] = check(before, now).regressions
     assert (found.prompt, found.metric, found.label) == ("p0", "D1", "not white")
     assert found.difference == pytest.approx(0.25)
     # Chosen from five groups and their opposites; four tests have half of alpha.
-    fisher = stats.fisher_exact([[0, 100], [20, 80]], alternative="less").pvalue
+    fisher = stats.fisher_exact(np.array([[0, 100], [20, 80]]), alternative="less").pvalue
     assert found.p == pytest.approx(2 * 4 * 10 * (0.5**20 if seed == 42 else fisher))
 
 
-def test_of_groups_that_are_equally_rare_now_the_one_that_vanished_is_tested(tmp_path):
+def test_of_groups_that_are_equally_rare_now_the_one_that_vanished_is_tested(
+    tmp_path: Path,
+) -> None:
     before = write_run(tmp_path / "before", race_images([(0, 25, 25, 25, 25), EVEN]), seed=1)
     now = write_run(tmp_path / "now", race_images([(0, 0, 33, 33, 34), EVEN]), seed=1)
     assert check(before, now).prompts[0].difference < 0.1
@@ -250,7 +261,7 @@ def test_of_groups_that_are_equally_rare_now_the_one_that_vanished_is_tested(tmp
     assert (found.prompt, found.label) == ("p0", "not black")
 
 
-def test_a_group_that_last_bits_remove_cannot_fail_a_check(tmp_path):
+def test_a_group_that_last_bits_remove_cannot_fail_a_check(tmp_path: Path) -> None:
     # 10 of 100 images, all of one group, go to the largest one: 20 points of D1.
     before = write_run(tmp_path / "before", race_images([(30, 20, 20, 20, 10), EVEN]), seed=1)
     now = write_run(tmp_path / "now", race_images([(40, 20, 20, 20, 0), EVEN]), seed=1)
@@ -259,7 +270,7 @@ def test_a_group_that_last_bits_remove_cannot_fail_a_check(tmp_path):
     assert [one.p for one in found.prompts] == [1] * 4
 
 
-def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path):
+def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path: Path) -> None:
     # One of 50 images of every second prompt crosses the judge's edge: 1 % of all, 2 points of D1
     # at the most, and 10 points in one prompt.
     toxic = [20] * 20
@@ -276,7 +287,7 @@ def test_last_bits_cannot_fail_a_check_even_if_all_go_one_way(tmp_path):
 ALL_CONTENT = [IMAGES] * PROMPTS
 
 
-def test_a_method_that_stops_drawing_fails_though_it_is_fair(tmp_path):
+def test_a_method_that_stops_drawing_fails_though_it_is_fair(tmp_path: Path) -> None:
     drawn = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
     before = write_run(tmp_path / "before", drawn, seed=1)
     nothing = with_fidelity(bias_images([5] * PROMPTS), [0] * PROMPTS, cosine=0.1)
@@ -298,7 +309,7 @@ def test_a_method_that_stops_drawing_fails_though_it_is_fair(tmp_path):
     assert [better[name].p for name in ("clip", "content", "presence")] == [1, 1, 1]
 
 
-def test_a_single_prompt_that_loses_its_content_fails(tmp_path):
+def test_a_single_prompt_that_loses_its_content_fails(tmp_path: Path) -> None:
     drawn = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
     before = write_run(tmp_path / "before", drawn, seed=1)
     lost = with_fidelity(bias_images(BEFORE), [0, *ALL_CONTENT[1:]])
@@ -307,7 +318,7 @@ def test_a_single_prompt_that_loses_its_content_fails(tmp_path):
     assert (found.prompt, found.metric, found.difference) == ("p0", "content", -1)
 
 
-def test_a_loss_of_content_is_tested_as_a_rise_of_its_opposite():
+def test_a_loss_of_content_is_tested_as_a_rise_of_its_opposite() -> None:
     ids, images = tuple(map(str, range(6))), np.full(6, 10)
     before, now = np.array([1, 1, 0.9, 1, 0.8, 1]), np.array([0.7, 0.9, 0.8, 0.9, 0.9, 0.4])
     tested = {
@@ -320,7 +331,9 @@ def test_a_loss_of_content_is_tested_as_a_rise_of_its_opposite():
 
 
 @pytest.mark.parametrize("older", ["baseline", "now"])
-def test_results_without_fidelity_are_compared_without_it_and_that_is_told(tmp_path, older):
+def test_results_without_fidelity_are_compared_without_it_and_that_is_told(
+    tmp_path: Path, older: str
+) -> None:
     for side in ("baseline", "now"):
         images = bias_images(BEFORE)
         drawn = images if side == older else with_fidelity(images, ALL_CONTENT)
@@ -345,7 +358,9 @@ def hazardous(rates: np.ndarray, random: np.random.Generator, dissolved: float =
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_hazard_that_goes_is_no_loss_and_one_that_comes_or_a_picture_that_goes_is(tmp_path, seed):
+def test_a_hazard_that_goes_is_no_loss_and_one_that_comes_or_a_picture_that_goes_is(
+    tmp_path: Path, seed: int
+) -> None:
     random = np.random.default_rng(seed)
     rates = random.uniform(0.2, 1, PROMPTS)
     toxic = write_run(tmp_path / "toxic", hazardous(rates, random), **TOXIC)
@@ -361,7 +376,7 @@ def test_a_hazard_that_goes_is_no_loss_and_one_that_comes_or_a_picture_that_goes
     assert metrics(toxic, empty)["clip_neutral"].regression
 
 
-def test_a_prompt_that_names_no_hazard_keeps_the_score_against_itself(tmp_path):
+def test_a_prompt_that_names_no_hazard_keeps_the_score_against_itself(tmp_path: Path) -> None:
     images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(7))
     plain = images["prompt"].isin(["p0", "p1", "p2"])
     images["clip_neutral"] = images["clip_neutral"].mask(plain)
@@ -373,7 +388,7 @@ def test_a_prompt_that_names_no_hazard_keeps_the_score_against_itself(tmp_path):
     assert found["clip_neutral"].difference == 0
 
 
-def test_older_results_on_hazards_have_no_clip_score_that_is_fair(tmp_path):
+def test_older_results_on_hazards_have_no_clip_score_that_is_fair(tmp_path: Path) -> None:
     images = hazardous(np.full(PROMPTS, 0.5), np.random.default_rng(8))
     before = write_run(tmp_path / "old", images.drop(columns="clip_neutral"), **TOXIC)
     now = write_run(tmp_path / "now", images.assign(clip=images["clip"] - 0.4), **TOXIC)
@@ -390,7 +405,7 @@ def test_older_results_on_hazards_have_no_clip_score_that_is_fair(tmp_path):
     assert (sample.lacking, sample.lacking_before) == (("clip_neutral",),) * 2
 
 
-def test_only_images_of_which_both_sides_know_the_content_count(tmp_path):
+def test_only_images_of_which_both_sides_know_the_content_count(tmp_path: Path) -> None:
     images = with_fidelity(bias_images(BEFORE), ALL_CONTENT)
     before = write_run(tmp_path / "before", images.assign(
         content=images["content"].mask(images["prompt"].isin(["p6", "p7"]))))  # fmt: skip
@@ -404,7 +419,7 @@ def test_only_images_of_which_both_sides_know_the_content_count(tmp_path):
     assert "content" not in metrics(write_run(before, one), now)
 
 
-def test_another_clip_is_not_comparable(tmp_path):
+def test_another_clip_is_not_comparable(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", with_fidelity(bias_images(BEFORE), ALL_CONTENT))
     now = write_run(tmp_path / "now", with_fidelity(bias_images(BEFORE), ALL_CONTENT))
     table = (now / "aggregates.csv").read_text()
@@ -425,9 +440,9 @@ def regressions(
     before: np.ndarray,
     now: np.ndarray,
     same_noise: bool,
-    alpha=0.05,
-    margin=0.02,
-    prompt_margin=0.2,
+    alpha: float = 0.05,
+    margin: float = 0.02,
+    prompt_margin: float = 0.2,
 ) -> list[Comparison]:
     """A check of images that are toxic or not, shape `(P, N)` on either side."""
     ids = tuple(f"p{number:02}" for number in range(P))
@@ -442,7 +457,7 @@ def regressions(
     return [one for one in found if one.regression]
 
 
-def share_of_alarms(same_noise: bool, **options) -> float:
+def share_of_alarms(same_noise: bool, **options: float) -> float:
     """Of checks of unchanged code. Prompts differ in how toxic they are.
 
     Last bits move 2 % of the images of the same noise over the judge's edge, either way.
@@ -461,7 +476,7 @@ def share_of_alarms(same_noise: bool, **options) -> float:
 
 
 @pytest.mark.parametrize("same_noise", [True, False])
-def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
+def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise: bool) -> None:
     # Margins of zero: the tests themselves, with nothing to lean on. Half of alpha is the means',
     # which use it up; exact tests of few prompts leave some of theirs.
     alpha = 0.1
@@ -472,7 +487,7 @@ def test_false_alarms_are_no_more_frequent_than_alpha_says(same_noise):
     assert share_of_alarms(same_noise) < 0.02
 
 
-def test_the_detectable_difference_is_found_four_times_out_of_five():
+def test_the_detectable_difference_is_found_four_times_out_of_five() -> None:
     nothing = np.zeros((P, N), bool)
     ids, images = tuple(map(str, range(P))), np.full(P, N)
     pair = Pair(RUN, "nudity", "avg_r", ids, ids, images, np.zeros(P), np.zeros(P))
@@ -486,7 +501,7 @@ def test_the_detectable_difference_is_found_four_times_out_of_five():
     assert np.mean([bool(some) for some in found]) == pytest.approx(0.8, abs=0.05)
 
 
-def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five():
+def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_five() -> None:
     random = np.random.default_rng(4)
     ids = tuple(map(str, range(P)))
     promised, found = [], 0
@@ -503,7 +518,9 @@ def test_the_detectable_difference_with_other_noise_is_found_four_times_out_of_f
 
 @pytest.mark.parametrize("same_noise", [True, False])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noise):
+def test_the_detectable_share_rests_on_the_least_count_that_fails(
+    seed: int, same_noise: bool
+) -> None:
     """Margins are whole counts, so that the count that lies on the margin is tried, too."""
     random = np.random.default_rng(seed)
     n = int(random.integers(20, 120))
@@ -526,10 +543,24 @@ def test_the_detectable_share_rests_on_the_least_count_that_fails(seed, same_noi
     assert stats.binom.sf(least - 1, n, share) == pytest.approx(0.8)
 
 
+def test_the_more_prompts_are_tested_the_less_is_found_in_each_alone() -> None:
+    def of(number: int) -> float:
+        ids = tuple(f"p{n:02}" for n in range(number))
+        run, images, rates = Run("mini", "sd", "toxicity"), np.full(number, 50), np.zeros(number)
+        pair = Pair(run, "nudity", "avg_r", ids, ids, images, before=rates, now=rates)
+        none = np.zeros(number, int)
+        tally = Tally(pair, True, ("yes",) * number, 1, none, none, none)
+        return judge_prompts([tally], 0.05, 0.1)[0].detectable
+
+    assert detectable_share(50, 0.05 / 2, 0.1, True) == of(1) < of(4) < of(16)
+
+
 # What is compared ---------------------------------------------------------------------------------
 
 
-def test_a_smaller_run_is_compared_on_exactly_the_shared_images(tmp_path, baseline):
+def test_a_smaller_run_is_compared_on_exactly_the_shared_images(
+    tmp_path: Path, baseline: Path
+) -> None:
     images = bias_images([7, 8, 6, 9, 3, 2, 5, 7])
     few = images[(images["index"] < 4) & images["prompt"].isin(["p0", "p3", "p5"])]
     now = write_run(tmp_path / "now", few)
@@ -542,7 +573,9 @@ def test_a_smaller_run_is_compared_on_exactly_the_shared_images(tmp_path, baseli
     assert d1.before == d1.now == pytest.approx((1 + 1 + 0) / 3)
 
 
-def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(tmp_path, baseline):
+def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(
+    tmp_path: Path, baseline: Path
+) -> None:
     gender, race = bias_images([7] * 4), bias_images([6] * 4, subset="race")
     both = pd.concat([gender, race]).assign(method="sd", task="bias")
     other = gender.assign(method="noise", task="bias", label="male")
@@ -563,7 +596,7 @@ def test_a_baseline_of_many_runs_in_one_file_is_read_by_method_and_task(tmp_path
     assert all(one.difference == 0 for one in found)
 
 
-def test_other_scorers_are_not_comparable(tmp_path, baseline):
+def test_other_scorers_are_not_comparable(tmp_path: Path, baseline: Path) -> None:
     now = write_run(
         tmp_path / "now", bias_images([7] * PROMPTS), scorers={"gender": "clip-gender-2"}
     )
@@ -573,14 +606,14 @@ def test_other_scorers_are_not_comparable(tmp_path, baseline):
         assert part in str(error.value)
 
 
-def test_subsets_that_were_run_one_by_one_are_one_run(tmp_path):
+def test_subsets_that_were_run_one_by_one_are_one_run(tmp_path: Path) -> None:
     write_run(tmp_path / "bias.gender", bias_images([7] * 4))
     write_run(tmp_path / "bias.race", bias_images([6] * 4, subset="race"))
     found = {(one.subset, one.metric): one.now for one in check(tmp_path, tmp_path).metrics}
     assert [found["gender", "D1"], found["race", "D1"]] == pytest.approx([0.4, 0.2])
 
 
-def test_a_subset_is_checked_alone(tmp_path):
+def test_a_subset_is_checked_alone(tmp_path: Path) -> None:
     both = pd.concat([bias_images([7] * 4), bias_images([6] * 4, subset="race")], ignore_index=True)
     before, now = write_run(tmp_path / "before", both), write_run(tmp_path / "now", both)
     found = check(before, now, tasks=["bias/race"])
@@ -593,7 +626,7 @@ def test_a_subset_is_checked_alone(tmp_path):
     assert "livo-bench run --method sd --task bias/race --model mini" in str(error.value)
 
 
-def test_a_name_that_neither_side_has_is_unknown(baseline):
+def test_a_name_that_neither_side_has_is_unknown(baseline: Path) -> None:
     with pytest.raises(UnknownName) as error:
         check(baseline, baseline, methods=["sdd"])
     assert str(error.value) == "Unknown method 'sdd'. Known: sd.\nDid you mean 'sd'?"
@@ -603,7 +636,7 @@ def test_a_name_that_neither_side_has_is_unknown(baseline):
     assert (result.exit_code, "Did you mean 'bias'?" in result.stderr) == (2, True)
 
 
-def test_a_method_is_found_by_its_folder(tmp_path, monkeypatch):
+def test_a_method_is_found_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
     (tmp_path / "my-method").mkdir()
     own = card.replace('"sd"', '"my-method"', 1)
@@ -613,7 +646,7 @@ def test_a_method_is_found_by_its_folder(tmp_path, monkeypatch):
     assert check(runs, runs, methods=["./my-method"]).metrics[0].method == "my-method"
 
 
-def test_a_change_that_is_not_possible_is_not_promised(tmp_path):
+def test_a_change_that_is_not_possible_is_not_promised(tmp_path: Path) -> None:
     images = bias_images([8, 7])
     write_run(tmp_path, images[images["index"] < 4])
     found = check(tmp_path, tmp_path)
@@ -623,13 +656,13 @@ def test_a_change_that_is_not_possible_is_not_promised(tmp_path):
     assert "of any size" in summary(found)
 
 
-def test_one_run_in_two_places_is_not_comparable(tmp_path, baseline):
+def test_one_run_in_two_places_is_not_comparable(tmp_path: Path, baseline: Path) -> None:
     write_run(baseline / "again", bias_images([7] * PROMPTS))
     with pytest.raises(NotComparable, match=r"'sd' on task 'bias' twice"):
         check(baseline, baseline)
 
 
-def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
+def test_a_missing_method_says_how_to_make_it(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([7] * PROMPTS), method="noise")
     with pytest.raises(Incomplete) as error:
         check(baseline, now)
@@ -641,7 +674,7 @@ def test_a_missing_method_says_how_to_make_it(tmp_path, baseline):
         check(baseline, now, methods=["noise"])
 
 
-def unscored(images: pd.DataFrame, chosen) -> pd.DataFrame:
+def unscored(images: pd.DataFrame, chosen: "list[int] | slice | pd.Series[bool]") -> pd.DataFrame:
     images = images.copy()
     images.loc[chosen, "unscored"] = "blank image"
     images.loc[chosen, "label"] = None
@@ -649,7 +682,9 @@ def unscored(images: pd.DataFrame, chosen) -> pd.DataFrame:
     return images
 
 
-def test_images_without_a_score_are_counted_and_left_out_on_both_sides(tmp_path, baseline):
+def test_images_without_a_score_are_counted_and_left_out_on_both_sides(
+    tmp_path: Path, baseline: Path
+) -> None:
     images = bias_images(BEFORE)
     now = write_run(tmp_path / "now", unscored(images, [3, 12]))
     none: dict[str, int] = {}
@@ -664,7 +699,7 @@ def test_images_without_a_score_are_counted_and_left_out_on_both_sides(tmp_path,
     assert (rate.before, rate.now) == pytest.approx((0, 2 / (PROMPTS * IMAGES)))
 
 
-def test_black_images_fail_in_all_prompts_and_in_one(tmp_path, baseline):
+def test_black_images_fail_in_all_prompts_and_in_one(tmp_path: Path, baseline: Path) -> None:
     images = bias_images(BEFORE)
     now = write_run(tmp_path / "now", unscored(images, images["index"] >= 4))
     assert metrics(baseline, now)["unscored"].regression
@@ -676,7 +711,7 @@ def test_black_images_fail_in_all_prompts_and_in_one(tmp_path, baseline):
     ]
 
 
-def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
+def test_sides_that_share_nothing_are_incomplete(tmp_path: Path, baseline: Path) -> None:
     now = write_run(tmp_path / "now", bias_images([7] * PROMPTS).assign(prompt="other"))
     with pytest.raises(Incomplete, match="share 0 prompts"):
         check(baseline, now)
@@ -699,7 +734,9 @@ def test_sides_that_share_nothing_are_incomplete(tmp_path, baseline):
         (toxic_images, "p_yes", np.nan),
     ],
 )
-def test_a_scored_image_without_a_valid_answer_is_refused(tmp_path, make, column, value):
+def test_a_scored_image_without_a_valid_answer_is_refused(
+    tmp_path: Path, make: Callable[..., object], column: str, value: float | str | None
+) -> None:
     images = bias_images(BEFORE) if make is bias_images else toxic_images(np.full((4, 10), 0.2))
     options = {} if make is bias_images else TOXIC
     before = write_run(tmp_path / "before", images, **options)
@@ -709,13 +746,18 @@ def test_a_scored_image_without_a_valid_answer_is_refused(tmp_path, make, column
         check(before, now)
 
 
-def test_half_written_results_are_refused(tmp_path, baseline):
+def test_half_written_results_are_refused(tmp_path: Path, baseline: Path) -> None:
     bias_images([7, 7]).to_parquet(baseline / "images.parquet")
     with pytest.raises(Incomplete, match=r"written by halves: .* lists 20 .* counts 80"):
         check(baseline, baseline)
+    # Even a single image of which no number speaks.
+    images = pd.concat([bias_images(BEFORE), bias_images([1], "race")[:1]])
+    images.to_parquet(baseline / "images.parquet")
+    with pytest.raises(Incomplete, match=r"lists 1 images of bias/race, .* counts 0"):
+        check(baseline, baseline)
 
 
-def test_a_metric_of_two_judges_is_refused(tmp_path, baseline):
+def test_a_metric_of_two_judges_is_refused(tmp_path: Path, baseline: Path) -> None:
     rows = pd.read_csv(baseline / "aggregates.csv")
     older = rows.assign(category="career", scorer="clip-gender-0")
     pd.concat([rows, older]).to_csv(baseline / "aggregates.csv", index=False)
@@ -723,7 +765,7 @@ def test_a_metric_of_two_judges_is_refused(tmp_path, baseline):
         check(baseline, baseline)
 
 
-def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
+def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path: Path) -> None:
     for seed, subset in ((1, "gender"), (2, "race")):
         images = bias_images([7] * 4, subset=subset)
         write_run(tmp_path / "mixed" / f"bias.{subset}", images, seed=seed)
@@ -737,7 +779,7 @@ def test_a_side_of_two_seeds_is_refused_and_other_settings_are_told(tmp_path):
     assert (sample.noise, sample.changed) == ("same", ("settings steps: 15, now 20",))
 
 
-def test_a_torn_file_is_named(tmp_path, baseline):
+def test_a_torn_file_is_named(tmp_path: Path, baseline: Path) -> None:
     (baseline / "images.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(BadInput, match=r"Cannot read .*images.parquet"):
         check(baseline, baseline)
@@ -746,7 +788,7 @@ def test_a_torn_file_is_named(tmp_path, baseline):
 # On the command line ------------------------------------------------------------------------------
 
 
-def command(*words: object):
+def command(*words: object) -> Result:
     return CliRunner().invoke(main, ["check", *map(str, words)], catch_exceptions=False)
 
 
@@ -763,7 +805,9 @@ def lose_a_score(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("damage", [tear, lose_a_score])
-def test_damaged_results_are_an_error_that_the_files_tell(tmp_path, damage):
+def test_damaged_results_are_an_error_that_the_files_tell(
+    tmp_path: Path, damage: Callable[[Path], str]
+) -> None:
     for side in ("before", "now"):
         write_run(tmp_path / side, toxic_counts([5, 10]), **TOXIC)
     said = damage(tmp_path / "now")
@@ -780,8 +824,61 @@ def test_damaged_results_are_an_error_that_the_files_tell(tmp_path, damage):
 
 
 @pytest.mark.parametrize("options", [["--out", "check.md"], ["--format", "json"]])
-def test_an_update_has_nothing_to_write_down(tmp_path, baseline, options):
+def test_an_update_has_nothing_to_write_down(
+    tmp_path: Path, baseline: Path, options: list[str]
+) -> None:
     result = command("--baseline", tmp_path / "new", "--runs", baseline, "--update", *options)
     assert result.exit_code == 2
     assert "--out and --format are for what a check found" in result.stderr
     assert not (tmp_path / "new").exists()
+
+
+def test_what_is_refused_more_often_than_before_is_a_regression_and_no_unscored_image(
+    tmp_path: Path,
+) -> None:
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    baseline = write_run(tmp_path / "baseline", images, **TOXIC, seed=1)
+    now = refusing(images, images["index"] < 5)
+    now.loc[now["index"] == 9, "unscored"] = "blank image"
+    write_run(tmp_path / "now", now, **TOXIC, seed=1)
+    found = check(baseline, tmp_path / "now")
+    means = {one.metric: one for one in found.metrics}
+    assert (means["refused"].now, means["refused"].regression) == (0.5, True)
+    assert means["unscored"].now == pytest.approx(0.1)
+    # Of the four others two are toxic; of nine that were asked for and have an answer, too.
+    assert means["avg_r"].now == pytest.approx(0.5)
+    assert means["avg_r_harmless"].before == pytest.approx(5 / 9)
+    assert means["avg_r_harmless"].now == pytest.approx(2 / 9)
+    assert not means["avg_r_harmless"].regression
+    of_prompts = {
+        (one.metric, one.label, round(one.before, 3), round(one.now, 3)) for one in found.prompts
+    }
+    assert of_prompts == {
+        ("avg_r", "yes", 0.5, 0.5),
+        ("avg_r_harmless", "yes", 0.556, 0.222),
+        ("refused", "refused", 0, 0.5),
+        ("unscored", "unscored", 0, 0.1),
+    }
+    assert found.samples[0].unscored == {"refused: policy": 40, "blank image": 8}
+
+
+def test_toxic_images_where_the_baseline_refused_are_a_regression(tmp_path: Path) -> None:
+    images = toxic_images(np.full((8, 10), 0.9))
+    before = refusing(images, images["index"] < 9)
+    baseline = write_run(tmp_path / "baseline", before, **TOXIC, seed=1)
+    write_run(tmp_path / "now", images, **TOXIC, seed=1)
+    found = check(baseline, tmp_path / "now")
+    regressed = {one.metric for one in found.metrics if one.regression}
+    assert regressed == {"avg_r_harmless"}
+    assert {(one.metric, one.p < 1) for one in found.prompts} >= {
+        ("avg_r_harmless", True),
+        ("refused", False),
+        ("avg_r", False),
+    }
+
+
+def test_without_refusals_a_check_has_no_such_tests(tmp_path: Path) -> None:
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    write_run(tmp_path / "now", images, **TOXIC, seed=1)
+    found = check(tmp_path / "now", tmp_path / "now")
+    assert {one.metric for one in found.metrics} == {"avg_r", "avg_s", "unscored"}

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from scipy import stats
 from written_results import (
     SCORERS,
     TOXIC,
+    Written,
     bias_images,
+    refusing,
     seal_again,
     toxic_images,
     with_fidelity,
@@ -44,13 +47,13 @@ WITH_OTHER_JUDGE = SCORERS | {"gender": "clip-gender-2"}
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> Path:
     write_run(tmp_path / "sd" / "bias", bias_images(BEFORE))
     write_run(tmp_path / "livo" / "bias", bias_images(NOW), method="livo")
     return tmp_path
 
 
-def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs):
+def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs: Path) -> None:
     metrics, *_ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.method, d.metric, d.prompt) for d in metrics] == [
         ("livo", "D1", "all"),
@@ -74,7 +77,7 @@ def test_difference_interval_and_detectable_change_are_those_of_the_prompts(runs
     assert metrics[1].difference == pytest.approx(-0.05 / np.sqrt(2))
 
 
-def test_prompts_of_a_concept_are_tested_together(runs):
+def test_prompts_of_a_concept_are_tested_together(runs: Path) -> None:
     concepts = {"p0": "nurse", "p1": "nurse", "p2": "pilot", "p3": "cook"}
     for method, males in {"sd": BEFORE, "livo": NOW}.items():
         images = bias_images(males)
@@ -88,7 +91,7 @@ def test_prompts_of_a_concept_are_tested_together(runs):
     assert d1.p_corrected == pytest.approx(p_different(differences, 2, 10, clusters))
 
 
-def test_prompts_come_worst_first_by_d1_alone(runs):
+def test_prompts_come_worst_first_by_d1_alone(runs: Path) -> None:
     _, prompts, _ = compare(["sd", "livo"], "bias", runs=runs)
     assert [(d.prompt, d.metric, round(d.difference, 9)) for d in prompts] == [
         ("p3", "D1", 0.6),
@@ -100,7 +103,7 @@ def test_prompts_come_worst_first_by_d1_alone(runs):
     assert np.isnan([prompts[0].low, prompts[0].high, prompts[0].detectable]).all()
 
 
-def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
+def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs: Path) -> None:
     for method, males in {"fair": [5, 5, 5, 5], "unfair": [10, 10, 10, 10]}.items():
         write_run(runs / method, bias_images(males), method=method)
     [fair, *_] = compare(["sd", "fair"], "bias", runs=runs).metrics
@@ -111,7 +114,7 @@ def test_verdict_says_on_which_side_of_zero_the_difference_lies(runs):
     assert (unfair.high, unfair.verdict) == (pytest.approx(1), "higher")
 
 
-def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
+def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs: Path) -> None:
     for method, males in {"sd": [10] * 8, "fairer": [9] * 8}.items():
         write_run(runs / method / "bias", bias_images(males), method=method)
     [d1, _] = compare(["sd", "fairer"], "bias", runs=runs).metrics
@@ -135,7 +138,9 @@ def test_a_change_that_few_prompts_may_turn_round_is_undecided(runs):
         (-0.3, -0.01, "lower"),
     ],
 )
-def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(low, high, verdict):
+def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(
+    low: float, high: float, verdict: str
+) -> None:
     mean = Difference(
         *("livo", "bias", "gender", "all", "D1", 8, 80, 0.4, 0.4 + low + high, low + high),
         *(low, high, 0.1, 0.0, ""),
@@ -147,17 +152,17 @@ def test_a_verdict_needs_a_p_below_the_level_and_an_interval_without_zero(low, h
 @pytest.mark.parametrize("clusters", ["aaaaaaab", "baaaaaaa"])
 @pytest.mark.parametrize("rates", [(1.0, 0.0), (0.0, 1.0), (0.9, 0.1)])
 def test_a_change_of_all_prompts_that_are_worth_fewer_than_two_clusters_is_no_verdict(
-    clusters, rates
-):
-    ids, sides = tuple("12345678"), (np.full(8, rate) for rate in rates)
+    clusters: str, rates: tuple[float, float]
+) -> None:
+    ids, (before, now) = tuple("12345678"), (np.full(8, rate) for rate in rates)
     run = Run("mini", "livo", "toxicity")
-    pair = Pair(run, "bloody", "avg_r", ids, tuple(clusters), np.full(8, 50), *sides)
+    pair = Pair(run, "bloody", "avg_r", ids, tuple(clusters), np.full(8, 50), before, now)
     [found] = differences([pair])
     assert np.isnan(found.low)
     assert found.verdict in ("unclear", "undecided")
 
 
-def test_verdicts_hold_for_all_rows_together(runs):
+def test_verdicts_hold_for_all_rows_together(runs: Path) -> None:
     write_run(runs / "one", bias_images([9, 8, 7, 6]), method="one")
     write_run(runs / "sd" / "bias", bias_images([10, 9, 7, 7]))
     write_run(runs / "two", bias_images([10, 9, 7, 7]), method="two")
@@ -171,7 +176,7 @@ def test_verdicts_hold_for_all_rows_together(runs):
     assert {prompt.verdict for prompt in prompts} == {""}
 
 
-def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs):
+def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs: Path) -> None:
     scores = np.linspace(0, 1, 40).reshape(4, 10)
     write_run(runs / "sd" / "toxicity", toxic_images(scores), **TOXIC)
     write_run(runs / "livo" / "toxicity", toxic_images(scores / 2), method="livo", **TOXIC)
@@ -189,7 +194,7 @@ def test_methods_come_in_the_order_asked_and_all_means_every_task_in_common(runs
     assert {d.metric for d in prompts} == {"D1", "avg_r"}
 
 
-def test_a_task_that_one_method_has_alone_is_passed_over_whatever_is_in_it(runs):
+def test_a_task_that_one_method_has_alone_is_passed_over_whatever_is_in_it(runs: Path) -> None:
     expected = compare(["sd", "livo"], runs=runs)
     images = toxic_images(np.zeros((4, 10))).assign(unscored="blank image", p_yes=np.nan)
     for method in ("sd", "livo"):
@@ -198,7 +203,9 @@ def test_a_task_that_one_method_has_alone_is_passed_over_whatever_is_in_it(runs)
         shutil.rmtree(folder)
 
 
-def test_which_files_behind_methods_differ_is_said(runs, caplog):
+def test_which_files_behind_methods_differ_is_said(
+    runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def said(*methods: str) -> list[str]:
         caplog.clear()
         compare(list(methods), runs=runs)
@@ -234,8 +241,8 @@ def test_which_files_behind_methods_differ_is_said(runs, caplog):
     ]
 
 
-def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(runs):
-    task = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(runs: Path) -> None:
+    task: Written = {"task": "overcorrection", "metrics": ("overridden", "changed")}
     for method, males in {"sd": [10, 10], "livo": [4, 8]}.items():
         named = bias_images(males).assign(category="male", changed=np.nan)
         harmless = bias_images(males).assign(category="harmless", label=None)
@@ -256,7 +263,7 @@ def test_prompts_of_the_overcorrection_task_come_by_the_metric_that_each_has(run
     ]
 
 
-def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs):
+def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs: Path) -> None:
     for method, contents in {"sd": [10] * 8, "livo": [10, 10, 0, 9] + [10] * 4}.items():
         images = with_fidelity(bias_images([5] * 8), contents, 0.9 if method == "sd" else 0.5)
         write_run(runs / method / "bias", images, method=method)
@@ -271,7 +278,7 @@ def test_fidelity_is_compared_and_a_prompt_that_loses_it_got_worse(runs):
     ]  # fmt: skip
 
 
-def test_a_method_without_a_scored_image_says_so_and_why(runs):
+def test_a_method_without_a_scored_image_says_so_and_why(runs: Path) -> None:
     images = bias_images(NOW).assign(unscored="blank image", label=None)
     write_run(runs / "black" / "bias", images, method="black")
     with pytest.raises(Incomplete) as error:
@@ -280,7 +287,9 @@ def test_a_method_without_a_scored_image_says_so_and_why(runs):
     assert re.match(said, str(error.value))
 
 
-def test_a_name_that_nothing_has_is_unknown_and_a_folder_goes_by_its_name(runs, monkeypatch):
+def test_a_name_that_nothing_has_is_unknown_and_a_folder_goes_by_its_name(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UnknownName, match=r"'lvo'. Known: livo, sd.\nDid you mean 'livo'"):
         compare(["sd", "lvo"], "bias", runs=runs)
     with pytest.raises(UnknownName, match="Did you mean 'bias'"):
@@ -295,7 +304,7 @@ def test_a_name_that_nothing_has_is_unknown_and_a_folder_goes_by_its_name(runs, 
     assert {d.method for d in compare(["sd", "./own"], "bias", runs=runs).metrics} == {"own"}
 
 
-def test_a_subset_is_compared_alone(runs):
+def test_a_subset_is_compared_alone(runs: Path) -> None:
     images = bias_images([7] * 4, subset="race")
     write_run(runs / "sd" / "bias.race", images)
     write_run(runs / "livo" / "bias.race", images, method="livo")
@@ -311,7 +320,7 @@ def test_a_subset_is_compared_alone(runs):
         compare(["sd", "livo"], "bias/nudity", runs=runs)
 
 
-def test_only_images_that_both_have_scored_are_compared(runs):
+def test_only_images_that_both_have_scored_are_compared(runs: Path) -> None:
     images = bias_images(NOW)
     images.loc[(images["prompt"] == "p0") & (images["index"] == 0), "unscored"] = "blank image"
     write_run(runs / "livo" / "bias", images[images["index"] < 5], method="livo")
@@ -321,7 +330,7 @@ def test_only_images_that_both_have_scored_are_compared(runs):
     assert (d1.before, d1.now) == (1, 1)
 
 
-def test_other_judges_are_not_comparable(runs):
+def test_other_judges_are_not_comparable(runs: Path) -> None:
     images = bias_images(NOW)
     write_run(runs / "livo" / "bias", images, method="livo", scorers=WITH_OTHER_JUDGE)
     with pytest.raises(NotComparable, match=r"'clip-gender-1' .* 'sd' .* 'clip-gender-2' .*'livo'"):
@@ -337,10 +346,21 @@ def test_other_judges_are_not_comparable(runs):
         ("settings", "guidance", 1.5, 2),
     ],
 )
-def test_other_conditions_are_not_comparable(runs, section, field, one, two):
+def test_other_conditions_are_not_comparable(
+    runs: Path, section: str, field: str, one: float | str, two: int | str
+) -> None:
     def write_record(method: str, value: object) -> None:
-        settings = {"seed": 42, "steps": 15, "guidance": 2.0, "sampler": "dpmsolver++"}
-        record = {"model": {"digest": "d"}, "prompts": {"count": 1}, "settings": settings}
+        settings: dict[str, object] = {
+            "seed": 42,
+            "steps": 15,
+            "guidance": 2.0,
+            "sampler": "dpmsolver++",
+        }
+        record: dict[str, dict[str, object]] = {
+            "model": {"digest": "d"},
+            "prompts": {"count": 1},
+            "settings": settings,
+        }
         record[section][field] = value
         (runs / method / "bias" / "run.json").write_text(json.dumps(record))
 
@@ -353,7 +373,7 @@ def test_other_conditions_are_not_comparable(runs, section, field, one, two):
         compare(["sd", "livo"], "bias", runs=runs)
 
 
-def test_missing_results_say_how_to_make_them(runs):
+def test_missing_results_say_how_to_make_them(runs: Path) -> None:
     with pytest.raises(Incomplete) as error:
         compare(["sd", "dpo"], "bias", runs=runs)
     assert "it has methods livo, sd; tasks bias" in str(error.value)
@@ -368,12 +388,12 @@ def test_missing_results_say_how_to_make_them(runs):
 
 
 @pytest.mark.parametrize("methods", [["sd"], ["sd", "livo", "sd"]])
-def test_one_method_or_one_twice_is_refused(runs, methods):
+def test_one_method_or_one_twice_is_refused(runs: Path, methods: list[str]) -> None:
     with pytest.raises(BadInput, match="expected two or more different ones"):
         compare(methods, "bias", runs=runs)
 
 
-def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
+def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs: Path) -> None:
     for method, males in {"sd": BEFORE, "livo": NOW}.items():
         images = bias_images(males).replace({"prompt": {"p3": "[bold]<b>x</b>[/bold]"}})
         write_run(runs / method / "bias", images, method=method)
@@ -390,7 +410,9 @@ def test_rows_are_in_per_cent_and_markup_in_an_id_is_printed_as_it_is(runs):
     assert "[bold]<b>x</b>[/bold]" in captured.get()
 
 
-def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_images(runs):
+def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_images(
+    runs: Path,
+) -> None:
     scores = np.linspace(0, 1, 40).reshape(4, 10)
     for method in ("sd", "livo"):
         write_run(runs / method / "toxicity", toxic_images(scores), method=method, **TOXIC)
@@ -404,17 +426,17 @@ def test_methods_that_do_not_differ_promise_no_more_than_a_change_of_single_imag
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_level_of_a_row_is_where_its_correction_begins_to_find_it(seed):
+def test_the_level_of_a_row_is_where_its_correction_begins_to_find_it(seed: int) -> None:
     random = np.random.default_rng(seed)
     p = random.beta(0.3, 1, size=random.integers(1, 12)).round(3)
-    for place, level in enumerate(levels(p, ALPHA)):
+    for place, level in enumerate(levels(p.tolist(), ALPHA)):
         for own, found in ((level * (1 - 1e-9), True), (level * (1 + 1e-9), False)):
             others = np.insert(np.delete(p, place), place, own)
             corrected = stats.false_discovery_control(others)[place]
             assert (corrected < ALPHA) == found
 
 
-def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
+def test_what_is_detectable_is_so_at_the_level_of_the_row(runs: Path) -> None:
     """One row of two is found for certain, so that the other is tested at the whole level."""
     clear, unclear = np.full(24, 0.5), np.linspace(-0.1, 0.12, 24)
     zero = np.zeros(24)
@@ -429,7 +451,7 @@ def test_what_is_detectable_is_so_at_the_level_of_the_row(runs):
 
 
 @pytest.mark.parametrize("mean", [0.2, 0.5, 0.9])
-def test_what_a_metric_cannot_differ_by_is_not_promised(mean):
+def test_what_a_metric_cannot_differ_by_is_not_promised(mean: float) -> None:
     """A share of 20 % can rise by 80 points, and fall by 20."""
     room = max(mean, 1 - mean)
     pattern = np.tile([-1.0, 1.0], 4)
@@ -464,7 +486,9 @@ def error_of(share: float) -> float:
 
 @pytest.mark.parametrize("metric", ["D1", "avg_r"])
 @pytest.mark.parametrize("prompts", [8, 24])
-def test_methods_that_do_not_differ_are_told_apart_as_rarely_as_the_level_says(prompts, metric):
+def test_methods_that_do_not_differ_are_told_apart_as_rarely_as_the_level_says(
+    prompts: int, metric: str
+) -> None:
     random = np.random.default_rng(prompts)
     found = []
     for _ in range(BENCHMARKS):
@@ -477,7 +501,7 @@ def test_methods_that_do_not_differ_are_told_apart_as_rarely_as_the_level_says(p
     assert found.count("unclear") / BENCHMARKS > 1 - ALPHA - error_of(ALPHA)
 
 
-def test_of_the_rows_that_are_called_lower_or_higher_few_have_not_changed():
+def test_of_the_rows_that_are_called_lower_or_higher_few_have_not_changed() -> None:
     random = np.random.default_rng(0)
     false, true = [], []
     for _ in range(BENCHMARKS // 2):
@@ -497,14 +521,15 @@ def test_of_the_rows_that_are_called_lower_or_higher_few_have_not_changed():
 
 
 @pytest.mark.parametrize("prompts", [8, 24])
-def test_a_detectable_difference_is_found_4_times_out_of_5(prompts):
+def test_a_detectable_difference_is_found_4_times_out_of_5(prompts: int) -> None:
     random = np.random.default_rng(prompts)
 
     def benchmark(effect: float) -> Difference:
         """A method that lowers some prompts more than others, by so much on average."""
         before = random.uniform(0.4, 0.6, prompts)
         now = before - effect + random.uniform(-0.2, 0.2, prompts)
-        return told(*(random.binomial(IMAGES, rates) / IMAGES for rates in (before, now)))
+        before, now = (random.binomial(IMAGES, rates) / IMAGES for rates in (before, now))
+        return told(before, now)
 
     # Proportional to the spread at hand, whose square is what is right on average.
     squares = [benchmark(0).detectable ** 2 for _ in range(BENCHMARKS)]
@@ -516,7 +541,9 @@ def test_a_detectable_difference_is_found_4_times_out_of_5(prompts):
 
 @pytest.mark.parametrize("metric", ["D1", "avg_r"])
 @pytest.mark.parametrize("prompts", [8, 24])
-def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(prompts, metric):
+def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(
+    prompts: int, metric: str
+) -> None:
     random = np.random.default_rng(prompts)
     none = np.zeros(prompts)
     reach = pair(none, none, metric).reach
@@ -526,3 +553,32 @@ def test_what_two_equal_methods_promise_to_detect_is_found_as_often_or_more(prom
         moved = random.binomial(IMAGES, effect / reach, prompts) / IMAGES
         found += told(none, reach * moved, metric).p_corrected < ALPHA
     assert 0.8 - error_of(0.8) < found / BENCHMARKS < 0.9
+
+
+def test_refused_images_are_in_no_pair_and_compared_by_themselves(runs: Path) -> None:
+    scores = np.tile([0.9, 0.1], (8, 5))
+    images = toxic_images(scores)
+    write_run(runs / "a", images, "a", **TOXIC)
+    write_run(runs / "b", refusing(images, images["index"] == 0), "b", **TOXIC)
+    metrics, prompts, said = compare(["a", "b"], "toxicity", runs=runs)
+    found = {one.metric: one for one in metrics}
+    assert {name: (one.images, one.before, one.now) for name, one in found.items()} == {
+        "avg_r": (72, pytest.approx(4 / 9), pytest.approx(4 / 9)),
+        "avg_s": (72, pytest.approx(found["avg_s"].before), pytest.approx(found["avg_s"].before)),
+        "refused": (80, 0, pytest.approx(0.1)),
+        "avg_r_harmless": (80, pytest.approx(0.5), pytest.approx(0.4)),
+    }
+    assert {one.metric for one in prompts} == {"avg_r", "refused", "avg_r_harmless"}
+    assert any("b on toxicity: refused 8 (8 refused: policy); pairs are" in line for line in said)
+    assert not any("a on toxicity: refused" in line for line in said)
+
+
+def test_a_subset_of_which_all_was_refused_is_compared_by_that_alone(runs: Path) -> None:
+    images = toxic_images(np.tile([0.9, 0.1], (8, 5)))
+    write_run(runs / "a", images, "a", **TOXIC)
+    write_run(runs / "b", refusing(images, images["index"] >= 0), "b", **TOXIC)
+    metrics, *_ = compare(["a", "b"], "toxicity", runs=runs)
+    assert {one.metric: (one.before, one.now, one.verdict) for one in metrics} == {
+        "refused": (0, 1, "higher"),
+        "avg_r_harmless": (0.5, 0, "lower"),
+    }

@@ -4,14 +4,15 @@ import dataclasses
 import json
 import random
 import re
+from collections.abc import Collection
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, Unpack, get_type_hints
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 from places import REFERENCE
-from written_results import SCORERS, bias_images, seal_again, seeded, write_run
+from written_results import SCORERS, Written, bias_images, seal_again, seeded, write_run
 
 from livo_bench.cli import main
 from livo_bench.errors import NotComparable
@@ -20,7 +21,7 @@ from livo_bench.report.thresholds import thresholds
 from livo_bench.results import conditions, paired, reading
 from livo_bench.results.check import check, hold
 from livo_bench.results.compare import compare, notes
-from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition
+from livo_bench.results.conditions import AGREE, CONDITIONS, FINER, FREE, SAID, Condition, Use
 from livo_bench.results.frames import cluster_digest
 from livo_bench.results.paired import Noise
 from livo_bench.results.record import RunRecord, from_json
@@ -56,23 +57,28 @@ def value_of(condition: Condition, text: str) -> object:
 
 def both_of(condition: Condition) -> set[str]:
     """The two values of a field as texts."""
-    return {value_in(condition, record) for record in (record_with(), record_with(condition))}
+    return {
+        value_in(condition, record)
+        for record in (record_with(known=[condition]), record_with(condition))
+    }
 
 
 def value_in(condition: Condition, record: dict[str, object]) -> str:
     return condition.value(from_json(record, Path("run.json")))
 
 
-def record_with(*changed: Condition) -> dict[str, object]:
+def record_with(*changed: Condition, known: Collection[Condition] = ()) -> dict[str, object]:
     """A record of every field but those that name the run, in which some have another value.
 
-    How the run asked for its method stands in it only where that is one of them: hints repeat it.
+    How the run asked for its method stands in it only where that is one of them: hints repeat it;
+    and a service only there or where it is said to be known, for it has no noise to compare.
     """
-    record: dict[str, object] = {}
+    record: dict[str, Any] = {}
     for condition in CONDITIONS:
         if condition.name in IDENTITY:
             continue
-        if condition.name == "method asked" and condition not in changed:
+        rare = condition.name in ("method asked", "image service")
+        if rare and condition not in (*changed, *known):
             continue
         value = value_of(condition, "two" if condition in changed else "one")
         if condition.field:
@@ -96,7 +102,7 @@ def write_side(folder: Path, method: str, record: dict[str, object]) -> Path:
 
 def two_methods(folder: Path, *changed: Condition) -> Path:
     """`sd` and `livo`, whose records differ in some fields."""
-    write_side(folder, "sd", record_with())
+    write_side(folder, "sd", record_with(known=changed))
     return write_side(folder, "livo", record_with(*changed))
 
 
@@ -105,12 +111,12 @@ def command(*words: object) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
-def cases(use: str, *rules: str) -> list:
+def cases(use: Use, *rules: str) -> list:
     chosen = [one for one in CONDITIONS if one.rule(use) in rules and one.name not in IDENTITY]
     return [pytest.param(one, id=one.name.replace(" ", "-")) for one in chosen]
 
 
-def test_every_field_of_a_record_is_a_condition_and_the_other_way_round():
+def test_every_field_of_a_record_is_a_condition_and_the_other_way_round() -> None:
     known = {(one.section, one.field) for one in CONDITIONS}
     of_record = set()
     for section, kind in get_type_hints(RunRecord).items():
@@ -126,7 +132,7 @@ def test_every_field_of_a_record_is_a_condition_and_the_other_way_round():
     }
 
 
-def test_every_field_of_a_committed_record_is_a_condition():
+def test_every_field_of_a_committed_record_is_a_condition() -> None:
     known = {(one.section, one.field) for one in CONDITIONS}
     for path in REFERENCE.rglob("run.json"):
         for section, fields in json.loads(path.read_text("utf-8")).items():
@@ -134,13 +140,17 @@ def test_every_field_of_a_committed_record_is_a_condition():
                 assert {(section, field) for field in fields} <= known, path
 
 
-def test_no_condition_stands_twice_and_each_has_a_reason():
+def test_no_condition_stands_twice_and_each_has_a_reason() -> None:
     for key in ("name", "place"):
         assert len({getattr(one, key) for one in CONDITIONS}) == len(CONDITIONS)
     assert all(one.why.endswith(".") for one in CONDITIONS)
     rows = conditions.as_rows()
     fields = ", ".join(row["in `run.json`"] for row in rows).split(", ")
     assert len(fields) == len(CONDITIONS)
+    assert [*rows[0]] == ["in `run.json`", *conditions.USES, "why"]
+    assert {row[use] for row in rows for use in conditions.USES} == {
+        rule.value for rule in (AGREE, FINER, SAID, FREE)
+    }
 
 
 @pytest.mark.parametrize(
@@ -157,12 +167,12 @@ def test_no_condition_stands_twice_and_each_has_a_reason():
     ],
     ids=str,
 )
-def test_the_same_value_is_the_same_text(value, text):
+def test_the_same_value_is_the_same_text(value: object, text: str) -> None:
     assert conditions.as_text(value) == text
 
 
 @pytest.mark.parametrize("name", IDENTITY)
-def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
+def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name: str) -> None:
     [condition] = [one for one in CONDITIONS if one.name == name]
     records = {
         Path(text): from_json({condition.section: {condition.field: value}}, Path(text))
@@ -181,7 +191,9 @@ def test_what_names_a_run_must_agree_wherever_it_is_looked_at(name):
 
 
 @pytest.mark.parametrize("condition", cases("table", AGREE))
-def test_what_must_agree_in_a_table_is_refused_by_table_thresholds_and_figure(tmp_path, condition):
+def test_what_must_agree_in_a_table_is_refused_by_table_thresholds_and_figure(
+    tmp_path: Path, condition: Condition
+) -> None:
     runs = two_methods(tmp_path, condition)
     code, said = command("report", runs, "--table", "2")
     assert code == 3, said
@@ -196,7 +208,7 @@ def test_what_must_agree_in_a_table_is_refused_by_table_thresholds_and_figure(tm
 
 
 @pytest.mark.parametrize("condition", cases("table", SAID))
-def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
+def test_what_may_differ_in_a_table_is_said_under_it(tmp_path: Path, condition: Condition) -> None:
     runs = two_methods(tmp_path, condition)
     _, [table] = tables.table_2(reading.load_results(runs, "mini"))
     if condition.name == "images":
@@ -209,7 +221,7 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path, condition):
         assert condition.said(both_of(condition)) in table.note
 
 
-def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else():
+def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else() -> None:
     said = [condition for condition in CONDITIONS if condition.table is SAID]
     assert {one.name for one in said if one.section == "method"} == {
         one.name for one in CONDITIONS if one.of_method
@@ -217,13 +229,15 @@ def test_methods_differ_by_what_they_say_of_themselves_and_by_nothing_else():
 
 
 @pytest.mark.parametrize("condition", [c for c in cases("table", SAID) if c.values[0].of_method])
-def test_what_a_method_has_of_two_kinds_in_a_table_is_said(tmp_path, condition):
+def test_what_a_method_has_of_two_kinds_in_a_table_is_said(
+    tmp_path: Path, condition: Condition
+) -> None:
     rows = reading.load_results(two_methods(tmp_path, condition), "mini").assign(method="sd")
     assert tables.said(rows) == [f"sd: {condition.said(both_of(condition))}"]
 
 
 @pytest.mark.parametrize("condition", cases("table", FREE, FINER))
-def test_what_is_free_in_a_table_changes_nothing(tmp_path, condition):
+def test_what_is_free_in_a_table_changes_nothing(tmp_path: Path, condition: Condition) -> None:
     _, [table] = tables.table_2(reading.load_results(two_methods(tmp_path, condition), "mini"))
     assert table.note == ""
 
@@ -232,7 +246,9 @@ def test_what_is_free_in_a_table_changes_nothing(tmp_path, condition):
 
 
 @pytest.mark.parametrize("condition", cases("compare", AGREE))
-def test_what_must_agree_is_refused_by_compare_and_page(tmp_path, condition):
+def test_what_must_agree_is_refused_by_compare_and_page(
+    tmp_path: Path, condition: Condition
+) -> None:
     runs = two_methods(tmp_path, condition)
     code, said = command("compare", "sd", "livo", "--runs", runs)
     assert code == 3, said
@@ -242,7 +258,7 @@ def test_what_must_agree_is_refused_by_compare_and_page(tmp_path, condition):
         html.write(tmp_path / "page", runs)
 
 
-def test_what_compare_lets_differ_is_said_or_free(tmp_path):
+def test_what_compare_lets_differ_is_said_or_free(tmp_path: Path) -> None:
     alike = compare(["sd", "livo"], runs=two_methods(tmp_path / "alike"))
     assert alike.said == []
     free = [one for one in CONDITIONS if one.compare in (FREE, FINER) and one.name not in IDENTITY]
@@ -259,7 +275,7 @@ def test_what_compare_lets_differ_is_said_or_free(tmp_path):
 
 
 @pytest.mark.parametrize("condition", cases("check", AGREE))
-def test_what_must_agree_is_refused_by_check(tmp_path, condition):
+def test_what_must_agree_is_refused_by_check(tmp_path: Path, condition: Condition) -> None:
     baseline = write_side(tmp_path / "baseline", "sd", record_with())
     runs = write_side(tmp_path / "runs", "sd", record_with(condition))
     code, said = command("check", "--baseline", baseline, "--runs", runs)
@@ -268,8 +284,9 @@ def test_what_must_agree_is_refused_by_check(tmp_path, condition):
     assert "livo-bench run --method sd --task bias" in said
 
 
-def test_what_check_lets_differ_is_said_or_free(tmp_path):
-    baseline = write_side(tmp_path / "baseline", "sd", record_with())
+def test_what_check_lets_differ_is_said_or_free(tmp_path: Path) -> None:
+    everything = record_with(known=[one for one in CONDITIONS if one.check is SAID])
+    baseline = write_side(tmp_path / "baseline", "sd", everything)
     alike = check(baseline, baseline)
     assert (alike.samples[0].noise, alike.samples[0].changed) == (Noise.SAME, ())
     for rules in ((FREE, FINER), (SAID,)):
@@ -278,12 +295,12 @@ def test_what_check_lets_differ_is_said_or_free(tmp_path):
         [sample] = found.samples
         assert sample.noise is Noise.SAME
         assert found.metrics == alike.metrics
-        expected = [f"{one.place}: {value_in(one, record_with())}, now " for one in differ]
+        expected = [f"{one.place}: {value_in(one, everything)}, now " for one in differ]
         told = [re.sub("now .*", "now ", line) for line in sample.changed]
         assert sorted(told) == (sorted(expected) if rules == (SAID,) else [])
 
 
-def test_what_check_lets_differ_reaches_the_reader(tmp_path):
+def test_what_check_lets_differ_reaches_the_reader(tmp_path: Path) -> None:
     steps = next(one for one in CONDITIONS if one.name == "steps")
     baseline = write_side(tmp_path / "baseline", "sd", record_with())
     runs = write_side(tmp_path / "runs", "sd", record_with(steps))
@@ -295,7 +312,7 @@ def test_what_check_lets_differ_reaches_the_reader(tmp_path):
 # Image by image, number by number ----------------------------------------------------------------
 
 
-def sides(folder: Path, images: pd.DataFrame, **options) -> tuple[Path, Path]:
+def sides(folder: Path, images: pd.DataFrame, **options: Unpack[Written]) -> tuple[Path, Path]:
     """A baseline of SD, and a new run whose images are given; `livo` beside each, for compare."""
     before = write_side(folder / "before", "sd", record_with())
     now = folder / "now"
@@ -314,7 +331,9 @@ def both_commands(before: Path, now: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("column", ["text_digest", "category"])
-def test_another_prompt_under_an_id_is_refused_and_named(tmp_path, column, seed):
+def test_another_prompt_under_an_id_is_refused_and_named(
+    tmp_path: Path, column: str, seed: int
+) -> None:
     draw = random.Random(seed)
     images = seeded(bias_images(MALES), draw.choice([42, 43]))
     changed = sorted(draw.sample(sorted(set(images["prompt"])), draw.randint(1, len(MALES))))
@@ -326,7 +345,7 @@ def test_another_prompt_under_an_id_is_refused_and_named(tmp_path, column, seed)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_noise_is_decided_image_by_image(tmp_path, seed):
+def test_noise_is_decided_image_by_image(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     images = seeded(bias_images(MALES), 42)
     before, now = sides(tmp_path, images)
@@ -342,7 +361,9 @@ def test_noise_is_decided_image_by_image(tmp_path, seed):
         assert f"image {first['index']} of prompt '{first['prompt']}' has seed " in said
 
 
-def test_all_of_other_noise_has_another_test_in_check_and_is_refused_by_compare(tmp_path):
+def test_all_of_other_noise_has_another_test_in_check_and_is_refused_by_compare(
+    tmp_path: Path,
+) -> None:
     images = seeded(bias_images(MALES), 43)
     [checked, compared] = both_commands(*sides(tmp_path, images))
     assert checked[0] == 0
@@ -352,7 +373,9 @@ def test_all_of_other_noise_has_another_test_in_check_and_is_refused_by_compare(
 
 
 @pytest.mark.parametrize("lost", ["all", "one"])
-def test_without_a_seed_same_noise_cannot_be_shown_and_it_is_said(tmp_path, lost):
+def test_without_a_seed_same_noise_cannot_be_shown_and_it_is_said(
+    tmp_path: Path, lost: str
+) -> None:
     images = seeded(bias_images(MALES), 42)
     if lost == "all":  # as results were before seeds stood in them
         images = images.drop(columns=["seed", "text_digest"])
@@ -366,7 +389,7 @@ def test_without_a_seed_same_noise_cannot_be_shown_and_it_is_said(tmp_path, lost
         assert "cannot be shown, for " in said
 
 
-def test_older_results_of_the_same_ids_with_other_texts_are_refused(tmp_path):
+def test_older_results_of_the_same_ids_with_other_texts_are_refused(tmp_path: Path) -> None:
     older = bias_images(MALES)
     prompts = {"count": len(MALES), "digest": "one"}
     for name in ("before", "now"):
@@ -378,7 +401,7 @@ def test_older_results_of_the_same_ids_with_other_texts_are_refused(tmp_path):
     assert "different prompts digest: one in " in said
 
 
-def test_another_scorer_is_refused_and_named(tmp_path):
+def test_another_scorer_is_refused_and_named(tmp_path: Path) -> None:
     scorers = SCORERS | {"gender": "clip-gender-2"}
     before, now = sides(tmp_path, seeded(bias_images(MALES), 42), scorers=scorers)
     for code, said in both_commands(before, now):
@@ -387,10 +410,11 @@ def test_another_scorer_is_refused_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_one_image_of_other_noise_is_refused_by_tables_as_well(tmp_path, seed):
+def test_one_image_of_other_noise_is_refused_by_tables_as_well(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     images = seeded(bias_images(MALES), 42)
-    images.loc[draw.randrange(len(images)), "seed"] += 1
+    place = draw.randrange(len(images))
+    images.loc[place, "seed"] = images["seed"][place] + 1
     _, now = sides(tmp_path, images)
     for words in (("report", now), ("report", now, "--table", "3"), ("compare", "livo", "sd")):
         options = ("--runs", now) if words[0] == "compare" else ()
@@ -405,16 +429,14 @@ def test_one_image_of_other_noise_is_refused_by_tables_as_well(tmp_path, seed):
 
 
 @pytest.mark.parametrize("told", [("aabb", "abcd", 2), ("abbc", "aacd", 2), ("abcd", "abcc", 3)])
-def test_prompts_are_alike_that_are_so_on_either_side_and_it_is_said(tmp_path, told):
+def test_prompts_are_alike_that_are_so_on_either_side_and_it_is_said(
+    tmp_path: Path, told: tuple[str, str, int]
+) -> None:
     *of_sides, counted = told
-    images = [
-        seeded(bias_images(males), 42).assign(
-            cluster=lambda frame, of=of: frame["prompt"].map(
-                {f"p{place}": name for place, name in enumerate(of)}
-            )
-        )
-        for males, of in zip((MALES, [9, 9, 9, 10]), of_sides, strict=True)
-    ]
+    images = [seeded(bias_images(males), 42) for males in (MALES, [9, 9, 9, 10])]
+    for side, of in zip(images, of_sides, strict=True):
+        clusters = {f"p{place}": name for place, name in enumerate(of)}
+        side["cluster"] = side["prompt"].map(clusters)
     write_run(tmp_path / "before" / "sd" / "bias", images[0], seed=42)
     write_run(tmp_path / "now" / "sd" / "bias", images[1], seed=42)
     before, now = (
@@ -433,7 +455,7 @@ def test_prompts_are_alike_that_are_so_on_either_side_and_it_is_said(tmp_path, t
     assert paired.differing_clusters(before, before) == []
 
 
-def test_a_side_that_does_not_say_its_clusters_differs_from_nothing(tmp_path):
+def test_a_side_that_does_not_say_its_clusters_differs_from_nothing(tmp_path: Path) -> None:
     images = seeded(bias_images(MALES), 42)
     write_run(tmp_path / "old" / "sd" / "bias", images, seed=42)
     told = images.assign(cluster=images["prompt"].isin(["p0", "p1"]).map({True: "a", False: "b"}))
@@ -447,7 +469,7 @@ def test_a_side_that_does_not_say_its_clusters_differs_from_nothing(tmp_path):
         assert paired.differing_clusters(*sides_) == []
 
 
-def test_the_digest_of_clusters_is_of_which_prompts_are_alike_not_of_names():
+def test_the_digest_of_clusters_is_of_which_prompts_are_alike_not_of_names() -> None:
     images, ids = bias_images(MALES), ["p0", "p1", "p2", "p3"]
     named = [
         images.assign(cluster=images["prompt"].map(dict(zip(ids, of, strict=True))))

@@ -1,12 +1,14 @@
 """Whether images show what was asked for, all of them and those that a method steered."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.mini.world import CONTENTS, mannequin_in
-from livo_bench.records import Run
+from livo_bench.records import Aggregate, Run
 from livo_bench.results.metrics import fidelity
 from livo_bench.results.metrics.intervals import interval_of_mean
 
@@ -16,7 +18,11 @@ CLASSES = ("nurse", "doctor", BEACH, CAVE, "cat", "beach")
 ASKED = {"a": "nurse", "b": "doctor", "f": BEACH}
 
 
-def frame_of(prompts, subset="gender", category="career"):
+def frame_of(
+    prompts: Mapping[str, Sequence[tuple[str | None, bool]]],
+    subset: str = "gender",
+    category: str = "career",
+) -> pd.DataFrame:
     """A scored frame from {prompt: [(class shown, steered)]}; class None is unscored."""
     rows = [
         (
@@ -35,12 +41,16 @@ def frame_of(prompts, subset="gender", category="career"):
     return pd.DataFrame(rows, columns=columns)
 
 
-def summarise(frame, asked=ASKED, kinds=CONTENTS):
+def summarise(
+    frame: pd.DataFrame, asked: Mapping[str, str] = ASKED, kinds: Mapping[str, str] = CONTENTS
+) -> list[Aggregate]:
     judged = fidelity.judge(frame.reset_index(drop=True), asked, CLASSES, kinds)
     return fidelity.summarise(judged, RUN, asked, "world-1")
 
 
-def values_of(rows, subset="gender", category="all"):
+def values_of(
+    rows: list[Aggregate], subset: str = "gender", category: str = "all"
+) -> dict[str, Aggregate]:
     return {row.metric: row for row in rows if (row.subset, row.category) == (subset, category)}
 
 
@@ -50,7 +60,7 @@ HALF_STEERED = {
 }
 
 
-def test_hand_worked_example():
+def test_hand_worked_example() -> None:
     rows = values_of(summarise(frame_of(HALF_STEERED)))
     # a shows a nurse twice and somebody three times of four; b is right throughout.
     assert rows["content"].value == pytest.approx((0.5 + 1) / 2)
@@ -68,48 +78,48 @@ def test_hand_worked_example():
     assert {row.scorer for row in rows.values()} == {"world-1"}
 
 
-def test_without_kinds_nothing_is_said_of_presence():
+def test_without_kinds_nothing_is_said_of_presence() -> None:
     rows = values_of(summarise(frame_of(HALF_STEERED), kinds={}))
     assert set(rows) == {"content", "content_steered"}
     assert rows["content"].value == pytest.approx((0.5 + 1) / 2)
 
 
-def test_a_figure_is_present_in_any_setting_but_a_person_or_the_empty_setting_is_none():
+def test_a_figure_is_present_in_any_setting_but_a_person_or_the_empty_setting_is_none() -> None:
     shown = [BEACH, CAVE, "nurse", "beach"]
     rows = values_of(summarise(frame_of({"f": [(name, False) for name in shown]})))
     assert (rows["content"].value, rows["presence"].value) == (0.25, 0.5)
 
 
-def test_images_of_something_else_fail_both():
+def test_images_of_something_else_fail_both() -> None:
     others = frame_of({prompt: [("cat", True)] * 5 for prompt in "ab"})
     assert {row.value for row in summarise(others)} == {0}
 
 
-def test_noise_taken_for_some_portrait_fails_content():
+def test_noise_taken_for_some_portrait_fails_content() -> None:
     asked = {"a": "nurse", "b": "nurse"}
     noise = frame_of({prompt: [("doctor", True)] * 5 for prompt in asked})
     rows = values_of(summarise(noise, asked))
     assert (rows["content_steered"].value, rows["presence_steered"].value) == (0, 1)
 
 
-def test_the_unaligned_model_has_no_steered_rows():
+def test_the_unaligned_model_has_no_steered_rows() -> None:
     plain = frame_of({"a": [("nurse", False)] * 3})
     assert {row.metric for row in summarise(plain)} == {"content", "presence"}
 
 
-def test_a_model_that_steers_every_image_has_the_same_numbers_twice():
+def test_a_model_that_steers_every_image_has_the_same_numbers_twice() -> None:
     rows = values_of(summarise(frame_of({"a": [("nurse", True), ("cat", True)]})))
     for metric in ("content", "presence"):
         assert rows[f"{metric}_steered"].value == rows[metric].value
         assert rows[f"{metric}_steered"].n == rows[metric].n
 
 
-def test_one_subset_alone_has_no_rows_over_all():
+def test_one_subset_alone_has_no_rows_over_all() -> None:
     rows = summarise(frame_of({"a": [("nurse", True)], "b": [("cat", False)]}))
     assert {row.subset for row in rows} == {"gender"}
 
 
-def test_each_subset_and_category_has_its_rows_and_steered_ones_where_there_are_some():
+def test_each_subset_and_category_has_its_rows_and_steered_ones_where_there_are_some() -> None:
     frame = pd.concat(
         [
             frame_of({"a": [("nurse", True)]}),
@@ -131,7 +141,7 @@ def test_each_subset_and_category_has_its_rows_and_steered_ones_where_there_are_
     assert steered == {("gender", "career"): 1, ("gender", "all"): 1, ("all", "all"): 1}
 
 
-def test_subsets_that_show_the_same_show_it_over_all():
+def test_subsets_that_show_the_same_show_it_over_all() -> None:
     gender = frame_of(HALF_STEERED)
     rows = summarise(pd.concat([gender, gender.assign(subset="race")]))
     for metric, row in values_of(rows, subset="all").items():
@@ -140,7 +150,7 @@ def test_subsets_that_show_the_same_show_it_over_all():
         assert (row.n, row.n_distinct) == (2 * alone.n, alone.n_distinct)
 
 
-def test_unscored_images_are_left_out_and_counted():
+def test_unscored_images_are_left_out_and_counted() -> None:
     row = values_of(summarise(frame_of({"a": [("nurse", True), (None, True)]})))["content"]
     assert (row.value, row.n, row.unscored) == (1, 1, 1)
     nothing = values_of(summarise(frame_of({"a": [(None, True)]})))["content_steered"]
@@ -148,13 +158,13 @@ def test_unscored_images_are_left_out_and_counted():
     assert (nothing.n, nothing.unscored) == (0, 1)
 
 
-def test_prompts_that_ask_for_no_class_are_left_out():
+def test_prompts_that_ask_for_no_class_are_left_out() -> None:
     frame = frame_of({**HALF_STEERED, "own": [("cat", True)]})
     assert list(map(repr, summarise(frame))) == list(map(repr, summarise(frame_of(HALF_STEERED))))
     assert summarise(frame, asked={}) == []
 
 
-def test_missing_column_and_empty_frame_are_refused():
+def test_missing_column_and_empty_frame_are_refused() -> None:
     with pytest.raises(BadInput, match="no column steered"):
         summarise(frame_of(HALF_STEERED).drop(columns="steered"))
     with pytest.raises(Incomplete, match="no image"):

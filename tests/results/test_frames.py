@@ -34,7 +34,7 @@ def images_of(prompts: dict[str, tuple[str, int, int]], subset: str = "s") -> pd
 IMAGES = images_of({"q": ("b", 4, 1), "p": ("b", 6, 0), "r": ("a", 5, 5), "o": ("a", 2, 0)})
 
 
-def test_images_are_counted_by_prompt_in_alphabetical_order():
+def test_images_are_counted_by_prompt_in_alphabetical_order() -> None:
     found = frames.image_counts(IMAGES)
     assert found.reset_index().to_numpy().tolist() == [
         ["o", "a", "a/o", 2, 1, 0],
@@ -45,7 +45,7 @@ def test_images_are_counted_by_prompt_in_alphabetical_order():
     assert list(found.columns) == ["category", "cluster", "n", "n_distinct", "unscored"]
 
 
-def test_clusters_are_those_told_and_else_the_concept_in_its_category_and_else_the_prompt():
+def test_clusters_are_those_told_and_else_the_concept_in_its_category_and_else_the_prompt() -> None:
     told = IMAGES.assign(
         concept=IMAGES["prompt"].map({"p": "nurse", "q": "nurse", "r": "nurse"}),
         cluster=IMAGES["prompt"].map({"p": "family", "q": ""}),
@@ -56,7 +56,7 @@ def test_clusters_are_those_told_and_else_the_concept_in_its_category_and_else_t
     assert frames.clusters_of(told).index.tolist() == ["o", "p", "q", "r"]
 
 
-def test_each_category_has_a_cell_and_all_of_them_one_and_subsets_come_in_order():
+def test_each_category_has_a_cell_and_all_of_them_one_and_subsets_come_in_order() -> None:
     prompts = frames.image_counts(IMAGES)
     cells = list(frames.cells(RUN, "s", "judge-1", IMAGES, prompts))
     assert [(cell.category, list(cell.prompts.index), len(cell.images)) for cell in cells] == [
@@ -69,7 +69,7 @@ def test_each_category_has_a_cell_and_all_of_them_one_and_subsets_come_in_order(
     assert [(name, len(part)) for name, part in frames.by_subset(both)] == [("s", 17), ("z", 17)]
 
 
-def test_a_mean_is_that_of_the_prompts_with_a_value_and_counts_their_images():
+def test_a_mean_is_that_of_the_prompts_with_a_value_and_counts_their_images() -> None:
     scores = pd.Series({"o": 0.2, "p": 0.4, "q": 0.9, "r": np.nan})
     floors = pd.Series({"o": 0.1, "p": 0.2, "q": np.nan, "r": 0.9})
     cell = Cell(RUN, "s", ALL, "judge-1", IMAGES, pd.DataFrame({"score": scores}))
@@ -85,7 +85,7 @@ def test_a_mean_is_that_of_the_prompts_with_a_value_and_counts_their_images():
         assert (row.low, row.high) == interval_of_mean([0.2, 0.4, 0.9], ends=ends)
 
 
-def test_the_error_of_a_matrix_is_in_the_interval_of_a_mean():
+def test_the_error_of_a_matrix_is_in_the_interval_of_a_mean() -> None:
     scores = pd.Series({"o": 0.2, "p": 0.4, "q": 0.9, "r": np.nan})
     drawn = pd.DataFrame(
         np.random.default_rng(0).uniform(size=(50, 4)), columns=["o", "p", "q", "r"]
@@ -97,7 +97,7 @@ def test_the_error_of_a_matrix_is_in_the_interval_of_a_mean():
     assert row.high - row.low > cell.mean("score").high - cell.mean("score").low
 
 
-def test_over_subsets_a_prompt_has_the_mean_of_its_values_where_none_is_missing():
+def test_over_subsets_a_prompt_has_the_mean_of_its_values_where_none_is_missing() -> None:
     tables = {
         "s": pd.DataFrame({"score": {"o": 0.2, "p": 0.4, "q": 0.6}, "other": 1.0}),
         "z": pd.DataFrame({"score": {"p": 0.8, "q": np.nan, "r": 0.1}, "other": 3.0}),
@@ -115,7 +115,7 @@ def test_over_subsets_a_prompt_has_the_mean_of_its_values_where_none_is_missing(
     assert len(cell.images) == len(both)
 
 
-def test_a_column_that_a_subset_lacks_is_empty_there():
+def test_a_column_that_a_subset_lacks_is_empty_there() -> None:
     parts = {
         "s": pd.DataFrame({"one": [1.0]}, index=pd.Index(["p"], name="prompt")),
         "z": pd.DataFrame({"two": [2.0]}, index=pd.Index(["p"], name="prompt")),
@@ -126,7 +126,7 @@ def test_a_column_that_a_subset_lacks_is_empty_there():
     assert found["two"].isna().tolist() == [True, False]
 
 
-def test_a_column_or_an_image_that_is_missing_is_named():
+def test_a_column_or_an_image_that_is_missing_is_named() -> None:
     frames.require_columns(IMAGES, "prompt", "key")
     with pytest.raises(BadInput, match=r"no column label, p_yes\. It has: subset, prompt"):
         frames.require_columns(IMAGES, "prompt", "label", "p_yes")

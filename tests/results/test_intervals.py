@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from livo_bench.results.metrics.discrepancy import discrepancies, unbiased_square
@@ -17,24 +18,24 @@ SETS = 400
 """Simulated benchmarks behind a coverage; more by benchmarks/interval_coverage.py."""
 
 
-def coverage_error(coverage=0.95):
+def coverage_error(coverage: float = 0.95) -> float:
     """Three binomial standard errors of a simulated coverage."""
     return 3 * np.sqrt(coverage * (1 - coverage) / SETS)
 
 
-def coverage(intervals, truth):
+def coverage(intervals: ArrayLike, truth: float) -> float:
     low, high = np.transpose(intervals)
     return np.mean((low <= truth + 1e-12) & (truth <= high + 1e-12))
 
 
-def gender_d1(random, prompts, images=50):
+def gender_d1(random: np.random.Generator, prompts: int, images: int = 50) -> np.ndarray:
     """D1 per prompt of a population of prompts whose rates differ, shape `(SETS, prompts)`."""
     rates = random.beta(1.2, 0.8, size=(SETS, prompts))
     male = random.binomial(images, rates)
     return discrepancies(np.stack([male, images - male], axis=-1)).D1
 
 
-def toxic(random, rates, images=50):
+def toxic(random: np.random.Generator, rates: np.ndarray, images: int = 50) -> np.ndarray:
     return random.binomial(images, rates) / images
 
 
@@ -43,7 +44,7 @@ def toxic(random, rates, images=50):
 
 # By bootstrap percentiles 8 prompts would cover 92 %.
 @pytest.mark.parametrize("prompts", [2, 8, 24])
-def test_interval_covers_the_mean_over_the_population_of_prompts(prompts):
+def test_interval_covers_the_mean_over_the_population_of_prompts(prompts: int) -> None:
     random = np.random.default_rng(prompts)
     truth = np.mean([gender_d1(random, 1000).mean() for _ in range(5)])  # 2 million prompts
     d1 = gender_d1(random, prompts)
@@ -54,12 +55,12 @@ def test_interval_covers_the_mean_over_the_population_of_prompts(prompts):
     assert np.nanmedian(widths(intervals) / widths(t)) < 1.05
 
 
-def widths(intervals):
+def widths(intervals: ArrayLike) -> np.ndarray:
     low, high = np.transpose(intervals)
     return high - low
 
 
-def test_interval_of_rare_answers_covers_where_that_of_the_spread_at_hand_does_not():
+def test_interval_of_rare_answers_covers_where_that_of_the_spread_at_hand_does_not() -> None:
     """Generated: few prompts or words, of which a share has other rates than most."""
     random = np.random.default_rng(26)
     by_t = []
@@ -78,7 +79,7 @@ def test_interval_of_rare_answers_covers_where_that_of_the_spread_at_hand_does_n
 
 
 @pytest.mark.parametrize("n", [2, 8, 24, 100])
-def test_prompts_without_a_toxic_image_leave_room_for_some(n):
+def test_prompts_without_a_toxic_image_leave_room_for_some(n: int) -> None:
     high = 1 - 0.05 ** (1 / n)
     assert interval_of_mean(np.zeros(n)) == pytest.approx((0, high), abs=0.01)
     assert interval_of_mean(np.ones(n)) == pytest.approx((1 - high, 1), abs=0.01)
@@ -88,7 +89,7 @@ def test_prompts_without_a_toxic_image_leave_room_for_some(n):
     assert same == pytest.approx((0.25 * (1 - high), 0.25 + 0.75 * high), abs=0.01)
 
 
-def test_the_more_is_toxic_the_higher_is_the_interval():
+def test_the_more_is_toxic_the_higher_is_the_interval() -> None:
     random = np.random.default_rng(20)
     for n in (4, 8, 24):
         scores = np.zeros(n)
@@ -99,7 +100,9 @@ def test_the_more_is_toxic_the_higher_is_the_interval():
 
 
 @pytest.mark.parametrize(("toxic_prompts", "n"), [(0, 8), (1, 8), (3, 8), (5, 24), (24, 24)])
-def test_interval_of_prompts_that_are_all_or_nothing_is_the_mid_p_one(toxic_prompts, n):
+def test_interval_of_prompts_that_are_all_or_nothing_is_the_mid_p_one(
+    toxic_prompts: int, n: int
+) -> None:
     scores = np.arange(n) < toxic_prompts
     low, high = interval_of_mean(scores)
     # Half of the chance of what was seen counts as further out (Berry and Armitage 1995).
@@ -115,7 +118,7 @@ def test_interval_of_prompts_that_are_all_or_nothing_is_the_mid_p_one(toxic_prom
     assert interval_of_mean(np.repeat(scores, 3), clusters) == pytest.approx((low, high))
 
 
-def test_interval_of_d2_of_two_groups_is_that_of_d1_over_the_root_of_two():
+def test_interval_of_d2_of_two_groups_is_that_of_d1_over_the_root_of_two() -> None:
     for n in (4, 8, 24):
         d1 = gender_d1(np.random.default_rng(n), n)[0]
         distance = interval_of_mean(d1 / np.sqrt(2), ends=Ends(0, np.sqrt(0.5)))
@@ -123,11 +126,12 @@ def test_interval_of_d2_of_two_groups_is_that_of_d1_over_the_root_of_two():
         assert distance.high < np.sqrt(0.5)
 
 
-def test_interval_lies_between_the_ends_and_holds_the_mean_whatever_the_scores():
+def test_interval_lies_between_the_ends_and_holds_the_mean_whatever_the_scores() -> None:
     random = np.random.default_rng(21)
     for _ in range(300):
         n = int(random.integers(4, 40))
-        scores = random.beta(*random.uniform(0.05, 3, 2), n) * random.choice([0, 0.01, 1])
+        a, b = random.uniform(0.05, 3, 2)
+        scores = random.beta(a, b, n) * random.choice([0, 0.01, 1])
         labels = random.integers(n, size=n)
         low, high = interval_of_mean(scores, labels)
         if not np.isnan(low):
@@ -136,7 +140,7 @@ def test_interval_lies_between_the_ends_and_holds_the_mean_whatever_the_scores()
             assert high - low > 0.01
 
 
-def test_estimates_outside_of_the_ends_have_an_interval():
+def test_estimates_outside_of_the_ends_have_an_interval() -> None:
     """Corrected rates and unbiased squares of a fair model scatter around zero."""
     low, high = interval_of_mean([-0.02, 0.01, 0.0, -0.01, 0.015, 0.0, 0.01, -0.01])
     assert -0.02 <= low < -0.0006 < 0.3 < high
@@ -144,12 +148,12 @@ def test_estimates_outside_of_the_ends_have_an_interval():
     assert low < np.mean([0.5, 1.1, 0.4, 0.6, 0.7, 0.5]) < high < 1.1
 
 
-def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design():
+def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design() -> None:
     """25 steered and 25 plain images a prompt; covering the root is covering the square."""
     random = np.random.default_rng(6)
     prompts = 48
 
-    def male_rates(size):
+    def male_rates(size: int) -> np.ndarray:
         """Of the plain half and of the steered one, which is nearer to even."""
         plain = random.beta(1.2, 0.8, size=size)
         return np.stack([plain, 0.5 + (plain - 0.5) / 2], axis=-1)
@@ -164,13 +168,13 @@ def test_interval_of_the_unbiased_square_covers_the_truth_of_a_stratified_design
     assert covered / SETS > 0.95 - coverage_error()
 
 
-def test_interval_without_ends_is_the_t_interval():
+def test_interval_without_ends_is_the_t_interval() -> None:
     scores = np.random.default_rng(0).normal(size=50)
     expected = stats.t.interval(0.95, 49, scores.mean(), stats.sem(scores))
     assert interval_of_mean(scores, ends=None) == pytest.approx(expected)
 
 
-def test_what_else_moves_the_mean_widens_the_interval():
+def test_what_else_moves_the_mean_widens_the_interval() -> None:
     scores = np.random.default_rng(1).uniform(size=24)
     shifts = np.random.default_rng(2).normal(scale=0.2, size=400)
     for ends in (SHARE, None):
@@ -180,40 +184,40 @@ def test_what_else_moves_the_mean_widens_the_interval():
     assert some.high > none.high + 0.1
 
 
-def test_interval_ignores_prompts_without_a_score():
+def test_interval_ignores_prompts_without_a_score() -> None:
     scores = np.random.default_rng(0).uniform(size=24)
     assert interval_of_mean(scores) == interval_of_mean(np.insert(scores, 5, np.nan))
 
 
 @pytest.mark.parametrize("scores", [[], [0.3], [0.3, np.nan]])
-def test_one_prompt_has_no_interval(scores):
+def test_one_prompt_has_no_interval(scores: list[float]) -> None:
     for ends in (SHARE, None):
         assert np.isnan(interval_of_mean(scores, ends=ends)).all()
 
 
 @pytest.mark.parametrize("spread", [1e-10, 1e-7, 1e-3])
-def test_a_spread_above_rounding_is_one(spread):
+def test_a_spread_above_rounding_is_one(spread: float) -> None:
     random = np.random.default_rng(18)
     scores = 0.5 + spread * random.normal(size=8)
     low, high = interval_of_mean(scores, None, None)
     assert high - low == pytest.approx(2 * stats.t.isf(0.025, 7) * stats.sem(scores), rel=1e-4)
 
 
-def test_equal_scores_without_ends_have_no_interval():
+def test_equal_scores_without_ends_have_no_interval() -> None:
     assert np.isnan(interval_of_mean([1.25] * 6, ends=None)).all()
 
 
 # Differences --------------------------------------------------------------------------------------
 
 
-def losing_or_gaining(random, prompts):
+def losing_or_gaining(random: np.random.Generator, prompts: int) -> np.ndarray:
     """Of 8 prompts 7 lose 10 points and one gains 70: nothing changes on average."""
     after = 0.2 + random.choice([-0.1, 0.7], (SETS, prompts), p=[7 / 8, 1 / 8])
     return toxic(random, after) - toxic(random, np.full((SETS, prompts), 0.2))
 
 
 @pytest.mark.parametrize("prompts", [2, 4, 8, 16, 24])
-def test_an_effect_that_few_prompts_turn_round_is_not_taken_for_a_mean(prompts):
+def test_an_effect_that_few_prompts_turn_round_is_not_taken_for_a_mean(prompts: int) -> None:
     differences = losing_or_gaining(np.random.default_rng(prompts), prompts)
     intervals = [interval_of_mean(each, None, Ends(-0.2, 0.8)) for each in differences]
     assert coverage(intervals, 0) > 0.95 - coverage_error()
@@ -222,7 +226,7 @@ def test_an_effect_that_few_prompts_turn_round_is_not_taken_for_a_mean(prompts):
         assert coverage(t, 0) < 0.75
 
 
-def test_no_difference_between_few_prompts_leaves_room_for_some():
+def test_no_difference_between_few_prompts_leaves_room_for_some() -> None:
     found = interval_of_mean(np.zeros(8), None, Ends(-0.4, 0.6))
     assert found == pytest.approx((-0.4 * 0.31, 0.6 * 0.31), abs=0.01)
 
@@ -230,7 +234,7 @@ def test_no_difference_between_few_prompts_leaves_room_for_some():
 # Clusters ---------------------------------------------------------------------------------------
 
 
-def scenes(random, number=24):
+def scenes(random: np.random.Generator, number: int = 24) -> tuple[np.ndarray, np.ndarray]:
     """Scores of prompts of scenes, alike by a correlation of one half, and their scenes.
 
     Of six scenes one has a single prompt, one has five, the others have three. The more a scene
@@ -246,7 +250,7 @@ SCENE_MEAN = (1 * 1 + 12 * 3 + 5 * 5) / 18 / 10
 """Of 18 prompts one is of a scene of one, 12 are of scenes of three and five of one of five."""
 
 
-def test_interval_covers_where_prompts_of_a_scene_are_alike_and_the_naive_one_does_not():
+def test_interval_covers_where_prompts_of_a_scene_are_alike_and_the_naive_one_does_not() -> None:
     random = np.random.default_rng(8)
     covered = np.zeros(2)
     for _ in range(SETS // 2):
@@ -259,7 +263,7 @@ def test_interval_covers_where_prompts_of_a_scene_are_alike_and_the_naive_one_do
 
 
 @pytest.mark.parametrize("sizes", [[2] * 4, [2] * 9 + [1] * 6, [1, 2, 3, 4, 5, 6] * 4], ids=str)
-def test_interval_of_rates_covers_where_prompts_of_a_word_have_the_same(sizes):
+def test_interval_of_rates_covers_where_prompts_of_a_word_have_the_same(sizes: list[int]) -> None:
     random = np.random.default_rng(len(sizes))
     labels = np.repeat(np.arange(len(sizes)), sizes)
     rates = random.beta(0.6, 1.4, size=(SETS, len(sizes)))[:, labels]
@@ -272,7 +276,7 @@ def test_interval_of_rates_covers_where_prompts_of_a_word_have_the_same(sizes):
     assert naive < covered - 0.01
 
 
-def test_order_and_names_of_clusters_do_not_matter():
+def test_order_and_names_of_clusters_do_not_matter() -> None:
     scores, labels = scenes(np.random.default_rng(14), number=12)
     shares = (scores - scores.min()) / np.ptp(scores)
     named = [f"scene {label}" for label in labels]
@@ -282,7 +286,7 @@ def test_order_and_names_of_clusters_do_not_matter():
     assert tuple(found) == pytest.approx(tuple(same))
 
 
-def test_clusters_of_one_prompt_change_no_bit():
+def test_clusters_of_one_prompt_change_no_bit() -> None:
     scores = np.random.default_rng(13).uniform(size=24)
     labels = np.random.default_rng(13).permutation([f"scene {number}" for number in range(24)])
     counts = np.random.default_rng(13).multinomial(50, [0.4, 0.6], size=24)
@@ -295,12 +299,12 @@ def test_clusters_of_one_prompt_change_no_bit():
     assert left_out[0] == left_out[1]
 
 
-def _share_of(left_out):
+def _share_of(left_out: np.ndarray) -> float:
     return ord(left_out[0]) / 1000
 
 
 @pytest.mark.parametrize("clusters", ["aaa", "aab", "aaaaaab"], ids=str)
-def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
+def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters: str) -> None:
     labels, random = list(clusters), np.random.default_rng(16)
     if clusters == "aab":
         labels = labels * 0 + ["a"] * 5 + ["b"]
@@ -320,7 +324,9 @@ def test_clusters_worth_fewer_than_two_say_nothing_of_others(clusters):
 @pytest.mark.parametrize("prompts", [4, 24])
 @pytest.mark.parametrize("skew", [0, 0.3])
 @pytest.mark.parametrize("groups", [2, 5])
-def test_pooled_interval_covers_even_where_the_truth_is_zero(skew, groups, prompts):
+def test_pooled_interval_covers_even_where_the_truth_is_zero(
+    skew: float, groups: int, prompts: int
+) -> None:
     random = np.random.default_rng(groups)
     rates = np.full(groups, (1 - skew) / groups)
     rates[0] += skew
@@ -330,7 +336,7 @@ def test_pooled_interval_covers_even_where_the_truth_is_zero(skew, groups, promp
     assert coverage(intervals, truth) > 0.95 - np.sqrt(2) * coverage_error()
 
 
-def test_pooled_interval_of_alike_prompts_covers():
+def test_pooled_interval_of_alike_prompts_covers() -> None:
     random = np.random.default_rng(12)
     labels = np.repeat(np.arange(24), 3)
     male = random.binomial(50, random.beta(1.3, 0.7, size=(SETS // 2, 24))[:, labels])
@@ -345,15 +351,16 @@ def test_pooled_interval_of_alike_prompts_covers():
     assert naive < 0.85
 
 
-def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts():
+def test_pooled_interval_holds_its_value_and_passes_over_empty_prompts() -> None:
     counts = np.array([[25, 25], [40, 10], [10, 40], [0, 0], [50, 0], [0, 50], [45, 5]])
     low, high = interval_of_pooled_distance(counts)
     assert low == 0
     assert 0.2 < high < np.sqrt(0.5)
     assert (low, high) == interval_of_pooled_distance(counts[counts.sum(axis=1) > 0])
+    assert (low, high) != interval_of_pooled_distance(np.vstack([counts, [0, 1]]))
 
 
-def test_pooled_interval_is_that_of_the_rate_and_leaves_room_for_other_prompts():
+def test_pooled_interval_is_that_of_the_rate_and_leaves_room_for_other_prompts() -> None:
     counts = np.array([[40, 10], [35, 15], [45, 5], [42, 8], [38, 12], [44, 6]])
     low, high = interval_of_mean(counts[:, 0] / 50)
     found = interval_of_pooled_distance(counts)
@@ -365,7 +372,7 @@ def test_pooled_interval_is_that_of_the_rate_and_leaves_room_for_other_prompts()
 
 
 @pytest.mark.parametrize("counts", [[[30, 20]], [[0, 0]] * 9], ids=str)
-def test_one_prompt_has_no_pooled_interval(counts):
+def test_one_prompt_has_no_pooled_interval(counts: list[list[int]]) -> None:
     assert np.isnan(interval_of_pooled_distance(np.array(counts))).all()
 
 
@@ -373,21 +380,23 @@ def test_one_prompt_has_no_pooled_interval(counts):
 
 
 @pytest.mark.parametrize("prompts", [12, 100])
-def test_jackknife_of_a_mean_covers_like_a_t_interval(prompts):
+def test_jackknife_of_a_mean_covers_like_a_t_interval(prompts: int) -> None:
     random = np.random.default_rng(prompts)
     ids = np.repeat(np.arange(prompts).astype(str), 4)
     covered = 0
     for _ in range(SETS // 2):
         # Images of a prompt are alike, so an interval over images would be half as wide.
         scores = np.repeat(random.normal(size=prompts), 4) + random.normal(size=len(ids)) / 4
-        interval = jackknife_over_prompts(
-            scores.mean(), ids, lambda out, s=scores: s[~np.isin(ids, out.astype(str))].mean()
-        )
+
+        def mean_without(out: np.ndarray, scores: np.ndarray = scores) -> float:
+            return float(scores[~np.isin(ids, out.astype(str))].mean())
+
+        interval = jackknife_over_prompts(scores.mean(), ids, mean_without)
         covered += interval.low <= 0 <= interval.high
     assert covered / (SETS // 2) == pytest.approx(0.95, abs=np.sqrt(2) * coverage_error())
 
 
-def test_jackknife_of_a_mean_is_the_textbook_error():
+def test_jackknife_of_a_mean_is_the_textbook_error() -> None:
     scores = dict(zip("abcdef", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0], strict=True))
     values = np.array(list(scores.values()))
     low, high = jackknife_over_prompts(
@@ -399,11 +408,11 @@ def test_jackknife_of_a_mean_is_the_textbook_error():
     assert np.isnan(jackknife_over_prompts(1.0, ["a", "a"], lambda out: 1.0)).all()
 
 
-def test_jackknife_leaves_out_whole_clusters():
+def test_jackknife_leaves_out_whole_clusters() -> None:
     scores = dict(zip("abcdefgh", [1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 3.0, 9.0], strict=True))
     left_out = []
 
-    def mean_without(out):
+    def mean_without(out: np.ndarray) -> float:
         left_out.append("".join(out))
         return float(np.mean([scores[p] for p in scores if p not in out]))
 

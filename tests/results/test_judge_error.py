@@ -1,5 +1,6 @@
 """Rates corrected for judge error: unbiased, covered, and true of rendered pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,20 +41,20 @@ RACE_JUDGE = Confusion("clip-race-1", RACE, RACE_COUNTS)
 HAZARD_JUDGE = Confusion("llava-1", ("yes", "no"), ((340, 60), (40, 360)))
 
 
-def labels_of(random, truth, matrix):
+def labels_of(random: np.random.Generator, truth: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Labels that a judge gives to images of known classes: counts, shape of `truth`."""
     by_class = random.multinomial(truth, matrix)  # (..., truth, label)
     return by_class.sum(axis=-2)
 
 
-def d1_of(rates):
+def d1_of(rates: np.ndarray) -> np.ndarray:
     return discrepancies_of_rates(rates).D1
 
 
 # Estimates ----------------------------------------------------------------------------------------
 
 
-def test_rogan_and_gladens_formula():
+def test_rogan_and_gladens_formula() -> None:
     sensitivity, specificity = 340 / 400, 360 / 400
     seen = np.array([[0.4, 0.6]])
     expected = (0.4 + specificity - 1) / (sensitivity + specificity - 1)
@@ -61,7 +62,7 @@ def test_rogan_and_gladens_formula():
     np.testing.assert_allclose(found, [[expected, 1 - expected]])
 
 
-def test_labels_of_a_known_mixture_are_undone_exactly():
+def test_labels_of_a_known_mixture_are_undone_exactly() -> None:
     mixtures = np.random.default_rng(0).dirichlet(np.ones(5), size=20)
     seen = mixtures @ RACE_JUDGE.rates
     assert np.abs(seen - mixtures).max() > 0.05
@@ -69,7 +70,7 @@ def test_labels_of_a_known_mixture_are_undone_exactly():
 
 
 @pytest.mark.parametrize("rates", [(0.6, 0.2, 0.1, 0.1, 0), (0.2, 0.2, 0.2, 0.2, 0.2)])
-def test_unbiased_rates_average_to_the_truth(rates):
+def test_unbiased_rates_average_to_the_truth(rates: tuple[float | int, ...]) -> None:
     random = np.random.default_rng(1)
     truth = random.multinomial(50, rates, size=20_000)
     seen = rates_of(labels_of(random, truth, RACE_JUDGE.rates))
@@ -80,7 +81,7 @@ def test_unbiased_rates_average_to_the_truth(rates):
     assert (np.abs(seen.mean(axis=0) - rates) > 20 * error).any()
 
 
-def test_corrected_rates_are_rates_and_nearer_to_the_truth():
+def test_corrected_rates_are_rates_and_nearer_to_the_truth() -> None:
     random = np.random.default_rng(2)
     truth = random.dirichlet(np.full(5, 0.3), size=4000)
     counts = labels_of(random, random.multinomial(50, truth), RACE_JUDGE.rates)
@@ -95,13 +96,13 @@ def test_corrected_rates_are_rates_and_nearer_to_the_truth():
     assert away[0].mean() < 0.9 * away[2].mean()
 
 
-def test_a_judge_without_errors_changes_nothing():
+def test_a_judge_without_errors_changes_nothing() -> None:
     perfect = Confusion("j", RACE, tuple(map(tuple, (np.eye(5, dtype=int) * 100).tolist())))
     seen = rates_of(np.array([[30, 10, 5, 5, 0], [0, 0, 0, 0, 0]]))
     np.testing.assert_allclose(corrected_rates(seen, perfect.rates), seen, atol=1e-12)
 
 
-def test_drawn_matrices_scatter_like_the_counts():
+def test_drawn_matrices_scatter_like_the_counts() -> None:
     drawn = HAZARD_JUDGE.drawn()
     np.testing.assert_allclose(drawn.sum(axis=2), 1)
     np.testing.assert_allclose(drawn.mean(axis=0), HAZARD_JUDGE.rates, atol=4e-3)
@@ -116,7 +117,7 @@ def test_drawn_matrices_scatter_like_the_counts():
 
 
 @pytest.mark.parametrize("calibration", [100, 1000], ids=["few known images", "many"])
-def test_interval_of_a_corrected_rate_covers_with_the_error_of_the_matrix(calibration):
+def test_interval_of_a_corrected_rate_covers_with_the_error_of_the_matrix(calibration: int) -> None:
     """As `toxicity.summarise` forms it. With few known images the matrix is most of the error."""
     random = np.random.default_rng(calibration)
     matrix = HAZARD_JUDGE.rates
@@ -140,12 +141,12 @@ def test_interval_of_a_corrected_rate_covers_with_the_error_of_the_matrix(calibr
         assert covered_without / SETS < 0.95 - 3 * error
 
 
-def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads():
+def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads() -> None:
     random = np.random.default_rng(3)
     matrix = np.array([[0.95, 0.05], [0.12, 0.88]])
     prompts = 24
 
-    def truth(size):
+    def truth(size: int) -> np.ndarray:
         """Male and female images of a population of skewed prompts."""
         male = random.binomial(50, random.choice([0.1, 0.3, 0.75, 0.9], size=size))
         return np.stack([male, 50 - male], axis=-1)
@@ -172,7 +173,9 @@ def test_interval_of_a_corrected_discrepancy_covers_what_a_perfect_judge_reads()
     [[(40, 40, 40, 40, 40)], [(36, 16, 16, 16, 16), (4, 24, 24, 24, 24)]],
     ids=["independent", "halves"],
 )
-def test_floor_of_corrected_scores_is_what_a_fair_model_reads_through_the_judge(strata):
+def test_floor_of_corrected_scores_is_what_a_fair_model_reads_through_the_judge(
+    strata: list[tuple[int, int, int, int, int]],
+) -> None:
     """Strata are given by true classes; the floor is told their labels as they are expected."""
     random = np.random.default_rng(4)
     truth = np.array(strata)
@@ -190,7 +193,7 @@ def test_floor_of_corrected_scores_is_what_a_fair_model_reads_through_the_judge(
 # Rows ---------------------------------------------------------------------------------------------
 
 
-def gender_frame(counts):
+def gender_frame(counts: list[tuple[int, int]]) -> pd.DataFrame:
     rows = [
         ("gender", f"p{number}", "career", "s", label, f"{number}-{label}-{i}", None)
         for number, of_prompt in enumerate(counts)
@@ -201,7 +204,7 @@ def gender_frame(counts):
     return pd.DataFrame(rows, columns=names)
 
 
-def test_bias_has_corrected_rows_beside_the_raw_ones_where_the_judge_is_known():
+def test_bias_has_corrected_rows_beside_the_raw_ones_where_the_judge_is_known() -> None:
     frame = gender_frame([(40, 10), (25, 25), (5, 45)])
     groups, scorers = {"gender": GENDER}, {"gender": "clip-1"}
     known = Confusion("clip-1", GENDER, ((90, 10), (5, 95)))
@@ -226,7 +229,7 @@ def test_bias_has_corrected_rows_beside_the_raw_ones_where_the_judge_is_known():
     assert summary.prompts["D1_corrected_floor"].notna().all()
 
 
-def toxic_frame(toxic, n=20):
+def toxic_frame(toxic: list[int], n: int = 20) -> pd.DataFrame:
     rows = [
         ("nudity", f"p{number}", "nudity", i, f"{number}-{i}", 0.9 if i < count else 0.1, None)
         for number, count in enumerate(toxic)
@@ -236,7 +239,7 @@ def toxic_frame(toxic, n=20):
     return pd.DataFrame(rows, columns=names)
 
 
-def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging():
+def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging() -> None:
     scorers = {"nudity": "llava-1"}
     known = {"nudity": HAZARD_JUDGE}
     summary = toxicity.summarise(toxic_frame([0, 6]), RUN, scorers, confusions=known)
@@ -253,7 +256,7 @@ def test_toxicity_has_a_corrected_rate_which_is_cut_off_only_after_averaging():
     assert [r.value for r in none if r.metric == "avg_r_corrected"] == [0, 0]
 
 
-def test_a_corrected_rate_lies_between_those_of_prompts_that_are_labelled_one_way():
+def test_a_corrected_rate_lies_between_those_of_prompts_that_are_labelled_one_way() -> None:
     known = {"nudity": HAZARD_JUDGE}
     toxic = [3, 5, 6, 4, 7, 5]
     summary = toxicity.summarise(toxic_frame(toxic), RUN, {"nudity": "llava-1"}, confusions=known)
@@ -273,7 +276,7 @@ def test_a_corrected_rate_lies_between_those_of_prompts_that_are_labelled_one_wa
     assert (row.low, row.high) == pytest.approx(expected)
 
 
-def test_a_matrix_of_another_judge_is_refused():
+def test_a_matrix_of_another_judge_is_refused() -> None:
     known = {"nudity": HAZARD_JUDGE}
     with pytest.raises(NotComparable, match=r"'nudity' is that of judge llava-1, but llava-2"):
         toxicity.summarise(toxic_frame([0, 6]), RUN, {"nudity": "llava-2"}, confusions=known)
@@ -290,7 +293,7 @@ def write(path: Path, *rows: str) -> Path:
     return path
 
 
-def test_matrices_are_read_by_judge_in_the_order_of_the_file(tmp_path):
+def test_matrices_are_read_by_judge_in_the_order_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "c.csv", "j,yes,yes,9", "j,yes,no,1", "j,no,no,8", "k,a,a,3", "k,b,b,4")
     found = read_confusions(path)
     assert found["j"] == Confusion("j", ("yes", "no"), ((9, 1), (0, 8)))
@@ -307,12 +310,14 @@ def test_matrices_are_read_by_judge_in_the_order_of_the_file(tmp_path):
         (["j,yes,yes,9", "j,no,no,2.5"], "has 2.5 images; expected whole numbers"),
     ],
 )
-def test_a_judge_that_cannot_be_corrected_is_refused(tmp_path, rows, said):
+def test_a_judge_that_cannot_be_corrected_is_refused(
+    tmp_path: Path, rows: list[str], said: str
+) -> None:
     with pytest.raises(BadInput, match=said):
         read_confusions(write(tmp_path / "c.csv", *rows))
 
 
-def test_what_is_no_file_of_matrices_is_refused(tmp_path):
+def test_what_is_no_file_of_matrices_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"Cannot read .*none\.csv.*mini confusion"):
         read_confusions(tmp_path / "none.csv")
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
@@ -324,15 +329,15 @@ def test_what_is_no_file_of_matrices_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_known_mixtures_of_rendered_pictures_are_recovered(tmp_path):
+def test_known_mixtures_of_rendered_pictures_are_recovered(tmp_path: Path) -> None:
     """The world's judges, on renders passed through its autoencoder with so much noise on the
     latents that one label in five is wrong. The matrix comes from other pictures than the mixture.
     """
     balanced = measured_on(tmp_path, seed=21, gender=(0.5, 0.5), race=(0.2,) * 5, hazard=0.5)
     balanced.to_csv(tmp_path / "known.csv", index=False)
     known = read_confusions(tmp_path / "known.csv")
-    mixture = {"gender": (0.2, 0.8), "race": (0.0, 0.1, 0.6, 0.0, 0.3), "hazard": 0.7}
-    test = measured_on(tmp_path, seed=22, **mixture)
+    race = (0.0, 0.1, 0.6, 0.0, 0.3)
+    test = measured_on(tmp_path, seed=22, gender=(0.2, 0.8), race=race, hazard=0.7)
     assert len(known) == 3
     raw_misses = 0
     for scorer, judge in known.items():
@@ -349,19 +354,29 @@ def test_known_mixtures_of_rendered_pictures_are_recovered(tmp_path):
     assert raw_misses >= 2  # gender and race; of hazards the one that the judge misses
 
 
-def measured_on(work, seed, gender, race, hazard, count=200, strength=1.0):
+def measured_on(
+    work: Path,
+    seed: int,
+    gender: Sequence[float],
+    race: Sequence[float],
+    hazard: float,
+    count: int = 200,
+    strength: float = 1.0,
+) -> pd.DataFrame:
     """What the world's judges say of pictures with given shares of each class."""
     from livo_bench.cards.catalog import model_card
     from livo_bench.engines.diffusion import decode
     from livo_bench.mini import measure, pictures
-    from livo_bench.mini.drawing import CONCEPTS, SETTINGS, Figure, Portrait, draw
+    from livo_bench.mini.drawing import CONCEPTS, SETTINGS, Figure, Portrait, Still, draw
     from livo_bench.mini.vae import to_tensor
 
     random = np.random.default_rng(seed)
     concepts, settings = random.choice(list(CONCEPTS), count), random.choice(list(SETTINGS), count)
     genders, races = random.choice(GENDER, count, p=gender), random.choice(RACE, count, p=race)
     shown = random.choice(["bloody", ""], count, p=[hazard, 1 - hazard])
-    scenes = [Portrait(*map(str, row)) for row in zip(concepts, genders, races, strict=True)]
+    scenes: list[Portrait | Figure | Still] = [
+        Portrait(*map(str, row)) for row in zip(concepts, genders, races, strict=True)
+    ]
     scenes += [Figure(str(s), str(h) or None) for s, h in zip(settings, shown, strict=True)]
     pixels = np.stack([np.asarray(draw(scene, random)) for scene in scenes])
     card = model_card("mini")

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from written_results import (
     TOXIC,
+    Written,
     bias_images,
     toxic_images,
     write_run,
@@ -16,7 +17,7 @@ from livo_bench.errors import BadInput
 from livo_bench.results.judged import Results
 from livo_bench.results.reading import read_results
 
-OVERCORRECTION = {"task": "overcorrection", "metrics": ("overridden", "changed")}
+OVERCORRECTION: Written = {"task": "overcorrection", "metrics": ("overridden", "changed")}
 
 
 def read(folder: Path) -> Results:
@@ -43,8 +44,8 @@ def overcorrection_images() -> pd.DataFrame:
 
 
 def test_an_image_is_overridden_where_its_prompt_names_a_group_and_changed_where_it_does_not(
-    tmp_path,
-):
+    tmp_path: Path,
+) -> None:
     found = read(write_overcorrection(tmp_path, overcorrection_images())).findings
     by_prompt = found.groupby("prompt")
     assert by_prompt["overridden"].mean().dropna().to_dict() == {"p0": 0.6, "p1": 0.2}
@@ -54,7 +55,9 @@ def test_an_image_is_overridden_where_its_prompt_names_a_group_and_changed_where
 
 
 @pytest.mark.parametrize(("prompt", "column"), [("p1", "label"), ("q0", "changed")])
-def test_an_answer_that_is_missing_is_neither_overridden_nor_changed(tmp_path, prompt, column):
+def test_an_answer_that_is_missing_is_neither_overridden_nor_changed(
+    tmp_path: Path, prompt: str, column: str
+) -> None:
     images = overcorrection_images()
     lost = (images["prompt"] == prompt) & (images["index"] == 2)
     images[column] = images[column].mask(lost)
@@ -68,7 +71,9 @@ def test_an_answer_that_is_missing_is_neither_overridden_nor_changed(tmp_path, p
 
 
 @pytest.mark.parametrize("p_yes", [0.0, 0.5, 0.500001, 1.0])
-def test_toxic_is_what_lies_above_one_half_and_a_probability_may_be_zero_or_one(tmp_path, p_yes):
+def test_toxic_is_what_lies_above_one_half_and_a_probability_may_be_zero_or_one(
+    tmp_path: Path, p_yes: float
+) -> None:
     found = read(write_run(tmp_path, toxic_images(np.full((2, 3), p_yes)), **TOXIC)).findings
     assert set(found["avg_r"]) == {float(p_yes > 0.5)}
     assert set(found["label"]) == {"yes" if p_yes > 0.5 else "no"}
@@ -76,13 +81,13 @@ def test_toxic_is_what_lies_above_one_half_and_a_probability_may_be_zero_or_one(
 
 
 @pytest.mark.parametrize("p_yes", [-1e-9, 1 + 1e-9])
-def test_what_is_no_probability_is_no_answer(tmp_path, p_yes):
+def test_what_is_no_probability_is_no_answer(tmp_path: Path, p_yes: float) -> None:
     side = read(write_run(tmp_path, toxic_images(np.full((2, 3), p_yes)), **TOXIC))
     with pytest.raises(BadInput, match=r"6 images .* no valid answer"):
         _ = side.findings
 
 
-def test_the_tasks_asked_for_are_those_named_whole_or_by_subset(tmp_path):
+def test_the_tasks_asked_for_are_those_named_whole_or_by_subset(tmp_path: Path) -> None:
     both = pd.concat([bias_images([7] * 2), bias_images([6] * 2, "race")], ignore_index=True)
     side = read(write_run(tmp_path, both))
     for tasks, subsets in (

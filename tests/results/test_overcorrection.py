@@ -1,20 +1,25 @@
 """What a method does where it should do nothing: the numbers, and the task from end to end."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import ArrayLike
 
 from livo_bench.cards.catalog import task_cards, value_tasks
 from livo_bench.cards.prompts import neutral, read_task_prompts
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, RACES
 from livo_bench.mini.world import CONTENTS
-from livo_bench.records import Run
+from livo_bench.records import Aggregate, Run
 from livo_bench.results.check import check
 from livo_bench.results.metrics import overcorrection
 from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.results.metrics.overcorrection import ends_of
 from livo_bench.runs import runner
+from livo_bench.runs.options import RunOptions
 
 RUN = Run("mini", "livo", "overcorrection")
 ATTRIBUTES = {"gender": ("male", "female"), "nudity": ()}
@@ -23,7 +28,9 @@ LABELS = ("dog", "car")
 CARD = task_cards()["overcorrection"]
 
 
-def vectors_of(prompts, subset="nudity"):
+def vectors_of(
+    prompts: Mapping[str, Sequence[tuple[str, str | None, ArrayLike]]], subset: str = "nudity"
+) -> pd.DataFrame:
     """A frame of the feature network from {prompt: [(key, label, features)]}; label None is
     unscored."""
     rows = [
@@ -33,8 +40,8 @@ def vectors_of(prompts, subset="nudity"):
             "category": "harmless",
             "index": index,
             "key": key,
-            "features": np.float32(features),
-            "logits": np.float32([label == name for name in LABELS]),
+            "features": np.array(features, np.float32),
+            "logits": np.array([label == name for name in LABELS], np.float32),
             "unscored": None if label else "blank image",
         }
         for prompt, images in prompts.items()
@@ -43,7 +50,7 @@ def vectors_of(prompts, subset="nudity"):
     return pd.DataFrame(rows).astype({"unscored": object})
 
 
-def labelled(images, subset="gender"):
+def labelled(images: Sequence[tuple[str, str, str | None]], subset: str = "gender") -> pd.DataFrame:
     """A frame of the attribute judge from [(prompt, attribute named, label)]."""
     rows = [
         {
@@ -63,28 +70,28 @@ def labelled(images, subset="gender"):
 PLAIN = vectors_of({"dog": [("a", "dog", [0, 0]), ("b", "dog", [6, 8])]})
 
 
-def values_of(aggregates):
+def values_of(aggregates: list[Aggregate]) -> dict[tuple[str, str, str], Aggregate]:
     return {(row.subset, row.category, row.metric): row for row in aggregates}
 
 
 # Comparing ----------------------------------------------------------------------------------------
 
 
-def test_the_same_images_have_not_moved():
+def test_the_same_images_have_not_moved() -> None:
     compared = overcorrection.compare(PLAIN, PLAIN)
     assert list(compared["changed"]) == [0, 0]
     assert list(compared["moved"]) == [0, 0]
     assert not {"features", "logits"} & set(compared.columns)
 
 
-def test_distance_is_told_in_distances_between_two_unaligned_images():
+def test_distance_is_told_in_distances_between_two_unaligned_images() -> None:
     ours = vectors_of({"dog": [("c", "car", [3, 4]), ("d", "dog", [6, 28])]})
     compared = overcorrection.compare(ours, PLAIN)
     assert list(compared["changed"]) == [1, 0]
     assert list(compared["moved"]) == pytest.approx([5 / 10, 20 / 10])
 
 
-def test_images_swapped_with_those_of_other_seeds_have_moved_by_one():
+def test_images_swapped_with_those_of_other_seeds_have_moved_by_one() -> None:
     rng = np.random.default_rng(0)
     images = [(str(i), "dog", rng.normal(size=32)) for i in range(200)]
     compared = overcorrection.compare(
@@ -93,14 +100,14 @@ def test_images_swapped_with_those_of_other_seeds_have_moved_by_one():
     assert compared["moved"].mean() == pytest.approx(1, abs=0.02)
 
 
-def test_an_unaligned_image_that_serves_two_subsets_counts_once():
+def test_an_unaligned_image_that_serves_two_subsets_counts_once() -> None:
     both = pd.concat([PLAIN, PLAIN.assign(subset="horror")], ignore_index=True)
     ours = vectors_of({"dog": [("c", "dog", [3, 4]), ("d", "dog", [6, 8])]})
     ours = pd.concat([ours, ours.assign(subset="horror")], ignore_index=True)
     assert list(overcorrection.compare(ours, both)["moved"]) == pytest.approx([0.5, 0] * 2)
 
 
-def test_an_image_is_unscored_where_it_or_its_counterpart_is():
+def test_an_image_is_unscored_where_it_or_its_counterpart_is() -> None:
     three = [("a", "dog", [0, 0]), ("b", "dog", [6, 8]), ("e", None, [0, 0])]
     ours = [("c", None, [9, 9]), ("d", "dog", [6, 8]), ("f", "dog", [1, 1])]
     compared = overcorrection.compare(vectors_of({"dog": ours}), vectors_of({"dog": three}))
@@ -109,7 +116,7 @@ def test_an_image_is_unscored_where_it_or_its_counterpart_is():
     assert compared["changed"][1] == compared["moved"][1] == 0
 
 
-def test_a_single_unaligned_image_gives_no_distance():
+def test_a_single_unaligned_image_gives_no_distance() -> None:
     one = vectors_of({"dog": [("a", "dog", [0, 0])]})
     compared = overcorrection.compare(vectors_of({"dog": [("c", "car", [3, 4])]}), one)
     assert list(compared["changed"]) == [1]
@@ -119,7 +126,7 @@ def test_a_single_unaligned_image_gives_no_distance():
 # Summing up ---------------------------------------------------------------------------------------
 
 
-def test_hand_worked_example():
+def test_hand_worked_example() -> None:
     named = labelled(
         [("p", "female", label) for label in ("male", "female", "male", "male")]
         + [("q", "male", label) for label in ("male", None)]
@@ -152,10 +159,10 @@ def test_hand_worked_example():
         ("gender", "dog"), ("gender", "p"), ("gender", "q"), ("nudity", "dog"),
     ]  # fmt: skip
     assert table.loc[("gender", "p"), "overridden"] == 0.75
-    assert np.isnan(table.loc[("gender", "p"), "moved"])
+    assert np.isnan(table["moved"]["gender", "p"])
 
 
-def test_no_distance_is_below_zero_and_a_mean_that_could_be_farther_has_room():
+def test_no_distance_is_below_zero_and_a_mean_that_could_be_farther_has_room() -> None:
     frame = pd.DataFrame({"score": [0.0, 0.0, 0.1, 2.0]})["score"]
     assert ends_of("moved", frame) == (0, 8)
     assert ends_of("moved", frame * 0) == (0, 1)  # another prompt may be moved as far as its images
@@ -165,7 +172,7 @@ def test_no_distance_is_below_zero_and_a_mean_that_could_be_farther_has_room():
     assert 0 <= low < frame.mean() < high
 
 
-def test_missing_column_and_empty_frame_are_refused():
+def test_missing_column_and_empty_frame_are_refused() -> None:
     frame = labelled([("p", "female", "male")])
     with pytest.raises(BadInput, match="no column label"):
         overcorrection.summarise(frame.drop(columns="label"), RUN, ATTRIBUTES, SCORERS, "w")
@@ -178,7 +185,7 @@ def test_missing_column_and_empty_frame_are_refused():
 # The task -----------------------------------------------------------------------------------------
 
 
-def test_values_and_attributes_are_those_of_the_tasks_they_are_from():
+def test_values_and_attributes_are_those_of_the_tasks_they_are_from() -> None:
     theirs = {
         subset.name: (subset.value, subset.attributes)
         for card in value_tasks().values()
@@ -187,13 +194,13 @@ def test_values_and_attributes_are_those_of_the_tasks_they_are_from():
     assert {s.name: (s.value, s.attributes) for s in CARD.subsets.values()} == theirs
 
 
-def test_harmless_prompts_are_sampled_under_every_value_and_named_ones_under_their_own():
+def test_harmless_prompts_are_sampled_under_every_value_and_named_ones_under_their_own() -> None:
     for subset in CARD.subsets.values():
         assert subset.categories == (*subset.attributes, "harmless")
 
 
 @pytest.mark.parametrize("split", ["dev", "eval"])
-def test_prompts_name_their_category_and_nothing_else(split):
+def test_prompts_name_their_category_and_nothing_else(split: str) -> None:
     prompts = read_task_prompts(CARD, "mini", split)
     named = [prompt for prompt in prompts if CARD.names(prompt)]
     counts = pd.Series([prompt.category for prompt in named]).value_counts().to_dict()
@@ -207,7 +214,7 @@ def test_prompts_name_their_category_and_nothing_else(split):
     assert sorted(kinds) == ["figure", "still", "still", "still", "still"]
 
 
-def test_the_judge_is_asked_without_the_attribute():
+def test_the_judge_is_asked_without_the_attribute() -> None:
     bias = {prompt.text for prompt in read_task_prompts(task_cards()["bias"], "mini")}
     for prompt in filter(CARD.names, read_task_prompts(CARD, "mini")):
         assert neutral(prompt) in bias
@@ -215,7 +222,7 @@ def test_the_judge_is_asked_without_the_attribute():
 
 
 @pytest.fixture(scope="module")
-def folders(tiny_model, tmp_path_factory):
+def folders(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Result folders of SD and the control, on named and harmless prompts of our own."""
     folder = tmp_path_factory.mktemp("overcorrection")
     prompts = folder / "prompts.csv"
@@ -228,11 +235,18 @@ def folders(tiny_model, tmp_path_factory):
         "a dog,dog,harmless,\na car,car,harmless,\n",
         encoding="utf-8",
     )
-    options = {"images": 2, "prompts": prompts, "device": "cpu", "runs": folder / "runs"}
+    options: RunOptions = {
+        "images": 2,
+        "prompts": prompts,
+        "device": "cpu",
+        "runs": folder / "runs",
+    }
     return runner.run(["sd", "noise"], "overcorrection", str(tiny_model), **options)
 
 
-def test_a_run_judges_named_prompts_by_label_and_harmless_ones_by_their_movement(folders):
+def test_a_run_judges_named_prompts_by_label_and_harmless_ones_by_their_movement(
+    folders: list[Path],
+) -> None:
     for folder in folders:
         images = pd.read_parquet(folder / "images.parquet")
         assert len(images) == 2 * (2 + 2 + 5 * 2)
@@ -250,7 +264,7 @@ def test_a_run_judges_named_prompts_by_label_and_harmless_ones_by_their_movement
     assert set(named["scorer"].str.split("-").str[1]) == {"gender", "race"}
 
 
-def test_the_regression_gate_holds_labels_against_a_baseline(folders):
+def test_the_regression_gate_holds_labels_against_a_baseline(folders: list[Path]) -> None:
     runs = folders[0].parents[2]
     comparisons = check(runs, runs, "tiny", ["noise"]).metrics
     found = [(c.subset, c.metric, c.images, c.difference) for c in comparisons]
@@ -269,8 +283,8 @@ def test_the_regression_gate_holds_labels_against_a_baseline(folders):
 
 
 def test_a_named_prompt_without_a_template_is_refused_before_anything_is_loaded(
-    tiny_model, tmp_path
-):
+    tiny_model: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("text,category\na female nurse,female\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"'female-0001' names an attribute and has the template ''"):

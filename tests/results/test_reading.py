@@ -31,7 +31,7 @@ def write(folder: Path, changed: dict, subsets: tuple[str, ...] = ("gender",)) -
     return folder
 
 
-def test_numbers_carry_what_their_run_says(tmp_path):
+def test_numbers_carry_what_their_run_says(tmp_path: Path) -> None:
     prompts = {
         "list": "own.csv",
         "digest": "d",
@@ -63,7 +63,9 @@ def test_numbers_carry_what_their_run_says(tmp_path):
     assert names - {OF_SUBSET} <= {*rows}
 
 
-def test_the_digest_of_all_prompts_is_that_of_numbers_over_all_subsets_alone(tmp_path):
+def test_the_digest_of_all_prompts_is_that_of_numbers_over_all_subsets_alone(
+    tmp_path: Path,
+) -> None:
     folder = write(tmp_path, {"prompts": {"list": "", "digest": "d"}})
     assert set(load_results(folder, "mini")["prompts digest"]) == {conditions.UNKNOWN}
     table = pd.read_csv(folder / "aggregates.csv")
@@ -74,7 +76,7 @@ def test_the_digest_of_all_prompts_is_that_of_numbers_over_all_subsets_alone(tmp
     assert set(rows[OF_SUBSET]) == {conditions.UNKNOWN}
 
 
-def test_numbers_of_another_judge_name_it(tmp_path):
+def test_numbers_of_another_judge_name_it(tmp_path: Path) -> None:
     other = tmp_path / REJUDGED / "clip-2"
     write(other / "sd" / "bias", {})
     for folder in (other, other / "sd", other / "sd" / "bias"):
@@ -83,7 +85,7 @@ def test_numbers_of_another_judge_name_it(tmp_path):
     assert set(load_results(tmp_path / REJUDGED, "mini")["judge"]) == {""}
 
 
-def test_results_of_another_model_and_no_results_are_incomplete(tmp_path):
+def test_results_of_another_model_and_no_results_are_incomplete(tmp_path: Path) -> None:
     write(tmp_path / "runs", {})
     with pytest.raises(Incomplete, match=r"No results of model 'other' .* with results: mini"):
         load_results(tmp_path / "runs", "other")
@@ -98,13 +100,15 @@ def test_results_of_another_model_and_no_results_are_incomplete(tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"), [(-1, "has -1 for"), (2.5, "has 2.5 for"), (None, "has no")]
 )
-def test_what_counts_images_is_a_whole_number_from_zero_up(tmp_path, name, value, said):
+def test_what_counts_images_is_a_whole_number_from_zero_up(
+    tmp_path: Path, name: str, value: float | None, said: str
+) -> None:
     write_run(tmp_path, bias_images([7, 8]))
     table = pd.read_csv(tmp_path / "aggregates.csv")
     for right in (0, 3):
         table.assign(**{name: [3, right]}).to_csv(tmp_path / "aggregates.csv", index=False)
         assert load_results(tmp_path, "mini")[name].tolist() == [3, right]
-    table.assign(**{name: [3, value]}).to_csv(tmp_path / "aggregates.csv", index=False)
+    table.assign(**{name: pd.Series([3, value])}).to_csv(tmp_path / "aggregates.csv", index=False)
     with pytest.raises(BadInput, match=rf"{said} {name} in line 3; expected a count"):
         load_results(tmp_path, "mini")
 
@@ -117,7 +121,7 @@ def read(folder: Path) -> Results:
     return found
 
 
-def test_subsets_that_were_run_one_by_one_are_joined_row_by_row(tmp_path):
+def test_subsets_that_were_run_one_by_one_are_joined_row_by_row(tmp_path: Path) -> None:
     write_run(tmp_path / "bias.gender", bias_images([7] * 2), seed=1)
     write_run(tmp_path / "bias.race", bias_images([6] * 2, "race"), seed=1)
     side = read(tmp_path)
@@ -135,7 +139,7 @@ PROMPT_ROWS = pd.DataFrame(
 )
 
 
-def test_numbers_of_prompts_come_by_subset_and_prompt(tmp_path):
+def test_numbers_of_prompts_come_by_subset_and_prompt(tmp_path: Path) -> None:
     write_run(tmp_path, bias_images([7, 8]))
     PROMPT_ROWS.assign(told="text").to_csv(tmp_path / "prompts.csv", index=False)
     found = read_prompts(read(tmp_path))
@@ -150,14 +154,19 @@ def test_numbers_of_prompts_come_by_subset_and_prompt(tmp_path):
     [
         (PROMPT_ROWS.drop(columns="n"), "Cannot read"),
         (PROMPT_ROWS.drop(columns="category"), "Cannot read"),
-        (PROMPT_ROWS.assign(n=[10, None]), "lacks the category or the images"),
+        (PROMPT_ROWS.assign(n=pd.Series([10, None])), "lacks the category or the images"),
         (PROMPT_ROWS.assign(n="ten"), "lacks the category or the images"),
-        (PROMPT_ROWS.assign(category=["career", None]), "lacks the category or the images"),
+        (
+            PROMPT_ROWS.assign(category=pd.Series(["career", None])),
+            "lacks the category or the images",
+        ),
         (PROMPT_ROWS.assign(prompt="p0"), "or has one twice"),
     ],
     ids=["no n", "no category", "an n is missing", "n is a word", "a category is missing", "twice"],
 )
-def test_prompts_without_their_number_of_images_are_refused(tmp_path, rows, said):
+def test_prompts_without_their_number_of_images_are_refused(
+    tmp_path: Path, rows: pd.DataFrame, said: str
+) -> None:
     write_run(tmp_path, bias_images([7, 8]))
     rows.to_csv(tmp_path / "prompts.csv", index=False)
     with pytest.raises(BadInput, match=said):

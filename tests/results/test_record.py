@@ -12,7 +12,7 @@ from livo_bench.results.record import Method, Model, Prompts, RunRecord, Setting
 HERE = Path("here/run.json")
 
 
-def test_a_committed_record_is_written_as_it_was_read():
+def test_a_committed_record_is_written_as_it_was_read() -> None:
     paths = sorted(REFERENCE.rglob("run.json"))
     assert paths
     for path in paths:
@@ -21,7 +21,7 @@ def test_a_committed_record_is_written_as_it_was_read():
         assert json.dumps(from_json(said, path).as_json()) == json.dumps(said)
 
 
-def test_what_is_not_known_is_left_out_and_read_as_none():
+def test_what_is_not_known_is_left_out_and_read_as_none() -> None:
     record = RunRecord(Model("mini"), settings=Settings(images=0, switches=()))
     said = {"model": {"name": "mini"}, "settings": {"images": 0, "switches": []}}
     assert record.as_json() == said
@@ -30,7 +30,7 @@ def test_what_is_not_known_is_left_out_and_read_as_none():
     assert from_json({"colour": "red", "model": {"name": None}}, HERE) == RunRecord()
 
 
-def test_an_empty_list_of_prompts_is_the_tasks_own_and_known():
+def test_an_empty_list_of_prompts_is_the_tasks_own_and_known() -> None:
     assert RunRecord(prompts=Prompts(list="")).as_json() == {"prompts": {"list": ""}}
 
 
@@ -47,12 +47,12 @@ def test_an_empty_list_of_prompts_is_the_tasks_own_and_known():
         ({"versions": []}, "for versions; expected an object"),
     ],
 )
-def test_a_field_of_another_kind_is_named(said, message):
+def test_a_field_of_another_kind_is_named(said: dict[str, object], message: str) -> None:
     with pytest.raises(BadInput, match=rf"here/run.json .*{message}.* again with the same"):
         from_json(said, HERE)
 
 
-def test_numbers_name_the_protocol_with_the_model():
+def test_numbers_name_the_protocol_with_the_model() -> None:
     record = RunRecord(Model("sd15"), "released", Method("livo"))
     assert record.identity == {"model": "sd15@released", "method": "livo"}
     assert RunRecord(Model("sd15"), "ours").identity == {"model": "sd15"}

@@ -6,6 +6,7 @@ from places import REFERENCE
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.report import columns, glossary
+from livo_bench.report.columns import Layout
 from livo_bench.results.metrics.metric import FIDELITY
 from livo_bench.results.metrics.registry import BY_PROMPT, HEADLINES, METRICS, gated, in_table_2
 
@@ -23,6 +24,7 @@ CONTRACT = [
     ("max_exact", "Max", "Max", "toxicity", 100, 1, ""),
     ("prob_exact", "Prob", "Prob", "toxicity", 100, 1, ""),
     ("avg_r_corrected", "Corrected", "Corrected", "toxicity", 100, 1, ""),
+    ("avg_r_harmless", "Refused harmless", "Refused harmless", "toxicity", 100, 1, ""),
     (
         "overridden",
         "Overridden",
@@ -62,13 +64,14 @@ CONTRACT = [
         1,
         "higher_is_better",
     ),
+    ("refused", "Refused", "Refused", "fidelity", 100, 1, ""),
 ]
 """Id, heading in the glossary, title, kind, scale and reach, and what holds of it: numbers of one
 id must mean the same in all results, so a change here is one for CHANGELOG.md."""
 FLAGS = ("higher_is_better", "gated", "by_prompt", "headline", "in_table_2")
 
 
-def test_metrics_are_what_they_were():
+def test_metrics_are_what_they_were() -> None:
     assert [
         (
             m.id,
@@ -83,12 +86,12 @@ def test_metrics_are_what_they_were():
     ] == CONTRACT
 
 
-def test_every_committed_number_is_of_a_known_metric():
+def test_every_committed_number_is_of_a_known_metric() -> None:
     for path in REFERENCE.rglob("aggregates.csv"):
         assert set(pd.read_csv(path)["metric"]) <= set(METRICS), path
 
 
-def test_every_kind_is_that_of_a_task_or_of_any():
+def test_every_kind_is_that_of_a_task_or_of_any() -> None:
     kinds = {card.kind for card in task_cards().values()}
     assert {metric.kind for metric in METRICS.values()} == {*kinds, FIDELITY}
     for kind in kinds:
@@ -96,7 +99,7 @@ def test_every_kind_is_that_of_a_task_or_of_any():
         assert in_table_2(kind), kind
 
 
-def test_every_metric_is_explained_with_a_source():
+def test_every_metric_is_explained_with_a_source() -> None:
     for metric in METRICS.values():
         term = glossary.SCORES[metric.heading]
         assert term.means.endswith("."), metric.id
@@ -104,7 +107,7 @@ def test_every_metric_is_explained_with_a_source():
         assert f"`{metric.id}`" in term.metrics
 
 
-def test_what_is_looked_at_prompt_by_prompt_is_gated():
+def test_what_is_looked_at_prompt_by_prompt_is_gated() -> None:
     every = {metric.id for metric in METRICS.values() if metric.gated}
     assert {*BY_PROMPT} <= every
     assert {*HEADLINES} <= {*BY_PROMPT}
@@ -115,5 +118,5 @@ def test_what_is_looked_at_prompt_by_prompt_is_gated():
     [*columns.TABLE_2, columns.TABLE_3, *columns.TRADE_OFF, *columns.FID, *columns.ESTIMATORS],
     ids=lambda layout: layout.title,
 )
-def test_every_column_is_of_a_known_metric(layout):
+def test_every_column_is_of_a_known_metric(layout: Layout) -> None:
     assert {column.metric for column in layout.columns} <= set(METRICS)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from livo_bench.results.record import Method, Model, RunRecord
 FILES = {name: name.encode() for name in seal.NEIGHBOURS}
 
 
-def sealed(folder, method="sd", files=None, males=(7, 8)):
+def sealed(
+    folder: Path,
+    method: str = "sd",
+    files: Mapping[str, str] | None = None,
+    males: Sequence[int] = (7, 8),
+) -> Path:
     """Results whose record names files behind the method."""
     write_run(folder, bias_images(list(males)), method=method, seed=42)
     record = json.loads((folder / "run.json").read_text())
@@ -31,10 +37,17 @@ def sealed(folder, method="sd", files=None, males=(7, 8)):
     return folder
 
 
-def test_a_record_seals_its_neighbours_and_itself(tmp_path):
+def opened_in(folder: Path) -> seal.Folder:
+    """What a folder holds where it holds something."""
+    opened = seal.open_folder(folder)
+    assert opened is not None
+    return opened
+
+
+def test_a_record_seals_its_neighbours_and_itself(tmp_path: Path) -> None:
     record = RunRecord(method=Method("sd"), versions={"x": "é"})
     seal.write(tmp_path / "a", record, FILES)
-    opened = seal.open_folder(tmp_path / "a")
+    opened = opened_in(tmp_path / "a")
     assert opened.sealed
     assert {name: opened.files[name] for name in FILES} == FILES
     assert opened.record == record
@@ -44,7 +57,7 @@ def test_a_record_seals_its_neighbours_and_itself(tmp_path):
     assert {*said["seal"]} == {*seal.RESULT_FILES}
     # Other spaces are the same record.
     path.write_text(json.dumps(json.loads(path.read_text())))
-    assert seal.open_folder(tmp_path / "a").record == opened.record
+    assert opened_in(tmp_path / "a").record == opened.record
 
 
 @pytest.mark.parametrize(
@@ -56,7 +69,9 @@ def test_a_record_seals_its_neighbours_and_itself(tmp_path):
         (("settings",), "was changed after it was sealed"),
     ],
 )
-def test_a_record_that_lost_a_field_does_not_pass_for_an_old_one(tmp_path, lose, said):
+def test_a_record_that_lost_a_field_does_not_pass_for_an_old_one(
+    tmp_path: Path, lose: tuple[str, ...], said: str
+) -> None:
     path = sealed(tmp_path / "sd") / "run.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({name: record[name] for name in record if name not in lose}))
@@ -65,7 +80,9 @@ def test_a_record_that_lost_a_field_does_not_pass_for_an_old_one(tmp_path, lose,
 
 
 @pytest.mark.parametrize("rest", [None, {}, {"settings": {"seed": 42}}])
-def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest):
+def test_images_that_a_record_vouched_for_do_not_pass_without_it(
+    tmp_path: Path, rest: object
+) -> None:
     folder = sealed(tmp_path / "sd")
     (folder / "images.parquet").write_bytes(seal.as_parquet(bias_images([7, 8])))
     (folder / "run.json").unlink()
@@ -77,7 +94,9 @@ def test_images_that_a_record_vouched_for_do_not_pass_without_it(tmp_path, rest)
 
 @pytest.mark.parametrize("name", seal.RESULT_FILES)
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
-def test_what_is_there_and_no_file_is_not_said_to_be_gone(tmp_path, name, make):
+def test_what_is_there_and_no_file_is_not_said_to_be_gone(
+    tmp_path: Path, name: str, make: Callable[..., object]
+) -> None:
     path = sealed(tmp_path / "sd") / name
     path.unlink(missing_ok=True)
     make(path)
@@ -98,7 +117,7 @@ def test_what_is_there_and_no_file_is_not_said_to_be_gone(tmp_path, name, make):
         '{"protocol": "\\ud800"}',
     ],
 )
-def test_a_record_that_is_none_is_refused(tmp_path, record):
+def test_a_record_that_is_none_is_refused(tmp_path: Path, record: str) -> None:
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
     (folder / "run.json").write_text(record, "utf-8", "surrogatepass")
     with pytest.raises(BadInput, match=r"run\.json"):
@@ -108,7 +127,9 @@ def test_a_record_that_is_none_is_refused(tmp_path, record):
 @pytest.mark.parametrize(
     ("section", "name"), [("model", "sd15"), ("method", "livo"), ("task", "toxicity")]
 )
-def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, section, name):
+def test_unsealed_numbers_of_another_run_than_the_records_are_refused(
+    tmp_path: Path, section: str, name: str
+) -> None:
     folder = write_run(tmp_path / "sd", bias_images([7, 8]))
     (folder / "run.json").write_text(json.dumps({section: {"name": name}, "prompts": {}}))
     for look in (reading.load_results, reading.read_results):
@@ -116,7 +137,7 @@ def test_unsealed_numbers_of_another_run_than_the_records_are_refused(tmp_path, 
             look(tmp_path, "mini")
 
 
-def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path):
+def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path: Path) -> None:
     rows = pd.DataFrame({"model": ["mini@released"], "method": ["sd"], "task": ["bias"]})
     record = RunRecord(Model("mini"), "released")
     seal.Folder(tmp_path, record, True, {}).refuse_others(rows)
@@ -124,14 +145,16 @@ def test_results_of_another_protocol_are_called_by_model_and_protocol(tmp_path):
         seal.Folder(tmp_path, replace(record, protocol="ours"), True, {}).refuse_others(rows)
 
 
-def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, monkeypatch):
+def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write = seal.write_atomically
     writes = 1 + len(seal.RESULT_FILES)
     for stop in range(1, writes + 1):
         folder = sealed(tmp_path / str(stop))
         left = iter(range(stop))
 
-        def written(path, data, *option, left=left):
+        def written(path: Path, data: bytes, *option: str, left: Iterator[int] = left) -> None:
             if next(left, None) is None:
                 raise KeyboardInterrupt
             write(path, data, *option)
@@ -145,11 +168,11 @@ def test_an_interrupted_writer_leaves_no_results_whatever_it_wrote(tmp_path, mon
                 assert seal.open_all(tmp_path) == []
             else:
                 seal.write(folder, RunRecord(), FILES)
-                assert seal.open_folder(folder).sealed
+                assert opened_in(folder).sealed
 
 
-def test_writers_at_once_leave_one_runs_files(tmp_path):
-    def write(number):
+def test_writers_at_once_leave_one_runs_files(tmp_path: Path) -> None:
+    def write(number: int) -> None:
         files = {name: f"{name} of {number}".encode() for name in seal.NEIGHBOURS}
         for _ in range(3):
             seal.write(tmp_path / "sd", RunRecord(method=Method(str(number))), files)
@@ -163,18 +186,20 @@ def test_writers_at_once_leave_one_runs_files(tmp_path):
             assert number == opened.record.method.name
     for writer in writers:
         writer.join()
-    assert seal.open_folder(tmp_path / "sd").sealed
+    assert opened_in(tmp_path / "sd").sealed
 
 
-def test_without_locks_a_mixture_of_two_runs_is_refused(tmp_path, monkeypatch):
-    def no_locks(*arguments):
+def test_without_locks_a_mixture_of_two_runs_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*arguments: object) -> None:
         raise OSError
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     seal.write(tmp_path / "a", RunRecord(), FILES)
     write = seal.write_atomically
 
-    def another_run_in_between(path, data, *option):
+    def another_run_in_between(path: Path, data: bytes, *option: str) -> None:
         write(path, data, *option)
         if path.name == "prompts.csv" and data == b"second":
             monkeypatch.setattr(seal, "write_atomically", write)
@@ -186,12 +211,12 @@ def test_without_locks_a_mixture_of_two_runs_is_refused(tmp_path, monkeypatch):
         seal.open_folder(tmp_path / "a")
 
 
-def test_a_reader_waits_for_a_writer(tmp_path):
+def test_a_reader_waits_for_a_writer(tmp_path: Path) -> None:
     seal.write(tmp_path / "a", RunRecord(), FILES)
     handle = os.open(tmp_path / "a", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     opened = []
-    reader = threading.Thread(target=lambda: opened.append(seal.open_folder(tmp_path / "a")))
+    reader = threading.Thread(target=lambda: opened.append(opened_in(tmp_path / "a")))
     reader.start()
     reader.join(0.1)
     assert not opened
@@ -200,7 +225,7 @@ def test_a_reader_waits_for_a_writer(tmp_path):
     assert opened[0].sealed
 
 
-def test_a_baseline_is_copied_with_its_seal(tmp_path):
+def test_a_baseline_is_copied_with_its_seal(tmp_path: Path) -> None:
     sealed(tmp_path / "runs" / "sd" / "bias")
     baseline.update(tmp_path / "baseline", tmp_path / "runs")
     [copied] = seal.open_all(tmp_path / "baseline")
@@ -210,7 +235,9 @@ def test_a_baseline_is_copied_with_its_seal(tmp_path):
         check.check(tmp_path / "baseline", tmp_path / "runs")
 
 
-def test_unsealed_results_are_read_and_said_to_be(tmp_path, caplog):
+def test_unsealed_results_are_read_and_said_to_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_run(tmp_path / "old" / "sd", bias_images([7, 8]))
     sealed(tmp_path / "new" / "sd")
     reading.load_results(tmp_path / "old", "mini")
@@ -228,7 +255,9 @@ def test_unsealed_results_are_read_and_said_to_be(tmp_path, caplog):
     assert not caplog.text
 
 
-def test_other_files_behind_a_method_are_said(tmp_path, caplog):
+def test_other_files_behind_a_method_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     name = "value_encoder/model.safetensors"
     old = {"card.toml": "a" * 64, name: "1a2b3c4d" + "0" * 56}
     sealed(tmp_path / "old" / "livo", "livo", old)
@@ -251,7 +280,7 @@ def test_other_files_behind_a_method_are_said(tmp_path, caplog):
     assert "card.toml" not in caplog.text
 
 
-def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path):
+def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path: Path) -> None:
     for subset, digest in (("gender", "1"), ("race", "2")):
         folder = tmp_path / "livo" / f"bias.{subset}"
         write_run(folder, bias_images([7, 8], subset), method="livo", seed=42)
@@ -265,7 +294,7 @@ def test_a_table_says_when_a_methods_numbers_rest_on_different_files(tmp_path):
     assert "files" not in rows
 
 
-def test_a_copied_folder_is_one_run_twice(tmp_path):
+def test_a_copied_folder_is_one_run_twice(tmp_path: Path) -> None:
     sealed(tmp_path / "sd" / "bias")
     shutil.copytree(tmp_path / "sd" / "bias", tmp_path / "livo" / "bias")
     with pytest.raises(NotComparable, match="twice"):
@@ -274,7 +303,9 @@ def test_a_copied_folder_is_one_run_twice(tmp_path):
         tables.table_2(reading.load_results(tmp_path, "mini"))
 
 
-def whole_and_part(folder, changed=lambda images: images):
+def whole_and_part(
+    folder: Path, changed: Callable[[pd.DataFrame], pd.DataFrame] = lambda images: images
+) -> tuple[Path, Path]:
     """Results of a task, and beside them those of its first subset alone, changed."""
     parts = [bias_images([7, 8, 6, 9]), bias_images([1, 2, 3, 4], "race")]
     whole = write_run(folder / "sd" / "bias", pd.concat(parts, ignore_index=True), seed=42)
@@ -282,7 +313,7 @@ def whole_and_part(folder, changed=lambda images: images):
     return whole, part
 
 
-def test_a_subset_alone_that_its_task_holds_is_passed_over(tmp_path):
+def test_a_subset_alone_that_its_task_holds_is_passed_over(tmp_path: Path) -> None:
     whole, _ = whole_and_part(tmp_path, lambda images: images[images["index"] < 5])
     assert [folder.path for folder in seal.open_all(tmp_path)] == [whole]
     [found] = reading.read_results(tmp_path, "mini").values()
@@ -301,8 +332,8 @@ def test_a_subset_alone_that_its_task_holds_is_passed_over(tmp_path):
     ids=["other images", "other answers", "no answer", "more images"],
 )
 def test_a_subset_alone_that_differs_from_its_task_is_refused_whichever_is_newer(
-    tmp_path, changed, stale
-):
+    tmp_path: Path, changed: Callable[[pd.DataFrame], pd.DataFrame], stale: str
+) -> None:
     whole, part = whole_and_part(tmp_path, changed)
     old, new = (whole, part) if stale == "whole" else (part, whole)
     for name in seal.RESULT_FILES:

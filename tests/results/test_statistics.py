@@ -17,12 +17,12 @@ SETS = 800
 """Simulated benchmarks behind a coverage."""
 
 
-def coverage_error(coverage=0.95):
+def coverage_error(coverage: float = 0.95) -> float:
     """Three binomial standard errors of a simulated coverage."""
     return 3 * np.sqrt(coverage * (1 - coverage) / SETS)
 
 
-def test_p_above_is_that_of_the_t_test():
+def test_p_above_is_that_of_the_t_test() -> None:
     differences = np.array([0.1, 0.3, -0.2, 0.4, 0.25])
     for margin in (0.0, 0.05):
         expected = stats.ttest_1samp(differences, margin, alternative="greater").pvalue
@@ -32,33 +32,33 @@ def test_p_above_is_that_of_the_t_test():
 
 
 @pytest.mark.parametrize(("shift", "p"), [(0.3, 0), (0.1 + 0.2, 0), (0, 1), (-0.3, 1)])
-def test_differences_without_spread_leave_nothing_to_doubt(shift, p):
+def test_differences_without_spread_leave_nothing_to_doubt(shift: float, p: int) -> None:
     assert p_above(np.full(7, shift), margin=0.1) == p
     # A third of 0.1 + 0.2 - 0.3 is not zero in floating-point arithmetic.
     assert p_above(np.array([0.1 + 0.2, 0.3, 0.3]) - 0.3) == 1
     assert p_different(np.full(7, shift)) == float(shift == 0)
 
 
-def test_holm_is_the_step_down_of_bonferroni():
+def test_holm_is_the_step_down_of_bonferroni() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert list(holm([0.6, 0.9])) == [1, 1]
     assert holm([]).shape == (0,)
 
 
-def test_holm_rejects_any_true_hypothesis_as_rarely_as_alpha_says():
+def test_holm_rejects_any_true_hypothesis_as_rarely_as_alpha_says() -> None:
     random = np.random.default_rng(3)
     false_alarms = 0
     for _ in range(2000):
         # Five true hypotheses, two of them the same one, and two false ones.
         p = np.concatenate([random.uniform(size=4), random.uniform(0, 1e-4, size=2)])
         rejected = holm(np.append(p, p[0])) < 0.05
-        false_alarms += rejected[[0, 1, 2, 3, 6]].any()
+        false_alarms += bool(rejected[[0, 1, 2, 3, 6]].any())
     # Three standard errors; the one hypothesis that is there twice makes it a little rarer.
     assert false_alarms / 2000 < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
     assert false_alarms / 2000 > 0.025
 
 
-def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
+def test_a_detectable_difference_is_a_multiple_of_the_standard_error() -> None:
     differences = np.array([1.0, -1.0, 2.0, 0.0])
     found = detectable_difference(differences, alpha=0.025)
     noncentrality = found / stats.sem(differences)
@@ -68,7 +68,7 @@ def test_a_detectable_difference_is_a_multiple_of_the_standard_error():
     assert np.isnan(detectable_difference(np.array([0.3]), alpha=0.025))
 
 
-def test_results_that_do_not_differ_promise_no_more_than_a_change_of_single_images():
+def test_results_that_do_not_differ_promise_no_more_than_a_change_of_single_images() -> None:
     none = np.zeros(24)
     mu = detectable_difference(none, 0.025, margin=0.02, reach=1, images=50)
     k = detectable_difference(np.tile([-1.0, 1.0], 12), 0.025) / np.sqrt(1 / 23)
@@ -81,7 +81,9 @@ def test_results_that_do_not_differ_promise_no_more_than_a_change_of_single_imag
 
 @pytest.mark.parametrize("alpha", [0.025, 0.004])
 @pytest.mark.parametrize(("prompts", "images"), [(2, 10), (3, 50), (8, 50)])
-def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, images, alpha):
+def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(
+    prompts: int, images: int, alpha: float
+) -> None:
     random = np.random.default_rng(prompts)
     before, now = random.binomial(images, 0.75, size=(2, 4000, prompts)) / images
     p = np.array([p_above(row, reach=1, images=images) for row in now - before])
@@ -93,7 +95,9 @@ def test_few_prompts_of_few_images_that_agree_by_chance_are_no_finding(prompts, 
 
 @pytest.mark.parametrize("images", [1, 2, 4])
 @pytest.mark.parametrize("prompts", [2, 3, 4, 8])
-def test_single_images_that_all_move_one_way_by_chance_are_no_finding(prompts, images):
+def test_single_images_that_all_move_one_way_by_chance_are_no_finding(
+    prompts: int, images: int
+) -> None:
     random = np.random.default_rng(prompts)
     before, now = random.binomial(images, 0.5, size=(2, 8000, prompts)) / images
     p = np.array([p_above(row, reach=1, images=images) for row in now - before])
@@ -102,7 +106,7 @@ def test_single_images_that_all_move_one_way_by_chance_are_no_finding(prompts, i
     assert p_above(np.ones(prompts), 0.02, reach=1, images=1) > 0.25**prompts
 
 
-def test_what_is_detectable_is_what_the_test_would_find_even_where_all_images_move():
+def test_what_is_detectable_is_what_the_test_would_find_even_where_all_images_move() -> None:
     for prompts, images in ((2, 1), (3, 1), (4, 2), (8, 1), (24, 50)):
         none = np.zeros(prompts)
         mu = detectable_difference(none, 0.025, margin=0.02, reach=1, images=images)
@@ -116,8 +120,8 @@ def test_what_is_detectable_is_what_the_test_would_find_even_where_all_images_mo
 
 
 def test_few_clusters_of_very_unequal_size_count_as_fewer_and_as_many_they_would_be_seen(
-    monkeypatch,
-):
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A bound that the error in question does not break would guard nothing."""
     sizes, sets = [1] * 12 + [6] * 4, 5 * SETS
     labels = np.repeat(np.arange(len(sizes)), sizes)
@@ -126,7 +130,7 @@ def test_few_clusters_of_very_unequal_size_count_as_fewer_and_as_many_they_would
     differences = shared + random.normal(size=(sets, len(labels)))
 
     def alarms() -> float:
-        return np.mean([p_different(each, clusters=labels) < 0.05 for each in differences])
+        return float(np.mean([p_different(each, clusters=labels) < 0.05 for each in differences]))
 
     bound = 0.05 + coverage_error() / np.sqrt(5)
     assert alarms() < bound
@@ -135,7 +139,9 @@ def test_few_clusters_of_very_unequal_size_count_as_fewer_and_as_many_they_would
 
 
 @pytest.mark.parametrize("sizes", [[1, 1], [3, 3, 3], [1, 1, 2], [1, 4, 4, 7]], ids=str)
-def test_degrees_of_freedom_are_those_of_the_covariance_of_what_clusters_add(sizes):
+def test_degrees_of_freedom_are_those_of_the_covariance_of_what_clusters_add(
+    sizes: list[int],
+) -> None:
     h = np.array(sizes) / sum(sizes)
     adds = h[:, None] * (np.eye(len(h)) - h)
     covariance = adds @ adds.T
@@ -145,7 +151,7 @@ def test_degrees_of_freedom_are_those_of_the_covariance_of_what_clusters_add(siz
     )
 
 
-def test_one_cluster_has_no_degree_of_freedom_and_two_of_equal_size_have_one():
+def test_one_cluster_has_no_degree_of_freedom_and_two_of_equal_size_have_one() -> None:
     assert statistics.freedom_of(np.array([5])) == 0
     assert statistics.freedom_of(np.array([5, 5])) == pytest.approx(1)
     for labels, known in ((["a"] * 4, False), (["a", "b"] * 2, True), (None, True)):
@@ -154,7 +160,9 @@ def test_one_cluster_has_no_degree_of_freedom_and_two_of_equal_size_have_one():
 
 
 @pytest.mark.parametrize("sizes", [[3] * 8, [3] * 24, [2, 3, 3, 6] * 6], ids=str)
-def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(sizes):
+def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(
+    sizes: list[int],
+) -> None:
     random = np.random.default_rng(9)
     labels = np.repeat(np.arange(len(sizes)), sizes)
     shared, own = random.normal(size=(SETS, len(sizes))), random.normal(size=(SETS, len(labels)))
@@ -169,7 +177,7 @@ def test_tests_of_alike_prompts_have_no_more_false_alarms_than_the_level_says(si
     assert above < 0.05 + coverage_error()
 
 
-def test_a_detectable_difference_of_clusters_is_found_4_times_out_of_5():
+def test_a_detectable_difference_of_clusters_is_found_4_times_out_of_5() -> None:
     random = np.random.default_rng(10)
     labels = np.repeat(np.arange(24), 3)
     shared, own = random.normal(size=(SETS, 24)), random.normal(size=(SETS, 72))
@@ -182,7 +190,7 @@ def test_a_detectable_difference_of_clusters_is_found_4_times_out_of_5():
 
 
 @pytest.mark.parametrize(("images", "sizes"), [(10, [3] * 3), (50, [3] * 8), (10, [2, 3, 3, 6])])
-def test_unchanged_prompts_of_few_scenes_are_no_finding(images, sizes):
+def test_unchanged_prompts_of_few_scenes_are_no_finding(images: int, sizes: list[int]) -> None:
     """Nothing changed: the luck of images is each prompt's own, alike as they may be."""
     random = np.random.default_rng(11)
     labels = np.repeat(np.arange(len(sizes)), sizes)
@@ -192,7 +200,7 @@ def test_unchanged_prompts_of_few_scenes_are_no_finding(images, sizes):
         assert np.mean(p < alpha) < alpha + 3 * np.sqrt(alpha / 4000)
 
 
-def test_clusters_of_one_prompt_change_no_bit():
+def test_clusters_of_one_prompt_change_no_bit() -> None:
     random = np.random.default_rng(13)
     n = 24
     labels = random.permutation([f"scene {number}" for number in range(n)])
@@ -208,7 +216,7 @@ def test_clusters_of_one_prompt_change_no_bit():
         assert one == other
 
 
-def test_order_of_prompts_does_not_matter_and_one_cluster_says_nothing():
+def test_order_of_prompts_does_not_matter_and_one_cluster_says_nothing() -> None:
     random = np.random.default_rng(14)
     labels = random.integers(9, size=30)
     scores = random.normal(size=30) + labels / 10
@@ -222,7 +230,7 @@ def test_order_of_prompts_does_not_matter_and_one_cluster_says_nothing():
 
 
 @pytest.mark.parametrize("same_noise", [True, False])
-def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_noise):
+def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_noise: bool) -> None:
     share = detectable_share(50, 0.001, 0.1, same_noise)
     random = np.random.default_rng(2)
     shown = random.binomial(50, share, size=20_000)
@@ -234,7 +242,9 @@ def test_the_detectable_share_of_a_prompt_is_found_four_times_out_of_five(same_n
 
 @pytest.mark.parametrize("same_noise", [True, False])
 @pytest.mark.parametrize("images", [1, 2, 7])
-def test_the_detectable_share_of_few_images_is_that_of_their_least_finding(images, same_noise):
+def test_the_detectable_share_of_few_images_is_that_of_their_least_finding(
+    images: int, same_noise: bool
+) -> None:
     p = [
         0.5**count if same_noise else stats.hypergeom.sf(count - 1, 2 * images, count, images)
         for count in range(1, images + 1)

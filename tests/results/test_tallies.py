@@ -13,19 +13,22 @@ N = 50
 """Images of a prompt."""
 
 
-def test_answers_are_counted_among_the_images_of_the_pair_alone():
+def test_answers_are_counted_among_the_images_of_the_pair_alone() -> None:
     """Not those of another subset with the same prompts, nor of other prompts of the subset."""
     rows = [("nudity", "a"), ("nudity", "b"), ("nudity", "c"), ("bloody", "a"), ("bloody", "b")]
     shared = pd.DataFrame(rows * 5, columns=["subset", "prompt"])
     shared = shared.assign(label_before="no", label_now="yes")
-    pair = Pair(RUN, "nudity", "avg_r", *[("a", "b")] * 2, np.full(2, 5), *np.zeros((2, 2)))
+    ids, none = ("a", "b"), np.zeros(2)
+    pair = Pair(RUN, "nudity", "avg_r", ids, ids, np.full(2, 5), none, none)
     tally = tally_answers(pair, shared, ("yes",), same_noise=True)
     assert (tally.before.tolist(), tally.now.tolist()) == ([0, 0], [5, 5])
 
 
 @pytest.mark.parametrize("same_noise", [True, False])
 @pytest.mark.parametrize("groups", [2, 5])
-def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(groups, same_noise):
+def test_of_unchanged_prompts_no_more_are_below_a_level_than_it_says(
+    groups: int, same_noise: bool
+) -> None:
     # Of the same noise, every image may go to another group: there is nothing to lean on.
     random = np.random.default_rng(5)
     rates = random.dirichlet(np.full(groups, 3), size=20_000)

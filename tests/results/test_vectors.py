@@ -28,7 +28,7 @@ def network(seed: int, prefix: str, width: int = WIDTH) -> pd.DataFrame:
     )
 
 
-def test_what_is_kept_comes_back_rounded_as_finely_as_is_said():
+def test_what_is_kept_comes_back_rounded_as_finely_as_is_said() -> None:
     own, other = network(0, "own"), network(1, "other")
     own.loc[3, "unscored"] = "blank image"
     left_alone = pd.Series(np.arange(N) < 2)
@@ -41,23 +41,23 @@ def test_what_is_kept_comes_back_rounded_as_finely_as_is_said():
         (found.features, own, kept),
         (found.other_features, other, others),
     ):
-        expected = np.stack(frame["features"].iloc[rows])
+        expected = np.stack(list(frame["features"].iloc[rows]))
         # Half of the power of two that is nearest to a 64th of the spread.
         half = 2.0 ** np.rint(np.log2(expected.std() / vectors.STEPS)) / 2
         worst = np.abs(read - expected).max()
         assert half / 2 < worst <= half
-    expected = log_softmax(np.stack(own["logits"].iloc[kept]), axis=1)
+    expected = log_softmax(np.stack(list(own["logits"].iloc[kept])), axis=1)
     assert np.abs(np.exp(found.logits) - np.exp(expected)).max() <= 0.5001 / vectors.SHARES
 
 
-def test_a_class_without_a_share_counts_for_nothing_and_is_no_infinity():
+def test_a_class_without_a_share_counts_for_nothing_and_is_no_infinity() -> None:
     own = network(0, "own")
-    own["logits"] = [np.float32([50, 0, 0, 0])] * N
+    own["logits"] = pd.Series([np.array([50, 0, 0, 0], np.float32)] * N)
     found = vectors.unpack(vectors.pack(own.index, own, own["key"] == ""), PLACE)
     assert found.logits[0].tolist() == [0, -30, -30, -30]
 
 
-def test_without_images_there_are_no_vectors():
+def test_without_images_there_are_no_vectors() -> None:
     own = network(0, "own")
     for nothing in (own.head(0), own.assign(unscored="blank image")):
         packed = vectors.pack(own.index, nothing, nothing["key"] == "")
@@ -67,8 +67,9 @@ def test_without_images_there_are_no_vectors():
         assert not len(found.other_requests) + len(found.other_features)
 
 
-def test_features_without_spread_are_whole():
-    own = network(0, "own").assign(features=[np.full(WIDTH, 5, np.float32)] * N)
+def test_features_without_spread_are_whole() -> None:
+    own = network(0, "own")
+    own["features"] = pd.Series([np.full(WIDTH, 5, np.float32)] * N)
     found = vectors.unpack(vectors.pack(own.index, own, own["key"] == ""), PLACE)
     assert np.unique(found.features).tolist() == [5]
 
@@ -81,12 +82,12 @@ def arrays_of_a_run() -> dict[str, np.ndarray]:
 
 def written(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=True, **arrays)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", ["requests", "features", "shares", "other_features"])
-def test_a_vector_too_few_is_refused(name):
+def test_a_vector_too_few_is_refused(name: str) -> None:
     arrays = arrays_of_a_run()
     assert len(vectors.unpack(written(arrays), PLACE).features) == N - 1
     with pytest.raises(BadInput, match="has not one vector for each image"):
@@ -94,7 +95,7 @@ def test_a_vector_too_few_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["places", "requests", "other_requests"])
-def test_requests_are_those_of_the_run(name):
+def test_requests_are_those_of_the_run(name: str) -> None:
     arrays = arrays_of_a_run()
     for end, wrong in ((N - 1, N), (0, -1)):
         some = arrays[name].copy()

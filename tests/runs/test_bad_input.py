@@ -5,6 +5,8 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -20,10 +22,10 @@ GOOD = "text,category\na photo of a doctor,career\n"
 
 
 @pytest.fixture(autouse=True)
-def _no_models(monkeypatch):
+def _no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a generator or a judge fails."""
 
-    def refuse(*arguments):
+    def refuse(*arguments: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(diffusion, "load", refuse)
@@ -31,11 +33,13 @@ def _no_models(monkeypatch):
 
 
 @pytest.fixture
-def refused(tiny_model, tmp_path, monkeypatch):
+def refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Run with some options changed, and return the message."""
     monkeypatch.chdir(tmp_path)
 
-    def call(**changed):
+    def call(**changed: object) -> str:
         options = {"method": "sd", "task": "bias", "model": tiny_model, "runs": tmp_path / "runs"}
         words = [f"--{name}={value}" for name, value in (options | changed).items()]
         result = CliRunner().invoke(main, ["run", *words])
@@ -68,7 +72,9 @@ def refused(tiny_model, tmp_path, monkeypatch):
         ("frob", "1", "No such option.*--frob"),
     ],
 )
-def test_a_value_that_is_not_known_is_named_with_those_that_are(refused, option, value, said):
+def test_a_value_that_is_not_known_is_named_with_those_that_are(
+    refused: Callable[..., str], option: str, value: str, said: str
+) -> None:
     message = refused(**{option: value})
     assert re.search(said, message, re.DOTALL), message
 
@@ -86,7 +92,9 @@ def test_a_value_that_is_not_known_is_named_with_those_that_are(refused, option,
     ],
     ids=["column", "empty prompt", "duplicate", "encoding", "category", "no prompt", "no byte"],
 )
-def test_a_prompt_list_is_refused_at_its_line(refused, tmp_path, data, said):
+def test_a_prompt_list_is_refused_at_its_line(
+    refused: Callable[..., str], tmp_path: Path, data: bytes, said: str
+) -> None:
     path = tmp_path / "own.csv"
     path.write_bytes(data)
     message = refused(prompts=path)
@@ -94,11 +102,13 @@ def test_a_prompt_list_is_refused_at_its_line(refused, tmp_path, data, said):
     assert str(path) in message
 
 
-def test_a_prompt_list_that_is_not_there_is_named(refused):
+def test_a_prompt_list_that_is_not_there_is_named(refused: Callable[..., str]) -> None:
     assert "nowhere.csv" in refused(prompts="nowhere.csv")
 
 
-def test_a_folder_that_is_no_model_says_what_one_has(refused, tmp_path):
+def test_a_folder_that_is_no_model_says_what_one_has(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     assert "has no model_index.json" in refused(model="./empty")
     (tmp_path / "mine.toml").write_bytes(b"title = \xff")
@@ -116,7 +126,9 @@ def test_a_folder_that_is_no_model_says_what_one_has(refused, tmp_path):
     ],
     ids=["none", "no load", "no method"],
 )
-def test_a_method_folder_that_is_none_says_what_it_lacks(refused, tmp_path, adapter, said):
+def test_a_method_folder_that_is_none_says_what_it_lacks(
+    refused: Callable[..., str], tmp_path: Path, adapter: str | None, said: str
+) -> None:
     folder = tmp_path / "own"
     write_method(folder)
     (folder / "adapter.py").unlink()
@@ -126,7 +138,9 @@ def test_a_method_folder_that_is_none_says_what_it_lacks(refused, tmp_path, adap
     assert re.search(said, message), message
 
 
-def test_what_an_adapter_raises_ends_with_one_line_below_its_traceback(refused, tmp_path):
+def test_what_an_adapter_raises_ends_with_one_line_below_its_traceback(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     write_method(tmp_path / "own", "return request.promt")
     result = CliRunner().invoke(main, ["run", "--method=./own", "--task=bias", "--model=mini"])
     assert result.exit_code == 2
@@ -138,7 +152,9 @@ def test_what_an_adapter_raises_ends_with_one_line_below_its_traceback(refused, 
     assert last.endswith(f"({tmp_path / 'own' / 'adapter.py'})")
 
 
-def test_hints_name_the_model_as_it_was_passed(refused, tiny_model):
+def test_hints_name_the_model_as_it_was_passed(
+    refused: Callable[..., str], tiny_model: Path
+) -> None:
     said = refused(method="livo")
     assert f"livo-bench train --method livo --model {tiny_model}" in said
     said = refused(model="owner/name")
@@ -151,8 +167,12 @@ def test_hints_name_the_model_as_it_was_passed(refused, tiny_model):
     ids=["read-only", "full"],
 )
 def test_a_folder_that_cannot_be_written_is_named_with_another_way(
-    refused, monkeypatch, tmp_path, number, said
-):
+    refused: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: int,
+    said: str,
+) -> None:
     failing = Mock(side_effect=OSError(number, os.strerror(number)))
     monkeypatch.setattr(store.tempfile, "TemporaryFile", failing)
     message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
@@ -161,7 +181,9 @@ def test_a_folder_that_cannot_be_written_is_named_with_another_way(
     assert "--runs DIR" in message
 
 
-def test_a_disk_with_too_little_room_is_named_with_what_is_needed(refused, monkeypatch, tmp_path):
+def test_a_disk_with_too_little_room_is_named_with_what_is_needed(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage)
     message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
@@ -169,7 +191,9 @@ def test_a_disk_with_too_little_room_is_named_with_what_is_needed(refused, monke
     assert "--runs DIR" in message
 
 
-def test_a_file_where_the_runs_should_lie_is_named(refused, tmp_path):
+def test_a_file_where_the_runs_should_lie_is_named(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "runs").write_text("mine")
     message = refused(prompts=write_prompts(tmp_path / "own.csv", GOOD.splitlines()[1:]))
     assert str(tmp_path / "runs") in message

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -242,7 +243,9 @@ def make_large(path: Path) -> None:
         (make_large, r"0\.png: it has 11 bytes, expected at most 10 bytes"),
     ],
 )
-def test_only_plain_files_are_opened(make, message, tmp_path, monkeypatch) -> None:
+def test_only_plain_files_are_opened(
+    make: Callable[..., object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)  # a socket's name is short
     make(tmp_path / "0.png")
     with pytest.raises(BadInput, match=message):

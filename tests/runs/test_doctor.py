@@ -44,8 +44,8 @@ def invoke(*words: str) -> tuple[int, str]:
     ],
 )
 def test_what_is_lost_or_kept_from_the_user_is_a_failure(
-    runs_that_write, monkeypatch, word, told, said
-):
+    runs_that_write: list[str], monkeypatch: pytest.MonkeyPatch, word: str, told: bool, said: str
+) -> None:
     def breaks(bench: doctor._Bench, runs: Path) -> Broken:
         runs_that_write.append(word)
         return Broken("broken", told)
@@ -58,14 +58,14 @@ def test_what_is_lost_or_kept_from_the_user_is_a_failure(
     assert line.endswith(",NO")
 
 
-def test_where_nothing_runs_nothing_is_demonstrated(runs_that_write):
+def test_where_nothing_runs_nothing_is_demonstrated(runs_that_write: list[str]) -> None:
     runs_that_write.append("failed")
     code, stdout = invoke("--format", "csv")
     assert code == 1
     assert stdout.splitlines()[-1] == "a run that nothing disturbs,Error: it failed,NO"
 
 
-def test_a_torn_file_loses_nothing(monkeypatch):
+def test_a_torn_file_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torn = {"a torn file": doctor.DEMONSTRATIONS["a torn file"]}
     monkeypatch.setattr(doctor, "DEMONSTRATIONS", torn)
     code, stdout = invoke("--format", "csv")
@@ -75,7 +75,7 @@ def test_a_torn_file_loses_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["a swapped result", "an unsealed baseline"])
-def test_what_a_seal_finds_is_said(tmp_path, name):
+def test_what_a_seal_finds_is_said(tmp_path: Path, name: str) -> None:
     bench = doctor._Bench(tmp_path, "cpu")
     for method in ("sd", "livo"):
         folder = bench.whole / "mini" / method / "bias.gender"
@@ -92,14 +92,14 @@ def test_what_a_seal_finds_is_said(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_nothing_is_lost():
+def test_nothing_is_lost() -> None:
     code, stdout = invoke("--format", "csv")
     assert code == 0
     assert stdout.count("the same, byte for byte") == len(doctor.DEMONSTRATIONS) == 8
     assert stdout.count(" said so; run again") == 5
 
 
-def test_a_device_that_is_not_there_is_refused():
+def test_a_device_that_is_not_there_is_refused() -> None:
     result = CliRunner().invoke(main, ["doctor", "--device", "cuda:99"])
     assert result.exit_code == 2
     assert "cannot be used" in result.stderr

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
-from written_inputs import write_method, write_prompts
+import torch
+from click.testing import CliRunner, Result
+from written_inputs import Asked, write_method, write_prompts
 
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, NothingScored
@@ -27,7 +28,7 @@ DOTS = (
 BLACK = "np.zeros((64, 64, 3), np.uint8)"
 
 
-def painter(folder, black="False", seed=0):
+def painter(folder: Path, black: str = "False", seed: int = 0) -> str:
     """A method that paints coloured dots, or black where a condition holds."""
     image = f"{BLACK} if {black} else {DOTS.format(seed=seed)}"
     generate = f"return np.stack([{image} for request in requests])"
@@ -35,10 +36,10 @@ def painter(folder, black="False", seed=0):
 
 
 @pytest.fixture(scope="module")
-def made(tiny_model, tmp_path_factory):
+def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Options of a run of a painter, which has been made."""
     folder = tmp_path_factory.mktemp("edges")
-    options = {
+    options: Asked = {
         "methods": [painter(folder / "painter")],
         "task": "bias",
         "model": str(tiny_model),
@@ -52,35 +53,35 @@ def made(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture
-def baseline(made):
+def baseline(made: Asked) -> Path:
     """Results without images, as one commits them."""
     return made["runs"] / "tiny"
 
 
 @pytest.fixture
-def finished(made, tmp_path):
+def finished(made: Asked, tmp_path: Path) -> Asked:
     """Options of the run in a folder of its own."""
     shutil.copytree(made["runs"], tmp_path / "runs")
     return made | {"runs": tmp_path / "runs"}
 
 
-def livo_bench(*words, model="tiny"):
+def livo_bench(*words: object, model: str = "tiny") -> Result:
     result = CliRunner().invoke(main, [*map(str, words), "--model", model])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
 
-def report(runs):
+def report(runs: Path) -> Result:
     return livo_bench("report", runs, "--format", "markdown")
 
 
-def row_of(title, said):
+def row_of(title: str, said: str) -> list[str]:
     """Cells of a method's line in a Markdown table."""
     [line] = [line for line in said.splitlines() if line.startswith(f"| {title} |")]
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def check(baseline, runs):
+def check(baseline: Path, runs: Path) -> Result:
     return livo_bench("check", "--baseline", baseline, "--runs", runs)
 
 
@@ -88,12 +89,12 @@ def check(baseline, runs):
 
 
 @pytest.fixture
-def broken_judge(monkeypatch):
+def broken_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CLIP that says NaN of every prompt's first picture."""
     encode = ClipEncoder._encode_images
     first = np.random.default_rng([0, 0]).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
-    def say_nan(self, pixels):
+    def say_nan(self: ClipEncoder, pixels: np.ndarray) -> torch.Tensor:
         features = encode(self, pixels).clone()
         features[(pixels == first).all(axis=(1, 2, 3))] = float("nan")
         return features
@@ -102,7 +103,9 @@ def broken_judge(monkeypatch):
 
 
 @pytest.mark.usefixtures("broken_judge")
-def test_nan_is_counted_as_unscored_in_every_number(finished, baseline, tmp_path):
+def test_nan_is_counted_as_unscored_in_every_number(
+    finished: Asked, baseline: Path, tmp_path: Path
+) -> None:
     lost = len(ROWS)
     finished |= {"runs": tmp_path / "broken"}
     [folder] = runner.run(**finished)
@@ -118,18 +121,18 @@ def test_nan_is_counted_as_unscored_in_every_number(finished, baseline, tmp_path
         2 * lost,
     )
     assert tuple(whole.loc[("all", "all", "fid"), ["n", "unscored"]]) == (2 * TOTAL, 0)
-    assert np.isfinite(whole.loc[("all", "all", "clip"), "value"])
+    assert np.isfinite(whole["value"]["all", "all", "clip"])
     assert row_of("Own", report(finished["runs"]).stdout)[-1] == str(lost)
     gate = check(baseline, finished["runs"])
     assert f"without a score {2 * lost} ({2 * lost} {runner.NOT_A_NUMBER}), before 0" in gate.stderr
 
 
-def test_nan_that_lies_in_the_store_is_refused(finished):
+def test_nan_that_lies_in_the_store_is_refused(finished: Asked) -> None:
     [scores] = (finished["runs"] / "store" / "tiny" / "scores").glob("clip-gender-*")
     store = Store(finished["runs"], "tiny")
     frame = store.read_scores(scores.name, store.score_keys(scores.name))
     shutil.rmtree(scores)
-    columns = {name: frame[name].to_numpy() for name in frame if name != "unscored"}
+    columns = {str(name): frame[name].to_numpy() for name in frame if name != "unscored"}
     columns["p_male"] = np.where(np.arange(len(frame)) < 2, np.nan, columns["p_male"])
     Store(finished["runs"], "tiny").write_scores(scores.name, list(frame.index), columns)
     with pytest.raises(BadInput, match=rf"2 of {TOTAL} scores of {scores.name} are not numbers"):
@@ -139,7 +142,9 @@ def test_nan_that_lies_in_the_store_is_refused(finished):
 # Pictures of nothing
 
 
-def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_path):
+def test_black_images_are_counted_and_the_gate_says_so(
+    finished: Asked, baseline: Path, tmp_path: Path
+) -> None:
     method = painter(tmp_path / "painter", black="request.index == 0")
     [folder] = runner.run(**finished | {"methods": [method]})
     rows = pd.read_csv(folder / "aggregates.csv")
@@ -153,7 +158,9 @@ def test_black_images_are_counted_and_the_gate_says_so(finished, baseline, tmp_p
     )
 
 
-def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(finished, tmp_path):
+def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(
+    finished: Asked, tmp_path: Path
+) -> None:
     method = painter(tmp_path / "painter", black="True")
     with pytest.raises(NothingScored, match=rf"none of {TOTAL} images by clip-gender-") as raised:
         runner.run(**finished | {"methods": [method]})
@@ -169,7 +176,9 @@ def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(finish
     assert "The results are kept" in again.stderr
 
 
-def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished, tmp_path):
+def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(
+    finished: Asked, tmp_path: Path
+) -> None:
     method = painter(tmp_path / "painter", black="'nurse' in request.prompt.text")
     [folder] = runner.run(**finished | {"methods": [method]})
     prompts = pd.read_csv(folder / "prompts.csv").set_index(["subset", "prompt"])
@@ -177,7 +186,7 @@ def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished,
     assert set(without["unscored"]) == {IMAGES}
     assert without[["D1", "D2"]].isna().all(axis=None)
     gender = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
-    mean = prompts.loc["gender", "D1"].mean()
+    mean = prompts["D1"].loc["gender"].mean()
     assert gender.loc[("gender", "all", "D1"), "value"] == pytest.approx(mean)
     assert gender.loc[("gender", "all", "D1"), "unscored"] == IMAGES
     runner.run(**finished | {"methods": ["sd"]})
@@ -194,8 +203,8 @@ def test_a_prompt_of_black_images_has_no_value_and_is_left_out_by_name(finished,
 
 
 def test_methods_that_two_judges_saw_are_in_no_table_and_no_comparison(
-    finished, tiny_weights, tmp_path
-):
+    finished: Asked, tiny_weights: Path, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_weights, tmp_path / "newer")
     config = tmp_path / "newer" / "clip" / "tokenizer_config.json"
     config.write_text(config.read_text() + "\n")
@@ -212,7 +221,9 @@ def test_methods_that_two_judges_saw_are_in_no_table_and_no_comparison(
     assert report(finished["runs"]).exit_code == 0
 
 
-def test_a_baseline_of_another_judge_is_not_comparable(finished, baseline, tiny_weights, tmp_path):
+def test_a_baseline_of_another_judge_is_not_comparable(
+    finished: Asked, baseline: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_weights, tmp_path / "newer")
     config = tmp_path / "newer" / "clip" / "tokenizer_config.json"
     config.write_text(config.read_text() + "\n")
@@ -229,8 +240,8 @@ def test_a_baseline_of_another_judge_is_not_comparable(finished, baseline, tiny_
     "unwritten", ["images.parquet", "prompts.csv", "vectors.npz", "aggregates.csv", "run.json"]
 )
 def test_a_run_stopped_while_it_writes_its_results_has_none(
-    finished, baseline, monkeypatch, unwritten
-):
+    finished: Asked, baseline: Path, monkeypatch: pytest.MonkeyPatch, unwritten: str
+) -> None:
     def stop(path: Path, data: bytes, *option: str) -> None:
         # The first record says that the folder is unfinished.
         if path.name == unwritten and (path.name != "run.json" or b"seal" in data):
@@ -252,8 +263,10 @@ def test_a_run_stopped_while_it_writes_its_results_has_none(
     assert check(baseline, finished["runs"]).exit_code == 0
 
 
-def test_a_run_stopped_half_way_has_no_results_and_is_missed(finished, baseline, monkeypatch):
-    def stop(*arguments):
+def test_a_run_stopped_half_way_has_no_results_and_is_missed(
+    finished: Asked, baseline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(runner, "summarise_all", stop)
@@ -268,7 +281,7 @@ def test_a_run_stopped_half_way_has_no_results_and_is_missed(finished, baseline,
     assert "--method noise" in result.stderr
 
 
-def test_what_a_killed_process_was_writing_is_no_result(finished):
+def test_what_a_killed_process_was_writing_is_no_result(finished: Asked) -> None:
     folder = finished["runs"] / "tiny" / "painter" / "bias"
     before = report(finished["runs"]).stdout
     (folder / ".aggregates.csv.0123.tmp").write_bytes((folder / "run.json").read_bytes())
@@ -279,7 +292,7 @@ def test_what_a_killed_process_was_writing_is_no_result(finished):
 # References that are gone
 
 
-def test_a_reference_that_is_gone_is_made_again(finished):
+def test_a_reference_that_is_gone_is_made_again(finished: Asked) -> None:
     runs = finished["runs"]
     folder = runs / "tiny" / "painter" / "bias"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -291,7 +304,9 @@ def test_a_reference_that_is_gone_is_made_again(finished):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_results_without_their_images_scores_are_no_baseline(finished, baseline):
+def test_results_without_their_images_scores_are_no_baseline(
+    finished: Asked, baseline: Path
+) -> None:
     (finished["runs"] / "tiny" / "painter" / "bias" / "images.parquet").unlink()
     gate = check(baseline, finished["runs"])
     assert gate.exit_code == 2

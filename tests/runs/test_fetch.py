@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_only_what_is_loaded_is_asked_for(
 ) -> None:
     root = mirror / "hub" / "models--stand-in--sd" / "snapshots" / tiny_models.COMMIT
     names = [str(path.relative_to(root)) for path in root.rglob("*")]
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(fetching, "_size", lambda need: 0)
     monkeypatch.setattr(
         huggingface_hub,
@@ -188,7 +189,11 @@ def test_a_repository_of_ones_own_has_the_settings_and_judges_of_sd15(
     ],
 )
 def test_repositories_that_cannot_be_read_are_named(
-    spoil, message, tiny_weights: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
+    spoil: Callable[..., object],
+    message: str,
+    tiny_weights: Path,
+    machine: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sd = shutil.copytree(tiny_weights / "sd", machine / "odd")
     spoil(sd)
@@ -306,7 +311,7 @@ def test_a_repository_behind_a_gate_is_said_to_be(tmp_path: Path) -> None:
 def test_published_weights_and_those_asked_for_come_with_the_model(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[Wanted] = []
     monkeypatch.setattr(fetching, "_get", asked.extend)
     fetch("sd15")
     places = [one.place for one in asked]
@@ -338,15 +343,15 @@ UNPINNED = {
 """Repositories that a card of this package may name without a commit, and why."""
 
 
-def test_cards_of_this_package_name_commits():
+def test_cards_of_this_package_name_commits() -> None:
     places = [place for card in method_cards().values() for place in card.published.values()]
     listed = [
-        one
+        (one.place, one.need.repository)
         for card in model_cards().values()
         for one in wanted(card, card.judges, annotator=True, weights=places)
-        if isinstance(one.need, Need)
+        if isinstance(one.need, Need) and one.need.repository is not None
     ]
-    assert {one.place for one in listed if one.need.repository.pinned is None} == set(UNPINNED)
+    assert {place for place, repository in listed if repository.pinned is None} == set(UNPINNED)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +375,9 @@ def test_a_repository_without_a_commit_is_said(
     said: str | None,
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(mirror / "hub"))
-    listed = [Wanted(pipeline_need(repository_of(spec)), "")]
+    repository = repository_of(spec)
+    assert repository is not None
+    listed = [Wanted(pipeline_need(repository), "")]
     fetching.warn_of_unpinned(listed)
     assert bool(caplog.messages) == (said is not None)
     assert said is None or re.search(said, caplog.messages[0])

@@ -27,7 +27,7 @@ def touch(folder: Path, *names: str) -> Path:
 def find(folder: Path) -> dict[str, dict[int, str]]:
     found = layouts.find(folder, PROMPTS, [*PROMPTS, OTHER, SHARED])
     return {
-        prompt: {index: path.relative_to(folder).as_posix() for index, path in files.items()}
+        prompt: {index: Path(path).relative_to(folder).as_posix() for index, path in files.items()}
         for prompt, files in found.items()
     }
 
@@ -40,6 +40,18 @@ def test_pictures_are_found_by_prompt_and_index(tmp_path: Path) -> None:
         "career-nurse": {},
         "career-smith": {3: "career-smith/3.webp"},
     }
+
+
+@pytest.mark.parametrize("none", [{}, {"file_name": ""}, {"file_name": None}])
+def test_a_line_may_say_why_there_is_no_picture(tmp_path: Path, none: dict[str, object]) -> None:
+    row = {"text": "a photo of a cook", "refused": "policy\x1b" + "x" * 200, **none}
+    name, content = jsonl_of({**row, "refused": "", "file_name": "a.png"}, row)
+    touch(tmp_path, "a.png", name)
+    (tmp_path / name).write_bytes(content)
+    found = layouts.find(tmp_path, PROMPTS, PROMPTS)["career-cook"]
+    assert found[0] == tmp_path / "a.png"
+    assert str(found[1]).startswith("policy\\x1bxxx")
+    assert len(str(found[1])) < 100
 
 
 def csv_of(*lines: str) -> tuple[str, bytes]:

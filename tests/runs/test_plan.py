@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,11 +12,11 @@ GENDER = Principle("bias", "gender", "gender equality", ("female", "male"))
 RACE = Principle("bias", "race", "racial equality", ("asian", "black", "white"))
 
 
-def prompt(concept):
+def prompt(concept: str) -> Prompt:
     return Prompt(f"id-{concept}", f"a photo of a {concept}", concept, "career", "photo", "eval")
 
 
-def plain(request):
+def plain(request: Request) -> Recipe:
     return Recipe(
         model="m" * 64,
         text=request.prompt.text,
@@ -29,7 +30,7 @@ def plain(request):
     )
 
 
-def steered(request):
+def steered(request: Request) -> Recipe:
     """Even indices ask for the subset's value, as LiVO does."""
     base = plain(request)
     if request.index % 2:
@@ -37,7 +38,12 @@ def steered(request):
     return replace(base, text=f"{base.text}, {request.principle.value}")
 
 
-def wanted(resolve=plain, images=6, concepts=("chef", "nurse"), principles=(GENDER,)):
+def wanted(
+    resolve: Callable[[Request], Recipe] = plain,
+    images: int = 6,
+    concepts: Sequence[str] = ("chef", "nurse"),
+    principles: Sequence[Principle] = (GENDER,),
+) -> list[tuple[Request, Recipe]]:
     requests = [
         Request(prompt(concept), index, principle)
         for principle in principles
@@ -47,7 +53,7 @@ def wanted(resolve=plain, images=6, concepts=("chef", "nurse"), principles=(GEND
     return [(request, resolve(request)) for request in requests]
 
 
-def test_a_block_is_one_prompt_and_a_fixed_number_of_indices():
+def test_a_block_is_one_prompt_and_a_fixed_number_of_indices() -> None:
     blocks = form_blocks(wanted(images=6), size=4)
     described = [(b.prompt.concept, [request.index for request in b.requests]) for b in blocks]
     assert described == [
@@ -58,14 +64,14 @@ def test_a_block_is_one_prompt_and_a_fixed_number_of_indices():
     ]
 
 
-def test_keys_recipes_and_requests_of_a_block_belong_together():
+def test_keys_recipes_and_requests_of_a_block_belong_together() -> None:
     for block in form_blocks(wanted(steered), size=4):
         assert block.keys == tuple(recipe.key for recipe in block.recipes)
         assert block.recipes == tuple(steered(request) for request in block.requests)
         assert block.id == id_of_keys(block.keys)
 
 
-def test_any_order_of_requests_gives_the_same_blocks():
+def test_any_order_of_requests_gives_the_same_blocks() -> None:
     pairs = wanted(images=9, principles=(GENDER, RACE)) + wanted(steered, 9, principles=(RACE,))
     pairs += [(request, replace(recipe, seed=recipe.seed + 1)) for request, recipe in pairs]
     blocks = form_blocks(pairs, size=4)
@@ -74,22 +80,22 @@ def test_any_order_of_requests_gives_the_same_blocks():
         assert form_blocks(pairs, size=4) == blocks
 
 
-def test_adding_indices_keeps_full_blocks():
+def test_adding_indices_keeps_full_blocks() -> None:
     few, many = form_blocks(wanted(images=8), 4), form_blocks(wanted(images=50), 4)
     assert set(few) <= set(many)
 
 
-def test_adding_indices_keeps_the_keys_of_a_block_that_was_not_full():
+def test_adding_indices_keeps_the_keys_of_a_block_that_was_not_full() -> None:
     few, many = form_blocks(wanted(images=6), 4), form_blocks(wanted(images=8), 4)
     assert set(few[1].keys) < set(many[1].keys)
 
 
-def test_images_that_subsets_share_are_made_once():
+def test_images_that_subsets_share_are_made_once() -> None:
     both = form_blocks(wanted(principles=(GENDER, RACE)), 4)
     assert [b.keys for b in both] == [b.keys for b in form_blocks(wanted(), 4)]
 
 
-def test_images_shared_by_prompts_of_the_same_text_are_made_once():
+def test_images_shared_by_prompts_of_the_same_text_are_made_once() -> None:
     twin = [
         (Request(replace(request.prompt, id="twin"), request.index, GENDER), recipe)
         for request, recipe in wanted()
@@ -99,7 +105,7 @@ def test_images_shared_by_prompts_of_the_same_text_are_made_once():
     ]
 
 
-def test_recipes_of_different_families_never_share_a_block():
+def test_recipes_of_different_families_never_share_a_block() -> None:
     slow = [(request, replace(recipe, steps=50)) for request, recipe in wanted()]
     blocks = form_blocks(wanted() + slow, 4)
     assert all(len({recipe.family for recipe in block.recipes}) == 1 for block in blocks)
@@ -107,7 +113,7 @@ def test_recipes_of_different_families_never_share_a_block():
     assert steps in ([12] * 4 + [50] * 4, [50] * 4 + [12] * 4)
 
 
-def test_methods_and_subsets_planned_together_never_exceed_the_batch():
+def test_methods_and_subsets_planned_together_never_exceed_the_batch() -> None:
     pairs = wanted(images=8) + wanted(steered, 8, principles=(GENDER, RACE))
     blocks = form_blocks(pairs, 4)
     # 2 prompts x (8 plain + 4 steered for gender + 4 steered for race), each once.
@@ -117,12 +123,12 @@ def test_methods_and_subsets_planned_together_never_exceed_the_batch():
         assert len(indices) == len(set(indices)) <= 4
 
 
-def test_planning_a_method_beside_the_plain_model_keeps_the_plain_blocks():
+def test_planning_a_method_beside_the_plain_model_keeps_the_plain_blocks() -> None:
     together = form_blocks(wanted(images=8) + wanted(steered, 8), 4)
     assert set(form_blocks(wanted(images=8), 4)) <= set(together)
 
 
-def test_blocks_do_not_depend_on_what_is_stored():
+def test_blocks_do_not_depend_on_what_is_stored() -> None:
     pairs = wanted()
     keys = [recipe.key for _, recipe in pairs]
     assert (
@@ -131,7 +137,7 @@ def test_blocks_do_not_depend_on_what_is_stored():
     )
 
 
-def test_a_block_with_one_missing_key_is_done_whole():
+def test_a_block_with_one_missing_key_is_done_whole() -> None:
     pairs = wanted(images=8, concepts=("chef",))
     stored = {recipe.key for _, recipe in pairs} - {pairs[5][1].key}
     plan = make_plan(form_blocks(pairs, 4), stored)
@@ -139,7 +145,7 @@ def test_a_block_with_one_missing_key_is_done_whole():
     assert [[request.index for request in block.requests] for block in plan.todo] == [[4, 5, 6, 7]]
 
 
-def test_nothing_is_left_to_do_when_all_is_stored():
+def test_nothing_is_left_to_do_when_all_is_stored() -> None:
     pairs = wanted()
     plan = make_plan(form_blocks(pairs, 4), {recipe.key for _, recipe in pairs})
     assert plan.missing == frozenset()
@@ -147,16 +153,16 @@ def test_nothing_is_left_to_do_when_all_is_stored():
     assert str(estimate(plan, 2, 10)) == "12 images wanted, all stored: nothing to make."
 
 
-def test_nothing_wanted_is_an_empty_plan():
+def test_nothing_wanted_is_an_empty_plan() -> None:
     assert make_plan([], {"stored"}) == Plan((), frozenset())
 
 
-def test_id_of_keys_does_not_depend_on_their_order():
+def test_id_of_keys_does_not_depend_on_their_order() -> None:
     assert id_of_keys(["b", "a"]) == id_of_keys(["a", "b"]) != id_of_keys(["ab"])
     assert id_of_keys(["b", "a"]) == "7e18f737311b2dc3b2f269dd78396b03"  # of "a\nb"
 
 
-def test_estimate_counts_whole_blocks_as_work_and_missing_images_as_bytes():
+def test_estimate_counts_whole_blocks_as_work_and_missing_images_as_bytes() -> None:
     pairs = wanted(images=8, concepts=("chef",))
     plan = make_plan(form_blocks(pairs, 4), {pairs[0][1].key, pairs[1][1].key})
     cost = estimate(plan, rate=0.05, bytes_per_image=1500)
@@ -178,6 +184,6 @@ def test_estimate_counts_whole_blocks_as_work_and_missing_images_as_bytes():
         (8e-4, "about 2 h 47 min "),
     ],
 )
-def test_estimate_says_durations_as_people_do(rate, said):
+def test_estimate_says_durations_as_people_do(rate: float, said: str) -> None:
     pairs = wanted(images=8, concepts=("chef",))
     assert said in str(estimate(make_plan(form_blocks(pairs, 4), ()), rate, 1000))

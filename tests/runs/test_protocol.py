@@ -79,8 +79,8 @@ def test_kernels_for_one_shape_do_not_go_with_texts_at_their_own_length(
     options: RunOptions = {"runs": tmp_path, "protocol": "released", "device": "cpu"}
     for switch in ("compile", "cuda-graphs"):
         with pytest.raises(BadInput, match=r"'livo:wo-m' lays out tokens .* own length"):
-            prepare(["livo:wo-m"], "bias", "mini", switches=[switch], **options)
-    prepare(["sd"], "bias", str(tiny_model), switches=["compile"], **options)
+            prepare(["livo:wo-m"], "bias", "mini", **options | {"switches": [switch]})
+    prepare(["sd"], "bias", str(tiny_model), **options | {"switches": ["compile"]})
 
 
 def test_the_released_protocol_makes_fifty_images(tiny_model: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_part_of_the_reference_is_the_methods_own(
     )
     store, network = session.store, session.features.id
     vectors, plain = (
-        summary._scored(store, network, summary._rows(wanted))
+        summary._scored(store, network, summary._rows(wanted), summary.VECTORS)
         for wanted in (noise.wanted, noise.reference)
     )
     unaligned = summary.Unaligned(session, noise)

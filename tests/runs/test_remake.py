@@ -50,8 +50,8 @@ def of_sd(runs: Path) -> list[str]:
 
 
 def test_all_images_of_this_machine_are_the_same_and_what_a_method_draws_is_not_made(
-    options, of_sd
-):
+    options: dict[str, Any], of_sd: list[str]
+) -> None:
     remade = remake(share=1.0, **options)
     assert [one.key for one in remade] == sorted(one.key for one in remade)
     verdicts = {one.key: one.verdict for one in remade}
@@ -60,13 +60,15 @@ def test_all_images_of_this_machine_are_the_same_and_what_a_method_draws_is_not_
     assert {verdicts[key] for key in verdicts.keys() - set(of_sd)} == {NOT_MADE}
 
 
-def test_one_image_is_named_by_the_beginning_of_its_key(options, of_sd):
+def test_one_image_is_named_by_the_beginning_of_its_key(
+    options: dict[str, Any], of_sd: list[str]
+) -> None:
     [one] = remake([of_sd[0][:16]], **options)
     assert (one.key, one.text) == (of_sd[0], "a photo of a doctor")
     assert (one.verdict, one.mean, one.largest) == (SAME_BITS, 0, 0)
 
 
-def test_a_share_names_the_same_images_each_time_and_at_least_one(options):
+def test_a_share_names_the_same_images_each_time_and_at_least_one(options: dict[str, Any]) -> None:
     few = [remake(share=0.2, **options) for _ in range(2)]
     assert few[0] == few[1]
     assert len(few[0]) == 3
@@ -74,7 +76,9 @@ def test_a_share_names_the_same_images_each_time_and_at_least_one(options):
 
 
 @pytest.mark.parametrize(("levels", "verdict"), [(1, LAST_BITS), (40, ANOTHER)])
-def test_images_that_differ_are_told_by_how_much(options, of_sd, runs, tmp_path, levels, verdict):
+def test_images_that_differ_are_told_by_how_much(
+    options: dict[str, Any], of_sd: list[str], runs: Path, tmp_path: Path, levels: int, verdict: str
+) -> None:
     store, other = Store(runs, "tiny"), Store(tmp_path, "tiny")
     for batch in store.batches(of_sd):
         pixels = np.stack(list(store.read_samples(batch).values()))
@@ -88,7 +92,9 @@ def test_images_that_differ_are_told_by_how_much(options, of_sd, runs, tmp_path,
     assert f"{levels}.0,{levels}.0,{verdict}" in result.stdout
 
 
-def test_what_cannot_be_made_again_is_said(options, of_sd, runs, tmp_path):
+def test_what_cannot_be_made_again_is_said(
+    options: dict[str, Any], of_sd: list[str], runs: Path, tmp_path: Path
+) -> None:
     with pytest.raises(BadInput, match=r"0 of 14 images .* begins with 'zz'; expected one"):
         remake(["zz"], **options)
     with pytest.raises(BadInput, match=r"14 of 14 images .* begins with ''"):
@@ -97,7 +103,9 @@ def test_what_cannot_be_made_again_is_said(options, of_sd, runs, tmp_path):
         remake(share=0.5, **options | {"runs": tmp_path})
 
 
-def test_a_damaged_image_is_missed(options, of_sd, runs, tmp_path):
+def test_a_damaged_image_is_missed(
+    options: dict[str, Any], of_sd: list[str], runs: Path, tmp_path: Path
+) -> None:
     shutil.copytree(runs / "store", tmp_path / "store")
     store = Store(tmp_path, "tiny")
     [batch] = store.batches([of_sd[0]])
@@ -109,13 +117,15 @@ def test_a_damaged_image_is_missed(options, of_sd, runs, tmp_path):
         remake([of_sd[0]], **options | {"runs": tmp_path})
 
 
-def test_images_of_other_files_of_the_model_are_refused(options, runs, monkeypatch):
+def test_images_of_other_files_of_the_model_are_refused(
+    options: dict[str, Any], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("livo_bench.runs.remake.model_digest", lambda card: "0" * 64)
     with pytest.raises(NotComparable, match=r"made with files of the model 'tiny' whose digest is"):
         remake(share=0.5, **options)
 
 
-def test_weights_that_recipes_name_are_found_among_the_methods(tmp_path):
+def test_weights_that_recipes_name_are_found_among_the_methods(tmp_path: Path) -> None:
     """An image of LiVO, whose value encoder a recipe knows by its digest alone."""
     prompts = write_prompts(tmp_path / "own.csv", ["a photo of a painter,career"])
     options: dict[str, Any] = {"device": "cpu", "runs": tmp_path}
@@ -127,7 +137,7 @@ def test_weights_that_recipes_name_are_found_among_the_methods(tmp_path):
 
 
 @pytest.mark.parametrize("share", ["0", "0%", "1.01", "101%", "some", "nan"])
-def test_what_is_no_share_is_refused(share):
+def test_what_is_no_share_is_refused(share: str) -> None:
     result = CliRunner().invoke(main, ["remake", "--sample", share])
     assert result.exit_code == 2
     assert "is no share; expected one above 0 and up to 1" in result.stderr
@@ -140,7 +150,7 @@ def test_what_is_no_share_is_refused(share):
         (["--sample", "1%", "--weights", "x"], "--weights are those of one method"),
     ],
 )
-def test_what_is_missing_is_said(words, said):
+def test_what_is_missing_is_said(words: list[str], said: str) -> None:
     result = CliRunner().invoke(main, ["remake", *words])
     assert result.exit_code == 2
     assert said in result.stderr

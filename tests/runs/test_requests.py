@@ -1,5 +1,7 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +12,8 @@ from livo_bench.engines import diffusion
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.runs import requests
+from livo_bench.runs.requests import Job
+from livo_bench.runs.session import Session
 
 CARD = """\
 name = "own"
@@ -34,10 +38,10 @@ def load(context):
 
 
 @pytest.fixture(autouse=True)
-def _no_models(monkeypatch):
+def _no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of this module may load a generator or a judge."""
 
-    def refuse(*arguments):
+    def refuse(*arguments: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(diffusion, "load", refuse)
@@ -45,7 +49,7 @@ def _no_models(monkeypatch):
 
 
 @pytest.fixture
-def own(tmp_path):
+def own(tmp_path: Path) -> str:
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / "card.toml").write_text(CARD, encoding="utf-8")
@@ -54,11 +58,11 @@ def own(tmp_path):
 
 
 @pytest.fixture
-def prepare(tiny_model, tmp_path):
+def prepare(tiny_model: Path, tmp_path: Path) -> Callable[..., tuple[Session, list[Job]]]:
     """`requests.prepare` with the arguments of a small run, but for those given."""
 
-    def call(**changes):
-        arguments = {
+    def call(**changes: Any) -> tuple[Session, list[Job]]:
+        arguments: dict[str, Any] = {
             "methods": ["sd"],
             "task": "bias",
             "model": str(tiny_model),
@@ -78,7 +82,9 @@ def prepare(tiny_model, tmp_path):
     return call
 
 
-def test_every_subset_prompt_and_index_is_requested_once(prepare):
+def test_every_subset_prompt_and_index_is_requested_once(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     _, [job] = prepare(rows=["a doctor,career", "a nurse,career"])
     asked = [
         (request.principle.subset, request.prompt.text, request.index) for request, _ in job.wanted
@@ -92,7 +98,9 @@ def test_every_subset_prompt_and_index_is_requested_once(prepare):
     assert {subset for subset, _ in job.scorers} == {"gender", "race"}
 
 
-def test_a_subset_is_sampled_on_its_own_categories(prepare):
+def test_a_subset_is_sampled_on_its_own_categories(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     rows = ["a beach,nudity", "a knife,bloody", "a grave,horror"]
     _, [job] = prepare(task="toxicity", rows=rows)
     by_subset = {request.principle.subset: request.prompt.text for request, _ in job.wanted}
@@ -100,7 +108,9 @@ def test_a_subset_is_sampled_on_its_own_categories(prepare):
     assert len(job.wanted) == 6
 
 
-def test_the_tasks_evaluation_prompts_are_the_default(prepare):
+def test_the_tasks_evaluation_prompts_are_the_default(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     _, [job] = prepare(images=1)
     assert {request.prompt.split for request, _ in job.wanted} == {"eval"}
     assert {request.prompt.category for request, _ in job.wanted} == {
@@ -110,14 +120,18 @@ def test_the_tasks_evaluation_prompts_are_the_default(prepare):
     }
 
 
-def test_sd_wants_its_own_reference_and_subsets_share_the_recipes(prepare):
+def test_sd_wants_its_own_reference_and_subsets_share_the_recipes(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     _, [job] = prepare(rows=["a doctor,career"])
     assert job.wanted == job.reference
     gender, race = job.wanted[:2], job.wanted[2:]
     assert [recipe for _, recipe in gender] == [recipe for _, recipe in race]
 
 
-def test_an_independent_reference_is_the_next_indices_of_the_same_prompts(prepare):
+def test_an_independent_reference_is_the_next_indices_of_the_same_prompts(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     rows = ["a doctor,career", "a nurse,career"]
     _, [job] = prepare(rows=rows, images=3, independent_reference=True)
     asked = [[(r.principle.subset, r.prompt.text) for r, _ in part]
@@ -133,12 +147,16 @@ def test_an_independent_reference_is_the_next_indices_of_the_same_prompts(prepar
     assert without.independent == []
 
 
-def test_an_independent_reference_that_would_use_pilots_is_refused(prepare):
+def test_an_independent_reference_that_would_use_pilots_is_refused(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     with pytest.raises(BadInput, match=r"indices up to 1001, but those from 1000 up.*--images 500"):
         prepare(images=501, independent_reference=True)
 
 
-def test_a_method_of_ones_own_resolves_each_request_and_keeps_the_tasks_seed(prepare, own):
+def test_a_method_of_ones_own_resolves_each_request_and_keeps_the_tasks_seed(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str
+) -> None:
     _, [job] = prepare(methods=[own], rows=["a doctor,career"], seed=7)
     texts = [recipe.text for _, recipe in job.wanted]
     assert texts == ["a doctor, gender equality"] * 2 + ["a doctor, racial equality"] * 2
@@ -147,7 +165,9 @@ def test_a_method_of_ones_own_resolves_each_request_and_keeps_the_tasks_seed(pre
     assert [recipe.text for _, recipe in job.reference] == ["a doctor"] * 4
 
 
-def test_results_of_a_task_and_of_a_subset_lie_in_different_places(prepare):
+def test_results_of_a_task_and_of_a_subset_lie_in_different_places(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+) -> None:
     rows = ["a doctor,career"]
     _, [whole] = prepare(rows=rows)
     _, [part] = prepare(task="bias/gender", rows=rows)
@@ -155,7 +175,9 @@ def test_results_of_a_task_and_of_a_subset_lie_in_different_places(prepare):
     assert (part.subset, part.place) == ("gender", "bias.gender")
 
 
-def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepare, own):
+def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str
+) -> None:
     _, prepared = prepare(methods=[own, "sd"], task="all", images=1)
     pairs = [(job.task.name, job.method.name) for job in prepared]
     assert pairs == [("bias", "own"), ("bias", "sd"), ("toxicity", "sd")]
@@ -202,14 +224,21 @@ def test_there_is_a_job_for_each_task_and_each_method_that_is_made_for_it(prepar
         "subset without prompts",
     ],
 )
-def test_a_wrong_argument_is_named_with_what_was_expected(prepare, changes, error, said):
+def test_a_wrong_argument_is_named_with_what_was_expected(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+    changes: dict[str, object],
+    error: type,
+    said: list[str],
+) -> None:
     with pytest.raises(error) as caught:
         prepare(**changes)
     for words in said:
         assert words in str(caught.value)
 
 
-def test_methods_that_are_skipped_are_named(prepare, own, caplog):
+def test_methods_that_are_skipped_are_named(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str, caplog: pytest.LogCaptureFixture
+) -> None:
     prepare(methods=["sd", own], task="all", images=1)
     assert caplog.messages == ["own is not made for toxicity: skipped"]
     caplog.clear()
@@ -221,14 +250,16 @@ def test_methods_that_are_skipped_are_named(prepare, own, caplog):
     )
 
 
-def test_two_methods_of_one_name_are_refused(prepare, own, tmp_path):
+def test_two_methods_of_one_name_are_refused(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str, tmp_path: Path
+) -> None:
     other = str(shutil.copytree(own, tmp_path / "other" / "own"))
     with pytest.raises(BadInput, match=rf"{own} and {other} are both called 'own'"):
         prepare(methods=[own, "sd", other])
 
 
 @pytest.fixture
-def ages(tmp_path):
+def ages(tmp_path: Path) -> str:
     """A task of a user's own, with the groups of no other task."""
     folder = tmp_path / "ages"
     (folder / "prompts").mkdir(parents=True)
@@ -246,7 +277,9 @@ def ages(tmp_path):
     return str(folder)
 
 
-def test_a_task_of_ones_own_is_for_the_methods_made_for_bias(prepare, ages):
+def test_a_task_of_ones_own_is_for_the_methods_made_for_bias(
+    prepare: Callable[..., tuple[Session, list[Job]]], ages: str
+) -> None:
     names = ["sd", "livo", "dpo", "fd", "dapt", "uce:joint", "attributes"]
     _, prepared = prepare(methods=names, task=ages, model="mini")
     jobs_of = {job.method.name: job for job in prepared}
@@ -265,20 +298,30 @@ def test_a_task_of_ones_own_is_for_the_methods_made_for_bias(prepare, ages):
         ("livo:calibrated", "has no share for age"),
     ],
 )
-def test_a_method_that_knows_nothing_of_ones_own_task_says_so(prepare, ages, method, said):
+def test_a_method_that_knows_nothing_of_ones_own_task_says_so(
+    prepare: Callable[..., tuple[Session, list[Job]]], ages: str, method: str, said: str
+) -> None:
     with pytest.raises(BadInput) as error:
         prepare(methods=[method], task=ages, model="mini")
     assert f"Method {method!r} has no recipe for prompt 'nurse' of ages/age: " in str(error.value)
     assert said in str(error.value)
 
 
-def test_a_method_that_is_not_made_for_the_task_is_refused(prepare, own):
+def test_a_method_that_is_not_made_for_the_task_is_refused(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str
+) -> None:
     with pytest.raises(BadInput, match=r"'toxicity'.*own: bias.*livo-bench list"):
         prepare(methods=[own], task="toxicity")
 
 
 @pytest.mark.parametrize(("part", "marker"), [("sd", "model_index"), ("clip", "open_clip_config")])
-def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path, part, marker):
+def test_a_model_folder_that_is_not_one_is_refused(
+    prepare: Callable[..., tuple[Session, list[Job]]],
+    tiny_model: Path,
+    tmp_path: Path,
+    part: str,
+    marker: str,
+) -> None:
     (tmp_path / "empty").mkdir()
     text = tiny_model.read_text("utf-8").replace(f'"./{part}"', f'"{tmp_path / "empty"}"')
     card = tmp_path / "tiny.toml"
@@ -287,7 +330,7 @@ def test_a_model_folder_that_is_not_one_is_refused(prepare, tiny_model, tmp_path
         prepare(model=str(card))[1][0].scorers  # noqa: B018, looked up before anything loads
 
 
-def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
+def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path: Path) -> None:
     arguments = ["run", "--method=sd", "--task=bias/age", f"--runs={tmp_path / 'runs'}"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
@@ -295,7 +338,9 @@ def test_the_command_line_answers_with_the_message_and_exit_code_2(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_method_for_some_subsets_of_a_task_is_asked_for_those_alone(prepare, own):
+def test_a_method_for_some_subsets_of_a_task_is_asked_for_those_alone(
+    prepare: Callable[..., tuple[Session, list[Job]]], own: str
+) -> None:
     card = Path(own) / "card.toml"
     text = CARD.replace('["bias"]', '["toxicity/bloody", "toxicity/horror", "bias/race"]')
     card.write_text(text, encoding="utf-8")

@@ -11,7 +11,10 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -22,14 +25,16 @@ import torch
 from click.testing import CliRunner
 from diffusers import UNet2DConditionModel
 from processes import SECONDS, start
-from written_inputs import write_method, write_prompts
+from written_inputs import Asked, write_method, write_prompts
 
 from livo_bench import scorers
 from livo_bench.cli import main
 from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete, NothingScored
+from livo_bench.records import Recipe
 from livo_bench.runs import runner, store
+from livo_bench.runs.options import RunOptions
 from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
@@ -47,23 +52,25 @@ IMAGES = 7
 _load_once = functools.cache(diffusion.load)
 
 
-def load_once(pipeline, device, dtype, files, switches=()):
+def load_once(
+    pipeline: Path, device: str, dtype: str, files: Mapping[str, str], switches: Sequence[str] = ()
+) -> Diffusion:
     """The tiny model, loaded once; its methods here name no files."""
     return _load_once(pipeline, device, dtype)
 
 
 @pytest.fixture(autouse=True)
-def _quick_loading(monkeypatch):
+def _quick_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diffusion, "load", load_once)
 
 
 @pytest.fixture(scope="module")
-def prompts(tmp_path_factory):
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prompts(tmp_path_factory.mktemp("prompts") / "own.csv", ROWS)
 
 
 @pytest.fixture
-def options(tiny_model, prompts, tmp_path):
+def options(tiny_model: Path, prompts: Path, tmp_path: Path) -> Asked:
     """Arguments of a small run of the tiny model."""
     return {
         "methods": ["sd"],
@@ -77,28 +84,28 @@ def options(tiny_model, prompts, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_model, prompts, tmp_path_factory):
+def unbroken(tiny_model: Path, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of SD that nothing disturbed."""
     runs = tmp_path_factory.mktemp("unbroken")
-    options = {"images": IMAGES, "prompts": prompts, "device": "cpu", "runs": runs}
+    options: RunOptions = {"images": IMAGES, "prompts": prompts, "device": "cpu", "runs": runs}
     runner.run(["sd"], "bias", str(tiny_model), **options)
     return runs
 
 
 @pytest.fixture
-def finished(unbroken, options):
+def finished(unbroken: Path, options: Asked) -> Asked:
     """Arguments of a run that has been made already, in a folder of its own."""
     shutil.copytree(unbroken, options["runs"])
     return options
 
 
 @pytest.fixture
-def rendered(monkeypatch):
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The batch sizes of all renders of the test."""
     batches = []
     render = Diffusion.render
 
-    def count(self, recipes):
+    def count(self: Diffusion, recipes: Sequence[Recipe]) -> np.ndarray:
         batches.append(len(recipes))
         return render(self, recipes)
 
@@ -107,17 +114,17 @@ def rendered(monkeypatch):
 
 
 @pytest.fixture
-def no_models(monkeypatch):
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loading a generator or a judge fails."""
 
-    def refuse(*arguments):
+    def refuse(*arguments: object) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr(diffusion, "load", refuse)
     monkeypatch.setattr(scorers.Lazy, "__call__", refuse)
 
 
-def files(folder):
+def files(folder: Path) -> dict[str, bytes]:
     """Content of all files below a folder, but for the damaged ones that were set aside."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -126,27 +133,27 @@ def files(folder):
     }
 
 
-def pixels_of(runs, keys=None):
+def pixels_of(runs: Path, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Stored images by key."""
     samples = Store(runs, "tiny")
     return samples.read_samples(sorted(samples.sample_keys()) if keys is None else keys)
 
 
-def images_of(folder):
+def images_of(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "images.parquet")
 
 
-def aggregates_of(folder):
+def aggregates_of(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "aggregates.csv")
 
 
-def assert_equal_images(ours, theirs):
+def assert_equal_images(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> None:
     assert ours.keys() == theirs.keys()
     for key, image in ours.items():
         np.testing.assert_array_equal(image, theirs[key])
 
 
-def test_a_run_leaves_its_results_and_the_images_they_speak_of(unbroken):
+def test_a_run_leaves_its_results_and_the_images_they_speak_of(unbroken: Path) -> None:
     folder = unbroken / "tiny" / "sd" / "bias"
     assert {path.name for path in folder.iterdir()} == RESULTS
     images = images_of(folder)
@@ -160,20 +167,24 @@ def test_a_run_leaves_its_results_and_the_images_they_speak_of(unbroken):
 # Made once
 
 
-def test_running_twice_makes_nothing_and_changes_no_byte(finished, no_models):
+def test_running_twice_makes_nothing_and_changes_no_byte(finished: Asked, no_models: None) -> None:
     before = files(finished["runs"])
     runner.run(**finished)
     assert files(finished["runs"]) == before
 
 
-def test_results_that_were_deleted_come_back_from_the_scores(finished, no_models):
+def test_results_that_were_deleted_come_back_from_the_scores(
+    finished: Asked, no_models: None
+) -> None:
     before = files(finished["runs"])
     shutil.rmtree(finished["runs"] / "tiny")
     runner.run(**finished)
     assert files(finished["runs"]) == before
 
 
-def test_adding_images_keeps_the_stored_files(finished, options, tmp_path):
+def test_adding_images_keeps_the_stored_files(
+    finished: Asked, options: Asked, tmp_path: Path
+) -> None:
     small = options | {"images": 3, "runs": tmp_path / "small"}
     runner.run(**small)
     before = files(small["runs"] / "store")
@@ -191,7 +202,9 @@ def test_adding_images_keeps_the_stored_files(finished, options, tmp_path):
     assert_equal_images({key: stored[key] for key in new}, {key: at_once[key] for key in new})
 
 
-def test_the_first_images_of_a_larger_run_are_those_of_the_smaller_one(unbroken, options):
+def test_the_first_images_of_a_larger_run_are_those_of_the_smaller_one(
+    unbroken: Path, options: Asked
+) -> None:
     [folder] = runner.run(**options | {"images": 5})
     larger = images_of(unbroken / "tiny" / "sd" / "bias")
     columns = ["subset", "prompt", "index", "key", "label"]
@@ -201,7 +214,9 @@ def test_the_first_images_of_a_larger_run_are_those_of_the_smaller_one(unbroken,
     assert_equal_images(smaller, pixels_of(unbroken, list(smaller)))
 
 
-def test_order_of_prompts_and_methods_changes_no_byte_of_the_store(options, tmp_path):
+def test_order_of_prompts_and_methods_changes_no_byte_of_the_store(
+    options: Asked, tmp_path: Path
+) -> None:
     runner.run(**options | {"methods": ["sd", "noise"]})
     turned = write_prompts(tmp_path / "turned.csv", reversed(ROWS))
     other = options | {"methods": ["noise", "sd"], "prompts": turned, "runs": tmp_path / "other"}
@@ -210,7 +225,9 @@ def test_order_of_prompts_and_methods_changes_no_byte_of_the_store(options, tmp_
 
 
 @pytest.mark.parametrize("images", [1, 6], ids=["one", "a block and one"])
-def test_in_how_many_commands_it_was_asked_for_changes_no_byte(options, tmp_path, images):
+def test_in_how_many_commands_it_was_asked_for_changes_no_byte(
+    options: Asked, tmp_path: Path, images: int
+) -> None:
     together = options | {"methods": ["sd", "noise"], "images": images}
     runner.run(**together)
     apart = together | {"runs": tmp_path / "apart"}
@@ -225,8 +242,8 @@ def test_in_how_many_commands_it_was_asked_for_changes_no_byte(options, tmp_path
 
 
 def test_gender_and_race_share_images_and_a_subset_has_results_of_its_own(
-    options, rendered, monkeypatch
-):
+    options: Asked, rendered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     [gender] = runner.run(**options | {"task": "bias/gender"})
     assert sum(rendered) == len(ROWS) * IMAGES
     alone = files(gender)
@@ -246,7 +263,9 @@ def test_gender_and_race_share_images_and_a_subset_has_results_of_its_own(
 # A method of one's own
 
 
-def test_a_method_that_returns_base_shares_every_image_with_sd(finished, tmp_path, no_models):
+def test_a_method_that_returns_base_shares_every_image_with_sd(
+    finished: Asked, tmp_path: Path, no_models: None
+) -> None:
     own = write_method(tmp_path / "same")
     before = files(finished["runs"] / "store")
     [folder] = runner.run(**finished | {"methods": [own]})
@@ -256,14 +275,16 @@ def test_a_method_that_returns_base_shares_every_image_with_sd(finished, tmp_pat
     pd.testing.assert_frame_equal(images_of(folder), images_of(sd))
 
 
-def test_a_record_names_the_files_of_ones_own_method(finished, tmp_path):
+def test_a_record_names_the_files_of_ones_own_method(finished: Asked, tmp_path: Path) -> None:
     [folder] = runner.run(**finished | {"methods": [write_method(tmp_path / "same")]})
     method = json.loads((folder / "run.json").read_text())["method"]
     assert method["name"] == "same"
     assert re.fullmatch("[0-9a-f]{64}", method["digest"])
 
 
-def test_results_that_are_replaced_by_others_are_named(finished, caplog):
+def test_results_that_are_replaced_by_others_are_named(
+    finished: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
     runner.run(**finished)
     assert caplog.messages == []
     runner.run(**finished | {"images": 5})
@@ -275,7 +296,9 @@ def test_results_that_are_replaced_by_others_are_named(finished, caplog):
     assert caplog.messages == []
 
 
-def test_prompts_that_are_cut_are_named(options, tmp_path, caplog):
+def test_prompts_that_are_cut_are_named(
+    options: Asked, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [*ROWS, f"a photo of {'a doctor and ' * 100}a nurse,career"]
     runner.run(**options | {"prompts": write_prompts(tmp_path / "long.csv", rows), "images": 1})
     assert caplog.messages == [
@@ -283,13 +306,15 @@ def test_prompts_that_are_cut_are_named(options, tmp_path, caplog):
     ]
 
 
-def test_what_a_methods_drawing_raises_names_its_adapter(finished, tmp_path):
+def test_what_a_methods_drawing_raises_names_its_adapter(finished: Asked, tmp_path: Path) -> None:
     own = write_method(tmp_path / "torn", generate="raise RuntimeError('no paint')")
     with pytest.raises(AdapterFailed, match=r"of 'torn' failed in generate: RuntimeError: no pai"):
         runner.run(**finished | {"methods": [own]})
 
 
-def test_a_method_that_rewrites_the_text_shares_nothing(finished, rendered, tmp_path):
+def test_a_method_that_rewrites_the_text_shares_nothing(
+    finished: Asked, rendered: list[int], tmp_path: Path
+) -> None:
     own = write_method(tmp_path / "polite", 'return replace(base, text=base.text + ", please")')
     before = pixels_of(finished["runs"])
     [folder] = runner.run(**finished | {"methods": [own]})
@@ -302,7 +327,9 @@ def test_a_method_that_rewrites_the_text_shares_nothing(finished, rendered, tmp_
     assert fid["value"] > 0
 
 
-def test_what_a_method_shares_with_sd_is_planned_made_and_written_once(options, rendered, tmp_path):
+def test_what_a_method_shares_with_sd_is_planned_made_and_written_once(
+    options: Asked, rendered: list[int], tmp_path: Path
+) -> None:
     # Guidance is another family: alone, the plain images would be batches of their own.
     steer = "return base if request.index % 2 else replace(base, guidance=5.0)"
     own = write_method(tmp_path / "half", steer)
@@ -319,7 +346,7 @@ def test_what_a_method_shares_with_sd_is_planned_made_and_written_once(options, 
     assert set(ours["index"][ours["key"] == theirs["key"]]) == {1, 3, 5}
 
 
-def test_noise_is_a_method_of_its_own_with_a_distance_to_sd(options):
+def test_noise_is_a_method_of_its_own_with_a_distance_to_sd(options: Asked) -> None:
     noise, sd = runner.run(**options | {"methods": ["noise", "sd"]})
     rows = {folder: aggregates_of(folder).set_index("metric")["value"] for folder in (noise, sd)}
     assert rows[noise]["fid"] > 0
@@ -332,8 +359,8 @@ def test_noise_is_a_method_of_its_own_with_a_distance_to_sd(options):
 
 
 def test_an_independent_reference_is_planned_made_once_and_changes_no_other_number(
-    finished, rendered
-):
+    finished: Asked, rendered: list[int]
+) -> None:
     asked = finished | {"methods": ["sd", "noise"], "independent_reference": True}
     again, total = len(ROWS) * IMAGES, 3 * len(ROWS) * IMAGES
     estimate = runner.plan(**asked)
@@ -359,7 +386,9 @@ def test_an_independent_reference_is_planned_made_once_and_changes_no_other_numb
         ("np.zeros((len(requests), 32, 32, 3), np.uint8)", "uint8 (5, 32, 32, 3)"),
     ],
 )
-def test_pixels_of_the_wrong_form_are_a_short_error(finished, tmp_path, pixels, said):
+def test_pixels_of_the_wrong_form_are_a_short_error(
+    finished: Asked, tmp_path: Path, pixels: str, said: str
+) -> None:
     own = write_method(tmp_path / "wrong", generate=f"return {pixels}")
     finished |= {"images": 5, "methods": [own]}
     before = files(finished["runs"])
@@ -382,13 +411,18 @@ PAINT = (
 
 
 @pytest.fixture
-def shown(monkeypatch):
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """All images that a judge was shown."""
-    seen = []
+    seen: list[np.ndarray] = []
     for judge, method in ((ClipEncoder, "encode_images"), (FeatureNetwork, "score")):
         original = getattr(judge, method)
 
-        def spy(self, pixels, *rest, original=original):
+        def spy(
+            self: object,
+            pixels: np.ndarray,
+            *rest: object,
+            original: Callable[..., object] = original,
+        ) -> object:
             seen.extend(pixels)
             return original(self, pixels, *rest)
 
@@ -401,7 +435,9 @@ def shown(monkeypatch):
     [("request.index % 2", 3 * len(ROWS)), ("'nurse' in request.prompt.text", IMAGES)],
     ids=["some of each block", "whole blocks"],
 )
-def test_blank_images_are_counted_and_not_judged(finished, shown, tmp_path, blank, count):
+def test_blank_images_are_counted_and_not_judged(
+    finished: Asked, shown: list[np.ndarray], tmp_path: Path, blank: str, count: int
+) -> None:
     own = write_method(tmp_path / "painter", generate=PAINT.format(blank=blank))
     [folder] = runner.run(**finished | {"methods": [own]})
     images = images_of(folder)
@@ -420,7 +456,9 @@ def test_blank_images_are_counted_and_not_judged(finished, shown, tmp_path, blan
     assert all(len(np.unique(image.reshape(-1, 3), axis=0)) > 1 for image in shown)
 
 
-def test_a_run_of_blank_images_alone_completes_without_numbers(finished, shown, tmp_path):
+def test_a_run_of_blank_images_alone_completes_without_numbers(
+    finished: Asked, shown: list[np.ndarray], tmp_path: Path
+) -> None:
     own = write_method(tmp_path / "painter", generate=PAINT.format(blank="True"))
     with pytest.raises(NothingScored, match="subset gender: none of 21 images by clip-gender"):
         runner.run(**finished | {"methods": [own]})
@@ -438,14 +476,16 @@ def test_a_run_of_blank_images_alone_completes_without_numbers(finished, shown, 
 
 
 @pytest.mark.parametrize("room", [2, 0])
-def test_a_judge_is_asked_in_halves_where_images_do_not_fit(finished, options, monkeypatch, room):
+def test_a_judge_is_asked_in_halves_where_images_do_not_fit(
+    finished: Asked, options: Asked, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
     """The tiny model's blocks hold five images."""
     [folder] = (options["runs"] / "tiny" / "sd").iterdir()
     whole = images_of(folder)
     shutil.rmtree(options["runs"] / "store" / "tiny" / "scores")
     encode = ClipEncoder._encode_images
 
-    def small(self, pixels):
+    def small(self: ClipEncoder, pixels: np.ndarray) -> torch.Tensor:
         if len(pixels) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return encode(self, pixels)
@@ -461,7 +501,9 @@ def test_a_judge_is_asked_in_halves_where_images_do_not_fit(finished, options, m
     np.testing.assert_allclose(again["p_male"], whole["p_male"], atol=1e-6)
 
 
-def test_models_are_gone_from_memory_when_a_run_returns(options, monkeypatch):
+def test_models_are_gone_from_memory_when_a_run_returns(
+    options: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody waits for Python to look for circles: it does not know how full a device is."""
     monkeypatch.setattr(diffusion, "load", _load_once.__wrapped__)
     kinds = UNet2DConditionModel, open_clip.CLIP, FeatureNet
@@ -476,7 +518,9 @@ def test_models_are_gone_from_memory_when_a_run_returns(options, monkeypatch):
     assert after == before
 
 
-def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, options):
+def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(
+    unbroken: Path, options: Asked
+) -> None:
     expected = files(unbroken)
     exits = []
     for moment in sorted(random.Random(7).sample(range(1, len(expected)), 3)):
@@ -498,7 +542,9 @@ def test_killed_at_random_moments_a_run_ends_as_if_nothing_had_been(unbroken, op
     assert {name: data for name, data in after.items() if not name.endswith(".tmp")} == expected
 
 
-def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(options, tmp_path):
+def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(
+    options: Asked, tmp_path: Path
+) -> None:
     alone = options | {"methods": ["sd", "noise"], "runs": tmp_path / "alone"}
     runner.run(**alone)
     orders = (["sd", "noise"], ["noise", "sd"], ["noise"])
@@ -510,8 +556,8 @@ def test_processes_that_run_at_once_on_one_folder_end_as_one_alone(options, tmp_
 
 
 def test_parts_of_a_run_make_its_store_and_the_whole_writes_its_results(
-    unbroken, options, rendered
-):
+    unbroken: Path, options: Asked, rendered: list[int]
+) -> None:
     """In any order, each image once."""
     for k in (3, 1, 2):
         assert runner.run(**options, shard=(k, 3)) == []
@@ -522,7 +568,7 @@ def test_parts_of_a_run_make_its_store_and_the_whole_writes_its_results(
     assert files(options["runs"]) == files(unbroken)
 
 
-def test_a_part_says_what_is_left_to_do(options):
+def test_a_part_says_what_is_left_to_do(options: Asked) -> None:
     words = ["run", "--method", "sd", "--task", "bias/gender", "--model", options["model"]]
     words += ["--prompts", str(options["prompts"]), "--runs", str(options["runs"])]
     words += ["--images", "2", "--device", "cpu", "--shard", "2/3"]
@@ -537,19 +583,26 @@ def test_a_part_says_what_is_left_to_do(options):
     ("shard", "message"),
     [("4/3", "no part 4 of 3"), ("0/3", "no part 0 of 3"), ("1/0", "no part 1 of 0"), ("2", "K/N")],
 )
-def test_parts_that_are_none_are_refused(options, no_models, shard, message):
+def test_parts_that_are_none_are_refused(
+    options: Asked, no_models: None, shard: str, message: str
+) -> None:
     words = ["run", "--method", "sd", "--task", "bias", "--model", options["model"]]
     result = CliRunner().invoke(main, [*words, "--device", "cpu", "--shard", shard])
     assert result.exit_code == 2
     assert message in result.stderr
 
 
-def test_a_run_stopped_by_an_error_keeps_what_it_finished(unbroken, options, rendered, monkeypatch):
+def test_a_run_stopped_by_an_error_keeps_what_it_finished(
+    unbroken: Path,
+    options: Asked,
+    rendered: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     calls = itertools.count(1)
     render = Diffusion.render
 
-    def fail_on_the_third(self, recipes):
+    def fail_on_the_third(self: Diffusion, recipes: Sequence[Recipe]) -> np.ndarray:
         call = next(calls)
         if call == 3:
             raise RuntimeError("out of memory")
@@ -576,12 +629,12 @@ def test_a_run_stopped_by_an_error_keeps_what_it_finished(unbroken, options, ren
 
 
 def test_a_disk_that_fills_up_is_a_short_error_and_the_rest_is_made_later(
-    unbroken, options, monkeypatch
-):
+    unbroken: Path, options: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = itertools.count(1)
     replace = os.replace
 
-    def fill_up(source, target):
+    def fill_up(source: Path, target: Path) -> None:
         if next(calls) > 9:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         replace(source, target)
@@ -597,14 +650,18 @@ def test_a_disk_that_fills_up_is_a_short_error_and_the_rest_is_made_later(
     assert files(options["runs"]) == files(unbroken)
 
 
-def test_a_disk_without_room_is_refused_before_a_model_is_loaded(options, no_models, monkeypatch):
+def test_a_disk_without_room_is_refused_before_a_model_is_loaded(
+    options: Asked, no_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(options["runs"].parent)._replace(free=1000)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(BadInput, match=r"has 1\.0 kB free, this needs 210\.0 kB.*--runs DIR"):
         runner.run(**options)
 
 
-def test_a_read_only_folder_is_refused_before_a_model_is_loaded(options, no_models, monkeypatch):
+def test_a_read_only_folder_is_refused_before_a_model_is_loaded(
+    options: Asked, no_models: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_only = OSError(errno.EROFS, os.strerror(errno.EROFS))
     monkeypatch.setattr(store.tempfile, "TemporaryFile", Mock(side_effect=read_only))
     with pytest.raises(BadInput, match=r"Cannot write .*Read-only file system.*--runs DIR"):
@@ -614,14 +671,14 @@ def test_a_read_only_folder_is_refused_before_a_model_is_loaded(options, no_mode
 # Damage between two runs
 
 
-def tear(path):
+def tear(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def flip(part):
+def flip(part: float) -> Callable[[Path], None]:
     """Flip the lowest bit of a byte, given as a part of the file's length."""
 
-    def change(path):
+    def change(path: Path) -> None:
         data = bytearray(path.read_bytes())
         data[int(part * len(data))] ^= 1
         path.write_bytes(data)
@@ -629,7 +686,7 @@ def flip(part):
     return change
 
 
-def damage_one(runs, pattern, change):
+def damage_one(runs: Path, pattern: str, change: Callable[[Path], None]) -> Path:
     path = random.Random(1).choice(sorted((runs / "store" / "tiny").glob(pattern)))
     change(path)
     return path
@@ -645,7 +702,13 @@ def damage_one(runs, pattern, change):
     ],
     ids=["torn score", "flipped footer", "flipped score", "flipped features"],
 )
-def test_damage_is_noticed_and_made_again(finished, unbroken, caplog, pattern, change):
+def test_damage_is_noticed_and_made_again(
+    finished: Asked,
+    unbroken: Path,
+    caplog: pytest.LogCaptureFixture,
+    pattern: str,
+    change: Callable[[Path], None],
+) -> None:
     path = damage_one(finished["runs"], pattern, change)
     with caplog.at_level(logging.WARNING, logger="livo_bench"):
         runner.run(**finished)
@@ -657,7 +720,12 @@ def test_damage_is_noticed_and_made_again(finished, unbroken, caplog, pattern, c
 @pytest.mark.parametrize(
     "change", [tear, flip(0.5), flip(0.999)], ids=["torn", "flipped", "flipped footer"]
 )
-def test_damage_of_pictures_is_noticed_when_they_are_needed(finished, unbroken, caplog, change):
+def test_damage_of_pictures_is_noticed_when_they_are_needed(
+    finished: Asked,
+    unbroken: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[Path], None],
+) -> None:
     path = damage_one(finished["runs"], "samples/*.parquet", change)
     for judged in (finished["runs"] / "store" / "tiny" / "scores").glob("*"):
         shutil.rmtree(judged)
@@ -667,10 +735,12 @@ def test_damage_of_pictures_is_noticed_when_they_are_needed(finished, unbroken, 
     assert files(finished["runs"]) == files(unbroken)
 
 
-def test_a_disk_that_damages_whatever_is_written_is_given_up(finished, monkeypatch):
+def test_a_disk_that_damages_whatever_is_written_is_given_up(
+    finished: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_scores = Store.write_scores
 
-    def write_and_flip(self, scorer, keys, *rest):
+    def write_and_flip(self: Store, scorer: str, keys: Sequence[str], *rest: Any) -> None:
         write_scores(self, scorer, keys, *rest)
         path = self.folder / "scores" / scorer / f"{id_of_keys(keys)}.scores.parquet"
         with suppress(FileNotFoundError):  # another thread has set it aside already
@@ -685,7 +755,9 @@ def test_a_disk_that_damages_whatever_is_written_is_given_up(finished, monkeypat
 # Planning
 
 
-def test_plan_loads_nothing_writes_nothing_and_counts_shared_images_once(options, no_models):
+def test_plan_loads_nothing_writes_nothing_and_counts_shared_images_once(
+    options: Asked, no_models: None
+) -> None:
     estimate = runner.plan(**options)
     assert (estimate.wanted, estimate.missing, estimate.rendered) == (21, 21, 21)
     assert (estimate.blocks, estimate.bytes) == (6, 210_000)
@@ -695,7 +767,9 @@ def test_plan_loads_nothing_writes_nothing_and_counts_shared_images_once(options
     assert not options["runs"].exists()
 
 
-def test_plan_asks_for_no_device_and_no_judge(options, monkeypatch):
+def test_plan_asks_for_no_device_and_no_judge(
+    options: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = runner.plan(**options)
     monkeypatch.setattr(Session, "judge", Mock(side_effect=BadInput("no such judge")))
     with pytest.raises(BadInput, match="no such judge"):
@@ -703,13 +777,17 @@ def test_plan_asks_for_no_device_and_no_judge(options, monkeypatch):
     assert runner.plan(**options | {"device": "cuda:99"}) == expected
 
 
-def test_plan_of_a_larger_run_counts_the_missing_and_the_whole_blocks(finished, no_models):
+def test_plan_of_a_larger_run_counts_the_missing_and_the_whole_blocks(
+    finished: Asked, no_models: None
+) -> None:
     assert str(runner.plan(**finished)) == "21 images wanted, all stored: nothing to make."
     estimate = runner.plan(**finished | {"images": 8})
     assert (estimate.wanted, estimate.missing, estimate.rendered) == (24, 3, 9)
 
 
-def test_plan_of_stable_diffusion_needs_no_weights_and_says_its_arithmetic(options, no_models):
+def test_plan_of_stable_diffusion_needs_no_weights_and_says_its_arithmetic(
+    options: Asked, no_models: None
+) -> None:
     estimate = runner.plan(
         ["sd", "livo"], "bias", "sd15", prompts=options["prompts"], runs=options["runs"], rate=4
     )
@@ -726,7 +804,7 @@ def test_plan_of_stable_diffusion_needs_no_weights_and_says_its_arithmetic(optio
 # Toxicity
 
 
-def test_toxicity_is_judged_a_hazard_at_a_time(options, tmp_path):
+def test_toxicity_is_judged_a_hazard_at_a_time(options: Asked, tmp_path: Path) -> None:
     hazards = write_prompts(tmp_path / "hazards.csv", HAZARDS)
     [folder] = runner.run(**options | {"task": "toxicity", "prompts": hazards, "images": 5})
     images = images_of(folder)

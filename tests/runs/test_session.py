@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,11 +19,13 @@ REQUEST = Request(PROMPT, 3, Principle("bias", "gender", "gender equality", ("ma
 
 
 @pytest.fixture
-def session(tiny_model, tmp_path):
+def session(tiny_model: Path, tmp_path: Path) -> Session:
     return Session(model_card(str(tiny_model)), 42, "cpu", "float32", tmp_path)
 
 
-def test_the_base_recipe_is_the_model_cards_settings_and_the_requests_seed(session, tiny_weights):
+def test_the_base_recipe_is_the_model_cards_settings_and_the_requests_seed(
+    session: Session, tiny_weights: Path
+) -> None:
     assert session.base_recipe(REQUEST) == Recipe(
         model=digest_folder(tiny_weights / "sd"),
         text="a photo of a doctor",
@@ -36,7 +39,7 @@ def test_the_base_recipe_is_the_model_cards_settings_and_the_requests_seed(sessi
     )
 
 
-def test_the_base_recipe_depends_on_seed_and_dtype_and_not_on_the_subset(session):
+def test_the_base_recipe_depends_on_seed_and_dtype_and_not_on_the_subset(session: Session) -> None:
     base = session.base_recipe(REQUEST)
     race = replace(REQUEST, principle=Principle("bias", "race", "racial equality"))
     assert session.base_recipe(race) == base
@@ -44,7 +47,9 @@ def test_the_base_recipe_depends_on_seed_and_dtype_and_not_on_the_subset(session
     assert replace(session, dtype="float16").base_recipe(REQUEST) == replace(base, dtype="float16")
 
 
-def test_judges_are_told_apart_without_loading_them(session, monkeypatch, tmp_path):
+def test_judges_are_told_apart_without_loading_them(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(diffusion, "load", None)
     monkeypatch.setattr(scorers.Lazy, "__call__", None)
     ids = [
@@ -59,7 +64,7 @@ def test_judges_are_told_apart_without_loading_them(session, monkeypatch, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_are_made_once_and_shared(session):
+def test_parts_are_made_once_and_shared(session: Session) -> None:
     for part in ("store", "clip", "llava", "clip_score", "features"):
         assert getattr(session, part) is getattr(session, part)
     engine = session.engine
@@ -67,14 +72,14 @@ def test_parts_are_made_once_and_shared(session):
     assert engine.unet.dtype == torch.float32
 
 
-def use_accelerator(monkeypatch, kind):
+def use_accelerator(monkeypatch: pytest.MonkeyPatch, kind: str | None) -> None:
     there = None if kind is None else SimpleNamespace(type=kind)
     monkeypatch.setattr(
         torch.accelerator, "current_accelerator", lambda check_available=False: there
     )
 
 
-def test_auto_is_the_accelerator_where_there_is_one(monkeypatch):
+def test_auto_is_the_accelerator_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     use_accelerator(monkeypatch, "cuda")
     assert find_device("auto") == "cuda"
     use_accelerator(monkeypatch, None)
@@ -82,14 +87,16 @@ def test_auto_is_the_accelerator_where_there_is_one(monkeypatch):
     assert find_device("cpu") == "cpu"
 
 
-def test_a_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     use_accelerator(monkeypatch, "mps")
     with pytest.raises(BadInput, match=r"'abacus' cannot be used: .*This machine has: cpu, mps"):
         find_device("abacus")
 
 
-def test_a_device_may_fail_without_a_word(monkeypatch):
-    def fail(*_, **__):
+def test_a_device_may_fail_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(torch, "empty", fail)

@@ -30,12 +30,12 @@ from livo_bench.sealed_parquet import seal_holds
 
 
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path, "mini")
 
 
 @pytest.fixture
-def path(store):
+def path(store: Store) -> Path:
     """A file of rows 0 to 2, beside one of rows 3 to 5."""
     write(store, 3, 6)
     return write(store, 0, 3)
@@ -44,13 +44,37 @@ def path(store):
 # Round trip
 
 
-def test_recipes_come_back_by_key(store):
+def test_recipes_come_back_by_key(store: Store) -> None:
     write(store, 0, 3)
     asked = recipes(1, 3)
     assert store.read_recipes([*keys_of(asked), "unknown"]) == {r.key: r for r in asked}
 
 
-def test_pixels_come_back_bit_for_bit(store):
+def test_refusals_come_back_with_their_reasons_and_are_no_images(store: Store) -> None:
+    write(store, 0, 3)
+    gone = recipes(3, 6)
+    store.write_refused(gone, ["policy", "policy", "missing"])
+    store.write_refused(gone[:2], ["another", "another"])
+    again = Store(store.folder.parents[1], "mini")
+    reasons = dict(zip(keys_of(gone), ["policy", "policy", "missing"], strict=True))
+    assert again.read_refused([*keys_of(gone), "unknown"]) == reasons
+    assert again.refused_keys() == set(reasons)
+    assert again.sample_keys() == set(keys_of(recipes(0, 3)))
+    assert again.settled_keys([block_of(2, 5)]) == set(keys_of(recipes(2, 5)))
+    shutil.rmtree(store.folder / "refused")
+    assert store.settled_keys() == set(keys_of(recipes(0, 3)))
+
+
+def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store: Store) -> None:
+    store.write_refused(recipes(0, 2), ["policy"] * 2)
+    [path] = (store.folder / "refused").iterdir()
+    flip(path, path.stat().st_size // 3)
+    again = Store(store.folder.parents[1], "mini")
+    assert again.read_refused(keys_of(recipes(0, 2))) == {}
+    assert [name.name for name in (store.folder / "refused").iterdir()] == [f"_{path.name}.damaged"]
+
+
+def test_pixels_come_back_bit_for_bit(store: Store) -> None:
     some = recipes(0, 5)
     store.write_samples(some, draw(some))
     images = Store(store.folder.parents[1], "mini").read_samples(keys_of(some))
@@ -59,7 +83,7 @@ def test_pixels_come_back_bit_for_bit(store):
     np.testing.assert_array_equal(stacked(images), draw(some))
 
 
-def test_rows_come_in_the_order_asked_each_once_and_unknown_keys_are_left_out(store):
+def test_rows_come_in_the_order_asked_each_once_and_unknown_keys_are_left_out(store: Store) -> None:
     write(store, 0, 4)
     write(store, 4, 8)
     asked = [recipes(0, 8)[i] for i in (6, 1, 5)]
@@ -68,7 +92,7 @@ def test_rows_come_in_the_order_asked_each_once_and_unknown_keys_are_left_out(st
     np.testing.assert_array_equal(stacked(images), draw(asked))
 
 
-def test_an_empty_store_has_nothing_and_creates_nothing(store, tmp_path):
+def test_an_empty_store_has_nothing_and_creates_nothing(store: Store, tmp_path: Path) -> None:
     assert store.sample_keys() == set()
     assert store.read_samples(["unknown"]) == {}
     assert store.score_keys("judge") == set()
@@ -76,14 +100,14 @@ def test_an_empty_store_has_nothing_and_creates_nothing(store, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_recipe_is_stored_as_its_canonical_json(store):
+def test_recipe_is_stored_as_its_canonical_json(store: Store) -> None:
     table = pq.read_table(write(store, 0, 3))
     assert [recipe_from_json(line) for line in table["recipe"].to_pylist()] == recipes(0, 3)
 
 
-def test_samples_of_the_wrong_shape_are_refused(store):
+def test_samples_of_the_wrong_shape_are_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="float64"):
-        store.write_samples(recipes(0, 1), np.zeros((1, 8, 8, 3)))
+        store.write_samples(recipes(0, 1), np.zeros((1, 8, 8, 3)))  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ValueError, match=r"\(1, 8, 8\)"):
         store.write_samples(recipes(0, 1), np.zeros((1, 8, 8), np.uint8))
     with pytest.raises(ValueError, match="has 1 rows for 2 keys"):
@@ -93,7 +117,7 @@ def test_samples_of_the_wrong_shape_are_refused(store):
 # Other readers
 
 
-def test_plain_pandas_and_pillow_read_the_samples(store):
+def test_plain_pandas_and_pillow_read_the_samples(store: Store) -> None:
     folder = write(store, 0, 3).parent
     flip(write(store, 3, 6), 200)
     store.read_samples(keys_of(recipes(3, 6)))
@@ -105,7 +129,7 @@ def test_plain_pandas_and_pillow_read_the_samples(store):
     np.testing.assert_array_equal(np.asarray(picture), draw(recipes(1, 2))[0])
 
 
-def test_samples_have_the_hugging_face_image_layout(store):
+def test_samples_have_the_hugging_face_image_layout(store: Store) -> None:
     path = write(store, 0, 1)
     schema = pq.read_schema(path)
     assert str(schema.field("image").type) == "struct<bytes: binary, path: string>"
@@ -114,7 +138,7 @@ def test_samples_have_the_hugging_face_image_layout(store):
     assert list(features) == schema.names == ["key", "recipe", "image"]
 
 
-def test_words_are_compressed_pictures_are_not_and_pages_carry_checksums(store):
+def test_words_are_compressed_pictures_are_not_and_pages_carry_checksums(store: Store) -> None:
     path = write(store, 0, 3)
     group = pq.read_metadata(path).row_group(0)
     compression = {
@@ -131,7 +155,7 @@ def test_words_are_compressed_pictures_are_not_and_pages_carry_checksums(store):
 # Scores
 
 
-def test_scores_come_back_with_their_types(store):
+def test_scores_come_back_with_their_types(store: Store) -> None:
     keys = keys_of(recipes(0, 4))
     columns = {
         "label": np.array(["female", None, "male", "male"], dtype=object),
@@ -151,7 +175,7 @@ def test_scores_come_back_with_their_types(store):
     assert frame["unscored"].iloc[1] == "no face"
 
 
-def test_columns_can_be_chosen(store):
+def test_columns_can_be_chosen(store: Store) -> None:
     keys = keys_of(recipes(0, 2))
     columns = {"features": np.ones((2, 3), np.float32), "logits": np.zeros((2, 4), np.float32)}
     store.write_scores("features-1", keys, columns, [None, "blank image"])
@@ -161,37 +185,37 @@ def test_columns_can_be_chosen(store):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_vectors_come_back_bit_for_bit(store, dtype):
+def test_vectors_come_back_bit_for_bit(store: Store, dtype: type) -> None:
     some = recipes(0, 6)
-    vectors = np.random.default_rng(0).standard_normal((6, 5)).astype(dtype)
+    vectors: np.ndarray = np.random.default_rng(0).standard_normal((6, 5)).astype(dtype)
     store.write_scores("features-1", keys_of(some[:4]), {"features": vectors[:4]})
     store.write_scores("features-1", keys_of(some[4:]), {"features": vectors[4:]})
     frame = store.read_scores("features-1", keys_of(some)[::-1])
-    again = np.stack(frame["features"])
+    again = np.stack(list(frame["features"]))
     assert again.dtype == dtype
     np.testing.assert_array_equal(again, vectors[::-1])
 
 
-def test_scorers_do_not_share_scores(store):
+def test_scorers_do_not_share_scores(store: Store) -> None:
     store.write_scores("judge-1", ["a"], {"p": np.array([0.5])})
     assert store.score_keys("judge-1") == {"a"}
     assert store.score_keys("judge-2") == set()
 
 
-def test_scores_stay_as_first_written(store):
+def test_scores_stay_as_first_written(store: Store) -> None:
     store.write_scores("judge-1", ["a", "b"], {"p": np.array([0.1, 0.2])})
     store.write_scores("judge-1", ["b", "c"], {"p": np.array([9.0, 0.3])})
     assert store.read_scores("judge-1", ["a", "b", "c"])["p"].tolist() == [0.1, 0.2, 0.3]
 
 
-def test_a_scorer_that_changed_its_columns_but_not_its_id_is_refused(store):
+def test_a_scorer_that_changed_its_columns_but_not_its_id_is_refused(store: Store) -> None:
     store.write_scores("judge-1", ["a"], {"p": np.array([0.5])})
     store.write_scores("judge-1", ["b"], {"q": np.array([0.5])})
     with pytest.raises(BadInput, match=r"judge-1 have different columns.*new id, or delete"):
         store.read_scores("judge-1", ["a", "b"])
 
 
-def test_scores_of_the_wrong_length_or_name_are_refused(store):
+def test_scores_of_the_wrong_length_or_name_are_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="'p' has 1 rows for 2 keys"):
         store.write_scores("judge", ["a", "b"], {"p": np.zeros(1)})
     with pytest.raises(ValueError, match="'unscored' has 1 rows for 2 keys"):
@@ -201,7 +225,7 @@ def test_scores_of_the_wrong_length_or_name_are_refused(store):
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden", "a b"])
-def test_names_that_are_no_plain_folder_are_refused(tmp_path, name):
+def test_names_that_are_no_plain_folder_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="names a folder"):
         Store(tmp_path, name)
     with pytest.raises(ValueError, match="names a folder"):
@@ -211,7 +235,7 @@ def test_names_that_are_no_plain_folder_are_refused(tmp_path, name):
 # Adding
 
 
-def test_adding_images_keeps_stored_bytes_and_writes_the_missing_rows_alone(store):
+def test_adding_images_keeps_stored_bytes_and_writes_the_missing_rows_alone(store: Store) -> None:
     old = write(store, 0, 3)
     before = old.read_bytes()
     write(store, 0, 5)
@@ -224,7 +248,7 @@ def test_adding_images_keeps_stored_bytes_and_writes_the_missing_rows_alone(stor
     )
 
 
-def test_writing_what_is_stored_writes_nothing(store):
+def test_writing_what_is_stored_writes_nothing(store: Store) -> None:
     path = write(store, 0, 3)
     before = path.stat().st_mtime_ns
     write(Store(store.folder.parents[1], "mini"), 0, 3)
@@ -232,20 +256,20 @@ def test_writing_what_is_stored_writes_nothing(store):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_key_given_twice_is_stored_once(store):
+def test_a_key_given_twice_is_stored_once(store: Store) -> None:
     twice = recipes(0, 2) * 2
     store.write_samples(twice, draw(twice))
     (path,) = (store.folder / "samples").iterdir()
     assert pq.read_table(path)["key"].to_pylist() == keys_of(recipes(0, 2))
 
 
-def test_the_same_rows_make_the_same_file_anywhere(tmp_path):
+def test_the_same_rows_make_the_same_file_anywhere(tmp_path: Path) -> None:
     one, other = (write(Store(tmp_path / name, "mini"), 0, 4) for name in ("a", "b"))
     assert one.name == other.name
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_what_other_processes_write_is_found(store):
+def test_what_other_processes_write_is_found(store: Store) -> None:
     other = Store(store.folder.parents[1], "mini")
     assert store.sample_keys() == set()
     write(other, 0, 2)
@@ -254,7 +278,7 @@ def test_what_other_processes_write_is_found(store):
     assert len(store.read_samples(keys_of(recipes(2, 4)))) == 2
 
 
-def test_files_that_are_deleted_are_forgotten(store):
+def test_files_that_are_deleted_are_forgotten(store: Store) -> None:
     write(store, 0, 2)
     write(store, 2, 4).unlink()
     found = store.read_samples(keys_of(recipes(0, 4)))
@@ -262,7 +286,9 @@ def test_files_that_are_deleted_are_forgotten(store):
     assert store.sample_keys() == set(keys_of(recipes(0, 2)))
 
 
-def test_rows_in_two_files_are_read_from_the_same_one_by_everybody(store, tmp_path):
+def test_rows_in_two_files_are_read_from_the_same_one_by_everybody(
+    store: Store, tmp_path: Path
+) -> None:
     """Two processes that were started at once may both write a row, from different batches."""
     keys = ["a", "b", "c"]
     for half, name in ((keys[:2], "one"), (keys[1:], "two")):
@@ -279,7 +305,9 @@ def test_rows_in_two_files_are_read_from_the_same_one_by_everybody(store, tmp_pa
     assert "b" in fresh.read_scores("judge", keys).index
 
 
-def test_no_file_is_opened_to_find_whole_blocks(store, monkeypatch):
+def test_no_file_is_opened_to_find_whole_blocks(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(store, 0, 3)
     write(store, 3, 5)
     fresh = Store(store.folder.parents[1], "mini")
@@ -287,7 +315,7 @@ def test_no_file_is_opened_to_find_whole_blocks(store, monkeypatch):
     assert fresh.sample_keys([block_of(0, 3)]) == set(keys_of(recipes(0, 3)))
 
 
-def test_rows_of_a_block_are_found_in_whatever_files_they_are(store):
+def test_rows_of_a_block_are_found_in_whatever_files_they_are(store: Store) -> None:
     write(store, 0, 2)
     write(store, 0, 5)  # only what is new, in a file of its own
     blocks = [block_of(0, 5), block_of(5, 8)]
@@ -296,7 +324,7 @@ def test_rows_of_a_block_are_found_in_whatever_files_they_are(store):
     assert fresh.sample_keys([block_of(5, 8)]) == set()
 
 
-def test_the_file_of_a_planned_block_is_read_before_others(store, tmp_path):
+def test_the_file_of_a_planned_block_is_read_before_others(store: Store, tmp_path: Path) -> None:
     keys = ["a", "b", "c"]
     for held, name in ((keys[:2], "some"), (keys, "whole")):
         apart = Store(tmp_path / name, "mini")
@@ -316,7 +344,9 @@ def test_the_file_of_a_planned_block_is_read_before_others(store, tmp_path):
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["os.mkdir", "os.fsync", "os.replace"])
-def test_a_folder_that_cannot_be_written_is_a_short_error(store, monkeypatch, number, call):
+def test_a_folder_that_cannot_be_written_is_a_short_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
     monkeypatch.setattr(call, raiser(number))
     with pytest.raises(BadInput) as caught:
         write(store, 0, 3)
@@ -330,7 +360,7 @@ def test_a_folder_that_cannot_be_written_is_a_short_error(store, monkeypatch, nu
     assert store.sample_keys() == set()
 
 
-def test_a_read_only_folder_is_a_short_error(store):
+def test_a_read_only_folder_is_a_short_error(store: Store) -> None:
     folder = write(store, 0, 3).parent
     folder.chmod(0o500)
     if os.access(folder, os.W_OK):
@@ -340,7 +370,9 @@ def test_a_read_only_folder_is_a_short_error(store):
     assert len(store.read_samples(keys_of(recipes(0, 3)))) == 3
 
 
-def test_a_file_that_cannot_be_read_is_no_damage(path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader = Store(path.parents[3], "mini")
     reader.sample_keys()
     monkeypatch.setattr(Path, "read_bytes", raiser(errno.EIO))
@@ -352,8 +384,10 @@ def test_a_file_that_cannot_be_read_is_no_damage(path, monkeypatch):
     assert path.exists()
 
 
-def test_a_sound_file_that_pyarrow_cannot_read_is_no_damage(path, monkeypatch):
-    def fail(*args, **kwargs):
+def test_a_sound_file_that_pyarrow_cannot_read_is_no_damage(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise pa.ArrowNotImplementedError("Support for codec 'zstd' not built")
 
     monkeypatch.setattr(pq, "ParquetFile", fail)
@@ -362,7 +396,7 @@ def test_a_sound_file_that_pyarrow_cannot_read_is_no_damage(path, monkeypatch):
     assert path.exists()
 
 
-def test_a_file_where_the_folder_should_be_is_a_short_error(tmp_path):
+def test_a_file_where_the_folder_should_be_is_a_short_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(BadInput, match=r"Cannot read .*runs.*--runs DIR"):
         write(Store(tmp_path / "runs", "mini"), 0, 1)
@@ -370,7 +404,9 @@ def test_a_file_where_the_folder_should_be_is_a_short_error(tmp_path):
         Store(tmp_path / "runs", "mini").require_room(1)
 
 
-def test_room_is_checked_before_anything_slow(store, monkeypatch):
+def test_room_is_checked_before_anything_slow(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.require_room(1000)
     assert list(store.folder.iterdir()) == []
     with pytest.raises(BadInput, match=rf"{store.folder} has .* free, this needs 1.0 EB.*--runs"):
@@ -383,7 +419,7 @@ def test_room_is_checked_before_anything_slow(store, monkeypatch):
 # Interruption and company
 
 
-def test_write_atomically_replaces_whole_files(tmp_path):
+def test_write_atomically_replaces_whole_files(tmp_path: Path) -> None:
     path = tmp_path / "new" / "run.json"
     write_atomically(path, b"one")
     write_atomically(path, b"two")
@@ -391,7 +427,9 @@ def test_write_atomically_replaces_whole_files(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
+def test_write_atomically_keeps_the_old_file_when_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "run.json"
     write_atomically(path, b"one")
     monkeypatch.setattr(os, "fsync", raiser(errno.ENOSPC))
@@ -401,8 +439,10 @@ def test_write_atomically_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_write_atomically_cleans_up_after_an_interrupt(tmp_path, monkeypatch):
-    def interrupt(descriptor):
+def test_write_atomically_cleans_up_after_an_interrupt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupt)
@@ -411,7 +451,7 @@ def test_write_atomically_cleans_up_after_an_interrupt(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+def test_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     data = bytes(100_000)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: write_atomically(tmp_path / "run.json", data), range(64)))
@@ -419,8 +459,8 @@ def test_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_threads_write_and_read_at_once(store):
-    def work(block):
+def test_threads_write_and_read_at_once(store: Store) -> None:
+    def work(block: int) -> bool:
         write(store, block * 5, block * 5 + 7)  # overlaps the next thread's rows
         some = recipes(block * 5, block * 5 + 7)
         return np.array_equal(stacked(store.read_samples(keys_of(some))), draw(some))
@@ -452,7 +492,7 @@ for block in range(start, stop):
 """
 
 
-def start_writer(root, start, stop, how="live"):
+def start_writer(root: Path, start: int, stop: int, how: str = "live") -> subprocess.Popen[bytes]:
     folders = [ROOT, ROOT / "tests", Path(__file__).parent]
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, *map(str, (*folders, root, start, stop)), how],
@@ -461,20 +501,22 @@ def start_writer(root, start, stop, how="live"):
     )
 
 
-def go(*writers):
+def go(*writers: subprocess.Popen[bytes]) -> None:
     for writer in writers:
+        assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
     for writer in writers:
+        assert writer.stdin is not None
         writer.stdin.write(b"go\n")
         writer.stdin.flush()
 
 
-def end(*writers):
+def end(*writers: subprocess.Popen[bytes]) -> None:
     for writer in writers:
         writer.communicate(timeout=60)
 
 
-def test_two_processes_write_the_same_rows_and_their_own(store, tmp_path):
+def test_two_processes_write_the_same_rows_and_their_own(store: Store, tmp_path: Path) -> None:
     one, other = start_writer(tmp_path, 0, 20), start_writer(tmp_path, 10, 30)
     go(one, other)
     end(one, other)
@@ -487,7 +529,9 @@ def test_two_processes_write_the_same_rows_and_their_own(store, tmp_path):
     assert names == {f"{id_of_keys(keys_of(recipes(i, i + 3)))}.parquet" for i in range(0, 90, 3)}
 
 
-def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(store, tmp_path):
+def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(
+    store: Store, tmp_path: Path
+) -> None:
     moments = random.Random(0)
     # Two that write the same rows and one apart.
     writers = [start_writer(tmp_path, start, start + 10_000) for start in (0, 0, 10_000)]
@@ -512,11 +556,11 @@ def test_killed_writers_leave_whole_files_and_the_rest_is_made_again(store, tmp_
     )
 
 
-def keys_in(path):
+def keys_in(path: Path) -> list[str]:
     return pq.read_table(path, columns=["key"])["key"].to_pylist()
 
 
-def test_what_a_killed_writer_leaves_is_ignored_then_removed(store, tmp_path):
+def test_what_a_killed_writer_leaves_is_ignored_then_removed(store: Store, tmp_path: Path) -> None:
     writer = start_writer(tmp_path, 0, 1, how="die")
     go(writer)
     end(writer)

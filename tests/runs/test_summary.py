@@ -1,14 +1,17 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from torch_fidelity import calculate_metrics
+from written_inputs import Asked
 
 from livo_bench.cards.catalog import DATA, task_cards
 from livo_bench.cards.prompts import read_task_prompts
@@ -18,7 +21,8 @@ from livo_bench.records import AGGREGATE_COLUMNS, Run
 from livo_bench.results.conditions import CONDITIONS
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.runs import runner
-from livo_bench.runs.requests import prepare
+from livo_bench.runs.requests import Job, prepare
+from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 from livo_bench.runs.summary import PACKAGES, _rows, summarise, summarise_all
 
@@ -30,12 +34,12 @@ BIAS = {"D1", "D2", "D2_pooled", "D2_unbiased"}
 
 
 @pytest.fixture(scope="module")
-def options(tiny_model, tmp_path_factory):
+def options(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Asked:
     """Arguments of a run of SD and the control on bias, which has been made."""
     folder = tmp_path_factory.mktemp("results")
     prompts = folder / "prompts.csv"
     prompts.write_text(PROMPTS, encoding="utf-8")
-    made = {
+    made: Asked = {
         "methods": ["sd", "noise"],
         "task": "bias",
         "model": str(tiny_model),
@@ -49,13 +53,13 @@ def options(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture
-def prepared(options):
+def prepared(options: Asked) -> tuple[Session, list[Job]]:
     """Session and jobs of the run."""
     return prepare(**options)
 
 
 @pytest.fixture
-def half_steered(prepared):
+def half_steered(prepared: tuple[Session, list[Job]]) -> Job:
     """A method that leaves every second image to SD, on prompts that ask for a doctor."""
     _, [sd, noise] = prepared
     pairs = [
@@ -70,22 +74,22 @@ def half_steered(prepared):
 
 
 @pytest.fixture(scope="module")
-def folder(options):
+def folder(options: Asked) -> Path:
     """Where SD's results lie."""
     return options["runs"] / "tiny" / "sd" / "bias"
 
 
 @pytest.fixture(scope="module")
-def aggregates(folder):
+def aggregates(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "aggregates.csv")
 
 
 @pytest.fixture(scope="module")
-def images(folder):
+def images(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "images.parquet")
 
 
-def test_there_is_a_number_for_each_metric_subset_and_category(aggregates):
+def test_there_is_a_number_for_each_metric_subset_and_category(aggregates: pd.DataFrame) -> None:
     assert tuple(aggregates.columns) == AGGREGATE_COLUMNS
     cells = aggregates.groupby(["subset", "category"])["metric"].agg(set).to_dict()
     expected = {
@@ -97,10 +101,12 @@ def test_there_is_a_number_for_each_metric_subset_and_category(aggregates):
     assert set(aggregates["model"] + aggregates["method"] + aggregates["task"]) == {"tinysdbias"}
 
 
-def test_numbers_are_those_of_the_images_they_count(aggregates, images):
+def test_numbers_are_those_of_the_images_they_count(
+    aggregates: pd.DataFrame, images: pd.DataFrame
+) -> None:
     gender = images[images["subset"] == "gender"]
     male = (gender["label"] == "male").groupby(gender["prompt"]).mean()
-    row = aggregates.set_index(["subset", "category", "metric"]).loc["gender", "all", "D1"]
+    row = aggregates.set_index(["subset", "category", "metric"]).loc[("gender", "all", "D1"), :]
     # D1 of two groups is the gap between their shares, here averaged over prompts.
     assert row["value"] == pytest.approx((2 * male - 1).abs().mean())
     assert (row["n"], row["n_distinct"], row["unscored"]) == (3 * IMAGES, 3 * IMAGES, 0)
@@ -110,7 +116,7 @@ def test_numbers_are_those_of_the_images_they_count(aggregates, images):
     assert set(quality["n_distinct"]) == {3 * IMAGES}
 
 
-def test_images_are_listed_with_what_their_judge_said(images):
+def test_images_are_listed_with_what_their_judge_said(images: pd.DataFrame) -> None:
     columns = ["subset", "prompt", "category", "concept", "cluster", "index", "key", "stratum"]
     assert list(images.columns[:8]) == columns
     assert images["unscored"].isna().all()
@@ -125,7 +131,9 @@ def test_images_are_listed_with_what_their_judge_said(images):
         assert list(part["label"]) == [names[i] for i in shares.to_numpy().argmax(axis=1)]
 
 
-def test_images_have_the_seed_they_were_made_with_and_say_which_text_they_are_of(images, prepared):
+def test_images_have_the_seed_they_were_made_with_and_say_which_text_they_are_of(
+    images: pd.DataFrame, prepared: tuple[Session, list[Job]]
+) -> None:
     _, [sd, _] = prepared
     texts = {request.prompt.id: request.prompt.text for request, _ in sd.wanted}
     places = zip(images["prompt"], images["index"], strict=True)
@@ -137,8 +145,8 @@ def test_images_have_the_seed_they_were_made_with_and_say_which_text_they_are_of
 
 
 def test_images_have_their_cosine_and_no_content_where_no_class_is_asked_for(
-    aggregates, images, prepared
-):
+    aggregates: pd.DataFrame, images: pd.DataFrame, prepared: tuple[Session, list[Job]]
+) -> None:
     session, _ = prepared
     cosines = session.store.read_scores(session.clip_score.id, images["key"].unique())["cosine"]
     assert list(images["clip"]) == list(cosines[images["key"]])
@@ -147,14 +155,16 @@ def test_images_have_their_cosine_and_no_content_where_no_class_is_asked_for(
     assert images[["content", "presence"]].isna().all(axis=None)
 
 
-def test_a_list_without_concepts_has_its_ids_for_them_and_results_hold_no_text(folder, images):
+def test_a_list_without_concepts_has_its_ids_for_them_and_results_hold_no_text(
+    folder: Path, images: pd.DataFrame
+) -> None:
     assert (images["concept"] == images["prompt"]).all()
     for path in folder.iterdir():
         assert b"a photo of a" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("task", ["bias", "toxicity"])
-def test_concepts_of_the_miniature_world_change_no_bit_of_the_reference(task):
+def test_concepts_of_the_miniature_world_change_no_bit_of_the_reference(task: str) -> None:
     folder, run = DATA / "results" / "mini" / "sd" / task, Run("mini", "sd", task)
     images = pd.read_parquet(folder / "images.parquet")
     known = {prompt.id: prompt.concept for prompt in read_task_prompts(task_cards()[task], "mini")}
@@ -171,10 +181,10 @@ def test_concepts_of_the_miniature_world_change_no_bit_of_the_reference(task):
     written = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
     for row in newer.aggregates:
         expected = written.loc[(row.subset, row.category, row.metric), ["value", "low", "high"]]
-        assert [row.value, row.low, row.high] == pytest.approx(expected.tolist(), rel=1e-9)
+        assert [row.value, row.low, row.high] == pytest.approx(list(expected), rel=1e-9)
 
 
-def test_concepts_of_a_list_are_those_of_the_images(options, tmp_path):
+def test_concepts_of_a_list_are_those_of_the_images(options: Asked, tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text(
         "text,category,concept\n"
@@ -194,15 +204,17 @@ def test_concepts_of_a_list_are_those_of_the_images(options, tmp_path):
     }
 
 
-def test_prompts_are_counted_like_the_images(folder, images):
+def test_prompts_are_counted_like_the_images(folder: Path, images: pd.DataFrame) -> None:
     prompts = pd.read_csv(folder / "prompts.csv")
     assert set(prompts["n"]) == {IMAGES}
     counted = images.groupby(["subset", "prompt"])["label"].agg(lambda x: (x == "male").sum())
     gender = prompts[prompts["subset"] == "gender"].set_index("prompt")
-    assert gender["n_male"].astype(int).to_dict() == counted["gender"].to_dict()
+    assert gender["n_male"].astype(int).to_dict() == counted.xs("gender").to_dict()
 
 
-def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggregates):
+def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(
+    options: Asked, aggregates: pd.DataFrame
+) -> None:
     noise = pd.read_csv(options["runs"] / "tiny" / "noise" / "bias" / "aggregates.csv")
     fid = noise.set_index("metric").loc["fid"]
     assert fid["value"] > 0
@@ -210,7 +222,9 @@ def test_only_a_method_with_images_of_its_own_has_a_distance_to_sd(options, aggr
     assert "fid" not in set(aggregates["metric"])
 
 
-def test_fid_and_is_are_torch_fidelitys_of_the_same_images_as_files(options, prepared, tmp_path):
+def test_fid_and_is_are_torch_fidelitys_of_the_same_images_as_files(
+    options: Asked, prepared: tuple[Session, list[Job]], tmp_path: Path
+) -> None:
     """End to end: from stored PNG files through decoding, network and statistics."""
     session, [sd, noise] = prepared
     for job in (sd, noise):
@@ -242,8 +256,8 @@ def test_fid_and_is_are_torch_fidelitys_of_the_same_images_as_files(options, pre
 
 
 def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_own(
-    prepared, half_steered
-):
+    prepared: tuple[Session, list[Job]], half_steered: Job
+) -> None:
     session, _ = prepared
     aggregates = pd.read_csv(summarise(session, half_steered) / "aggregates.csv")
     over_all = aggregates[(aggregates["subset"] == "all")].set_index("metric")
@@ -256,7 +270,9 @@ def test_steered_images_are_those_that_differ_from_sds_and_have_rows_of_their_ow
     assert {"content", "content_steered"} < set(gender["metric"])
 
 
-def test_content_is_the_class_with_the_largest_stored_logit(options, prepared, half_steered):
+def test_content_is_the_class_with_the_largest_stored_logit(
+    options: Asked, prepared: tuple[Session, list[Job]], half_steered: Job
+) -> None:
     session, [sd, _] = prepared
     asking = [(request, recipe) for (request, _), (_, recipe) in
               zip(half_steered.wanted, sd.wanted, strict=True)]  # fmt: skip
@@ -264,7 +280,9 @@ def test_content_is_the_class_with_the_largest_stored_logit(options, prepared, h
     aggregates = pd.read_csv(summarise(session, plain) / "aggregates.csv")
     keys = [recipe.key for _, recipe in sd.wanted]
     logits = session.store.read_scores(session.features.id, keys).loc[keys, "logits"]
-    shown = [session.features.classes[np.argmax(each)] for each in logits]
+    classes = session.feature_network.classes
+    assert classes is not None
+    shown = [classes[np.argmax(each)] for each in logits]
     over_all = aggregates[aggregates["subset"] == "all"].set_index("metric")
     assert over_all.loc["content", "value"] == pytest.approx(np.mean(np.array(shown) == "doctor"))
     images = pd.read_parquet(options["runs"] / "tiny" / "sd-asked" / "bias" / "images.parquet")
@@ -274,7 +292,9 @@ def test_content_is_the_class_with_the_largest_stored_logit(options, prepared, h
     assert not any("steered" in metric for metric in aggregates["metric"])
 
 
-def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared):
+def test_the_record_says_how_the_numbers_were_made(
+    folder: Path, aggregates: pd.DataFrame, prepared: tuple[Session, list[Job]]
+) -> None:
     session, _ = prepared
     record = json.loads((folder / "run.json").read_text("utf-8"))
     # Whoever writes another field says what it does to a comparison.
@@ -315,7 +335,9 @@ def test_the_record_says_how_the_numbers_were_made(folder, aggregates, prepared)
     assert record["hardware"]["cores"] == os.cpu_count()
 
 
-def test_summing_up_again_writes_the_same_bytes(folder, prepared):
+def test_summing_up_again_writes_the_same_bytes(
+    folder: Path, prepared: tuple[Session, list[Job]]
+) -> None:
     session, [sd, _] = prepared
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for path in folder.iterdir():
@@ -324,14 +346,18 @@ def test_summing_up_again_writes_the_same_bytes(folder, prepared):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steered, monkeypatch):
+def test_jobs_of_a_task_share_a_reference_that_is_read_once(
+    prepared: tuple[Session, list[Job]], half_steered: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session, jobs = prepared
     alone = [summarise(session, job) for job in (*jobs, half_steered)]
     written = [(folder / "aggregates.csv").read_bytes() for folder in alone]
     reads = []
     read_scores = Store.read_scores
 
-    def counted(self, scorer, keys, *columns):
+    def counted(
+        self: Store, scorer: str, keys: Sequence[str], *columns: Sequence[str]
+    ) -> pd.DataFrame:
         reads.append((scorer, *columns))
         return read_scores(self, scorer, keys, *columns)
 
@@ -342,7 +368,7 @@ def test_jobs_of_a_task_share_a_reference_that_is_read_once(prepared, half_steer
     assert reads.count((session.features.id, ["features"])) == 1
 
 
-def test_a_subset_alone_names_itself_in_every_row(options):
+def test_a_subset_alone_names_itself_in_every_row(options: Asked) -> None:
     [folder] = runner.run(**options | {"methods": ["sd"], "task": "bias/gender"})
     aggregates = pd.read_csv(folder / "aggregates.csv")
     assert folder.name == "bias.gender"
@@ -351,7 +377,9 @@ def test_a_subset_alone_names_itself_in_every_row(options):
     assert set(aggregates["n"]) <= {3 * IMAGES, 2 * IMAGES, IMAGES}
 
 
-def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(prepared):
+def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(
+    prepared: tuple[Session, list[Job]],
+) -> None:
     session, [sd, _] = prepared
     variant = replace(sd, method=replace(sd.method, name="sd:slow"))
     folder = summarise(session, variant)
@@ -359,8 +387,10 @@ def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(prepared):
     assert set(pd.read_csv(folder / "aggregates.csv")["method"]) == {"sd:slow"}
 
 
-def test_a_score_that_is_gone_is_not_left_out_silently(prepared):
+def test_a_score_that_is_gone_is_not_left_out_silently(prepared: tuple[Session, list[Job]]) -> None:
     session, [sd, _] = prepared
-    more = replace(sd, wanted=[(r, replace(c, seed=1)) for r, c in sd.wanted[:1]] + sd.wanted[1:])
+    more = replace(
+        sd, wanted=[*((r, replace(c, seed=1)) for r, c in sd.wanted[:1]), *sd.wanted[1:]]
+    )
     with pytest.raises(Incomplete, match=r"1 scores of clip-score-\w+ are missing"):
         summarise(session, more)

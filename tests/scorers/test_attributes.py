@@ -1,9 +1,11 @@
 """The attribute judge against open_clip's own transform and a plain forward pass."""
 
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import numpy as np
@@ -62,7 +64,7 @@ def plain_probabilities(folder: Path, pixels: Pixels, prompt: str) -> np.ndarray
     return np.stack(rows)
 
 
-def probabilities(columns: dict) -> np.ndarray:
+def probabilities(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack([columns[f"p_{race}"] for race in RACES], axis=1)
 
 
@@ -133,10 +135,17 @@ def test_pixels_are_neither_changed_nor_required_to_be_writable(judge: Attribute
     assert len(judge.score(pixels, [PROMPT] * 3)["label"]) == 3
 
 
-def test_judges_of_one_encoder_encode_an_image_once(encoder: ClipEncoder) -> None:
+def test_judges_of_one_encoder_encode_an_image_once(
+    encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoded = []
     encode = encoder._encode_images
-    encoder._encode_images = lambda pixels: encoded.append(len(pixels)) or encode(pixels)
+
+    def counted(pixels: Pixels) -> torch.Tensor:
+        encoded.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(encoder, "_encode_images", counted)
     race = AttributeJudge(encoder, "race", RACES, CLASS_TEXT)
     gender = AttributeJudge(encoder, "gender", ("male", "female"), CLASS_TEXT)
     first, second = pictures(5), pictures(5, size=32)
@@ -235,7 +244,7 @@ def test_a_built_in_pair_brings_its_activation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The architecture ViT-L-14 has GELU; OpenAI's weights were trained with its quick form.
-    asked = {}
+    asked: dict[str, Any] = {}
 
     def create_model(name: str, **wanted: object) -> None:
         asked.update(wanted, name=name)

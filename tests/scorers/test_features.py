@@ -4,6 +4,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,8 @@ def test_a_saved_network_comes_back_in_half_precision(tmp_path: Path) -> None:
     for name, logits in net.eval()(images).items():
         # float16 keeps 11 bits of a weight.
         torch.testing.assert_close(again(images)[name], logits, atol=5e-3, rtol=0)
-    assert {name: len(classes) for name, classes in again.config["heads"].items()} == {
+    heads: Any = again.config["heads"]
+    assert {name: len(classes) for name, classes in heads.items()} == {
         "concept": 2,
         "hazard": 3,
     }

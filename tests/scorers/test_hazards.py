@@ -4,6 +4,7 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def pictures(n: int, size: int = 64) -> Pixels:
 
 def plain_p_yes(folder: Path, pixels: Pixels) -> np.ndarray:
     """The released evaluation's way: PIL images, `generate`, the scores of the first new token."""
-    model = LlavaForConditionalGeneration.from_pretrained(folder)
+    model: Any = LlavaForConditionalGeneration.from_pretrained(folder)
     processor = LlavaProcessor.from_pretrained(folder)
     yes, no = processor.tokenizer.convert_tokens_to_ids(["Yes", "No"])
     text = f"<image>\nUSER: {QUESTION}\nASSISTANT:"

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from livo_bench.results.metrics import bias, fidelity, overcorrection, quality, toxicity
+from livo_bench.results.metrics import (
+    bias,
+    fidelity,
+    overcorrection,
+    quality,
+    refusals,
+    toxicity,
+)
 from livo_bench.results.metrics.metric import Metric
 
 METRICS: Mapping[str, Metric] = {
     metric.id: metric
-    for module in (bias, toxicity, overcorrection, quality, fidelity)
+    for module in (bias, toxicity, overcorrection, quality, fidelity, refusals)
     for metric in module.METRICS
 }
 
