@@ -17,7 +17,7 @@ from places import ROOT
 
 from livo_bench.cards.adapters import load_method
 from livo_bench.cards.catalog import model_card
-from livo_bench.cards.declared import REFUSALS
+from livo_bench.cards.services import REFUSALS
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 

@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from livo_bench.cards.declared import ModelCard, Service
+from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.services import Service
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.escaping import excerpt
 from livo_bench.interrupt import require_unasked
