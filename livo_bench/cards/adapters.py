@@ -244,12 +244,10 @@ def require_offered(spec: str, model: ModelCard) -> None:
 
     Raises:
         Unfit: It does not.
-        UnknownName: No such method or variant.
+        UnknownName: No such method.
     """
     own_name, _, variant = spec.partition(":")
     card = method_card(own_name)
-    if variant:
-        variant_of(card, variant)
     if lacking := [need for need in card.needs_of(variant) if need not in model.offers]:
         raise Unfit(
             f"Method {spec!r} needs of a model: {', '.join(lacking)}. {model.name!r}, a "

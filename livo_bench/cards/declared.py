@@ -95,8 +95,8 @@ class MethodCard:
     would be: `sd15/livo` for `weights/sd15/livo`."""
 
     def needs_of(self, variant: str) -> tuple[str, ...]:
-        """What it, or a variant of it, asks of a model."""
-        return self.variants[variant].needs if variant else self.needs
+        """What it asks of a model, or a variant of it, be it one that only its training knows."""
+        return self.variants[variant].needs if variant in self.variants else self.needs
 
     def published_for(self, model: str) -> list[str]:
         """Those for one model."""
