@@ -5,15 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from places import REFERENCE
 from written_inputs import write_prompts
 
+from livo_bench.cards.catalog import result_names
 from livo_bench.cli import main
 from livo_bench.errors import BadInput, Incomplete, NotComparable
 from livo_bench.runs import runner
 from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.remake import ANOTHER, LAST_BITS, NOT_MADE, SAME_BITS, remake
+from livo_bench.runs.requests import prepare
 from livo_bench.runs.store import Store
 
 IMAGES = 7
@@ -154,3 +158,19 @@ def test_what_is_missing_is_said(words: list[str], said: str) -> None:
     result = CliRunner().invoke(main, ["remake", *words])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("task", ["bias", "toxicity", "overcorrection"])
+def test_the_images_of_the_reference_are_those_that_are_asked_for_today(
+    task: str, tmp_path: Path
+) -> None:
+    """Whatever has changed since, it is nothing that touches their pixels."""
+    folders = {path.parent for path in REFERENCE.glob(f"*/{task}/images.parquet")}
+    methods = [result_names()[folder.parent.name] for folder in sorted(folders)]
+    _, jobs = prepare(methods, task=task, model="mini", images=2, runs=tmp_path)
+    assert len(jobs) == len(folders) > 20
+    for job in jobs:
+        place = REFERENCE / job.method.name.replace(":", "-") / task / "images.parquet"
+        images = pd.read_parquet(place, columns=["subset", "prompt", "index", "key"])
+        asked = {(r.principle.subset, r.prompt.id, r.index, made.key) for r, made in job.wanted}
+        assert asked == {*images[images["index"] < 2].itertuples(index=False, name=None)}
