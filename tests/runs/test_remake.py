@@ -166,6 +166,8 @@ def test_the_images_of_the_reference_are_those_that_are_asked_for_today(
 ) -> None:
     """Whatever has changed since, it is nothing that touches their pixels."""
     folders = {path.parent for path in REFERENCE.glob(f"*/{task}/images.parquet")}
+    # A retriever embeds each prompt, which takes its time.
+    folders -= {*REFERENCE.glob(f"livo-retrieved/{task}")}
     methods = [result_names()[folder.parent.name] for folder in sorted(folders)]
     _, jobs = prepare(methods, task=task, model="mini", images=2, runs=tmp_path)
     assert len(jobs) == len(folders) > 20
