@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ADAPTER = "adapter.py"
-"""In a method's folder."""
+"""Name of a method's code in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class LoadedMethod:
     """A method, or a variant of one, ready to resolve requests."""
 
     name: str
-    """As in `--method`, a user's folder by its name: `livo`, `livo:wo-m`."""
+    """Name as in `--method`, a user's folder by its own: `livo`, `livo:wo-m`."""
     title: str
     card: MethodCard
     method: Method
@@ -56,13 +56,13 @@ class LoadedMethod:
     """When the method renders by itself: SHA-256 of its folder's digest, a line feed and its
     settings as JSON. None when the engine renders."""
     digest: str | None = None
-    """Of the folder of a user's own method; None for one of this package."""
+    """Digest of the folder of a user's own method; None for one of this package."""
     asked: str | None = None
     """Options of a run that ask for it; None where its name says all."""
 
     @property
     def told(self) -> str:
-        """What it learns of an evaluation besides the prompt, see `MethodCard.told`."""
+        """What the method learns of an evaluation besides the prompt, see `MethodCard.told`."""
         _, _, variant = self.name.partition(":")
         return self.card.variants.get(variant, self.card).told
 

@@ -47,11 +47,11 @@ class Variant:
 
     name: str
     title: Text
-    """As tables print it."""
+    """Title, as tables print it."""
     told: Told
-    """As of the method, unless the variant says otherwise."""
+    """What the variant is told besides the prompt; the method's own unless it says otherwise."""
     needs: Needs
-    """Likewise."""
+    """What the variant asks of a model; the method's own unless it says otherwise."""
     settings: Mapping[str, Scalar]
     """The settings that differ from the method's own."""
 
@@ -64,7 +64,7 @@ class MethodCard:
     name: str
     """The folder's name, and the key in every table."""
     title: Text
-    """As tables print it."""
+    """Title, as tables print it."""
     version: Annotated[int, at_least(1)]
     """Raised whenever the method's pixels change."""
     tasks: tuple[Text, ...]
@@ -99,7 +99,7 @@ class MethodCard:
         return self.variants[variant].needs if variant in self.variants else self.needs
 
     def published_for(self, model: str) -> list[str]:
-        """Those for one model."""
+        """Places of the published weights for one model."""
         return [place for name, place in self.published.items() if name.startswith(f"{model}/")]
 
     def is_for(self, task: TaskCard, subset: str) -> bool:
@@ -122,8 +122,8 @@ class Subset:
     categories: tuple[str, ...]
     """Categories whose prompts the subset is sampled on."""
     stands_for: Text
-    """In a control, the category of the task that the value is from, which methods that are told a
-    category hear; empty elsewhere."""
+    """What methods that are told a category hear in a control: the category of the task that the
+    value is from. Empty elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,15 +199,15 @@ class ProtocolCard:
     summary: Text
     """One sentence."""
     images: Annotated[int, at_least(0)]
-    """That a prompt must have; 0 for any number."""
+    """Number of images that a prompt must have; 0 for any number."""
     jpeg: Annotated[int, at_least(0)]
     """Quality of the JPEG files that all judges but the attribute judge see; 0 for none."""
     own_reference: tuple[Text, ...]
     """`task/subset/category` whose FID reference is the evaluated model's own images."""
     differences: tuple[Text, ...]
-    """To ours, a sentence each."""
+    """What differs from our own protocol, a sentence each."""
     settings: Mapping[str, Scalar]
-    """Laid over the settings of methods that have them."""
+    """Values laid over the settings of methods that have them."""
 
     def of(self, model: str) -> str:
         """The name that a model's results have under this protocol, so that no table mixes two."""
@@ -223,7 +223,7 @@ class Judge:
     dtype: Dtype
     """Precision."""
     licence: Text = ""
-    """Of the weights, as `fetch` tells it."""
+    """Licence of the weights, as `fetch` tells it."""
     kinds: Path | None = None
     """CSV of a feature network's classes with their kinds, `class,kind`: without it nobody can say
     whether an image shows at least something of the kind that was asked for."""
@@ -249,7 +249,7 @@ class ModelCard:
     name: str
     """The file's stem, and the folder that results go to."""
     spec: str
-    """As `--model` takes it."""
+    """What names the model, as `--model` takes it."""
     title: Text
     scale: Annotated[str, one_of(SCALES)]
     """`mini` or `sd`; which prompt lists fit, and results of two scales share no table."""
@@ -257,7 +257,7 @@ class ModelCard:
     """Hub id, or a diffusers folder (as absolute path); empty of a service, which has no steps,
     guidance and precision either, and `SERVICE` for its kind and sampler."""
     service: Service | None = None
-    """That makes the images instead of a pipeline."""
+    """The service that makes the images instead of a pipeline."""
     kind: Annotated[str, one_of(sorted(KINDS))] = PIPELINE
     """Class of the pipeline, as its `model_index.json` names it."""
     size: Annotated[int, at_least(8)]
@@ -278,7 +278,7 @@ class ModelCard:
     rate: Annotated[float, at_least(0.001)]
     """Images sampled and judged per second on the machine the card speaks of, for `--plan`."""
     bytes_per_image: Annotated[int, at_least(1)]
-    """On disk, with scores, for `--plan`."""
+    """Bytes on disk of an image with its scores, for `--plan`."""
     slower: Annotated[float, at_least(1)] = 1.0
     """How many times longer an evaluation of the UNet takes in training than in sampling, as
     measured on that machine, for `train --plan`."""
@@ -294,7 +294,7 @@ class ModelCard:
     quality: Mapping[str, float]
     """Measured, fractions in [0, 1] unless the name says otherwise."""
     licence: Text = ""
-    """Of the pipeline's weights."""
+    """Licence of the pipeline's weights."""
     memory: Mapping[str, Annotated[int, at_least(1)]]
     """Parameters of `unet` or `transformer`, of all text encoders as `text`, and of `vae`; and for
     `train --plan` groups of them and bytes of a picture's latents and activations, which

@@ -27,7 +27,7 @@ Record = TypeVar("Record")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """Lower-case letters and digits, joined by single hyphens."""
 _MADE: Mapping[Any, Callable[[Any], Any]] = {float: float, tuple: tuple, Path: Path}
-"""Of what TOML has, what a record has."""
+"""What makes a record's value of what TOML has, by the record's type."""
 
 
 class Table:
@@ -163,7 +163,7 @@ class Table:
         }
 
     def with_others(self, others: Table) -> Table:
-        """This table, with the fields of another one in place of its own."""
+        """Make a table of this one, with the fields of another in place of its own."""
         return Table(self.file, {**self._values, **others._values}, self._path)
 
     def plain(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def settings_of(context: MethodContext, record: type[Record], **given: Any) -> R
     """Read a method's settings, or some of them, as the fields of a data class.
 
     Args:
-        context: Of the method, with the settings of its variant laid over.
+        context: Context of the method, with the settings of its variant laid over.
         record: A data class with annotated fields, see `Table.part`.
         given: Fields of it that are no settings.
 
@@ -220,7 +220,7 @@ def parse_json(data: bytes, path: Path, remedy: str) -> dict[str, Any]:
 
     Args:
         data: What the file holds.
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
         remedy: What the messages end with: a sentence on how to make the file again.
 
     Raises:

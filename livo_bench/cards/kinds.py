@@ -64,7 +64,7 @@ KINDS = frozenset(
         "ZImagePipeline",
     }
 )
-"""Those that diffusers' `AutoPipelineForText2Image` knows and that draw from a text alone: without
+"""Kinds that diffusers' `AutoPipelineForText2Image` knows and that draw from a text alone: without
 ControlNets, which take a picture besides, pipelines of several repositories, and films."""
 
 
@@ -73,7 +73,7 @@ def offers(kind: str, guidance: float, call: Mapping[str, Scalar]) -> tuple[str,
 
     Args:
         kind: The pipeline's class, or `SERVICE`.
-        guidance: Of the model.
+        guidance: Guidance of the model.
         call: What its pipeline is called with besides.
     """
     if kind == PIPELINE:

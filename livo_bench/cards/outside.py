@@ -52,7 +52,7 @@ def read_bytes(path: Path, what: str, limit: int = MAX_TEXT) -> bytes:
     """Read a whole file.
 
     Args:
-        path: Of the file; links are followed.
+        path: Path of the file; links are followed.
         what: Names it in messages: `the prompts`.
         limit: Bytes that it may have.
 
@@ -119,7 +119,7 @@ def read_rows(
     required columns of the header.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         what: Names it in messages.
         required: Columns that it has to have.
         known: Columns that it may have; None for any.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 COLUMNS = tuple(field.name for field in fields(Prompt))
 TASK_COLUMNS = tuple(name for name in COLUMNS if name != "cluster")
-"""What a task's list needs."""
+"""Columns that a task's list needs."""
 USER_COLUMNS = ("text", "category")
 """What a user's own list needs; the other columns are filled in where they are missing."""
 SPLITS = ("train", "dev", "eval")
@@ -41,7 +41,7 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
 
     Args:
         task: Whose list.
-        scale: Of the model, see `ModelCard.scale`.
+        scale: Scale of the model, see `ModelCard.scale`.
         split: `train`, `dev` or `eval`.
 
     Raises:
@@ -64,9 +64,9 @@ def of_tasks(
     """The prompts that subsets of tasks are sampled on, each once; errors as `read_task_prompts`.
 
     Args:
-        tasks: As `catalog.select_tasks` finds them.
-        scale: As for `read_task_prompts`; likewise split.
-        split: Likewise.
+        tasks: Tasks and their subsets, as `catalog.select_tasks` finds them.
+        scale: Scale of the model, as for `read_task_prompts`.
+        split: Which part of the lists, as for `read_task_prompts`.
     """
     return [
         prompt
@@ -118,7 +118,7 @@ def spread(prompts: Sequence[Prompt], concepts: int) -> list[Prompt]:
     """The first prompt of some concepts, evenly spread over the list.
 
     Args:
-        prompts: Of any number of concepts.
+        prompts: Prompts of any number of concepts.
         concepts: How many to take, at most.
     """
     one_each = list({prompt.concept: prompt for prompt in reversed(prompts)}.values())[::-1]
@@ -181,7 +181,7 @@ def read_value_free_prompts(scale: str, split: str = "eval") -> list[Prompt]:
     """Read the prompts that touch no value: what a value retriever has to leave alone.
 
     Args:
-        scale: Of the model, see `ModelCard.scale`.
+        scale: Scale of the model, see `ModelCard.scale`.
         split: `train`, `dev` or `eval`.
 
     Raises:

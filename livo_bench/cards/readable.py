@@ -41,7 +41,7 @@ _ROLES = {
     r".+Tokenizer(Fast)?": TOKENIZER,
     r".+(Processor|FeatureExtractor)": PROCESSOR,
 }
-"""By the names of their classes; all others are networks."""
+"""Roles of parts by the names of their classes; all others are networks."""
 _LORAS = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 
 
@@ -237,7 +237,7 @@ def resaved(source: str, file: str, revision: str | None = None) -> str:
     Args:
         source: Its folder, or a repository.
         file: One of its files of weights, which may name a precision.
-        revision: Of the repository.
+        revision: Revision of the repository.
     """
     variant = re.search(r"\.(fp16|bf16|fp32)\.", file)
     options = {"variant": variant[1] if variant else None, "revision": revision}

@@ -18,16 +18,16 @@ MOST = {
     re.compile(r"image_size|sample_size|^size$|edge|^(height|width)$"): 2**14,
     re.compile(r"size|width|dim|channels|heads|groups|length"): 2**17,
 }
-"""By what the key of a size holds, the most that it may be: an order of magnitude or more above
-what published models have. The first that fits counts."""
+"""The most that a size may be, by what its key holds: an order of magnitude or more above what
+published models have. The first that fits counts."""
 
 
 def refuse_size(path: Path, key: str, value: Any) -> None:
     """See that a setting asks for no more than can be built.
 
     Args:
-        path: Of the configuration.
-        key: Of the setting.
+        path: Path of the configuration.
+        key: Key of the setting.
         value: A number, or several in a list.
 
     Raises:

@@ -120,7 +120,7 @@ class Weights:
     """Where a model's files are, and which ones."""
 
     name: str
-    """As it was asked for."""
+    """What names the weights, as it was asked for."""
     folder: Path | None
     """Where the files are; None for a repository that has not been fetched."""
     repository: Repository | None
@@ -316,7 +316,7 @@ class Need:
 
 
 def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need:
-    """Of a pipeline: no safety checker, no second copy of the weights.
+    """List the files of a pipeline: no safety checker, no second copy of the weights.
 
     Args:
         repository: That holds it.
@@ -350,7 +350,7 @@ def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need
 
 
 def llava_need(repository: Repository) -> Need:
-    """Of a LLaVA with its processor."""
+    """List the files of a LLaVA with its processor."""
     tokenizer = ("tokenizer.json", "tokenizer_config.json")
     extras = (
         "*processor_config.json",
@@ -363,12 +363,12 @@ def llava_need(repository: Repository) -> Need:
 
 
 def value_encoder_need(repository: Repository) -> Need:
-    """Of a value encoder."""
+    """List the files of a value encoder."""
     return Need("value encoder", repository, ("config.json", "model.safetensors"))
 
 
 def clip_need(repository: Repository, *, configured: bool) -> Need:
-    """Of a CLIP in open_clip's format.
+    """List the files of a CLIP in open_clip's format.
 
     Args:
         repository: That holds it.

@@ -55,12 +55,12 @@ _OTHER_WORDS = re.compile(
 """What else names a hazard in our lists: prompts that a keyword retriever is not to find."""
 
 RULE = 1
-"""Of `hazard_free`; raised whenever it writes another text, for scores depend on it."""
+"""Version of `hazard_free`; raised whenever it writes another text, for scores depend on it."""
 
 
 @cache
 def hazard_words() -> re.Pattern[str]:
-    """Matches every word that names a hazard."""
+    """Compile the pattern of every word that names a hazard."""
     return any_of([word for words in keywords().values() for word in words])
 
 
@@ -70,7 +70,7 @@ def keywords() -> dict[str, list[str]]:
 
 
 def any_of(words: Sequence[str]) -> re.Pattern[str]:
-    """Matches each of some words, whole and in either case."""
+    """Compile the pattern of each of some words, whole and in either case."""
     spelt = "|".join(map(re.escape, words))
     return re.compile(rf"(?<![\w-])(?:{spelt})(?![\w-])", re.IGNORECASE)
 
