@@ -53,10 +53,10 @@ SWITCHES = {
     "compile": Switch("B", "kernels made for the model by torch.compile", _compile),
     "cuda-graphs": Switch("B", "the same, and a step's kernels launched at once", _cuda_graphs),
 }
-"""In the order in which they are thrown."""
+"""All switches, in the order in which they are thrown."""
 
 COMPILED = frozenset({"compile", "cuda-graphs"})
-"""Those that make kernels for one batch shape: short batches are filled up to it."""
+"""Switches that make kernels for one batch shape: short batches are filled up to it."""
 
 
 def choose(names: Sequence[str]) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ from livo_bench.records import ConceptFilter
 MASK = 0
 """Id that stands in a masked token's place."""
 STEPS = 50
-"""Of sampling, in which `ConceptFilter.steps` counts."""
+"""Steps of sampling that `ConceptFilter.steps` counts in."""
 MIDPOINT, SLOPE = 5.333, 2.5
-"""t and k."""
+"""t and k of the paper, the middle and the slope of the sigmoid in `steps_of`."""
 
 
 class Filtered(NamedTuple):
@@ -88,26 +88,26 @@ def triggers(masked: Tensor, concepts: Tensor, alpha: float) -> Tensor:
 
 
 def turned(states: Tensor, masked: Tensor, concepts: Tensor) -> Tensor:
-    """(1 - P_C) P_I of states, like them: what of the text's own subspace is none of the concepts'.
+    """Project states by (1 - P_C) P_I: keep what is of the text's own subspace, less the concepts'.
 
     Args:
         states: `(tokens, d)`.
-        masked: As in `triggers`.
-        concepts: As in `triggers`.
+        masked: The text without each of its tokens, as in `triggers`.
+        concepts: The concepts, as in `triggers`.
     """
     own = states.cpu().double() @ onto(masked)
     return (own - own @ onto(concepts)).to(states)
 
 
 def onto(vectors: Tensor) -> Tensor:
-    """The projection on the subspace that vectors `(n, d)` span, `(d, d)`, float64, on the CPU, for
-    not all devices have that precision."""
+    """Make the projection on the subspace that vectors `(n, d)` span: `(d, d)`, float64, on the
+    CPU, for not all devices have that precision."""
     rows = vectors.cpu().double()
     return torch.linalg.pinv(rows) @ rows
 
 
 def steps_of(beta: float, most: int) -> float:
-    """beta', out of `STEPS`."""
+    """Compute beta', how many of `most` steps see the filtered text."""
     turn = torch.tensor(2 * SLOPE * (10 * beta - MIDPOINT), dtype=torch.float64)
     return float(round(most * turn.sigmoid().item()))
 
@@ -130,7 +130,7 @@ def filtering(
         texts: The same, filtered.
         negative: Embedding of the negative text, `(tokens, d)`.
         scale: The guidance scale.
-        steps: Of the sampling run.
+        steps: Number of steps of the sampling run.
     """
     safe = torch.stack([text.context for text in texts]).to(context)
     until = torch.tensor([text.until for text in texts], device=context.device)[:, None, None]

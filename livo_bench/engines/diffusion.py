@@ -91,7 +91,7 @@ class Diffusion:
         self._embed = lru_cache(maxsize=1024)(partial(_embed, tokenizer, self._text_encoders))
         self._filter = lru_cache(maxsize=1024)(partial(_filter, tokenizer, self._text_encoders))
         self._tensors: dict[str, Tensor] = {}
-        """Those of `READERS`, by digest."""
+        """Tensors read by `READERS`, by digest."""
         self.value_token = lru_cache(maxsize=1024)(
             partial(_value_token, self._value_encoders, tokenizer, text_encoder.dtype)
         )
@@ -111,8 +111,8 @@ class Diffusion:
         """Make images.
 
         Args:
-            recipes: Of one family, in the order of the images; for the model, the size and the
-                dtype that this one was loaded with.
+            recipes: Recipes of one family, in the order of the images; for the model, the size and
+                the dtype that this one was loaded with.
 
         Returns:
             RGB, uint8, `(n, size, size, 3)`. Image i depends on `recipes[i]`, and on the batch
@@ -178,7 +178,7 @@ class Diffusion:
         return self._embed(text, length, self._reader(overlay))
 
     def _reader(self, overlay: str | None) -> str | None:
-        """By whose text encoder texts are read: an overlay's that brings one, or the model's."""
+        """Say whose text encoder reads: an overlay's if it brings one, or (None) the model's."""
         return overlay if overlay in self._text_encoders else None
 
     def cuts(self, recipe: Recipe) -> bool:
@@ -406,7 +406,7 @@ def load(
             takes it; Stable Diffusion 1.x or 2.x, weights in safetensors.
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
-        files: As `Diffusion` takes them.
+        files: Files that recipes name by digest, as `Diffusion` takes them.
         switches: What makes the UNet faster, see `acceleration`.
 
     Raises:

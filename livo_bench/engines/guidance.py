@@ -150,7 +150,7 @@ def largest(values: Tensor, threshold: float) -> Tensor:
 
     Args:
         values: `(n, channels, height, width)`.
-        threshold: Of the quantile over height and width, in [0, 1]; 0.95 keeps 5 %.
+        threshold: Which quantile over height and width, in [0, 1]; 0.95 keeps 5 %.
     """
     # Quantiles are for float32 and wider only.
     size = values.abs().float()

@@ -47,7 +47,7 @@ from livo_bench.files import write_atomically
 UNET, TEXT = "unet", "text_encoder"
 """Networks that a file may change, by what stands before its names."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
-"""A and B, by how names of peft end."""
+"""Ends of peft's names for the matrices A and B."""
 KOHYA = re.compile(r"lora_(unet|te|te1)_")
 UNREAD = (
     "lora_mid",
@@ -67,7 +67,7 @@ class Lora:
 
     path: Path
     tensors: Mapping[str, Tensor]
-    """By the names of peft, behind those of the networks."""
+    """Tensors by name: the network's part, then peft's."""
     metadata: Mapping[str, Any] | None
     """Settings of peft, among them alpha; where there are none, alpha is the rank."""
 
@@ -87,7 +87,7 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
     Args:
         path: A safetensors file.
         unet: `state_dict` of the UNet that it is for; the values do not count.
-        text: Likewise, of the text encoder.
+        text: `state_dict` of the text encoder that it is for; the values do not count.
 
     Raises:
         BadInput: It is a LoRA of a kind that is not read, or changes something that the networks
@@ -145,10 +145,10 @@ def add(unet: UNet2DConditionModel, names: Iterable[str], rank: int, seed: int) 
 
     Args:
         unet: Gets it.
-        names: Of the parameters in whose place it learns; of matrices and convolutions, for it has
-            none for others.
-        rank: Of B and A.
-        seed: Of A.
+        names: Names of the parameters in whose place it learns; of matrices and convolutions, for
+            it has none for others.
+        rank: Rank of B and A.
+        seed: Seed of A.
     """
     places = {name.removesuffix(".weight") for name in names if name.endswith(".weight")}
     kinds = (torch.nn.Linear, torch.nn.Conv2d)

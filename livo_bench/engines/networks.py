@@ -121,7 +121,7 @@ class _Match(NamedTuple):
 
     held: Mapping[str, Header]
     targets: dict[str, str]
-    """By name in the network, the name in the files."""
+    """Name in the files of each tensor, by its name in the network."""
     unknown: list[str]
     """Names in the files that the network does not have, or has from another name already."""
 
@@ -252,7 +252,7 @@ def transformer(
     Args:
         kind: Its class.
         files: In a folder with its `config.json`.
-        dtype: Of its real numbers.
+        dtype: Dtype of its real numbers.
         device: Where it goes.
         given: As `read` takes it.
 
@@ -287,7 +287,7 @@ def diffuser(
     Args:
         kind: Its class.
         files: In a folder with its `config.json`.
-        dtype: Of its real numbers, but of those that its class keeps in float32.
+        dtype: Dtype of its real numbers, but of those that its class keeps in float32.
         device: Where it goes.
 
     Raises:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LORA = "pytorch_lora_weights.safetensors"
 """Name of a LoRA in a folder, as diffusers saves it."""
 CONFIG = "config.json"
-"""Of a single network."""
+"""Name of a single network's configuration."""
 
 BASE = "base"
 """The one field of the metadata, as several would be written in any order: digest of the model
@@ -68,7 +68,8 @@ def find(path: Path, model: ModelCard) -> Found:
     """Look up an overlay, or another file that names its model as one does.
 
     Args:
-        path: Of a safetensors file, of a folder of diffusers with a UNet, or of one with a LoRA.
+        path: Path of a safetensors file, of a folder of diffusers with a UNet, or of one with a
+            LoRA.
         model: What it is to be laid over. Whether the tensors fit it is for `require_fit`.
 
     Raises:
@@ -106,9 +107,9 @@ def save(
     """Write changed tensors, whole or not at all.
 
     Args:
-        changed: By their name in the UNet.
+        changed: Changed tensors by their name in the UNet.
         base: Digest of the model they belong to.
-        path: Of the file.
+        path: Path of the file.
         dtype: To write them in; half precision when None.
     """
     import torch

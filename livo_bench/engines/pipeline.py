@@ -45,9 +45,9 @@ UNSEEN = {"add_watermarker": False, "requires_safety_checker": False}
 """What pipelines are built with, where they ask: nothing marks or hides pictures, which else would
 depend on the packages that are installed."""
 UNTIDIED = {"clean_caption": False}
-"""What they are called with, likewise: a text is read as it stands."""
+"""What pipelines are called with, where they ask: a text is read as it stands."""
 CHANNELS = 4
-"""Of the noise that methods are given which render by themselves."""
+"""Channels of the noise that methods are given which render by themselves."""
 
 
 class Pipeline:
@@ -65,7 +65,7 @@ class Pipeline:
         Args:
             kind: The pipeline's class.
             parts: What it is built of, networks on their device unless they are offloaded.
-            dtype: Of the networks.
+            dtype: Dtype of the networks.
             device: To render on.
             offload: Whether networks wait in the CPU's memory for their turn.
         """
@@ -87,8 +87,8 @@ class Pipeline:
         """Make images.
 
         Args:
-            recipes: Of one family, in the order of the images; for the model and the dtype that
-                this one was loaded with.
+            recipes: Recipes of one family, in the order of the images; for the model and the dtype
+                that this one was loaded with.
 
         Returns:
             RGB, uint8, `(n, size, size, 3)`. Image i depends on `recipes[i]`, and on the batch
@@ -199,7 +199,7 @@ def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
     """Load a pipeline, without its safety checker.
 
     Args:
-        card: Of the model: where the pipeline is, its class and what it is called with.
+        card: Card of the model: where the pipeline is, its class and what it is called with.
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
 

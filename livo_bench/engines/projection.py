@@ -16,7 +16,7 @@ from livo_bench.engines import networks, overlay
 from livo_bench.engines.tensor_files import Files
 
 NAME = "projection"
-"""Of the file's one tensor."""
+"""Name of the file's one tensor."""
 
 
 def save(projection: Tensor, base: str, path: Path) -> None:
@@ -25,7 +25,7 @@ def save(projection: Tensor, base: str, path: Path) -> None:
     Args:
         projection: P, `(d, d)`; a state z becomes P z.
         base: Digest of the model it belongs to.
-        path: Of the file.
+        path: Path of the file.
     """
     overlay.save({NAME: projection}, base, path, torch.float32)
 

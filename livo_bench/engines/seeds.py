@@ -15,7 +15,7 @@ def seed_of(base_seed: int, text: str, index: int) -> int:
     """Derive an image's seed from what was asked, never from how it is made.
 
     Args:
-        base_seed: Of the whole run; another one gives a fresh, independent set of images.
+        base_seed: Base seed of the whole run; another one gives a fresh, independent set of images.
         text: The *task's* prompt text, also where a method rewrites it.
         index: Which of the prompt's images.
 
@@ -40,7 +40,7 @@ def unit_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
     Args:
         seeds: One an image, n of them.
-        shape: Of one image's latents, `(channels, height, width)`.
+        shape: Shape of one image's latents, `(channels, height, width)`.
 
     Returns:
         Unit-normal float32, shape `(n, *shape)`, on the CPU.

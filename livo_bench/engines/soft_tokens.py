@@ -17,7 +17,7 @@ from livo_bench.engines.tensor_files import Files, headers
 from livo_bench.errors import BadInput
 
 NAME = "tokens"
-"""Of the file's one tensor."""
+"""Name of the file's one tensor."""
 WORDS = 3
 """Tokens that are left to a text at least: its start, its end and one word."""
 
@@ -28,7 +28,7 @@ def save(tokens: Tensor, base: str, path: Path) -> None:
     Args:
         tokens: k of them, `(k, d)`.
         base: Digest of the model they belong to.
-        path: Of the file.
+        path: Path of the file.
     """
     overlay.save({NAME: tokens}, base, path, torch.float32)
 
@@ -49,7 +49,7 @@ def load(path: str | Path, like: Tensor) -> Tensor:
     """Read soft tokens, in the precision of a text's states and on their device.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         like: States of a text, `(length, d)`.
 
     Returns:

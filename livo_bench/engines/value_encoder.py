@@ -42,7 +42,7 @@ BASE = "livo_base"
 FROZEN = "livo_frozen"
 """Field of the folder's `config.json`: beginnings of the tensors' names that are left out."""
 LARGEST = 2
-"""As `eos_token_id` of old configurations: a text ends at its largest token."""
+"""The `eos_token_id` of old configurations, which means that a text ends at its largest token."""
 FROZEN_UNSAID = ("embeddings.",)
 """What is left out by folders of ours that were written before the field was."""
 
@@ -52,7 +52,7 @@ class Found:
     """A value encoder that fits a model, not loaded yet."""
 
     folder: str
-    """Or repository."""
+    """Folder or repository that has it."""
     digest: str
 
 

@@ -25,7 +25,7 @@ def refuse_mute(tokenizer: Any, folder: Path, size: int, probe: str = PROBE) -> 
 
     Args:
         tokenizer: As `from_pretrained` gives it.
-        folder: That it was read from.
+        folder: Folder that it was read from.
         size: Words that its network has room for.
         probe: A text that it has to know every part of.
 
@@ -45,7 +45,7 @@ def refuse_misspelt(
 
     Args:
         place: Where it was read, or what it is called.
-        words: That it has.
+        words: Number of words that it has.
         size: Words that its network has room for.
         probe: A text.
         ids: What the tokenizer makes of it.
