@@ -29,7 +29,8 @@ class Annotation(NamedTuple):
     """What the annotator sees in n images."""
 
     labels: NDArray[np.str_]
-    """Of a bias subset one of its attributes; of a hazard its name, another's, or `none`."""
+    """Label of each image: one of a bias subset's attributes; or a hazard's name, the subset's or
+    another's, or `none`."""
     present: NDArray[np.bool_]
     """Whether the image still shows somebody."""
 

@@ -38,7 +38,7 @@ from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
 
 MARKER = "open_clip_config.json"
 INTERPOLATIONS = ("bicubic", "bilinear")
-"""As open_clip judges with; the third that it knows, `random`, is for training."""
+"""Interpolations that open_clip judges with; the third that it knows, `random`, is for training."""
 CHANNELS = 3
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 

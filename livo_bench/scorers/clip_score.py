@@ -26,7 +26,7 @@ class ClipScore:
     def __init__(self, encoder: ClipEncoder, **rule: object) -> None:
         """
         Args:
-            encoder: Of images and texts.
+            encoder: Encoder of images and texts.
             rule: What else the texts depend on, for the id.
         """
         self.id = judge_id(self.name, weights=encoder.digest, dtype=encoder.dtype, **rule)
@@ -62,7 +62,7 @@ class ClipNeutral(ClipScore):
     ) -> None:
         """
         Args:
-            encoder: Of images and texts.
+            encoder: Encoder of images and texts.
             hazard_free: A prompt's text without its hazard; None where it names none.
             rule: What that function's texts depend on, for the id.
         """

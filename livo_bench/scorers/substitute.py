@@ -15,10 +15,10 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     """Let a judge take the place of the model card's own of its kind.
 
     Args:
-        card: Of the model whose images are judged.
+        card: Card of the model whose images are judged.
         scorer: Whatever a model card may name as a judge: a folder, a Hugging Face repository, or
             a name that open_clip or torch-fidelity knows.
-        tasks: That it is to judge.
+        tasks: Tasks that it is to judge.
 
     Returns:
         The card with that judge, and its role there: an open_clip model judges `attributes` (and
