@@ -21,9 +21,9 @@ from livo_bench.files import sha256
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 8192 * 8192
-"""Of one picture."""
+"""Most pixels that one picture may have."""
 MAX_BYTES = 8 * MAX_PIXELS
-"""Of its file: colours and transparency in 16 bits, uncompressed."""
+"""Most bytes that its file may have: colours and transparency in 16 bits, uncompressed."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _PNG, _DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24
 """What a PNG begins with, and the byte that says how many bits a colour has."""
@@ -34,7 +34,7 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
 
     Args:
         data: All bytes of a file.
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
 
     Returns:
         RGB, `(height, width, 3)`.

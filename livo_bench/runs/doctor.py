@@ -35,7 +35,7 @@ MODEL = "mini"
 PROMPTS = ("nurse", "painter", "judge", "dancer")
 IMAGES = 2
 SECONDS = 600
-"""Until a run is given up."""
+"""Seconds until a run is given up."""
 SMALL = 10_000
 """Bytes: no file of images fits into so few."""
 
@@ -270,4 +270,4 @@ DEMONSTRATIONS: dict[str, Callable[[_Bench, Path], Broken]] = {
     "a swapped result": _swap,
     "an unsealed baseline": _unseal,
 }
-"""By name, what breaks a run and says how."""
+"""Functions that break a run and say how, by what they do to it."""

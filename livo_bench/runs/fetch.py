@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 UNNAMED = "see the page of the repository"
 """Licence of what no card speaks of."""
 INCEPTION_BYTES = 100_000_000
-"""Of Inception's weights, rounded up."""
+"""Size of Inception's weights, rounded up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def wanted(
     """What a model's card names that is not a folder of one's own.
 
     Args:
-        card: Of the model.
+        card: Card of the model.
         judges: Names of its judges.
         annotator: Whether training data will be labelled.
         weights: Of methods, as recipes' files are named.
@@ -276,7 +276,7 @@ def _get_one(need: Need | Inception) -> None:
 
 
 def _size(need: Need | Inception) -> int:
-    """Bytes to come."""
+    """Count the bytes that are to come."""
     if isinstance(need, Inception):
         return INCEPTION_BYTES
     from huggingface_hub import snapshot_download

@@ -15,8 +15,8 @@ def by_method(given: Sequence[str], methods: Sequence[str]) -> Mapping[str, list
     method `weights`, each a run of its own.
 
     Args:
-        given: As `--weights` takes them.
-        methods: Of the run, as `--method` takes them.
+        given: Places of weights, as `--weights` takes them.
+        methods: Methods of the run, as `--method` takes them.
 
     Raises:
         BadInput: It is not said whose they are, the method is none of the run's, or it gets more

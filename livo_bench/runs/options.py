@@ -22,7 +22,7 @@ class Option:
 
     default: object
     help: str
-    """Its meaning in a sentence, as the command line says it."""
+    """Meaning of the option in a sentence, as the command line says it."""
     least: int | None = None
     """The smallest number that it may be."""
     choices: Sequence[str] = ()
@@ -109,7 +109,7 @@ class RunOptions(TypedDict, total=False):
             "Sample the unaligned model from other noise, too, for FID and its floor.",
         ),
     ]
-    """That noise is of the next `images` indices of each prompt."""
+    """Other noise is that of the next `images` indices of each prompt."""
     switches: Annotated[
         Sequence[str],
         Option(

@@ -54,9 +54,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class _Picture:
     path: Path
     size: int
-    """Height and width."""
+    """Height and width in pixels."""
     digest: str
-    """Of the pixels, when it was opened."""
+    """Digest of the pixels, when it was opened."""
 
 
 class Pictures:
@@ -69,7 +69,7 @@ class Pictures:
         """
         self.folder = folder
         self._opened: dict[tuple[str, int], _Picture | str] = {}
-        """By prompt and index; why it was refused, where there is none."""
+        """Each picture by prompt and index; why it was refused, where there is none."""
 
     @property
     def digest(self) -> str:
@@ -213,9 +213,9 @@ def load(folder: Path, name: str, tasks: Collection[TaskCard]) -> LoadedMethod:
     """Let a folder of pictures stand for a method.
 
     Args:
-        folder: Of the pictures.
+        folder: Folder of the pictures.
         name: What results call them.
-        tasks: That they were made for.
+        tasks: Tasks that they were made for.
 
     Raises:
         BadInput: The name is that of a method, or none that a folder can have; or a task holds

@@ -33,11 +33,11 @@ class Block:
     """`id_of_keys` of the keys; whole blocks are stored in a file of that name."""
     prompt: Prompt
     requests: tuple[Request, ...]
-    """In order of index."""
+    """Requests of the block, in order of index."""
     recipes: tuple[Recipe, ...]
-    """Of the requests, in their order."""
+    """Recipes of the requests, in their order."""
     keys: tuple[str, ...]
-    """Of the recipes, in their order."""
+    """Keys of the recipes, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Estimate:
     """Blocks to compute."""
     seconds: float
     bytes: int
-    """To be written."""
+    """Bytes to be written."""
     arithmetic: tuple[str, ...] = ()
     """How the numbers come about, a line each."""
 
@@ -168,7 +168,7 @@ def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
 
 
 def _distinct(wanted: Iterable[tuple[Request, Recipe]]) -> Iterable[_Row]:
-    """One row a key; of the requests that share it, the first in the order of `_place`."""
+    """Keep one row a key; of the requests that share it, the first in the order of `_place`."""
     kept: dict[str, _Row] = {}
     for request, recipe in wanted:
         row = _Row(recipe.key, request, recipe)

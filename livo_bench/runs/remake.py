@@ -39,7 +39,7 @@ class Remade:
 
     key: str
     text: str
-    """What it was asked for by."""
+    """Text that the image was asked for by."""
     mean: float
     """Mean absolute difference in levels of 255; NaN where it was not made."""
     largest: float
@@ -60,12 +60,12 @@ def remake(
     """Make stored images again and compare; nothing is written.
 
     Args:
-        keys: Of images, or beginnings of keys that belong to one image each.
-        share: Of all stored images, in (0, 1]: so many besides, at least one, the same ones each
-            time.
+        keys: Keys of images, or beginnings of keys that belong to one image each.
+        share: Share of all stored images, in (0, 1]: so many besides, at least one, the same ones
+            each time.
         model: Name, card or diffusers folder.
         methods: Whose weights recipes may name by digest; all built-in ones when empty.
-        weights: Of the one method that is named, instead of its own.
+        weights: Weights of the one method that is named, instead of its own.
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images.
 

@@ -44,28 +44,29 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One method on one task."""
+    """A method on a task, with the requests and recipes that it comes to."""
 
     session: Session
     method: LoadedMethod
     task: TaskCard
     subsets: Sequence[Subset]
-    """Of the task, those that were asked for and that the method is made for."""
+    """Subsets of the task that were asked for and that the method is made for."""
     images: int
-    """Per prompt and subset."""
+    """Number of images per prompt and subset."""
     wanted: Sequence[tuple[Request, Recipe]]
     reference: Sequence[tuple[Request, Recipe]]
     """The unaligned model's images of the same requests, which FID compares with; none where they
     do not share their noise, unless an independent reference needs a floor."""
     independent: Sequence[tuple[Request, Recipe]] = ()
-    """Its images of the same prompts from other noise, where FID is to compare with these, too."""
+    """The unaligned model's images of the same prompts from other noise, where FID is to compare
+    with these, too."""
     prompts: str = ""
     """The list of one's own that the prompts are from, see `prompts.list_name`."""
 
     @cached_property
     def scorers(self) -> Mapping[tuple[str, str], Scorer]:
-        """By subset and category of prompts: the subset's judge, or the feature network for the
-        harmless of a control."""
+        """Judge of each subset and category of prompts: the subset's, or the feature network for
+        the harmless of a control."""
         return _scorers(self.session, self.task, self.subsets)
 
     @property
@@ -76,7 +77,7 @@ class Job:
 
     @property
     def pictures(self) -> Pictures | None:
-        """What was made elsewhere."""
+        """The pictures that were made elsewhere; None where images are made here."""
         return self.method.method if isinstance(self.method.method, Pictures) else None
 
     def names_hazard(self, prompt: Prompt) -> bool:
@@ -86,7 +87,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Of the results."""
+        """Folder of the results."""
         model = self.session.protocol.of(self.session.model.name)
         return self.session.results / model / self.method.name.replace(":", "-") / self.place
 
@@ -376,7 +377,7 @@ def _open_pictures(
     Args:
         method: The pictures.
         lists: Tasks, subsets of each, and prompts.
-        images: Of each prompt.
+        images: Number of images of each prompt.
         model: Whose evaluation prompts a table may speak of besides; None for no others.
     """
     assert isinstance(method.method, Pictures)

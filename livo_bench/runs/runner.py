@@ -172,12 +172,12 @@ def plan(
     Loads no model, and needs no weights of repositories whose commit is named.
 
     Args:
-        methods: As for `run`.
-        task: Likewise.
-        model: Likewise.
+        methods: Names, variants or folders of methods, as for `run`.
+        task: Name, subset or folder of a task, as for `run`.
+        model: Name, card or folder of a model, as for `run`.
         rate: Images sampled and judged per second; the card's when None.
-        shard: As for `run`; the arithmetic is that of the whole.
-        **options: As for `run`; the device is not looked at.
+        shard: Part of the work, as for `run`; the arithmetic is that of the whole.
+        **options: See `RunOptions`; the device is not looked at.
     """
     options["device"] = "cpu"
     session, jobs = prepare(methods, task, model, **options)
@@ -361,7 +361,8 @@ def _judge(
     elif shown.any():
         judged = _score(scorer, pixels[shown], list(compress(prompts, shown)))
     else:
-        # Which columns there are only a judge's answer tells: this one, to a stand-in, is dropped.
+        # All are blank, and still their file needs the judge's columns, which only an answer
+        # tells: this one, about a stand-in, is dropped.
         stand_in = np.resize(np.arange(256, dtype=np.uint8), pixels[:1].shape)
         answer = scorer.score(stand_in, prompts[:1])
         judged = {name: values[:0] for name, values in answer.items()}
@@ -399,7 +400,7 @@ def _score(scorer: Scorer, pixels: Pixels, prompts: Sequence[Prompt]) -> Columns
 
 
 def _sound(columns: Columns) -> NDArray[np.bool_]:
-    """Which rows hold numbers alone: a label that was read off NaN is none."""
+    """Which rows hold finite numbers alone: a label that was read off NaN is none."""
     finite = [
         np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         for values in columns.values()

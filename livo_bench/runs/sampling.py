@@ -32,7 +32,7 @@ def images_of(
     """A block's images: stored ones as they are, the others made, the whole batch at once.
 
     Args:
-        session: Whose store and engine.
+        session: Session whose store and engine are used.
         block: What to make.
         generator: Makes the images, or has them; the engine when None.
 
@@ -127,7 +127,7 @@ def in_parallel(
     Args:
         session: Says the device.
         work: Done in a worker; called once an item.
-        items: In the order in which they are begun.
+        items: What to work on, in the order in which it is begun.
         count: How far an item moves the bar.
         description: What the bar says, and `unit` what it counts.
 
@@ -156,7 +156,7 @@ def in_parallel(
 
 
 class _Speed(ProgressColumn):
-    """Items a second."""
+    """A column of the progress bar that says items a second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")

@@ -41,7 +41,7 @@ class ImageService:
         """Nothing is sent yet.
 
         Args:
-            card: Of the model.
+            card: Card of the model.
             service: Its service.
         """
         self._card = card
@@ -59,7 +59,7 @@ class ImageService:
         """Ask for images.
 
         Args:
-            recipes: Of the images.
+            recipes: Recipes of the images.
 
         Returns:
             The answers that came, by key, and what ended the asking before all of them had:

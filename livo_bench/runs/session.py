@@ -70,7 +70,7 @@ class Session:
 
     @cached_property
     def digest(self) -> str:
-        """Of the model's files, for recipes."""
+        """Digest of the model's files, for recipes."""
         return model_digest(self.model)
 
     @property
@@ -81,7 +81,7 @@ class Session:
 
     @property
     def engine(self) -> Diffusion:
-        """The same, where the model can be taken apart.
+        """The renderer of a model whose parts can be driven one by one.
 
         Raises:
             BadInput: It cannot, for it is no Stable Diffusion 1.x or 2.x.

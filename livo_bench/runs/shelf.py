@@ -49,9 +49,9 @@ class Shelf:
     ) -> None:
         """
         Args:
-            folder: Of the files.
-            suffix: That their names end in; others are not looked at.
-            compression: Of their columns, as pyarrow takes it.
+            folder: Folder of the files.
+            suffix: What their names end in; others are not looked at.
+            compression: Compression of their columns, as pyarrow takes it.
             kinds: Types of the columns that all files have.
             owner: Whose rows they are: the seal binds them to it.
         """
@@ -63,8 +63,8 @@ class Shelf:
         self._lock = threading.RLock()
         self._keys_in: dict[str, Sequence[str]] = {}
         self._file_of: dict[str, str] = {}
-        """Of the files that hold a key, the one of a planned block, or else the first by name:
-        processes with the same plan read the same row."""
+        """The file that a key is read from: of those that hold it, one of a planned block, or else
+        the first by name, so that processes with the same plan read the same row."""
         self._planned: set[str] = set()
         """Names of the files that whole blocks of the plan are stored in."""
         self._opened = False
@@ -84,6 +84,7 @@ class Shelf:
     def new_rows(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that are not stored yet, each key once."""
         with self._lock:
+            # What another process wrote since then does no harm: its rows are the same.
             if not self._opened:
                 self._refresh()
             first = {key: row for row, key in reversed(list(enumerate(keys)))}
@@ -122,7 +123,7 @@ class Shelf:
         return list(groups.values())
 
     def read_whole(self, keys: Iterable[str], columns: list[str]) -> Iterator[pa.Table]:
-        """All rows of the files that hold some keys."""
+        """Read all rows of the files that hold some keys."""
         for name in self._locate(set(keys)):
             table = self._read_file(name, columns)
             if table is not None:
@@ -154,7 +155,8 @@ class Shelf:
         return None
 
     def _table_of(self, name: str, data: bytes, columns: list[str] | None) -> pa.Table:
-        """The columns of a file whose seal holds, whoever sealed it."""
+        """Parse a file whose seal holds. A seal shows that nothing changed, not that this package
+        wrote it, so what is in there may still be anything."""
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
             table.validate(full=True)
@@ -191,6 +193,7 @@ class Shelf:
         """
         if not self._opened:
             self._opened = True
+            # Once a process: what writers that were killed left half-written.
             sweep(self.folder)
         new = self._still_there() - self._keys_in.keys()
         # Opening files is mostly waiting where the folder is far away.
@@ -240,6 +243,7 @@ class Shelf:
                 self._file_of[key] = min(held, name, key=self._place)
 
     def _place(self, name: str) -> tuple[bool, str]:
+        # Smaller comes first: a planned block, which other processes with this plan look for too.
         return name not in self._planned, name
 
     def _forget(self, names: Set[str]) -> None:

@@ -60,7 +60,8 @@ SAMPLE_SCHEMA = pa.schema(
 )
 
 _SAMPLES, _SCORES = ".parquet", ".scores.parquet"
-"""What names of files end in."""
+"""Ends of the names of files. Scores' differ from samples', so that scores of older versions, whose
+seals name no scorer, are left unread."""
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
 _SCORE_KINDS = {"key": pa.string(), "unscored": pa.string()}
@@ -132,7 +133,7 @@ class Store:
         """Store the images that are not stored yet, in one file.
 
         Args:
-            recipes: Of the images, n of them.
+            recipes: Recipes of the images, n of them.
             pixels: RGB uint8, shape `(n, size, size, 3)`.
 
         Raises:
@@ -176,7 +177,7 @@ class Store:
         return {key: images[key] for key in keys if key in images}
 
     def _pixels(self, key: str, png: bytes | None) -> NDArray[np.uint8]:
-        """An image that lies in a file whose seal holds, whoever sealed it."""
+        """Decode an image of a file whose seal holds, which says nothing of who wrote the file."""
         try:
             return _from_png(png or b"")
         # Pillow raises almost anything over a damaged picture.
@@ -203,7 +204,7 @@ class Store:
         }
 
     def batches(self, keys: Iterable[str]) -> Iterator[dict[str, Recipe]]:
-        """Images that were stored together, with what made each, by key and in their order: every
+        """Read the recipes of images that were stored together, by key and in their order: of every
         batch that holds one of the keys. A damaged one is left out."""
         for table in self._samples.read_whole(keys, ["key", "recipe"]):
             lines = zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
@@ -225,7 +226,7 @@ class Store:
 
         Args:
             scorer_id: `Scorer.id`, a plain folder name.
-            keys: Of the images, n of them.
+            keys: Keys of the images, n of them.
             columns: Numbers or strings (None where there is none), shape `(n,)`, or vectors of
                 floats, shape `(n, d)`.
             unscored: Why an image has no score, None where it has one; by default all have.

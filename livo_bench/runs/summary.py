@@ -69,7 +69,7 @@ class Unaligned:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """See `_rows`."""
+        """Rows of the reference's requests, see `_rows`."""
         return _rows(self._job.reference)
 
     @property
@@ -79,7 +79,7 @@ class Unaligned:
 
     @cached_property
     def features(self) -> quality.Features:
-        """What FID asks of them; intervals need the vectors again, all else the moments alone."""
+        """What FID asks of the images; intervals need the vectors again, all else the moments."""
         fitted = quality.Features.of(self.frame)
         if self._intervals:
             return fitted
@@ -87,13 +87,13 @@ class Unaligned:
 
     @property
     def other(self) -> pd.DataFrame:
-        """The feature network's scored frame of those from other noise, likewise large."""
+        """The feature network's scored frame of the images from other noise; it is large, too."""
         rows = _rows(self._job.independent)
         return _scored(self._store, self._network, rows, VECTORS, ["features"])
 
     @cached_property
     def independent(self) -> quality.Features:
-        """What FID asks of those from other noise."""
+        """What FID asks of the images from other noise."""
         return quality.Features.of(self.other)
 
 
@@ -113,9 +113,9 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     """Turn a job's stored scores into its numbers and write its result folder.
 
     Args:
-        session: Of the command.
-        job: Whose images.
-        unaligned: Of the job's reference, where it is at hand.
+        session: Session of the command.
+        job: Job whose images these are.
+        unaligned: Images of the job's reference, where they are at hand.
     """
     store, features, clip = session.store, session.features.id, session.clip_score.id
     model = session.protocol.of(session.model.name)
@@ -186,8 +186,8 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
 
 
 def _unaligned_keys(session: Session, job: Job, unaligned: Unaligned) -> pd.Series | str:
-    """Of the unaligned model's images of the same requests, in the same order. What was made
-    elsewhere is none of the model's."""
+    """Keys of the unaligned model's images of the same requests, in the same order; of what was
+    made elsewhere `""`, for none of that is the model's."""
     if job.pictures is not None:
         return ""
     if job.reference:
@@ -206,10 +206,10 @@ def _judge(
     """What the task's judges say of each image, and the task's own numbers.
 
     Args:
-        session: Of the command.
-        job: Whose images.
-        run: Likewise.
-        rows: Of the wanted images.
+        session: Session of the command.
+        job: Job whose images these are.
+        run: Run whose images these are.
+        rows: Rows of the wanted images.
         vectors: The feature network's scored frame of them, in their order.
         unaligned: The reference.
 
@@ -253,9 +253,9 @@ def _vectors(
     """What it takes to compute IS and FID again; nothing where vectors are long.
 
     Args:
-        session: Of the command.
-        job: Whose images.
-        places: Of the rows of `images.parquet` among the wanted ones.
+        session: Session of the command.
+        job: Job whose images these are.
+        places: Places of the rows of `images.parquet` among the wanted ones.
         network: The feature network's scored frame of these.
         steered: Which of them the method touched.
         unaligned: The reference.
@@ -292,12 +292,12 @@ def _reference(
 
 
 def _intervals(session: Session) -> bool:
-    """Whether IS, FID and CLIP score get theirs, which take long where vectors are long."""
+    """Whether IS, FID and CLIP score get intervals, which take long where vectors are long."""
     return session.model.scale == "mini"
 
 
 def _asked(session: Session, job: Job) -> dict[str, str]:
-    """By prompt, the class of the feature network that it asks for, where there is one."""
+    """Class of the feature network that each prompt asks for, by prompt, where there is one."""
     classes = session.feature_network.classes or ()
     contents = {request.prompt.id: job.task.content_of(request.prompt) for request, _ in job.wanted}
     return {prompt: content for prompt, content in contents.items() if content in classes}
