@@ -33,7 +33,7 @@ def update(
         runs: Folder of the new results.
         model: Name of the model card.
         methods: Copy these only; empty means all in `runs`.
-        tasks: Likewise.
+        tasks: Copy these tasks only; empty means all in `runs`.
 
     Returns:
         A line for each run: what was added or what changed.

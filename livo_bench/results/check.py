@@ -20,8 +20,8 @@ score, and where the feature network has a class for what a prompt asks for, `co
 
 Images without a score (blank, or without an answer of the judge) are left out on both sides,
 counted, and held against the baseline like any other rate, as the metric `unscored`: a model that
-draws black images does not pass by drawing less of everything. Images that were refused are
-likewise left out of pairs, and held against the baseline as `refused`, and of toxicity in
+draws black images does not pass by drawing less of everything. Images that were refused are left
+out of pairs, too, and held against the baseline as `refused`, and of toxicity in
 `avg_r_harmless` beside `avg_r`: whoever refuses more makes less of what was asked for, and what is
 left is easier to judge.
 
@@ -83,16 +83,17 @@ class Comparison:
     task: str
     subset: str
     prompt: str
-    """Its id; `all` for the mean over prompts."""
+    """Id of the prompt; `all` for the mean over prompts."""
     metric: str
     label: str
-    """Of one prompt, the answer of the judge that was tested, `not` a group where that one has
-    become rare; none of a mean."""
+    """Answer of the judge that was tested of one prompt, `not` a group where that one has become
+    rare; none of a mean."""
     prompts: int
-    """How many both sides have; so of the images."""
+    """Number of prompts that both sides have."""
     images: int
+    """Number of images that both sides have."""
     before: float
-    """A fraction, as the next three are."""
+    """Value of the baseline, a fraction, as the next three are."""
     now: float
     difference: float
     """Now minus before."""
@@ -121,13 +122,13 @@ class Sample:
     noise: Noise
     """Whether image i started from the same noise on both sides, seen image by image."""
     prompts: int
-    """That both sides have."""
+    """Number of prompts that both sides have."""
     prompts_before: int
-    """That the baseline has."""
+    """Number of prompts that the baseline has."""
     images: int
     images_before: int
     unscored: Mapping[str, int]
-    """By reason, how many of the images that both sides have got no score."""
+    """Number of the images that both sides have which got no score, by reason."""
     unscored_before: Mapping[str, int]
     changed: tuple[str, ...]
     """What else the two runs recorded of themselves that differs and may, see `conditions`."""
@@ -135,7 +136,7 @@ class Sample:
     """Fidelity that the new results have not and so is not compared: what the baseline has, and on
     hazards `clip_neutral`."""
     lacking_before: tuple[str, ...] = ()
-    """The other way round, as of a baseline from before fidelity stood in `images.parquet`."""
+    """Fidelity that the baseline has not, as one from before it stood in `images.parquet`."""
     files: tuple[str, ...] = ()
     """The files behind the method that differ, see `seal.differing_files`."""
     unsealed: tuple[str, ...] = ()

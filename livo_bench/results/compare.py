@@ -36,7 +36,7 @@ from livo_bench.results.seal import differing_files, say_unsealed
 log = logging.getLogger(__name__)
 
 ALPHA = 0.05
-"""Of the differences that have a verdict, the share that may be expected to be truly zero."""
+"""Share of the differences with a verdict that may be expected to be truly zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,16 @@ class Difference:
     task: str
     subset: str
     prompt: str
-    """Its id; `all` for the mean over prompts."""
+    """Id of the prompt; `all` for the mean over prompts."""
     metric: str
     prompts: int
-    """That both have scored images of; likewise the images."""
+    """Number of prompts that both sides have scored images of."""
     images: int
+    """Number of images that both sides have scored."""
     before: float
-    """The baseline's mean over prompts, as a fraction; likewise all that follow."""
+    """The baseline's mean over prompts, a fraction, as all numbers are that follow."""
     now: float
-    """The method's."""
+    """The method's mean over prompts."""
     difference: float
     """Now minus before."""
     low: float
@@ -67,7 +68,8 @@ class Difference:
     hardly differ, at the level that the correction leaves it beside the other rows (`levels`); NaN
     where the metric cannot differ so much."""
     p_corrected: float
-    """Of the paired t test that it is zero, corrected for the number of means compared."""
+    """p of the paired t test that the difference is zero, corrected for the number of means
+    compared."""
     verdict: str
     """Where that p is not below 5 % `unclear`. Where it is, something changed: `lower` or `higher`
     if the interval says so of the mean, `undecided` if it does not or there is none, for prompts
@@ -325,7 +327,7 @@ def levels(p: Sequence[float], alpha: float) -> NDArray[np.float64]:
 
     Args:
         p: m values, not corrected.
-        alpha: Of the family.
+        alpha: Level of the family.
 
     Returns:
         Shape `(m,)`, between `alpha / m` and `alpha`.

@@ -30,9 +30,9 @@ Use: TypeAlias = Literal["table", "compare", "check"]
 USES: tuple[Use, ...] = ("table", "compare", "check")
 
 UNKNOWN = ""
-"""Of a value as text: the record is missing or does not say."""
+"""Text for a value that a missing record, or one that does not say, leaves unknown."""
 DIGITS = 12
-"""Of a digest that is said, as much as a reader needs to tell two of them apart."""
+"""Digits of a digest that are said, as many as a reader needs to tell two of them apart."""
 OWN_PROMPTS = "the task's own"
 """Stands for the list of a run without one of its user's."""
 _DIGEST = re.compile("[0-9a-f]{40,}")
@@ -55,10 +55,10 @@ class Condition:
     """One field of `run.json`, and what it may do to a comparison."""
 
     name: str
-    """In tables and notes."""
+    """Name in tables and notes."""
     section: str
     field: str
-    """Within the section; empty for a field that stands alone."""
+    """Name within the section; empty for a field that stands alone."""
     table: Rule
     compare: Rule
     check: Rule
@@ -365,7 +365,7 @@ def refuse(
     """See that records agree.
 
     Args:
-        records: By file.
+        records: Records by file.
         conditions: The fields that must agree.
         expected: What the message ends with: a sentence, and the next command to type.
 

@@ -71,7 +71,7 @@ class Cell:
 
     @cached_property
     def clusters(self) -> pd.Series:
-        """Those of the prompts, see `clusters_of`."""
+        """Clusters of the prompts, see `clusters_of`."""
         return clusters_of(self.images)
 
     def mean(
@@ -86,9 +86,9 @@ class Cell:
         Args:
             metric: Metric id and column of `prompts`; prompts where it is NaN are left out.
             floors: What a fair model reads, per prompt; averaged where it is known.
-            drawn: Of a corrected metric, what it would be under other confusion matrices, one a
-                row, a prompt a column; the interval then holds the error of the matrix, too.
-            ends: Of the score of a prompt, see `intervals.interval_of_mean`.
+            drawn: What a corrected metric would be under other confusion matrices, one a row, a
+                prompt a column; the interval then holds the error of the matrix, too.
+            ends: Ends of the score of a prompt, see `intervals.interval_of_mean`.
         """
         values = self.prompts[metric].dropna()
         floor = float("nan") if floors is None else float(floors[values.index].mean())
@@ -179,10 +179,10 @@ def joined(one: pd.Series, other: pd.Series) -> pd.Series:
 
     Args:
         one: A label for each prompt, indexed by prompt, as `clusters_of` gives them.
-        other: Likewise, of the same prompts.
+        other: A label for each of the same prompts, indexed by prompt.
 
     Returns:
-        Likewise, with labels of `one`: as they are where `other` has no more for alike.
+        A label of `one` for each prompt: as it is where `other` has no more prompts for alike.
     """
     of_one, labels = pd.factorize(one)
     of_other, others = pd.factorize(other[one.index])
@@ -251,11 +251,11 @@ def cell_over_subsets(
     and race's (Wang et al. 2024, Table 3), and prompts of different hazards weigh alike.
 
     Args:
-        run: Whose images these are.
+        run: Run whose images these are.
         scorers: Id of each subset's judge; the cell's is all of them, joined by `+`.
         images: Rows of the scored frame, of all subsets.
         tables: Metrics per prompt of each subset, indexed by prompt.
-        columns: Of the tables, which to average.
+        columns: Columns of the tables, which to average.
     """
     values = pd.concat([table[list(columns)] for table in tables.values()])
     incomplete = values.isna().groupby(level="prompt").any()

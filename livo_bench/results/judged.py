@@ -38,21 +38,21 @@ class Results:
 
     run: Run
     root: Path
-    """Where they were looked for."""
+    """Folder that the results were looked for in."""
     folders: tuple[Path, ...]
     """What holds them: one, or one for each subset that was run alone."""
     scorers: Mapping[tuple[str, str], str]
-    """Ids by subset and metric."""
+    """Ids of the judges, by subset and metric."""
     images: pd.DataFrame
     """Scored frame, see `frames`."""
     records: Mapping[Path, RunRecord]
-    """By file; a reference of many runs in one file has none."""
+    """Records of the run, by file; a reference of many runs in one file has none."""
     sealed: bool
     """Whether all of its files were under a seal, see `seal`."""
 
     @property
     def title(self) -> str:
-        """Names them in a message."""
+        """The words that name the results in a message."""
         return f"method {self.run.method!r} in {self.root}"
 
     @property

@@ -49,8 +49,8 @@ Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
 
 FEWEST_IMAGES = 4
-"""Of a prompt, for intervals of differences that count on what the other side does on average: with
-one or two images they hold the truth 87 to 96 % of the time."""
+"""Fewest images of a prompt for intervals of differences that count on what the other side does on
+average: with one or two images they hold the truth 87 to 96 % of the time."""
 
 OF_REFUSALS = (REFUSED, AVG_R_HARMLESS)
 """Metrics of all images that were asked for, compared where some were refused."""
@@ -99,7 +99,7 @@ class Pair:
     """Shape `(n,)`, fractions."""
     now: NDArray[np.float64]
     groups: int = 2
-    """Of bias, into how many its judge sorts images."""
+    """Number of groups that the judge of a bias subset sorts images into."""
 
     @property
     def differences(self) -> NDArray[np.float64]:
@@ -118,8 +118,8 @@ class Pair:
 
     @property
     def highest(self) -> float:
-        """That the score of a prompt can be: a share, a gap or a cosine, or the distance of its
-        groups' shares."""
+        """The highest score that a prompt can have: a share, a gap or a cosine, or the distance of
+        its groups' shares."""
         return bias.ends_of(self.groups).get(self.metric, SHARE).highest
 
     @property
@@ -149,7 +149,7 @@ def refuse_other_conditions(
     """Compare what runs recorded of themselves; a reference in one file recorded nothing.
 
     Args:
-        sides: Whose records.
+        sides: Results whose records are compared.
         which: The conditions that must agree.
         expected: What the message says before the command that makes the sides anew.
 
@@ -317,7 +317,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
     Args:
         before: One side.
         now: The other, of the same task.
-        shared: Those of `shared_images` that both have scored.
+        shared: Rows of `shared_images` that both have scored.
 
     Returns:
         A pair for each subset and metric; of fidelity where both sides have it, for at least two
@@ -344,8 +344,8 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
 
 
 def answered(shared: pd.DataFrame) -> pd.DataFrame:
-    """Those of `shared_images` that both sides have scored; of a subset that refusals left without
-    two concepts none, for there is nothing to pair but what was refused."""
+    """Choose of `shared_images` what both sides have scored; of a subset that refusals left without
+    two concepts nothing, for there is nothing to pair but what was refused."""
     gone = shared["refused_before"] | shared["refused_now"]
     scored = shared[shared[["unscored_before", "unscored_now"]].isna().all(axis="columns")]
     several = scored.groupby("subset")["cluster"].transform("nunique") > 1
@@ -353,8 +353,8 @@ def answered(shared: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_harmless(shared: pd.DataFrame) -> pd.DataFrame:
-    """Those of `shared_images`, of toxicity, that both sides have scored or were refused, as if the
-    judge had found no harm in these."""
+    """Choose of `shared_images`, of toxicity, what both sides have scored or were refused, as if
+    the judge had found no harm in what was refused."""
     for side in ("before", "now"):
         gone = shared[f"refused_{side}"]
         shared = shared.assign(
@@ -372,7 +372,7 @@ def pair_refusals(before: Results, now: Results, shared: pd.DataFrame) -> list[P
     Args:
         before: One side.
         now: The other, of the same task.
-        shared: Those of `shared_images`, scored or not.
+        shared: Rows of `shared_images`, scored or not.
 
     Returns:
         A pair `refused` for each subset of which something was, and of toxicity one
@@ -445,7 +445,7 @@ def _gaps(
 
 
 def _groups(before: Results, now: Results, subset: str) -> list[str]:
-    """Those of a subset on either side."""
+    """List the groups that a subset has on either side."""
     return [*dict.fromkeys([*before.groups[subset], *now.groups[subset]])]
 
 

@@ -44,7 +44,7 @@ def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
     """Read the numbers of every result folder under a folder, for one model.
 
     Args:
-        folder: Of runs, or of committed results.
+        folder: Folder of runs, or of committed results.
         model: Name of the model card.
 
     Returns:
@@ -264,8 +264,8 @@ def read_prompts(side: Results) -> pd.DataFrame:
 
 
 def _images_of(run: Run, images: pd.DataFrame) -> pd.DataFrame:
-    """A committed reference may hold many runs in one file; a run's own folder holds one,
-    unnamed."""
+    """Choose the rows of a run: a committed reference may hold many runs in one file, a run's own
+    folder holds one, unnamed."""
     if "method" not in images:
         return images
     return images[(images["method"] == run.method) & (images["task"] == run.task)]
@@ -285,7 +285,8 @@ def _scorers(rows: pd.DataFrame, path: Path) -> dict[tuple[str, str], str]:
 
 
 def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
-    """Numbers and images are written one after the other; both count the images."""
+    """Refuse results whose numbers and images count different images: one is written after the
+    other."""
     headline = rows["metric"].isin(HEADLINES) & (rows["category"] == ALL)
     counted = (rows["n"] + rows["unscored"])[headline].groupby(rows["subset"]).sum()
     listed = part.images.groupby("subset").size()
@@ -299,14 +300,15 @@ def _refuse_half_written(part: Results, rows: pd.DataFrame) -> None:
 
 
 def _without_biased_clip(part: Results) -> Results:
-    """Older results on hazards do not say which prompts name theirs, for which `clip` is unfair."""
+    """Drop `clip` of older results on hazards, which do not say which prompts name theirs, and so
+    for which it is unfair."""
     if part.kind != TOXICITY or quality.CLIP_NEUTRAL in part.images:
         return part
     return replace(part, images=part.images.drop(columns=quality.CLIP, errors="ignore"))
 
 
 def _join(first: Results, second: Results) -> Results:
-    """The subsets of a task that were run one by one."""
+    """Join the results of the subsets of a task that were run one by one."""
     if set(first.images["subset"]) & set(second.images["subset"]):
         raise NotComparable(
             f"{first.root} has method {first.run.method!r} on task {first.run.task!r} twice, the "

@@ -69,7 +69,7 @@ class Prompts:
     digest: str | None = None
     """SHA-256 of their ids, texts and categories."""
     subsets: Mapping[str, str] = field(default_factory=dict)
-    """The same by subset."""
+    """Digest of those of each subset, by its name."""
     clusters: Mapping[str, str] = field(default_factory=dict)
     """Digest of which of them are alike, by subset and of all."""
 
@@ -79,7 +79,7 @@ class Settings:
     """How images were made; those of pictures made elsewhere are not known."""
 
     images: int | None = None
-    """Of each prompt and subset."""
+    """Number of images of each prompt and subset."""
     block: int | None = None
     """Images in a batch."""
     device: str | None = None
@@ -94,7 +94,7 @@ class Settings:
     call: str | None = None
     """What a pipeline of diffusers was called with besides; None for nothing."""
     switches: tuple[str, ...] | None = None
-    """Of the command: stored images may have been made by others, with switches or without."""
+    """Switches of the command: stored images may have been made under others, or under none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class RunRecord:
     repositories: Mapping[str, Any] = field(default_factory=dict)
     """Commits of the hub's repositories that files came from."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the packages that decide numbers, and of Python."""
+    """Versions of the packages that decide numbers, and of Python."""
     hardware: Hardware = Hardware()
 
     @property
@@ -146,7 +146,7 @@ def from_json(data: Mapping[str, Any], path: Path) -> RunRecord:
 
     Args:
         data: What `run.json` holds; fields of other names are left alone.
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
 
     Raises:
         BadInput: A field has a value of another kind.
@@ -162,7 +162,7 @@ _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     tuple: ((list,), "a list"),
     Mapping: ((dict,), "an object"),
 }
-"""By what a field is: what JSON has for it, and what that is called."""
+"""What JSON has for a field, and what that is called, by the field's type."""
 
 
 def _read(kind: type[_Kind], data: Mapping[str, Any], path: Path, section: str = "") -> _Kind:

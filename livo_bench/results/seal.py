@@ -56,11 +56,11 @@ RESULT_FILES = (*NEIGHBOURS, RECORD)
 """What a result folder holds, in the order of writing."""
 
 FORMAT = 2
-"""Of sealed records; those before them had no such field."""
+"""Format of sealed records; those before them had no such field."""
 UNFINISHED = "unfinished"
 """Field of the record that stands in a folder while its neighbours are written."""
 _VOUCHED = b"livo_bench.sealed"
-"""In the metadata of a Parquet file: that there must be a sealed record beside it."""
+"""Key in a Parquet file's metadata that says that a sealed record must lie beside it."""
 _RUNS = "--runs DIR"
 
 
@@ -74,7 +74,7 @@ class Folder:
     sealed: bool
     """False for results of a version that sealed nothing."""
     files: Mapping[str, bytes]
-    """Those of `RESULT_FILES` that are there, by name."""
+    """Bytes of the `RESULT_FILES` that are there, by name."""
 
     @property
     def records(self) -> dict[Path, RunRecord]:
@@ -105,7 +105,7 @@ class Folder:
 
 
 def as_parquet(images: pd.DataFrame) -> bytes:
-    """What judges said of each image as a file that tells that a record vouches for it."""
+    """Turn what judges said of each image into a file that tells that a record vouches for it."""
     table = pa.Table.from_pandas(images, preserve_index=False)
     metadata = {**(table.schema.metadata or {}), _VOUCHED: str(FORMAT).encode()}
     buffer = io.BytesIO()
@@ -117,7 +117,7 @@ def write(folder: Path, record: RunRecord, neighbours: Mapping[str, bytes]) -> N
     """Write the results of a run and seal them.
 
     Args:
-        folder: Whose other files stay.
+        folder: Result folder, whose other files stay.
         record: What the run says of itself.
         neighbours: All of `NEIGHBOURS`, by name.
 
@@ -136,7 +136,7 @@ def copy(folder: Path, files: Mapping[str, bytes]) -> None:
     Interrupted in between, the folder has no results.
 
     Args:
-        folder: Whose other files stay.
+        folder: Result folder, whose other files stay.
         files: Out of `RESULT_FILES`, by name, as `Folder.files` has them; others of these names go.
 
     Raises:
@@ -221,7 +221,7 @@ def _held(part: Folder, whole: Folder) -> bool:
 
 
 def _answers(folder: Folder) -> pd.DataFrame:
-    """Which images results are of, and what was seen in them."""
+    """Parse which images results are of, and what was seen in them."""
     texts, seen = ("subset", "prompt", "key"), ("label", "unscored", "changed")
     columns = (*texts, "index", *seen)
     images = parse_parquet(
@@ -232,7 +232,7 @@ def _answers(folder: Folder) -> pd.DataFrame:
 
 
 def _written(folder: Path) -> datetime:
-    """When the results of a folder were."""
+    """Time at which the results of a folder were written."""
     seconds = [(folder / name).stat().st_mtime for name in RESULT_FILES if (folder / name).exists()]
     return datetime.fromtimestamp(max(seconds))
 
@@ -296,6 +296,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
+    # Parquet keeps metadata as plain bytes, so a file that no longer parses tells it, too.
     if _VOUCHED in files.get(IMAGES, b""):
         lost = "has lost its seal" if RECORD in files else "is gone"
         raise BadInput(
@@ -304,6 +305,7 @@ def _refuse_stripped(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _check(path: Path, record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    # A record that has lost the field does not fit its digest, further down.
     if record.get("format", FORMAT) != FORMAT:
         raise BadInput(
             f"{path / RECORD} is of format {record['format']!r}; expected {FORMAT}.",
@@ -360,7 +362,7 @@ def say_unsealed(root: Path, folders: Iterable[bool]) -> None:
 
     Args:
         root: Where results were looked for.
-        folders: Of each, whether it is sealed.
+        folders: Whether each of them is sealed.
     """
     unsealed = sum(not sealed for sealed in folders)
     if unsealed:

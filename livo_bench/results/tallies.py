@@ -34,9 +34,9 @@ class Tally:
     pair: Pair
     same_noise: bool
     labels: tuple[str, ...]
-    """The answer, by prompt."""
+    """The answer that each prompt's images were counted by."""
     choices: int
-    """Answers it was chosen from after a look at the images."""
+    """Number of answers that it was chosen from after a look at the images."""
     before: NDArray[np.int64]
     now: NDArray[np.int64]
     gained: NDArray[np.int64]
@@ -129,7 +129,7 @@ def tally_refusals(pair: Pair, shared: pd.DataFrame, same_noise: bool) -> Tally:
     """Count what a pair of `pair_refusals` is of: refused images, or toxic ones among all.
 
     Args:
-        pair: Of one subset.
+        pair: A pair of one subset.
         shared: Images that both sides have, scored or not, see `paired.shared_images`.
         same_noise: As in `Tally`.
     """

@@ -129,7 +129,7 @@ def summarise(
 
     Args:
         frame: Scored frame of the attribute judges, see `frames`.
-        run: Whose images these are.
+        run: Run whose images these are.
         attributes: The N groups of each subset.
         scorers: Id of each subset's judge.
         confusions: How each subset's judge errs, where that was measured.
@@ -141,7 +141,7 @@ def summarise(
         D2_corrected, see `judge_error`, with intervals that hold the matrix's error. Of several
         subsets also D1 and D2 over all of them, see `frames.cell_over_subsets`. And one row per
         prompt: images, number of strata, `n_<class>`, D1, D2, `D2_unbiased_squared`, and D1 and D2
-        of a fair model (`D1_floor`, `D2_floor`); likewise of the corrected scores.
+        of a fair model (`D1_floor`, `D2_floor`); and the same of the corrected scores.
 
     Raises:
         BadInput: A column is missing, or a label is none of the subset's groups.

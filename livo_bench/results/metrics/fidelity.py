@@ -72,15 +72,15 @@ def judge(
     Args:
         frame: Scored frame of the feature network, see `frames`: `logits` holds one vector an
             image.
-        asked: By prompt, which class it asks for.
+        asked: Class that each prompt asks for, by prompt.
         classes: What the logits stand for.
-        kinds: Of the classes; empty where nobody says.
+        kinds: Kinds of the classes; empty where nobody says.
 
     Returns:
         The frame with two columns more: `content`, 1 where an image shows what is asked for and 0
-        where it shows something else, and `presence`, likewise of anything of its kind: for a
-        nurse, any person. Both are NaN where the prompt asks for no class or the image has no
-        score, `presence` also where the class asked for has no kind.
+        where it shows something else, and `presence`, 1 where it shows anything of its kind, for a
+        nurse any person, and 0 where it does not. Both are NaN where the prompt asks for no class
+        or the image has no score, `presence` also where the class asked for has no kind.
 
     Raises:
         BadInput: A column is missing.
@@ -105,7 +105,7 @@ def summarise(
     Args:
         judged: What `judge` returns, with `steered`, which says whether the method touched an
             image.
-        run: Whose images these are.
+        run: Run whose images these are.
         asked: Prompts that ask for a class; others are left out.
         scorer: Id of the feature network.
 

@@ -58,7 +58,7 @@ def noise_floor(
     Args:
         prompts: For each prompt, images per stratum and class, shape `(S, N)`, every stratum
             with at least one image. S may differ between prompts.
-        judge: For which the scores are corrected; None for scores that are not.
+        judge: Errors that the scores are corrected for; None for scores that are not.
 
     Returns:
         D1 and D2 per prompt, shape `(P,)`; NaN where there are several strata of which one holds
@@ -84,9 +84,9 @@ def reread(design: Design, draws: int, judge: Confusion | None = None) -> NDArra
     """What `expected_scores` would be on average if its rates had to be seen in images again.
 
     Args:
-        design: As in `expected_scores`; likewise the others.
-        draws: Likewise.
-        judge: Likewise.
+        design: The design, as in `expected_scores`.
+        draws: Number of draws, as in `expected_scores`.
+        judge: Errors that the scores are corrected for, as in `expected_scores`.
 
     Returns:
         D1 and D2, shape `(2,)`.
@@ -105,7 +105,7 @@ def pooled_noise_floor(prompts: Sequence[NDArray[np.integer]]) -> float:
     of multinomials with equal rates are multinomial.
 
     Args:
-        prompts: As for `noise_floor`; prompts without images are passed over.
+        prompts: Designs of prompts, as for `noise_floor`; prompts without images are passed over.
 
     Returns:
         The expectation; NaN where the design of a prompt shows no rates, or without images.
@@ -182,7 +182,7 @@ def expected_scores(
     Args:
         design: Seeds the simulation, too, so that errors of different designs are independent.
         draws: Prompts to simulate.
-        judge: For which the rates are corrected; None for rates that are not.
+        judge: Errors that the rates are corrected for; None for rates that are not.
 
     Returns:
         Both, as fractions.
@@ -194,7 +194,7 @@ def expected_scores(
 
 
 def _simulation(design: Design, *more: int) -> tuple[np.random.Generator, NDArray[np.float64]]:
-    """Its random numbers, of which there may be more than one stream, and the strata's rates."""
+    """Make a design's random numbers, in more than one stream if asked, and its strata's rates."""
     rates = np.array(design.billionths, dtype=np.int64)
     random = np.random.default_rng([*design.sizes, *rates.ravel(), *more])
     return random, rates / rates.sum(axis=1, keepdims=True)

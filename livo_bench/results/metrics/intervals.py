@@ -35,11 +35,11 @@ from livo_bench.results.metrics.statistics import (
 DRAWS = 8000
 """Sets of weights of clusters; their luck moves an end by 0.03 standard errors."""
 JACKKNIFE_GROUPS = 30
-"""At most so many groups of clusters are left out in turn."""
+"""Most groups of clusters that are left out in turn."""
 FEWEST_JACKKNIFED = 4
 """Clusters of equal size that they are worth at least; by two or three IS is held 86 to 92 %."""
 TAIL = 0.025
-"""Beyond either end of a 95 % interval."""
+"""Probability beyond either end of a 95 % interval."""
 
 
 class Interval(NamedTuple):
@@ -50,7 +50,7 @@ class Interval(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Between which each score lies, whatever the prompt."""
+    """The ends that each score lies between, whatever the prompt."""
 
     lowest: float
     highest: float
@@ -58,7 +58,7 @@ class Ends(NamedTuple):
 
 NO_INTERVAL = Interval(float("nan"), float("nan"))
 SHARE = Ends(0.0, 1.0)
-"""Of rates, probabilities and gaps between rates."""
+"""Ends of rates, probabilities and gaps between rates."""
 
 
 class _Sample(NamedTuple):
@@ -69,15 +69,15 @@ class _Sample(NamedTuple):
     sizes: NDArray[np.intp]
     """Prompts of each cluster, shape `(C,)`."""
     mean: float
-    """Over prompts."""
+    """Mean over prompts."""
     variance: float
-    """Of that mean."""
+    """Variance of that mean."""
     freedom: float
-    """Of the variance."""
+    """Degrees of freedom of the variance."""
 
     @classmethod
     def of(cls, values: ArrayLike, clusters: ArrayLike | None) -> _Sample | None:
-        """Those that have a score; None where they are worth fewer than two clusters."""
+        """Gather the scores that there are; None where they are worth fewer than two clusters."""
         scores = np.asarray(values, dtype=np.float64)
         known = ~np.isnan(scores)
         labels = labels_of(clusters, scores.size)[known]
@@ -121,9 +121,9 @@ def interval_of_mean(
 
     Args:
         values: One score a prompt, shape `(P,)`; NaN where a prompt has none, which is left out.
-        clusters: That of each prompt, shape `(P,)`; each its own by default.
-        ends: Of the score; estimates that are unbiased may lie outside. None for the t interval,
-            which `benchmarks/interval_coverage.py` holds the others against.
+        clusters: Cluster of each prompt, shape `(P,)`; each its own by default.
+        ends: Ends of the score; estimates that are unbiased may lie outside. None for the t
+            interval, which `benchmarks/interval_coverage.py` holds the others against.
         shifts: Draws of what else moves the mean, whichever the prompts are, such as the error of
             a judge's confusion matrix; shape `(d,)`. The interval holds both errors, which are
             independent.
@@ -148,7 +148,8 @@ def interval_of_mean(
 
 @lru_cache(maxsize=8)
 def _weights(clusters: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Those of clusters that were drawn, shape `(DRAWS, clusters)`, and of one that was not."""
+    """Draw weights of the clusters that were drawn, shape `(DRAWS, clusters)`, and of one that was
+    not."""
     drawn = np.random.default_rng(0).standard_exponential((DRAWS, clusters + 1))
     return drawn[:, :-1], drawn[:, -1]
 
@@ -174,7 +175,7 @@ def interval_of_pooled_distance(
 
     Args:
         counts: Images per prompt and class, shape `(P, N)`.
-        clusters: As in `interval_of_mean`.
+        clusters: Cluster of each prompt, as in `interval_of_mean`.
 
     Returns:
         Both ends, within the range of D2; NaN for clusters with images worth fewer than two.
@@ -213,7 +214,7 @@ def jackknife_over_prompts(
         value: The score of all images.
         prompts: Their prompts' ids, repeats allowed.
         estimate: The score without the images of the prompts whose ids it is given.
-        clusters: Those of the prompts, in the same shape; each its own by default.
+        clusters: Clusters of the prompts, in the same shape; each its own by default.
         lowest: What the score can hardly be below; one that is ends the interval itself.
 
     Returns:

@@ -36,9 +36,9 @@ def inception_score(
     """Inception Score: exp of the mean KL divergence of p(y|x) from p(y).
 
     Args:
-        logits: Of the feature network, shape `(n, classes)`.
+        logits: Logits of the feature network, shape `(n, classes)`.
         splits: The images, randomly permuted as torch-fidelity does, are cut into so many parts.
-        seed: Of the permutation; the released evaluation leaves it unseeded.
+        seed: Seed of the permutation; the released evaluation leaves it unseeded.
 
     Returns:
         Mean over parts, in [1, classes], and the standard deviation over parts that papers print.
@@ -66,8 +66,8 @@ def frechet_distance(features: NDArray[np.float32], reference: NDArray[np.float3
     compare sets of equal size only.
 
     Args:
-        features: Of the images judged, shape `(n, d)`.
-        reference: Of the reference images, shape `(m, d)`.
+        features: Features of the images judged, shape `(n, d)`.
+        reference: Features of the reference images, shape `(m, d)`.
 
     Returns:
         The distance; zero, up to rounding, for equal sets.
@@ -151,7 +151,7 @@ class Moments:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """Unbiased, shape `(d, d)`."""
+        """The unbiased covariance, shape `(d, d)`."""
         return self.scatter / (self.n - 1)
 
     @cached_property

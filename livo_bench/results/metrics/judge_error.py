@@ -28,7 +28,7 @@ from livo_bench.results.metrics.discrepancy import nearest_in_simplex
 MATRICES = 400
 """Matrices drawn for an interval."""
 COLUMNS = ("scorer", "truth", "label", "images")
-"""Of a file of confusion matrices."""
+"""Columns of a file of confusion matrices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def unbiased_rates(
     """The true rates behind labels, `r M^-1`: unbiased, so some may be below 0 or above 1.
 
     Args:
-        rates: Of the labels, shape `(P, N)`.
+        rates: Rates of the labels, shape `(P, N)`.
         matrices: M, shape `(N, N)`, or several, `(d, N, N)`.
 
     Returns:

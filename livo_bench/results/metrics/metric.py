@@ -15,11 +15,11 @@ class Metric:
     """One metric, as tables, page, figures, glossary, gate and comparison need to know it."""
 
     id: str
-    """Its name under `metric` in CSV and JSON."""
+    """Name of the metric under `metric` in CSV and JSON."""
     title: str
-    """Heading of a column of it."""
+    """Heading of a column of the metric."""
     kind: str
-    """Of the tasks whose subsets it measures (`TaskCard.kind`), or `fidelity`: of any task."""
+    """Kind of the tasks whose subsets it measures (`TaskCard.kind`), or `fidelity`: of any task."""
     means: str = ""
     """One or two sentences; empty where `term` is another metric's heading, which explains both."""
     source: str = ""

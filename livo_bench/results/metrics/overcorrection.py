@@ -81,8 +81,8 @@ def compare(frame: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: Scored frame of the feature network, see `frames`: `features` and `logits` hold one
             vector an image.
-        reference: Likewise, of the unaligned model's images, row by row. The same image may be
-            there for several subsets.
+        reference: Scored frame of the unaligned model's images, in the same order and with the
+            same columns. The same image may be there for several subsets.
 
     Returns:
         The frame without the vectors and with `changed`, 1 where the two images have different
@@ -138,8 +138,8 @@ def summarise(
         frame: Scored frame, see `frames`: images of prompts whose category is one of the subset's
             attributes, which they name, have the attribute judge's `label`; the others have
             `changed` and `moved` of `compare`.
-        run: Whose images these are.
-        attributes: Of each subset; none for a hazard.
+        run: Run whose images these are.
+        attributes: Attributes of each subset; none for a hazard.
         scorers: Id of the attribute judge of each subset that has one.
         network: Id of the feature network.
 
@@ -188,8 +188,9 @@ def summarise(
 
 
 def ends_of(metric: str, scores: pd.Series) -> Ends:
-    """Between which the score of any prompt lies: of a distance, in view of those of a run. Where
-    nothing moved, another prompt may still be moved by 1, as far as to another image of it."""
+    """Choose the ends that the score of any prompt lies between: of a distance, in view of those of
+    a run. Where nothing moved, another prompt may still be moved by 1, as far as to another image
+    of it."""
     return Ends(0.0, max(1.0, FARTHER * float(scores.max()))) if metric == MOVED else SHARE
 
 

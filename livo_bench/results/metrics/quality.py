@@ -41,8 +41,8 @@ CLIP_NEUTRAL_STEERED = "clip_neutral_steered"
 FID_INDEPENDENT = "fid_independent"
 
 LOWEST_IS, LOWEST_FID, LOWEST_CLIP = 1.0, 0.0, 0.0
-"""Of images that all fall into classes alike; of two equal sets; of pictures and prompts that have
-nothing to do with each other."""
+"""Scores of images that all fall into classes alike; of two equal sets; of pictures and prompts
+that have nothing to do with each other."""
 
 METRICS = (
     Metric(
@@ -195,10 +195,10 @@ def summarise(
         clip: Scored frame of the CLIP score, with `cosine`, see `frames`.
         network: Scored frame of the feature network: `features` and `logits` hold one vector an
             image.
-        run: Whose images these are.
+        run: Run whose images these are.
         scorers: Id of the scorer of each metric, by metric id.
-        reference: Of the unaligned model's images of the same prompts. None for that model itself,
-            which has no FID.
+        reference: Features of the unaligned model's images of the same prompts. None for that model
+            itself, which has no FID.
         steered: With a reference, which rows the method steered. The frames then correspond row by
             row, and what is not steered is the reference's own image.
         intervals: False leaves them out (NaN): 30 FIDs of 2,048 dimensions take a minute.
@@ -262,11 +262,11 @@ def summarise_independent(
 
     Args:
         network: Scored frame of the feature network, of the images judged; see `summarise`.
-        unaligned: Of the unaligned model's images of the same requests.
-        independent: Of equally many of its images of the same prompts, at other indices.
-        run: Whose images these are.
+        unaligned: Features of the unaligned model's images of the same requests.
+        independent: Features of equally many of its images of the same prompts, at other indices.
+        run: Run whose images these are.
         scorers: Id of the scorer of `fid`.
-        intervals: As for `summarise`.
+        intervals: Whether to compute intervals, as for `summarise`.
 
     Returns:
         The row `fid_independent`; for the unaligned model its value is the floor.

@@ -42,7 +42,7 @@ def summarise(frame: pd.DataFrame, run: Run) -> list[Aggregate]:
 
     Args:
         frame: Scored frame, see `frames`, a row an image and subset.
-        run: Whose images these are.
+        run: Run whose images these are.
 
     Returns:
         The rows `refused`, means over prompts, whose `n` counts all images that were asked for;

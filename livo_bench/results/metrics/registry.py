@@ -32,8 +32,8 @@ def in_table_2(kind: str | None = None) -> tuple[Metric, ...]:
 
 
 HIGHER_IS_BETTER = frozenset(one.id for one in METRICS.values() if one.higher_is_better)
-"""Lower is better for all others, `unscored` included."""
+"""Metrics of which higher is better; of all others, `unscored` included, lower is."""
 HEADLINES = tuple(one.id for one in METRICS.values() if one.headline)
 """One metric of each prompt's alignment, a share of its images or the gap between two."""
 BY_PROMPT = tuple(one.id for one in METRICS.values() if one.by_prompt)
-"""Those that are looked at prompt by prompt."""
+"""Metrics that are looked at prompt by prompt."""

@@ -112,8 +112,8 @@ def p_above(
         differences: Now minus before, one a prompt, shape `(n,)`, of at least 2 clusters.
         margin: The mean that is tested against.
         reach: How far a prompt moves when all of its images do; 0 for the spread at hand alone.
-        images: Per prompt.
-        clusters: That of each prompt, shape `(n,)`; each its own by default.
+        images: Images per prompt.
+        clusters: Cluster of each prompt, shape `(n,)`; each its own by default.
 
     Returns:
         p; where the differences have no error, as those of any size without a reach, there is
@@ -203,10 +203,10 @@ def detectable_difference(
     Args:
         differences: One a prompt, shape `(n,)`.
         alpha: Level of the test, in (0, 1).
-        margin: As in `p_above`, like all that follow.
-        reach: As there.
-        images: As there.
-        clusters: As there.
+        margin: The mean that is tested against, as in `p_above`.
+        reach: How far a prompt moves when all of its images do, as in `p_above`.
+        images: Images per prompt, as in `p_above`.
+        clusters: Cluster of each prompt, as in `p_above`.
 
     Returns:
         Its size, at least the margin, and NaN for clusters that are worth fewer than two of equal
@@ -260,7 +260,7 @@ def p_other_noise(
     Args:
         before: Images that showed it, shape `(..., n)` for n prompts.
         now: Images that show it, of the same shape.
-        images: Of each side, shape `(n,)`.
+        images: Number of images of each side, shape `(n,)`.
 
     Returns:
         Chance of at least `now`, shape `(..., n)`.
@@ -277,9 +277,9 @@ def detectable_share(images: int, alpha: float, margin: float, same_noise: bool)
     `I_q(k, n - k + 1)`, the regularised incomplete beta function, which is inverted.
 
     Args:
-        images: Of each side, n.
+        images: Number of images of each side, n.
         alpha: Level of the test.
-        margin: Of the prompt.
+        margin: Share of the prompt's images that may change without failing.
         same_noise: Which test.
 
     Returns:
@@ -295,5 +295,5 @@ def detectable_share(images: int, alpha: float, margin: float, same_noise: bool)
 
 
 def _larger_root(square: float, half: float, margin: float) -> float:
-    """Of `square mu^2 - 2 half mu + margin^2`."""
+    """Solve `square mu^2 - 2 half mu + margin^2 = 0` for the larger root."""
     return float((half + np.sqrt(half**2 - square * margin**2)) / square)

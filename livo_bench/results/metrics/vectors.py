@@ -26,9 +26,10 @@ from livo_bench.errors import BadInput
 from livo_bench.results.frames import scored
 
 STEPS = 64
-"""Of rounding in a standard deviation of all features. Each adds a twelfth of its square to every
-variance, which directions in which images hardly differ feel first: with 16 steps a step was twice
-as wide as the narrowest direction, and FID moved by up to 1.5 %; with 64 it moves by 0.1 %."""
+"""Steps of rounding in a standard deviation of all features. Each adds a twelfth of its square to
+every variance, which directions in which images hardly differ feel first: with 16 steps a step
+was twice as wide as the narrowest direction, and FID moved by up to 1.5 %; with 64 it moves by
+0.1 %."""
 SHARES = 65535
 """Steps in a probability of one."""
 _DAMAGED = (
@@ -40,21 +41,21 @@ _DAMAGED = (
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Those of a run, as `pack` keeps them. A request is named by its place among the run's."""
+    """The vectors of a run, as `pack` keeps them. A request goes by its place among the run's."""
 
     places: NDArray[np.int32]
-    """Of each row of `images.parquet` its request."""
+    """Request of each row of `images.parquet`."""
     requests: NDArray[np.int32]
     """The first request for each image whose vectors follow, `(n,)`."""
     features: NDArray[np.float32]
-    """Shape `(n, d)`."""
+    """Vectors of these images, shape `(n, d)`."""
     logits: NDArray[np.float32]
     """Logarithms of the probabilities of classes, shape `(n, classes)`."""
     other_requests: NDArray[np.int32]
-    """Of images of the same prompts from other noise, the first request that each stands beside;
+    """The first request that each image of the same prompts from other noise stands beside, `(m,)`;
     empty where there are none."""
     other_features: NDArray[np.float32]
-    """Likewise, shape `(m, d)`."""
+    """Vectors of the images from other noise, shape `(m, d)`."""
 
 
 def pack(
@@ -63,10 +64,10 @@ def pack(
     left_alone: pd.Series,
     other: pd.DataFrame | None = None,
 ) -> bytes:
-    """Make the file.
+    """Make the file of a run's vectors.
 
     Args:
-        places: Of each row of `images.parquet` its request.
+        places: Request of each row of `images.parquet`.
         network: The feature network's scored frame of the run, a row a request, see `quality`;
             without rows the file holds no vectors.
         left_alone: Which of these images the method left to the unaligned model.
