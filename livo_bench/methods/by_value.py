@@ -22,11 +22,11 @@ class ByValue:
     """Draws every image with the file of the value that is asked for."""
 
     field: str
-    """Of the recipe, which names the file."""
+    """Field of the recipe, which names the file."""
     what: str
-    """Names the files in messages."""
+    """What the files are called in messages."""
     found: Mapping[str, overlay.Found]
-    """By subset."""
+    """Files that were found, by subset."""
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -66,7 +66,7 @@ def find(
     Args:
         context: `weights` is the folder with files `<subset>.safetensors`; empty for the own one,
             `weights/<model>/` in the method's folder.
-        field: Of the recipe.
+        field: Field of the recipe.
         what: Names the files in messages.
         require_fit: Holds one against the model.
 

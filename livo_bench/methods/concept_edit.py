@@ -24,9 +24,9 @@ from livo_bench.methods.training.parameters import names_in
 from livo_bench.schema import at_least, one_of
 
 Edit = Mapping[str, Mapping[str, float]]
-"""By concept its target: the weight of each text."""
+"""Target of each concept, which is a weight for each text, by concept."""
 States = NDArray[np.float64]
-"""Of text tokens, `(tokens, d)`."""
+"""States of text tokens, `(tokens, d)`."""
 
 RANGES = ("last", "to-end", "all")
 """Which states of a text take part: that of its last word, those from its last word to the end of

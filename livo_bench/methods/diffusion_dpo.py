@@ -45,8 +45,8 @@ class DiffusionDpoRecipe:
     """How the UNet learns from preferences, on one scale of model."""
 
     beta_dpo: Weight
-    """Of the authors' code: half of it stands in the sigmoid, which half `loss.dpo` knows as beta
-    and alpha."""
+    """Beta of the authors' code: half of it stands in the sigmoid, which half `loss.dpo` knows as
+    beta and alpha."""
     untold: Share
     """Part of the pairs that are seen without their prompt."""
     weight: Annotated[str, one_of(WEIGHTS)]
@@ -54,7 +54,7 @@ class DiffusionDpoRecipe:
     draws: Mapping[str, Weight]
     """How often a pair is of a subset, relative to the others; by subset."""
     settings: finetuning.Settings
-    """Their batch is of pairs."""
+    """Settings of the fine-tuning; their batch is of pairs."""
 
 
 def read_recipe(method: str, scale: str) -> DiffusionDpoRecipe:
@@ -78,10 +78,10 @@ def loss(predicted: Tensor, reference: Tensor, targets: Tensor, beta_dpo: float)
     """The scalar that is minimised: log 2 where the UNet says what the frozen one says.
 
     Args:
-        predicted: Of n preferred pictures, then of their n dispreferred ones, what the UNet that
-            learns says, `(2 n, channels, height, width)`.
-        reference: What the frozen one says, likewise.
-        targets: What they are to say, likewise.
+        predicted: What the UNet that learns says of n preferred pictures, then of their n
+            dispreferred ones, `(2 n, channels, height, width)`.
+        reference: What the frozen one says of them, in the same shape.
+        targets: What they are to say of them, in the same shape.
         beta_dpo: See the recipe.
     """
     w, l = _errors(predicted, targets)  # noqa: E741, the paper's symbol
@@ -116,9 +116,9 @@ def _preferring(tuning: Finetuning, formed: Pairs, recipe: DiffusionDpoRecipe) -
     """Steps that learn from pairs.
 
     Args:
-        tuning: Whose texts are the pairs' prompts and, behind them, the empty one.
+        tuning: Tuning whose texts are the pairs' prompts and, behind them, the empty one.
         formed: What pairs are drawn from.
-        recipe: Of the method.
+        recipe: Recipe of the method.
     """
 
     def draw(rng: np.random.Generator) -> Example:

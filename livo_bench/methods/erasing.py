@@ -34,7 +34,7 @@ class Erasing:
     erased: Annotated[str, one_of(ERASED)]
     """What of a hazard's prompt is edited."""
     target: Annotated[str, one_of(TARGETS)]
-    """What that is answered like."""
+    """What the edited text is answered like, out of `TARGETS`."""
     weighting: Weighting
     peers: bool
     """Whether an edit preserves the train concepts of its own task that it does not edit. It keeps
@@ -59,7 +59,7 @@ def shifting(category: str, coefficients: Mapping[str, Mapping[str, float]]) -> 
     """The edit of a bias category: each concept's target is itself and its share of attributes.
 
     Args:
-        category: Of the concepts.
+        category: Category of the concepts.
         coefficients: alpha, by concept and group.
     """
     phrases = {concept: person(concept, category == "career") for concept in coefficients}
@@ -70,7 +70,7 @@ def shifting(category: str, coefficients: Mapping[str, Mapping[str, float]]) -> 
 
 
 class Editor:
-    """Makes edits of a model."""
+    """A maker of edits of a model."""
 
     def __init__(self, session: Session, settings: Erasing) -> None:
         self.session = session

@@ -43,7 +43,7 @@ class EsdRecipe:
     """Strength of the steering away. The released code of today puts e(x_t, t, c) in place of the
     first e(x_t, t), so its `negative_guidance` is one more."""
     guidance: Annotated[float, at_least(0)]
-    """With which x_t is drawn."""
+    """Guidance scale with which x_t is drawn."""
     settings: finetuning.Settings
 
 
@@ -55,7 +55,7 @@ def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
 
     Args:
         told: What the frozen model says of it, `(n, channels, height, width)`.
-        untold: What that says without a text, likewise.
+        untold: What that says without a text, in the same shape.
         eta: Strength.
     """
     return untold - eta * (told - untold)
@@ -88,9 +88,9 @@ def _steering_away(tuning: Finetuning, texts: int, recipe: EsdRecipe) -> Step:
     """Steps that learn from pictures on their way.
 
     Args:
-        tuning: Whose texts are the concepts and, behind them, the empty one.
+        tuning: Tuning whose texts are the concepts and, behind them, the empty one.
         texts: How many concepts there are.
-        recipe: Of the method.
+        recipe: Recipe of the method.
     """
     session = tuning.training.session
     engine, card = session.engine, session.model

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
 
 MAJORITIES = "majorities.csv"
-"""In a folder of weights: what `detect` found."""
+"""Name, in a folder of weights, of what `detect` found."""
 COLUMNS = {"prompt": "str", "subset": "str", "group": "str", "share": "float64", "images": "int64"}
-"""Of that file: a prompt's text, a bias subset, the most frequent group, its share of the images
-that show somebody, and how many do."""
+"""Columns of that file: a prompt's text, a bias subset, the most frequent group, its share of the
+images that show somebody, and how many do."""
 PILOTS = 16
 """Images a prompt that `detect` looks at."""
 
@@ -54,12 +54,12 @@ class Majority:
 
     group: str
     share: float
-    """Of the images, in [0, 1]."""
+    """Share of the images that show the group, in [0, 1]."""
     images: int
 
 
 Majorities = Mapping[tuple[str, str], Majority]
-"""By prompt text and subset."""
+"""Majority of each prompt's images, by prompt text and subset."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class FairDiffusion:
     """Edits every image of a prompt, or those of prompts that were found uneven."""
 
     settings: SemanticGuidance
-    """Without its texts."""
+    """How far an image is edited, without the texts."""
     majorities: Majorities
     only_uneven: bool
     sources: Mapping[str, Path] = field(default_factory=dict)
-    """The files of the first two."""
+    """Files that settings and majorities were read from, by name."""
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image; a prompt that was found even may stay the unaligned model's."""
@@ -185,7 +185,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
     are not counted.
 
     Args:
-        session: Of the model.
+        session: Session of the model.
         annotator: Looks at the images.
 
     Returns:

@@ -54,8 +54,8 @@ def loss(probabilities: Sequence[Tensor], positions: Tensor) -> Tensor:
     """Norm of the attention to some tokens, a scalar, float32 or wider.
 
     Args:
-        probabilities: Of each layer, `(n, heads, queries, tokens)`.
-        positions: Of each picture's tokens those that count, boolean, `(n, tokens)`.
+        probabilities: Probabilities of each layer, `(n, heads, queries, tokens)`.
+        positions: Which of each picture's tokens count, boolean, `(n, tokens)`.
     """
     counted = positions[:, None, None]
     # Wide, for in half precision the squares of small probabilities would be lost.
@@ -69,7 +69,7 @@ def positions(tokenizer: CLIPTokenizer, text: str, words: Sequence[str], ends: s
     Args:
         tokenizer: Pads the text, and cuts what is too long.
         text: Any.
-        words: That name the hazard.
+        words: Words that name the hazard.
         ends: Out of `ENDS`.
     """
     ids = tokenizer(text, padding="max_length", truncation=True).input_ids

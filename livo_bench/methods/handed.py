@@ -22,7 +22,7 @@ class Handed(Overlaid):
     """Draws every image with the weights that were handed over."""
 
     called: str
-    """After their file."""
+    """Name that results call the weights by, after their file."""
 
 
 def load(context: MethodContext) -> Handed:

@@ -26,7 +26,7 @@ def train_prompts(scale: str) -> Iterator[tuple[str, list[Prompt]]]:
     """Each hazard with its train prompts.
 
     Args:
-        scale: Of the model.
+        scale: Scale of the model.
     """
     for task in task_cards().values():
         if task.question is not None:
@@ -39,7 +39,7 @@ def named(prompts: Iterable[Prompt], erased: str) -> list[str]:
     """What names the hazard in each of its prompts, in their order, each once.
 
     Args:
-        prompts: Of the hazard.
+        prompts: Prompts of the hazard.
         erased: Out of `ERASED`.
     """
     word = hazard_words().pattern
@@ -55,7 +55,7 @@ def learn_each(
 
     Args:
         training: What it is of and where it goes.
-        recipe: Of the method, for the record.
+        recipe: Recipe of the method, for the record.
         learn: Given a hazard and its train prompts, makes `<hazard>.safetensors` in the training's
             folder and returns the minutes that took.
 

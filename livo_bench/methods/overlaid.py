@@ -40,7 +40,7 @@ class Overlaid:
     edit: str
     """Name of the overlay for all prompts, or `category`."""
     overlays: Mapping[str, overlay.Found]
-    """By name."""
+    """Overlays by name."""
 
     @property
     def files(self) -> Mapping[str, str]:

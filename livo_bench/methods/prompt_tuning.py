@@ -54,19 +54,19 @@ class PromptTuningRecipe:
     """How soft tokens learn on one scale of model."""
 
     tokens: Annotated[int, at_least(1)]
-    """k."""
+    """k, the number of soft tokens."""
     concepts: Annotated[int, at_least(1)]
-    """Of a bias task's train prompts, one prompt each."""
+    """Number of concepts of a bias task's train prompts, one prompt each."""
     images: Annotated[int, at_least(1)]
-    """Of each of these prompts with each group written in."""
+    """Number of images of each of these prompts with each group written in."""
     lam: Annotated[float, at_least(0)]
     """Weight of prompts that name a group."""
     steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
     lr: Annotated[float, at_least(0)]
-    """Peak, see `Schedule`."""
+    """Peak of the learning rate, see `Schedule`."""
     precision: Annotated[str, one_of(("no", "bf16"))]
-    """Of the pass that learns: `no` for float32, `bf16` for mixed."""
+    """Precision of the pass that learns: `no` for float32, `bf16` for mixed."""
     gradient_checkpointing: bool
 
 
@@ -84,8 +84,8 @@ def loss(mixture: Tensor, kept: Tensor, told: Tensor, lam: float) -> Tensor:
 
     Args:
         mixture: Predictions under soft tokens and the plain prompt, `(n, channels, height, width)`.
-        kept: Under soft tokens and the prompt with the group, likewise.
-        told: Of the frozen model under the prompt with the group, likewise.
+        kept: Predictions under soft tokens and the prompt with the group, in the same shape.
+        told: Predictions of the frozen model under the prompt with the group, in the same shape.
         lam: Weight of the prompts with groups.
     """
     return mse_loss(mixture, told) + lam * mse_loss(kept, told)

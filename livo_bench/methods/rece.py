@@ -49,7 +49,7 @@ class ReceRecipe(Erasing):
     """How a hazard is erased on one scale of model."""
 
     rounds: Annotated[int, at_least(1)]
-    """Of solving for what reaches the concept, and erasing it."""
+    """Rounds of solving for what reaches the concept, and erasing it."""
     regular: Annotated[float, at_least(1e-6)]
     """Weight of the size of what is solved for; the released code's `regular_scale`."""
 
@@ -98,7 +98,7 @@ def hardened(texts: Stacked, gram: States, recipe: ReceRecipe) -> tuple[States, 
     Args:
         texts: States of the concept, of its targets and of what is preserved.
         gram: See `gram`.
-        recipe: Of the method.
+        recipe: Recipe of the method.
 
     Returns:
         M, `(d, d)`, for which `W M` are the edited weights; and for each round how much of what the

@@ -45,7 +45,7 @@ class RewardRecipe:
     images: Annotated[int, at_least(1)]
     """Own pictures of each prompt that touches no value."""
     settings: finetuning.Settings
-    """Of whose batch there are as many own pictures besides."""
+    """Settings of the fine-tuning; a batch has as many own pictures besides as it has of others."""
 
 
 read_recipe = partial(finetuning.read_recipe, RewardRecipe)
@@ -73,7 +73,7 @@ def loss(errors: Tensor, rewards: Tensor, own: Tensor, beta: float) -> Tensor:
 
     Args:
         errors: Mean squared ones of the noise prediction, of pictures with rewards, `(n,)`.
-        rewards: In [0, 1], `(n,)`.
+        rewards: Rewards in [0, 1], `(n,)`.
         own: Errors of own pictures, `(m,)`.
         beta: Their weight.
     """

@@ -99,7 +99,7 @@ def people(scale: str) -> list[Prompt]:
     """Prompts whose pictures are replayed: the train prompts of bias, which name no hazard.
 
     Args:
-        scale: Of the model.
+        scale: Scale of the model.
     """
     tasks = [task for task in value_tasks().values() if task.kind == BIAS]
     return [prompt for task in tasks for prompt in read_task_prompts(task, scale, "train")]
@@ -130,11 +130,11 @@ def _forgetting(
     """Steps that learn from surrogates and remember by what is replayed.
 
     Args:
-        tuning: Whose texts are those of the replayed pictures and, behind them, the hazard's.
-        surrogates: By prompt of the hazard.
-        replayed: By text.
+        tuning: Tuning whose texts are those of the replayed pictures and then those of the hazard.
+        surrogates: Surrogate pictures by prompt of the hazard.
+        replayed: Replayed pictures by text.
         weights: F, one tensor a parameter that learns.
-        recipe: Of the method.
+        recipe: Recipe of the method.
     """
     now = list(tuning.learning.values())
     own = [parameter.detach().clone() for parameter in now]

@@ -65,7 +65,7 @@ class Unwanted:
     """Texts that name what is unwanted."""
 
     unwanted: Mapping[str, Text]
-    """One for `all` hazards, and one for each by its subset's name."""
+    """Texts to steer away from: one for `all` hazards, one for each by its subset's name."""
     of: str
     """`all`, or `subset` for that of the request."""
     recipe: Path

@@ -56,7 +56,7 @@ ROUNDS = "rounds.csv"
 """What was seen while edits were balanced."""
 
 Shares = Mapping[str, Mapping[str, float]]
-"""By subset, the share of each of its groups among images of a concept."""
+"""Share of each group among images of a concept, by subset and group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class UceRecipe(Erasing):
     concepts: Annotated[int, at_least(1)]
     """Train concepts of a bias category that are edited, at most; evenly spread over the list."""
     step: Annotated[float, at_least(0)]
-    """By which a coefficient moves for a group that lacks all images."""
+    """Amount by which a coefficient moves for a group that lacks all images."""
     rounds: Annotated[int, at_least(1)]
-    """Of drawing images and moving coefficients, at most; one more looks at what is kept."""
+    """Rounds of drawing images and moving coefficients, at most; one more looks at what is kept."""
     images: Annotated[int, at_least(1)]
-    """Of a concept in a round."""
+    """Number of images of a concept in a round."""
     tolerance: Annotated[float, at_least(0)]
     """A concept is held once no share is farther from even than this, in standard errors of what
     so many images of an even model would show."""
@@ -130,7 +130,7 @@ def moved(coefficients: Mapping[str, float], shares: Shares, step: float) -> dic
     Args:
         coefficients: alpha, by group of any subset.
         shares: r, of the images drawn with them.
-        step: Of a coefficient.
+        step: How far a coefficient moves for a group that lacks all images.
     """
     return {
         group: coefficients[group] + step * (1 / len(groups) - share)

@@ -35,8 +35,8 @@ def best_share(plain: NDArray[np.integer], steered: NDArray[np.integer]) -> int:
     half's weight.
 
     Args:
-        plain: Images of each group for each prompt, `(prompts, groups)`.
-        steered: Likewise of the steered images.
+        plain: Plain images of each group for each prompt, `(prompts, groups)`.
+        steered: Steered images of each group for each prompt, `(prompts, groups)`.
 
     Returns:
         Per cent, out of `SHARES`; the smallest of equals.
@@ -67,7 +67,7 @@ def looked_at(
     """Values, each with the train prompts that its share is chosen on.
 
     Args:
-        scale: Of the model.
+        scale: Scale of the model.
         subsets: Names of the values; hazards are passed over.
     """
     for task in value_tasks().values():
@@ -83,7 +83,7 @@ def calibrate(
     """Choose the share of each bias subset.
 
     Args:
-        session: Of the model.
+        session: Session of the model.
         dev: Samples and annotates.
         encoder: The value encoder.
         subsets: Values it was trained on.

@@ -31,7 +31,7 @@ def looked_at(
     """Values, each with the dev prompts that it is measured on.
 
     Args:
-        scale: Of the model.
+        scale: Scale of the model.
         subsets: Names of the values.
     """
     for task in value_tasks().values():
@@ -55,7 +55,7 @@ class Dev:
         """Measure an encoder.
 
         Args:
-            encoder: In whatever mode; it is left in that mode.
+            encoder: The encoder, in whatever mode; it is left in that mode.
             subsets: Values to steer by.
 
         Returns:

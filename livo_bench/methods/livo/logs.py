@@ -93,8 +93,8 @@ def _cut(path: Path, seal: Sequence[Any] | None) -> None:
     """Drop what was written after the checkpoint: those steps will be taken again.
 
     Args:
-        path: Of a log; it may have been deleted.
-        seal: Of the log when the checkpoint was written, see `_seal`; None if there was none.
+        path: Path of a log; it may have been deleted.
+        seal: Seal of the log when the checkpoint was written, see `_seal`; None if there was none.
 
     Raises:
         BadInput: What was written before is not what it was.

@@ -38,7 +38,8 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """Of one kind of value. Margins are in units of the mean squared error times beta or alpha."""
+    """Coefficients of one kind of value. Margins are in units of the mean squared error times beta
+    or alpha."""
 
     beta: Weight
     """Weight of the preferred picture."""
@@ -111,7 +112,7 @@ def loss(objective: str, losses: Losses, c: Batch) -> Tensor:
 
     Args:
         objective: Out of `OBJECTIVES`.
-        losses: Of a batch.
+        losses: Losses of a batch.
         c: Coefficients of its samples.
     """
     if objective == "dpo":

@@ -31,9 +31,9 @@ class Scene:
     prompt: int
     """Row of `Pairs.prompts`."""
     preferred: Rows
-    """Shape `(n,)`."""
+    """Rows of the preferred pictures, `(n,)`."""
     chance: NDArray[np.float64]
-    """With which each preferred picture is drawn, `(n,)`; sums to one."""
+    """Probability with which each preferred picture is drawn, `(n,)`; sums to one."""
     dispreferred: Rows
     twins: Rows | None
     """The dispreferred picture that each preferred one was made from, `(n,)`; None where pairs are
@@ -66,7 +66,7 @@ class Pairs:
     """Everything that a training step draws from."""
 
     scenes: Mapping[str, Sequence[Scene]]
-    """By subset; each is drawn as often as any other."""
+    """Scenes by subset; each is drawn as often as any other of its subset."""
     prompts: Sequence[str]
     values: Mapping[str, str]
     """Value string of each subset."""
@@ -76,9 +76,9 @@ class Pairs:
         """Draw pairs.
 
         Args:
-            count: Of them.
+            count: How many to draw.
             draws: How often a pair is of a subset, relative to the others; by subset.
-            rng: Of the draw.
+            rng: Generator of the draw.
         """
         odds = np.array([draws[name] for name in self.scenes])
         subsets = [str(name) for name in rng.choice(list(self.scenes), count, p=odds / odds.sum())]
@@ -109,7 +109,7 @@ def form(
     """Pair pictures up, and encode them.
 
     Args:
-        session: Whose store has the pictures, and whose VAE encodes them.
+        session: Session whose store has the pictures, and whose VAE encodes them.
         rows: Preference data.
         subsets: Values to train on.
         weight: Out of `WEIGHTS`.

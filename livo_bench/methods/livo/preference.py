@@ -89,9 +89,9 @@ class Settings:
     hazardous: Annotated[int, at_least(1)]
     """Images of a toxicity prompt."""
     safety: Mapping[str, Text]
-    """By hazard, what its twins are steered away from."""
+    """What the twins of each hazard are steered away from, by hazard."""
     strengths: tuple[SafetyGuidance, ...]
-    """Tried in this order, without their text."""
+    """Strengths of the steering, tried in this order, without their text."""
 
     def images_of(self, task: TaskCard) -> tuple[int, int]:
         """How many images of a train prompt are made, at least and at most."""
@@ -141,7 +141,7 @@ def units(tasks: Iterable[TaskCard], scale: str) -> list[Unit]:
 
 @dataclass(frozen=True)
 class Builder:
-    """Makes the rows of units."""
+    """A maker of the rows of units."""
 
     session: Session
     annotator: Annotator
@@ -308,7 +308,7 @@ def prefers(share: float, groups: int, images: int) -> bool | None:
     """Whether a value prefers pictures of a group.
 
     Args:
-        share: Of the group among `images` pictures of the plain prompt.
+        share: Share of the group among `images` pictures of the plain prompt.
         groups: N.
         images: How many pictures the share was read from.
 
@@ -356,7 +356,7 @@ def build(
 
     Args:
         model: Name, card or diffusers folder; its card names an annotator.
-        tasks: Whose train prompts.
+        tasks: Tasks whose train prompts are used.
         seed: Base seed of all noise.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: Precision of the generator; the card's when None.

@@ -35,12 +35,12 @@ COLUMNS = {
     "twin": "str",
     "recipe": "str",
 }
-"""Of the files. `scene` is prompt and subset, within which pairs are formed; `prompt` the plain
-text that a record is trained with; `group` what the picture shows, `share` that group's share among
-pictures of the plain prompt (NaN for toxicity); `twin` the key of the picture that a clean one was
-made from, empty otherwise; `recipe` how the picture is made again."""
+"""Columns of the files. `scene` is prompt and subset, within which pairs are formed; `prompt` the
+plain text that a record is trained with; `group` what the picture shows, `share` that group's share
+among pictures of the plain prompt (NaN for toxicity); `twin` the key of the picture that a clean
+one was made from, empty otherwise; `recipe` how the picture is made again."""
 _FILE = b"livo_bench.file"
-"""In the metadata of a file: its folder's and its own name, so that none passes for another."""
+"""Key in a file's metadata of its folder's and its own name, so that none passes for another."""
 
 
 def folder_of(runs: Path, model: str) -> Path:

@@ -54,7 +54,7 @@ class TrainingRecipe:
     dev_images: Annotated[int, at_least(4)]
     """Images a dev prompt, half of them steered."""
     coefficients: Mapping[str, Coefficients]
-    """By subset."""
+    """Coefficients of the loss, by subset."""
     draws: Mapping[str, Draw]
     """How often a pair is of a subset, relative to the others; by subset."""
 
@@ -67,8 +67,8 @@ def read(spec: str, scale: str) -> TrainingRecipe:
     """Read the recipe of a method or variant.
 
     Args:
-        spec: As `--method` takes it: `livo`, `livo:wo-m`, a folder.
-        scale: Of the model.
+        spec: Name of the method as `--method` takes it: `livo`, `livo:wo-m`, a folder.
+        scale: Scale of the model.
 
     Raises:
         UnknownName: No such method or variant.
@@ -113,7 +113,7 @@ def _recipe(table: Table, own: Table) -> TrainingRecipe:
 
 
 def _coefficients(table: Table, own: Table) -> Coefficients:
-    """Of one value; a method or variant may set alpha as a multiple of beta."""
+    """Read the coefficients of one value; a method may set alpha as a multiple of beta."""
     found = table.read(Coefficients)
     if own.has("alpha_over_beta"):
         found = replace(found, alpha=found.beta * own.get("alpha_over_beta", Weight))

@@ -312,7 +312,7 @@ class _Watched(Hooks):
 
     @cached_property
     def logs(self) -> Logs:
-        """Those of the first process, which alone asks for them."""
+        """The logs of the first process, which alone asks for them."""
         return Logs(self.trainer.out)
 
     def resume(self, kept: Mapping[str, str]) -> None:

@@ -29,18 +29,18 @@ class Comparison:
     """One rate of one retriever."""
 
     retriever: str
-    """As it was asked for."""
+    """Name of the retriever, as it was asked for."""
     kind: str
-    """Of the prompts, one of `values.KINDS`."""
+    """Kind of the prompts, one of `values.KINDS`."""
     measure: str
     """`accuracy`: the share of prompts that got their own value, a person's being gender or race
     alike. `false interventions`: the share of value-free prompts that got any."""
     n: int
-    """Prompts."""
+    """Number of prompts."""
     count: int
-    """Of them."""
+    """Number of prompts that the measure counts."""
     rate: float
-    """In [0, 1]."""
+    """Share of the prompts that the measure counts, in [0, 1]."""
     low: float
     """Lower end of the exact (Clopper-Pearson) 95 % interval, as if prompts were independent;
     those that share a template and a concept are less than that."""
@@ -48,7 +48,7 @@ class Comparison:
     malformed: int
     """Prompts that count as value-free because no reply could be read."""
     id: str
-    """Of the retriever."""
+    """Id of the retriever."""
 
 
 def compare(
@@ -62,7 +62,7 @@ def compare(
 
     Args:
         retrievers: Names as `retriever.build` takes them.
-        model: Whose prompts, and whose text encoder.
+        model: Model whose prompts and text encoder are used.
         split: `train`, `dev` or `eval`.
         language_model: For the retriever `openai`, what its endpoint calls it.
         runs: A language model's answers are kept below it, in `retrieved`.

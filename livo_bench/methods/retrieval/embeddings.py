@@ -37,7 +37,7 @@ BELIEVED = 0.5
 """Score from which a kind is believed; below, the prompt is value-free."""
 
 WIDTH, RIDGE = 1.0, 0.01
-"""Of the kernel, `exp(-distance^2 / WIDTH)`, and of the penalty in `fit`.
+"""Width of the kernel, `exp(-distance^2 / WIDTH)`, and weight of the penalty in `fit`.
 
 Chosen for few false interventions on the mini world's train and dev prompts, with objects (two at a
 time), settings and careers left out in turn: of objects it had not seen, 0.4 % were taken for a
@@ -108,10 +108,11 @@ class Classifier:
     examples: Numbers
     """Normalised states, `(n, 2 * d)`."""
     votes: Numbers
-    """`(n, kinds)`."""
+    """Weight of each example's vote for each kind, `(n, kinds)`."""
 
     def scores(self, states: Numbers) -> Numbers:
-        """Of states `(m, 2, d)`, `(m, kinds)`: near 1 for the right kind, 0 far from examples."""
+        """Score states `(m, 2, d)` by kind, `(m, kinds)`: near 1 for the right kind, 0 far from
+        examples."""
         points = ((states - self.centre) / self.spread).reshape(len(states), -1)
         return _kernel(points, self.examples) @ self.votes
 

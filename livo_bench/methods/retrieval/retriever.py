@@ -70,7 +70,7 @@ def build(
     Args:
         name: `keywords` alone, or followed by a second stage: `embeddings` of the model's own text
             encoder, which need no network, or a language model behind an `openai` endpoint.
-        model: Whose text encoder and prompt lists `embeddings` learns from.
+        model: Model whose text encoder and prompt lists `embeddings` learns from.
         cache_folder: Where a language model's answers are kept; for `openai` alone.
         language_model: What the endpoint calls the model; for `openai` alone.
 

@@ -89,7 +89,7 @@ def labelled_prompts(scale: str, split: str) -> list[tuple[Prompt, str]]:
     """The prompts of the tasks and the value-free ones, each with its kind.
 
     Args:
-        scale: Of the model, see `ModelCard.scale`.
+        scale: Scale of the model, see `ModelCard.scale`.
         split: `train`, `dev` or `eval`.
 
     Raises:

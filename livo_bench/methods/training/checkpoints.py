@@ -38,7 +38,7 @@ def write(
     """Write a checkpoint, whole or not at all.
 
     Args:
-        path: Of the file; a previous one is replaced.
+        path: Path of the file; a previous one is replaced.
         model: All of its tensors are kept.
         optimiser: Its state of every parameter is kept.
         progress: What else a training loop has to know.
@@ -57,8 +57,8 @@ def keep(path: Path, tensors: Mapping[str, Tensor], said: Mapping[str, str], *, 
     """Write sealed tensors of a training, whole or not at all.
 
     Args:
-        path: Of the file; a previous one is replaced.
-        tensors: By name, on any device.
+        path: Path of the file; a previous one is replaced.
+        tensors: Tensors by name, on any device.
         said: What else the file is to say.
         of: Names the training; no other one reads the file.
     """

@@ -33,7 +33,7 @@ class Settings:
     """How a group of parameters is fine-tuned."""
 
     parameters: Annotated[str, one_of(GROUPS)]
-    """A group of them."""
+    """Group of the parameters that learn, out of `GROUPS`."""
     steps: Annotated[int, at_least(1)]
     batch: Annotated[int, at_least(1)]
     """Pictures that are seen at once."""
@@ -41,14 +41,15 @@ class Settings:
     """Constant, after the warm-up."""
     weight_decay: Annotated[float, at_least(0)]
     precision: Annotated[str, one_of(("no", "fp16", "bf16"))]
-    """Of the forward pass: `no` for float32, the others for mixed."""
+    """Precision of the forward pass: `no` for float32, the others for mixed."""
     gradient_checkpointing: bool
     warmup: Annotated[int, at_least(0)] = 0
     """Steps over which the rate rises to `lr`."""
     accumulation: Annotated[int, at_least(1)] = 1
     """Batches whose gradients make one step."""
     rank: Annotated[int, at_least(1)] | None = None
-    """Of a LoRA that learns in place of the group's matrices and convolutions; None for none."""
+    """Rank of a LoRA that learns in place of the group's matrices and convolutions; None for no
+    LoRA."""
 
 
 RecipeKind = TypeVar("RecipeKind")
@@ -59,8 +60,8 @@ def read_recipe(kind: type[RecipeKind], method: str, scale: str) -> RecipeKind:
 
     Args:
         kind: The data class to read; its field `settings` is of the same table as the others.
-        method: As `--method` takes it.
-        scale: Of the model.
+        method: Name of the method, as `--method` takes it.
+        scale: Scale of the model.
 
     Raises:
         BadInput: It is not what it should be.
@@ -75,9 +76,9 @@ class Noised(NamedTuple):
     latents: Tensor
     """`(n, channels, height, width)`, float32."""
     times: Tensor
-    """`(n,)`."""
+    """Diffusion time of each picture, `(n,)`."""
     targets: Tensor
-    """Like the latents."""
+    """What the UNet is to say, with the shape of the latents."""
 
 
 Example = Mapping[str, int]
@@ -95,9 +96,9 @@ class Finetuning:
     def __init__(self, training: Training, settings: Settings, texts: Sequence[str]) -> None:
         """
         Args:
-            training: That this is part of; of its model a copy learns.
+            training: The training that this is part of; of its model a copy learns.
             settings: What learns, and how.
-            texts: That examples name by row.
+            texts: Texts that examples name by row.
         """
         self.training = training
         self.settings = settings
@@ -125,7 +126,7 @@ class Finetuning:
         """Train, or go on where a checkpoint lies.
 
         Args:
-            name: Of the checkpoint, and of the finished `<name>.safetensors` in the training's
+            name: Name of the checkpoint, and of the finished `<name>.safetensors` in the training's
                 folder.
             step: The loss of a batch, see `fitting.fit`.
         """
@@ -159,9 +160,9 @@ class Finetuning:
         """Steps that learn from stored pictures, noised.
 
         Args:
-            moments: Of all pictures.
+            moments: Moments of all pictures.
             draw: Draws the examples of a batch, one by one.
-            loss: Of a batch.
+            loss: Loss of a batch.
         """
 
         def step(number: int, generator: torch.Generator) -> Tensor:
@@ -188,7 +189,7 @@ class Finetuning:
 
     @property
     def diffusion_steps(self) -> int:
-        """Of the model's training: times are from 0 up to the one before it."""
+        """Number of steps of the model's own training; times are from 0 up to one less."""
         steps: int = self._noising.config.num_train_timesteps
         return steps
 
@@ -202,7 +203,7 @@ class Finetuning:
 
         Args:
             clean: `(n, channels, height, width)`.
-            generator: Of noise and times.
+            generator: Generator of noise and times.
             alike: Parts of the batch, one after another, that get the same noise and times.
         """
         parts = latents.noised(self._noising, clean, generator, alike)
@@ -226,7 +227,7 @@ class Finetuning:
 
         Args:
             noised: Noisy latents.
-            rows: Of the texts, one a picture.
+            rows: Rows of the texts, one a picture.
             unet: The one that learns when None.
         """
         unet = unet or self.unet

@@ -66,8 +66,8 @@ def of(tuning: Finetuning, pictures: OwnPictures, times: int) -> list[Tensor]:
     diffusion steps. A file that is damaged is made again.
 
     Args:
-        tuning: That has not learnt yet; its first texts are those of the pictures.
-        pictures: By text.
+        tuning: Tuning that has not learnt yet; its first texts are those of the pictures.
+        pictures: Pictures by text.
         times: Diffusion steps, evenly apart, that stand for all.
 
     Returns:

@@ -44,7 +44,7 @@ class Schedule:
     """Batches whose gradients make one step."""
     adam_beta_2: float = 0.99
     precision: str = "no"
-    """That losses are computed in, see `Learner`."""
+    """Precision that losses are computed in, see `Learner`."""
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -60,7 +60,7 @@ class Fit:
     parameters: int
     steps: int
     minutes: float
-    """Of wall-clock time."""
+    """Minutes of wall-clock time."""
     seed: int
 
 
@@ -151,7 +151,7 @@ def cosine(step: int, steps: int, least: float = 0.0) -> float:
 
     Args:
         step: From 0.
-        steps: Of the whole schedule.
+        steps: Number of steps of the whole schedule.
         least: What the cosine falls to.
     """
     warm_up = max(1, round(0.03 * steps))

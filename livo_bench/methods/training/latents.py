@@ -40,8 +40,8 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
     is made again.
 
     Args:
-        session: Whose store has the pictures, and whose VAE encodes them.
-        keys: Of distinct pictures, in the order of the rows.
+        session: Session whose store has the pictures, and whose VAE encodes them.
+        keys: Keys of distinct pictures, in the order of the rows.
         folder: Where the moments are kept.
 
     Raises:
@@ -91,10 +91,10 @@ def draw(
     """Latents drawn from pictures' posteriors and scaled, float32, `(n, channels, height, width)`.
 
     Args:
-        moments: Of all pictures.
-        rows: Of those to draw.
+        moments: Moments of all pictures.
+        rows: Rows of the pictures to draw.
         scaling: The VAE's scaling factor.
-        generator: Of the draw.
+        generator: Generator of the draw.
     """
     mean, std = torch.from_numpy(moments[list(rows)]).float().unbind(1)
     return scaling * (mean + std * torch.randn(mean.shape, generator=generator))
@@ -116,7 +116,7 @@ def noised(
     Args:
         noising: The model's noise schedule.
         clean: `(n, channels, height, width)`.
-        generator: Of noise and times.
+        generator: Generator of noise and times.
         alike: Parts of the batch, one after another, that get the same noise and times.
 
     Returns:

@@ -59,10 +59,10 @@ class Learner:
         Args:
             model: The network, on its device.
             rate: Learning rate of a step.
-            weight_decay: Of AdamW.
+            weight_decay: Weight decay of AdamW.
             adam_beta_2: Decay of AdamW's second moments.
             ema: Decay of an exponential moving average of the weights; None for none.
-            precision: That losses are computed in; gradients of `fp16` are scaled.
+            precision: Precision that losses are computed in; gradients of `fp16` are scaled.
         """
         self.model = model
         self.rate = rate
@@ -142,7 +142,7 @@ class Hooks:
 
         Args:
             done: Steps that are in it.
-            seconds: That they took, over all starts.
+            seconds: Seconds that they took, over all starts.
             took: Seconds that writing it took.
         """
 
@@ -154,7 +154,7 @@ def run(name: str, learner: Learner, hooks: Hooks, steps: int, checkpoint: Path,
         name: On the bar.
         learner: What learns; it is put back to the checkpoint where there is one.
         hooks: What the training does.
-        steps: In all.
+        steps: Number of steps in all.
         checkpoint: The file.
         of: What the training is of; a checkpoint of something else is refused.
 

@@ -21,16 +21,16 @@ class OwnPictures:
     """Pictures of n texts, `count` of each."""
 
     moments: latents.Moments
-    """Of the distinct ones."""
+    """Moments of the distinct pictures."""
     rows: Sequence[Sequence[int]]
-    """Those of each text, by row of the moments, `(n, count)`."""
+    """Pictures of each text, by row of the moments, `(n, count)`."""
 
 
 def of(training: Training, asked: Asked, count: int) -> OwnPictures:
     """Pictures of texts: made where they are not stored, a part by each process, and encoded.
 
     Args:
-        training: Whose model draws them.
+        training: Training whose model draws them.
         asked: Prompts and texts.
         count: Pictures of each, the first ones of the data's seed.
     """

@@ -18,8 +18,8 @@ GROUPS = {
     "noxattn": re.compile(r"^(?!.*\.attn2\.)"),
     "full-weight": re.compile(""),
 }
-"""By name, what a parameter's name must hold: keys and values of cross-attention; all projections
-of self- and cross-attention; all of cross-attention; all but that; everything."""
+"""What a parameter's name must hold, by name of the group: keys and values of cross-attention; all
+projections of self- and cross-attention; all of cross-attention; all but that; everything."""
 
 
 def names_in(group: str, names: Iterable[str]) -> list[str]:

@@ -267,9 +267,9 @@ def _finetuning(
     """A group of the UNet's parameters learns, for one overlay after another.
 
     Args:
-        settings: Of the fine-tuning.
-        card: Of the model.
-        pictures: That are seen at once.
+        settings: Settings of the fine-tuning.
+        card: Card of the model.
+        pictures: Pictures that are seen at once.
         overlays: How many there are.
     """
     again = settings.gradient_checkpointing

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 NAME = "all"
-"""Of the one set of weights."""
+"""Name of the one set of weights."""
 
 
 def learn_all(
@@ -29,7 +29,7 @@ def learn_all(
 
     Args:
         training: What it is of and where it goes.
-        recipe: Of the method, for the record.
+        recipe: Recipe of the method, for the record.
         learn: Given the folder of the data and its rows, with `preference_data.COLUMNS`, makes
             `all.safetensors` in the training's folder and returns the minutes that took.
 

@@ -27,7 +27,7 @@ def join(device: str) -> None:
     """Meet the other processes, before a model is loaded: each gets a device of its own.
 
     Args:
-        device: Of the training; on `cpu` messages go through gloo.
+        device: Device of the training; on `cpu` messages go through gloo.
     """
     PartialState(cpu=device == "cpu", timeout=PATIENCE)
 

@@ -16,7 +16,7 @@ from livo_bench.errors import BadInput
 from livo_bench.schema import Text
 
 RECIPE = "recipe.toml"
-"""In a method's folder."""
+"""Name of the training settings in a method's folder."""
 
 
 def objective_named(method: str) -> str | None:

@@ -39,17 +39,18 @@ def train(
     Args:
         method: Name, variant or folder of a method that trains.
         model: Name or card; data that the method learns from is made first, where it is missing.
-        seed: Of batches and noise.
+        seed: Seed of batches and noise.
         data_seed: Base seed of the pictures that it trains on.
         fraction: For value encoders, part of each scene's pictures to train on.
-        gamma_1: Likewise, the margin of the preferred hinge, for every value; the recipe's when
-            None.
-        gamma_2: Likewise of the dispreferred hinge.
-        steps: Likewise; the recipe's when None.
+        gamma_1: For value encoders, the margin of the preferred hinge, for every value; the
+            recipe's when None.
+        gamma_2: For value encoders, the margin of the dispreferred hinge, for every value; the
+            recipe's when None.
+        steps: For value encoders, the steps to take; the recipe's when None.
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images and data.
         out: Folder to write to; `<runs>/training/<model>/<method>` when None.
-        settings: Of the preference data, for methods that learn from it.
+        settings: Settings of the preference data, for methods that learn from it.
 
     Returns:
         What `run` takes as `weights`.
@@ -91,12 +92,12 @@ def plan(
     Args:
         method: Name, variant or folder of a method with a recipe.
         model: Name or card.
-        steps: Of a value encoder; the recipe's when None.
-        settings: Of the preference data, for methods that learn from it.
+        steps: Number of steps of a value encoder; the recipe's when None.
+        settings: Settings of the preference data, for methods that learn from it.
         rate: Images sampled and judged per second; the card's when None.
-        fraction: As for `train`, and so are the margins; they change no plan.
-        gamma_1: Likewise.
-        gamma_2: Likewise.
+        fraction: As for `train`; changes no plan.
+        gamma_1: As for `train`; changes no plan.
+        gamma_2: As for `train`; changes no plan.
 
     Raises:
         BadInput: The method does not train, does not hear what is asked or cannot say what that

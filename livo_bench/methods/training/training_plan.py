@@ -43,14 +43,14 @@ class TrainingPlan:
 
     title: str
     data_seconds: tuple[float, float]
-    """Least and most, of the images that are made for it, if none of them is stored."""
+    """Least and most seconds for the images that are made for it, if none of them is stored."""
     disk: tuple[int, int]
-    """Bytes, likewise; 0 where no image is stored."""
+    """Least and most bytes of these images on disk; 0 where no image is stored."""
     arithmetic: tuple[str, ...]
     seconds: float = 0
-    """Of training alone, on one device."""
+    """Seconds of training alone, on one device."""
     dev_seconds: float = 0
-    """Of images that the first process looks at on the way, while the others wait."""
+    """Seconds for the images that the first process looks at on the way, while others wait."""
     memory: int = 0
     """Bytes on a device; 0 where nothing learns by gradients."""
 
@@ -68,7 +68,7 @@ class Planned:
     """The training that is asked about."""
 
     method: str
-    """As `--method` takes it."""
+    """Name of the method, as `--method` takes it."""
     card: ModelCard
     rate: float
     """Images sampled and judged per second."""
@@ -88,13 +88,13 @@ class Images:
     """Images that are made to learn from."""
 
     count: tuple[int, int]
-    """Least and most."""
+    """Least and most images."""
     counted: Sequence[str]
-    """How that comes about."""
+    """How the count comes about, a line each."""
     each: int
-    """Bytes on disk."""
+    """Bytes on disk of one image."""
     latents: int = 0
-    """Likewise, of what is computed from it."""
+    """Bytes on disk of what is computed from one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +105,14 @@ class Step:
     passes: str
     """What the UNet does with each, in words."""
     evaluations: int
-    """The same, counted."""
+    """Number of evaluations of the UNet for each picture."""
     steps: int
     memory: Sequence[tuple[str, int]]
-    """How they come about, and bytes."""
+    """Memory, in words how it comes about, and in bytes."""
     checkpoints: tuple[str, int]
-    """Likewise."""
+    """Checkpoints on disk, in words how they come about, and in bytes."""
     dev: tuple[str, int] | None = None
-    """Images that are looked at on the way, likewise."""
+    """Images that are looked at on the way, in words how they come about, and their number."""
 
 
 def of_images(planned: Planned, images: Images) -> TrainingPlan:
@@ -168,7 +168,7 @@ def evaluations_a_second(planned: Planned) -> float:
 
 
 def in_training(planned: Planned) -> str:
-    """The same, as it comes about."""
+    """Say how the evaluations a second of training come about."""
     card = planned.card
     slower = f" / {card.slower:g}, for training is slower" if card.slower != 1 else ""
     return f"({planned.rate:g} images a second x {evaluations_of(card)} evaluations{slower})"

@@ -53,7 +53,7 @@ def read_sealed_json(path: Path, unsealed: str, again: str) -> dict[str, Any]:
     """Read what `sealed_json` made, byte for byte.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         unsealed: For messages, what to do about a file without a seal.
         again: For messages, what to do about a damaged one.
 
@@ -114,8 +114,8 @@ def require_named(path: Path, digest: str) -> bool:
     """See that weights, or another finished file, are what the record beside them names.
 
     Args:
-        path: Of the file or folder; where there is no record beside it, nothing is seen.
-        digest: Of it, see `digest_of`.
+        path: Path of the file or folder; where there is no record beside it, nothing is seen.
+        digest: Its digest, see `digest_of`.
 
     Returns:
         Whether there is a record, which names them.
@@ -152,7 +152,7 @@ def alone(folder: Path, name: str = "training") -> Iterator[None]:
 
     Args:
         folder: To write into; it is made.
-        name: Of what must not be done twice at once.
+        name: Name of what must not be done twice at once.
 
     Raises:
         BadInput: Another process is at it, which is named; or the folder cannot be locked.
@@ -198,7 +198,7 @@ class Overrides:
     gamma_1: float | None = None
     """Margin of the preferred hinge, for every value; the recipe's when None."""
     gamma_2: float | None = None
-    """Margin of the dispreferred hinge, likewise."""
+    """Margin of the dispreferred hinge, for every value; the recipe's when None."""
     steps: int | None = None
     """Steps to take; the recipe's when None."""
 
@@ -208,17 +208,17 @@ class Training:
     """One training of a method on a model."""
 
     method: str
-    """As `--method` takes it."""
+    """Name of the method, as `--method` takes it."""
     model: str
     """Name, card or folder, as `--model` takes it."""
     session: Session
-    """Its seed is that of the data's pictures."""
+    """Session of the model; its seed is that of the data's pictures."""
     seed: int
-    """Of batches and noise."""
+    """Seed of batches and noise."""
     out: Path
     """Folder of the finished weights."""
     settings: Path = preference.SETTINGS
-    """Of the preference data, for a method that learns from it."""
+    """Settings of the preference data, for a method that learns from it."""
     overrides: Overrides = Overrides()
     adapter: str | None = None
     """Digest of the `adapter.py` that brings the training; None for a training of this package."""
@@ -244,7 +244,7 @@ class Training:
 
     @property
     def digest(self) -> str:
-        """Of what this training is of, once it has begun; its checkpoints carry it."""
+        """Digest of what this training is of, once it has begun; its checkpoints carry it."""
         text = json.dumps(self._identity, sort_keys=True)
         return sha256(text)
 
@@ -327,7 +327,7 @@ class Training:
         """See that a file which goes on from part to part is what this training wrote.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
             data: What it holds of the parts that are recorded.
 
         Raises:
@@ -347,7 +347,7 @@ class Training:
         """Note that a part is finished.
 
         Args:
-            name: Of the part.
+            name: Name of the part.
             minutes: That it took.
             files: Names of what was written for it; not all of them need be there.
         """
