@@ -130,7 +130,7 @@ def metric_rows(metrics: Sequence[Comparison]) -> list[Row]:
 
 
 def prompt_rows(prompts: Sequence[Comparison]) -> list[Row]:
-    """One row a prompt, likewise."""
+    """One row a prompt, as people read them: per cent, rounded."""
     return [
         {
             **_place(one),

@@ -268,7 +268,7 @@ def with_refusals(layout: Layout, tasks: Collection[str]) -> Layout:
 
     Args:
         layout: Without.
-        tasks: Those of which results have refused images; for none the layout is as it was.
+        tasks: Tasks of which results have refused images; for none the layout is as it was.
     """
     shown: list[Column] = []
     places: dict[str, list[str]] = {}

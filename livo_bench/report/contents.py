@@ -43,10 +43,10 @@ def report(
         table: Out of `TABLES`; 2 when None.
         figure: Out of `FIGURES`, instead of a table.
         explain: Instead, how far each quirk of the released evaluation moves each number.
-        form: Of the table, out of `printing.FORMS`; or `html` for the page.
-        folder: Of results. When None it is `RUNS`, or what comes with the package for what has been
-            measured once: quirks, and the trainings behind figures.
-        model: As results name it, see `ProtocolCard.of`.
+        form: Form of the table, out of `printing.FORMS`; or `html` for the page.
+        folder: Folder of results. When None it is `RUNS`, or what comes with the package for what
+            has been measured once: quirks, and the trainings behind figures.
+        model: Model, as results name it, see `ProtocolCard.of`.
         out: File of the figure, or folder of the page; `PAGE` when None.
         images: Whether the page shows pictures.
 
@@ -79,7 +79,7 @@ def _laid_out(name: str, options: str, what: str) -> Table:
     """A table of aggregates.
 
     Args:
-        name: Of the function of `report.tables` that lays it out.
+        name: Name of the function of `report.tables` that lays it out.
         options: Of `livo-bench run`, for results that are in it.
         what: These results in words.
     """
@@ -148,4 +148,4 @@ TABLES: Mapping[str, Table] = {
     "thresholds": _thresholds,
     "recomputed": _recomputed,
 }
-"""By number in the paper, or by name where they are ours."""
+"""Tables by number in the paper, or by name where they are ours."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DEV_COLUMNS = ("step", "subset", "metric", "value", "n")
-"""Of a training's `dev.csv`."""
+"""Columns of a training's `dev.csv`."""
 SWEEPS = "sweeps.csv"
 SWEEP_COLUMNS = (
     "model",
@@ -119,8 +119,8 @@ def data_efficiency(sweeps: pd.DataFrame, path: Path) -> None:
     """Draw alignment over the fraction of the preference data, a line a method (Figure 3).
 
     Args:
-        sweeps: Of one model, with `SWEEP_COLUMNS`.
-        path: Of an SVG, PNG or PDF file.
+        sweeps: Sweeps of one model, with `SWEEP_COLUMNS`.
+        path: Path of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -139,8 +139,8 @@ def convergence(curves: pd.DataFrame, path: Path) -> None:
     """Draw alignment over training steps, a line a method (Figure 4).
 
     Args:
-        curves: As `read_training_curves` gives them.
-        path: Of an SVG, PNG or PDF file.
+        curves: Training curves, as `read_training_curves` gives them.
+        path: Path of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -155,8 +155,8 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
     that still show somebody. Methods without margins, trained on all data, stand beside.
 
     Args:
-        sweeps: Of one model, with `SWEEP_COLUMNS`.
-        path: Of an SVG, PNG or PDF file.
+        sweeps: Sweeps of one model, with `SWEEP_COLUMNS`.
+        path: Path of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.

@@ -22,7 +22,7 @@ def table_1(folder: Path, model: str) -> pd.DataFrame:
     """Count preference data and evaluation prompts in the form of the paper's Table 1.
 
     Args:
-        folder: Of runs, with preference data of the model; or such data itself.
+        folder: Folder of runs, with preference data of the model; or such data itself.
         model: Name or card of the model.
 
     Returns:

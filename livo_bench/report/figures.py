@@ -61,7 +61,7 @@ PANELS = (
     *_panels("bias", "D1", "D1 of all images, %", "clip", "CLIP score"),
     *_panels("toxicity", "avg_r", "Avg. R of all images, %", "clip_neutral", "neutral CLIP score"),
 )
-"""Row by row."""
+"""Panels of the figure, row by row."""
 
 
 def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
@@ -73,8 +73,8 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     colour.
 
     Args:
-        aggregates: Of one model, as `reading.load_results` gives them.
-        path: Of an SVG, PNG or PDF file.
+        aggregates: Aggregates of one model, as `reading.load_results` gives them.
+        path: Path of an SVG, PNG or PDF file.
 
     Raises:
         BadInput: The file is to be of another format.
@@ -108,12 +108,12 @@ class Number(NamedTuple):
     high: float
 
     def times(self, scale: float) -> Number:
-        """On another scale."""
+        """Scale the value and its interval."""
         return Number(*(scale * end for end in self))
 
 
 Numbers: TypeAlias = Mapping[tuple[str, str, str], Number]
-"""By task, method and metric, over all subsets."""
+"""Numbers by task, method and metric, over all subsets."""
 
 
 def _draw(

@@ -34,7 +34,7 @@ def metric_differences(metrics: Sequence[Difference]) -> list[dict[str, object]]
 
 
 def prompt_differences(prompts: Sequence[Difference]) -> list[dict[str, object]]:
-    """One row a method, subset and prompt, likewise."""
+    """One row a method, subset and prompt, as people read them: per cent, rounded."""
     return [
         {
             "method": d.method,

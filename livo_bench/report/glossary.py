@@ -19,7 +19,7 @@ class Term:
     means: str
     """One or two sentences."""
     metrics: str = ""
-    """Its names under `metric` in CSV and JSON."""
+    """Names of the term under `metric` in CSV and JSON."""
     source: str = ""
     headings: tuple[str, ...] = ()
     """Further headings that it explains."""
@@ -42,7 +42,7 @@ def _by_heading() -> dict[str, list[Metric]]:
 
 
 SCORES: Mapping[str, Term] = dict(_scores())
-"""By heading. All averages over prompts weigh prompts alike."""
+"""Terms of the metrics by heading. All averages over prompts weigh prompts alike."""
 
 HEADINGS: Mapping[str, Term] = {
     "As judged": Term("The score of the labels as the judge gave them, nothing corrected."),

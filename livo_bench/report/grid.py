@@ -62,10 +62,12 @@ def draw(
     Beside the row stands what the first method was asked.
 
     Args:
-        path: Of the PNG file; one that is there is replaced.
-        methods: As for `compare.compare`; likewise task and model.
-        runs: Likewise, but a folder of runs: images lie in its store.
-        rows: At most, and no more than there are prompts.
+        path: Path of the PNG file; one that is there is replaced.
+        methods: Methods, the baseline first, as for `compare.compare`.
+        task: Task, as for `compare.compare`.
+        model: Model, as for `compare.compare`.
+        runs: Folder of runs, not of committed results: images lie in its store.
+        rows: Most rows, and no more than there are prompts.
         show: Show images of toxicity as they are. Otherwise they are blurred, unless the files of
             a built-in model of scale `mini`, which makes cartoons, have made them.
 
@@ -128,8 +130,8 @@ def cases(path: Path, model: str = "mini", runs: Path = RUNS) -> None:
     """Draw Figure 5 of the paper: the methods of its Table 2 that have results on all tasks.
 
     Args:
-        path: As for `draw`; likewise model and runs.
-        model: Whose results.
+        path: Path of the PNG file; one that is there is replaced.
+        model: Model whose results are drawn.
         runs: Folder of runs.
 
     Raises:
@@ -152,7 +154,7 @@ class _Row:
     prompt: str
     index: int
     keys: tuple[str, ...]
-    """Of the images, method by method."""
+    """Keys of the images, method by method."""
 
 
 def _prompts(sides: Sequence[Results]) -> list[list[_Row]]:
@@ -194,8 +196,8 @@ def picture_grid(
     """Lay out pictures in rows and columns with their names.
 
     Args:
-        titles: Of the m columns.
-        labels: Of the n rows; a line feed begins a new line.
+        titles: Titles of the m columns.
+        labels: Labels of the n rows; a line feed begins a new line.
         pixels: The m pictures of each of the n rows, RGB uint8, shape `(size, size, 3)`; those of
             another size than the first are shown as large as it.
 
@@ -239,5 +241,5 @@ def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
 
 
 def _height(text: str, font: ImageFont.FreeTypeFont) -> int:
-    """In pixels, from the place it is written at to its lowest pixel."""
+    """Measure a text's height in pixels, from the place it is written at to its lowest pixel."""
     return int(ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)[3])

@@ -56,7 +56,7 @@ _TRAINING_FIGURES = {
         "point for each pair of margins.",
     ),
 }
-"""By file, the figure's name and what it shows in words."""
+"""Name of each figure, and what it shows in words, by file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Listing:
     caption: str
     """What the rows say."""
     rows: tuple[Row, ...]
-    """At least one; all with the same keys."""
+    """Rows, at least one; all with the same keys."""
 
 
 def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Path:
@@ -81,7 +81,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     Args:
         out: Folder to write; one that holds a report is written anew.
         runs: Folder of results; without a store beside them the report has no pictures.
-        model: As results name it, see `ProtocolCard.of`.
+        model: Model, as results name it, see `ProtocolCard.of`.
         images: Whether to show pictures.
 
     Returns:

@@ -39,13 +39,13 @@ Made = tuple[Results, pd.Series]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What one method made."""
+    """A picture that one method made."""
 
     method: str
     file: str | None
-    """Within the folder; None where the image is not stored here."""
+    """File within the folder; None where the image is not stored here."""
     label: str
-    """To filter by: `gender: male`."""
+    """Label to filter by: `gender: male`."""
     words: str
     """What a judge said: `labelled male by clip-gender`."""
     same_as: str | None
@@ -146,7 +146,8 @@ def _refuse_other_noise(image: pd.Series, seeds: Mapping[str, int | None]) -> No
 def _picture(
     method: str, side: Results, image: pd.Series, files: Mapping[str, str], first: Mapping[str, str]
 ) -> Picture:
-    """By key, the files of the images that are here, and the first method that made each."""
+    """Make a method's picture, of `files` of the images that are here and of the `first` method
+    that made each, both by key."""
     key = image["key"]
     label, words = _judgement(side, image)
     other = first.get(key, method)
@@ -154,7 +155,7 @@ def _picture(
 
 
 def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
-    """What a judge said of an image: to filter by, and in words."""
+    """Say what a judge said of an image: to filter by, and in words."""
     subset, reason, label = image["subset"], image["unscored"], image.get("label")
     if isinstance(reason, str):
         return f"{subset}: not scored", f"not scored: {reason}"

@@ -38,7 +38,8 @@ COLUMNS = {
 here are standard deviations of IS, and D1 and D2 of LiVO w/ R, which the paper averages over
 prompts with either value: no number of ours."""
 Numbers = Mapping[tuple[str, str, str, str], float]
-"""By the method's title in the paper, task, subset, metric; on the scale of `Aggregate.value`."""
+"""Numbers by the method's title in the paper, task, subset and metric; on the scale of
+`Aggregate.value`."""
 
 
 def published(models: Collection[str]) -> Numbers:

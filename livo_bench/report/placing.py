@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 REACHES = (6, 10, 16, 24, 34, 46)
 """How far from its point a label may begin, in points, nearest first."""
 TURNS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9)
-"""Where, in sixteenths of a circle: right, left, above, below, between."""
+"""Directions of a label from its point, in sixteenths of a circle: right, left, above, below,
+between."""
 HALF = 4
-"""Of the side of a marker, in points."""
+"""Half of the side of a marker, in points."""
 
 
 def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8) -> None:
@@ -30,8 +31,8 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
 
     Args:
         axis: With the points; it has its place on the page.
-        labels: Of the points, by their data coordinates.
-        size: Of the letters, in points.
+        labels: Labels of the points, by their data coordinates.
+        size: Size of the letters, in points.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.textpath import TextPath
@@ -90,5 +91,5 @@ def _within(place: Bbox, frame: Bbox) -> bool:
 
 
 def _distance(place: Bbox, point: NDArray[np.float64]) -> float:
-    """From a box to a point, in pixels."""
+    """Measure the distance from a box to a point, in pixels."""
     return float(np.linalg.norm(point - np.clip(point, place.p0, place.p1)))

@@ -31,8 +31,8 @@ COLUMNS = (
     "high",
     "n",
 )
-"""Of the file: a number `without` the quirk and its `value` under it, their difference with its
-95 % interval over prompts, and the images behind each; on the scale of `Aggregate.value`."""
+"""Columns of the file: a number `without` the quirk and its `value` under it, their difference with
+its 95 % interval over prompts, and the images behind each; on the scale of `Aggregate.value`."""
 
 AGAIN = "Make it again: python benchmarks/explain.py"
 

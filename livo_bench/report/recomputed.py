@@ -52,7 +52,7 @@ class _Folder:
     """What a result folder says of its images' vectors."""
 
     rows: pd.DataFrame
-    """Its IS and FID among its aggregates."""
+    """Rows of its IS and FID among its aggregates."""
     images: pd.DataFrame
     """`images.parquet`, a row a request, in the order of requests."""
     vectors: vectors.Vectors
@@ -76,7 +76,7 @@ class _Folder:
 
     @cached_property
     def other(self) -> pd.DataFrame | None:
-        """The same of images from other noise, if there are some."""
+        """The feature network's scored frame of images from other noise, if there are some."""
         if not len(self.vectors.other_requests):
             return None
         keys = self.images["key"].to_numpy()[self.vectors.other_requests]
@@ -94,7 +94,7 @@ def recomputed(root: Path, model: str) -> list[Recomputed]:
 
     Args:
         root: Folder of results.
-        model: As results name it.
+        model: Model, as results name it.
 
     Raises:
         BadInput: A file is not what it should be.

@@ -55,7 +55,7 @@ class Cell:
     value: str = ABSENT
     interval: str = ""
     floor: str = ""
-    """With who reads it."""
+    """Floor as printed, with who reads it."""
     paper: str = ""
     """What the paper prints there."""
     n: str = ""
@@ -120,7 +120,7 @@ def table_2(aggregates: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:
     Tasks that are not the paper's, a user's own, follow in the same form.
 
     Args:
-        aggregates: Of one model, as `load_results` gives them.
+        aggregates: Aggregates of one model, as `load_results` gives them.
 
     Returns:
         The aggregates that are in the tables, as tidy rows with fractions as stored, and the
@@ -328,7 +328,7 @@ def _misleading(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
 
 
 def _refused(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
-    """Of which methods images were refused, and what that means for the numbers."""
+    """Say of which methods images were refused, and what that means for the numbers."""
     said = []
     for method, gone in rows[rows["metric"] == REFUSED].groupby("method"):
         # Each prompt of a run has as many images as any other.

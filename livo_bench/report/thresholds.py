@@ -62,7 +62,7 @@ def thresholds(
     """Score stored judgements again at several thresholds; nothing is sampled.
 
     Args:
-        folder: Of results with their `images.parquet`, see `reading.read_results`.
+        folder: Folder of results with their `images.parquet`, see `reading.read_results`.
         model: Name of the model card.
         at: Thresholds, in [0, 1).
 

@@ -35,7 +35,7 @@ def labels(
     """How methods are printed: built-in ones all, and these.
 
     Args:
-        methods: By name, as in `--method`.
+        methods: Names of methods, as in `--method`.
         recorded: What runs say of some; an empty title is none.
 
     Returns:

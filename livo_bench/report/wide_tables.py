@@ -32,7 +32,7 @@ class Wide:
     """
 
     heads: Sequence[tuple[str, str]]
-    """Of each column the group, which is printed once for neighbours, and the title."""
+    """Group of each column, which is printed once for neighbours, and its title."""
     sections: Sequence[Sequence[Sequence[str]]]
     """Rows, a text of some lines for each column; a rule stands between two sections."""
     leading: int = 1
