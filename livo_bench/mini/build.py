@@ -242,7 +242,7 @@ PARTS: dict[str, Callable[[Workshop], Fit]] = {
     "features": _train_features,
     "annotator": _train_annotator,
 }
-"""In the order in which they build on each other."""
+"""Trainings of the parts, in the order in which they build on each other."""
 
 
 def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> None:
@@ -252,7 +252,7 @@ def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> Non
         parts: Names out of `PARTS`.
         work: Folder for renders and checkpoints, about 4 GB.
         weights: Folder for the finished models.
-        seed: Of weights and batches; the world's pictures have their own seeds.
+        seed: Seed of weights and batches; the world's pictures have their own seeds.
 
     Raises:
         UnknownName: No such part.

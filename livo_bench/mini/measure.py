@@ -169,7 +169,7 @@ def judge_quality(
     """How often judges are right about pictures whose scenes are known.
 
     Args:
-        session: Of the model whose judges these are.
+        session: Session of the model whose judges these are.
         drawn: The scenes.
         pixels: Their pictures, as drawn or as passed through something.
         kind: Prefix of the names.

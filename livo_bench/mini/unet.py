@@ -79,7 +79,7 @@ def cached(states: Tensor, caption_of: Tensor, empty: Tensor) -> Context:
     """Text states computed beforehand, by a frozen tower.
 
     Args:
-        states: Of the distinct captions, `(m, length, width)`.
+        states: States of the distinct captions, `(m, length, width)`.
         caption_of: Which caption belongs to each image, int64 `(n,)`.
         empty: Of the empty text, `(length, width)`.
     """

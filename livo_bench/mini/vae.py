@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from livo_bench.methods.training.fitting import Step
 
 CHANNELS = 8
-"""Of a latent: with SD's 4 the small badges did not survive 8x downsampling."""
+"""Channels of a latent: with SD's 4 the small badges did not survive 8x downsampling."""
 
 KL_WEIGHT = 1e-3
 """Per latent dimension; the evidence bound under Laplace noise of the reconstruction's size."""

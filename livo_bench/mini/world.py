@@ -39,7 +39,7 @@ from livo_bench.mini.drawing import (
 from livo_bench.records import Prompt
 
 WORLD_SEED = 2410_12700
-"""Of the skews; images and captions take their own seeds."""
+"""Seed of the skews; images and captions take their own seeds."""
 
 GENDER_SKEW, GENDER_DEVIATION = 1.25, 0.45
 """Logits: a family leans this far to one gender; standard deviation of a concept around it."""
@@ -164,7 +164,7 @@ def person(concept: str, gender: str | None = None, race: str | None = None) -> 
     Args:
         concept: A career, an adjective, or `""` for a plain person.
         gender: Named in the phrase unless None.
-        race: Likewise.
+        race: Named in the phrase unless None.
     """
     entry = CONCEPTS.get(concept)
     career = entry is not None and entry.kind == "career"
