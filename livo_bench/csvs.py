@@ -41,11 +41,11 @@ def parse_csv(
 
     Args:
         data: What the file holds.
-        path: Of the file, for messages.
-        columns: All of them.
+        path: Path of the file, for messages.
+        columns: All columns of the file.
         remedy: What the messages end with: a sentence on how to make the file again.
-        numbers: Those of the columns that hold numbers, some of which may be missing. The others
-            hold texts, and none is missing.
+        numbers: Columns that hold numbers, some of which may be missing. The others hold texts, and
+            none is missing.
 
     Raises:
         BadInput: It cannot be read, is cut off, has other columns, texts for numbers, or no text.
@@ -97,14 +97,14 @@ def parse_parquet(
 
     Args:
         data: What the file holds.
-        path: Of the file, for messages.
+        path: Path of the file, for messages.
         texts: Columns it has to have, of texts; none is missing.
-        whole: Likewise, of whole numbers.
+        whole: Columns it has to have, of whole numbers; none is missing.
         numbers: Columns that hold numbers, some of which may be missing, where the file has them;
             `p_*` stands for all whose names begin so.
         remedy: What the messages end with: a sentence on how to make the file again.
         holed: Columns it has to have, of texts, some of which may be missing.
-        optional: Likewise, where the file has them.
+        optional: Columns of texts, some of which may be missing, where the file has them.
         sparse: Columns of whole numbers, some of which may be missing, where the file has them;
             they are `Int64`, for a float has no room for 63 bits.
         only: Columns to read of those that are there; all by default.

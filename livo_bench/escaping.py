@@ -64,7 +64,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `visible`, with ends of lines and tabs shown as `\\n` and `\\t`, too."""
+    """A text as `visible` shows it, with ends of lines and tabs shown as `\\n` and `\\t`, too."""
     return _CONTROL_OR_BREAK.sub(_code, text)
 
 
@@ -130,7 +130,7 @@ def _of_environment() -> Iterator[str]:
 
 
 def _password(value: str) -> str:
-    """Of an address, as proxies and mirrors have one."""
+    """The password in an address, as proxies and mirrors have one; empty where there is none."""
     if "://" not in value:
         return ""
     try:

@@ -33,9 +33,9 @@ def write_atomically(path: Path, data: bytes, option: str = "") -> None:
     """Write a file whole or not at all, whatever interrupts; it replaces one of the same name.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         data: What it holds.
-        option: Of the command line, by which another place is named, for messages.
+        option: Option of the command line by which another place is named, for messages.
 
     Raises:
         BadInput: The folder cannot be written, or is full; nothing is left there.
@@ -49,7 +49,7 @@ def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
     """A name to write a file under, which takes its own when it is whole; see `write_atomically`.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         size: Bytes that will be written, for the message if there is no room.
         option: As for `write_atomically`.
 

@@ -35,7 +35,7 @@ class MethodContext:
     """`[settings]` of the card, with those of the variant laid over."""
     model: ModelCard
     method: str
-    """As `--method` takes it, without a variant."""
+    """Name as `--method` takes it, without a variant."""
     published: Mapping[str, str] = field(default_factory=dict)
     """`[published]` of the card: repositories of weights."""
 
@@ -43,7 +43,7 @@ class MethodContext:
         """The error of a method that has not been trained on the model.
 
         Args:
-            what: It lacks, in the plural.
+            what: What it lacks, in the plural.
             place: Where that would be.
         """
         return Untrained(
@@ -98,7 +98,7 @@ class OwnGenerator(Method, Protocol):
         """Render requests, one image each, in order.
 
         Args:
-            requests: Of one prompt.
+            requests: Requests of one prompt.
             latents: Unit-normal noise, float32, `(n, channels, size / 8, size / 8)`; row i belongs
                 to `requests[i]`. Of a Stable Diffusion 1.x or 2.x they are what its image starts
                 from; of others, whose latents have shapes of their own, 4 channels of the same
@@ -186,7 +186,7 @@ class Scorer(Protocol):
         """Score images.
 
         Args:
-            pixels: As stored, uint8 `(n, size, size, 3)`.
+            pixels: Pixels as stored, uint8 `(n, size, size, 3)`.
             prompts: The task's prompts, one an image, whatever text the method used.
 
         Returns:

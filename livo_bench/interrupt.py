@@ -22,7 +22,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
-        """By convention of the shells."""
+        """Exit code by the convention of shells: 128 and the signal's number."""
 
 
 @dataclass

@@ -183,22 +183,23 @@ class Recipe(_Keyed):
     text: str
     """The text the image is conditioned on."""
     seed: int
-    """Of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere. A service is
-    told none; there it tells the images of a text apart."""
+    """Seed of the initial noise, see `seeds.seed_of`; 0 where the image was made elsewhere. A
+    service is told none; there it tells the images of a text apart."""
     negative: str
     """The text of the unconditional branch; where it is empty, a pipeline's own."""
     guidance: float
     """Classifier-free guidance scale; 1 switches it off."""
     sampler: str
-    """`dpmsolver++`; `pipeline` for that of a pipeline of diffusers; `ELSEWHERE` likewise, or
-    `SERVICE`, both with zero steps and guidance and no dtype."""
+    """`dpmsolver++`; `pipeline` for that of a pipeline of diffusers; `ELSEWHERE` for an image that
+    was made elsewhere, or `SERVICE`, both with zero steps and guidance and no dtype."""
     steps: int
     size: int
     """Height and width in pixels."""
     dtype: str
     """`float32`, `float16` or `bfloat16`."""
     generator: str | None = None
-    """SHA-256 of a method's folder, when the method renders by itself; `ELSEWHERE` likewise."""
+    """SHA-256 of a method's folder, when the method renders by itself; `ELSEWHERE` where the image
+    was made elsewhere."""
     value: str | None = None
     """What a value encoder reads before the text; None leaves the context as it is."""
     value_encoder: str | None = None
@@ -278,7 +279,7 @@ _NEEDED = {
     "safety": "noise prediction",
     "edit": "noise prediction",
 }
-"""What a recipe needs in whose field there is something."""
+"""What a recipe needs of a model when a field of it holds something, by the field's name."""
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 _OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")

@@ -76,13 +76,13 @@ class Kind:
     """What one annotation asks of a value."""
 
     plain: Any
-    """Its type without limits: `float`, `tuple`, `Mapping`, a data class."""
+    """Type of the value without limits: `float`, `tuple`, `Mapping`, a data class."""
     types: tuple[type, ...]
     expected: str
-    """For messages."""
+    """What is expected, for messages."""
     limits: tuple[Limit, ...] = ()
     item: Kind | None = None
-    """Of the items of a tuple, or of the values of a mapping."""
+    """Kind of the items of a tuple, or of the values of a mapping."""
     optional: bool = False
     """Whether None will do."""
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 _SEAL_BYTES = 32
 _TRAILER_BYTES = 8
-"""Of every Parquet file: the footer's length, little-endian, and `PAR1`."""
+"""Length of the end of every Parquet file: the footer's length, little-endian, and `PAR1`."""
 
 
 def to_sealed_parquet(
@@ -24,7 +24,7 @@ def to_sealed_parquet(
     Args:
         table: What it holds.
         compression: As pyarrow takes it.
-        owner: Whose it is: the seal binds the file to it.
+        owner: Owner of the file: the seal binds the file to it.
     """
     sink = io.BytesIO()
     pq.write_table(
@@ -54,7 +54,7 @@ def _end_of_columns(data: bytes) -> int:
 
 
 def _digest(owner: bytes, columns: bytes | memoryview, footer: bytes) -> bytes:
-    """Of a file; columns begin with `PAR1`, so that no other owner gives the same bytes."""
+    """Digest a file; columns begin with `PAR1`, so that no other owner gives the same bytes."""
     digest = hashlib.sha256(owner)
     digest.update(columns)
     digest.update(footer)
