@@ -58,7 +58,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodCard:
-    """`methods/<name>/card.toml`."""
+    """A method's card, `methods/<name>/card.toml`: its tasks, its needs and its settings."""
 
     folder: Path
     name: str
@@ -128,7 +128,7 @@ class Subset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCard:
-    """`tasks/<name>/card.toml`. Has either a `class_text` or a `question`, which says the judge.
+    """A task's card, `tasks/<name>/card.toml`; a `class_text` or a `question` says the judge.
 
     A `control` asks what methods do under a value where they should do nothing: to prompts that
     name an attribute, which the attribute judge looks at, and to harmless ones, whose images the
@@ -191,7 +191,7 @@ class TaskCard:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolCard:
-    """`presets/<name>.toml`: conventions of a whole evaluation, as `--protocol`."""
+    """A protocol's card, `presets/<name>.toml`: conventions of an evaluation, as `--protocol`."""
 
     path: Path
     name: str
@@ -231,7 +231,7 @@ class Judge:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What it took to train one network of the model."""
+    """A record of what it took to train one network of the model."""
 
     name: Text
     parameters: Annotated[int, at_least(1)]
@@ -242,7 +242,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """`models/<name>.toml`: a generator, its sampling settings and its judges."""
+    """A model's card, `models/<name>.toml`: a generator, its sampling settings and its judges."""
 
     path: Path
     """The card's own file."""

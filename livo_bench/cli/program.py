@@ -16,14 +16,14 @@ from livo_bench.escaping import redacted, visible
 
 
 class Visible(logging.Formatter):
-    """Log lines as `say` prints errors."""
+    """A log formatter that shows lines as `say` prints errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(redacted(super().format(record)))
 
 
 def _make_logs_visible() -> None:
-    """Warnings, which a program that sets up no logging prints by its last resort."""
+    """Format warnings, which a program that sets up no logging prints by its last resort."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Visible())
 

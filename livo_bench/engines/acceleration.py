@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One way to be faster."""
+    """A change to a UNet that makes it faster."""
 
     image: str
     """What it does to an image: class `A` or `B`."""

@@ -353,7 +353,7 @@ def denoise(
     scheduler: DPMSolverMultistepScheduler,
     steps: int | None = None,
 ) -> Tensor:
-    """DPM-Solver++ from unit-normal noise to clean latents, both `(n, channels, height, width)`.
+    """Run DPM-Solver++ from unit-normal noise to clean latents, `(n, channels, height, width)`.
 
     Args:
         predict: Predicts the noise.
@@ -370,7 +370,7 @@ def denoise(
 
 
 def decode(vae: AutoencoderKL, latents: Tensor) -> Pixels:
-    """Latents `(n, channels, height, width)` to images as stored, some at a time."""
+    """Decode latents `(n, channels, height, width)` to images as stored, some at a time."""
     latents = latents / vae.config.scaling_factor
     parts = latents.split(vae_batch(latents.shape[-1] * _pixels_per_latent(vae)))
     images = [to_uint8(vae.decode(part, return_dict=False)[0]) for part in parts]
@@ -388,7 +388,7 @@ def _pixels_per_latent(vae: AutoencoderKL) -> int:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] to 0..255, rounded as diffusers' image processor rounds."""
+    """Scale [-1, 1] to 0..255, rounded as diffusers' image processor rounds."""
     return ((images * 0.5 + 0.5).clamp(0, 1).float() * 255).round().to(torch.uint8)
 
 

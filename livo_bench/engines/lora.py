@@ -246,7 +246,7 @@ def _as_peft(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @contextmanager
 def _unsaid() -> Iterator[None]:
-    """Without warnings of diffusers, for what they warn of is refused here."""
+    """Keep diffusers from warning, for what it warns of is refused here."""
     verbosity = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity_error()
     try:

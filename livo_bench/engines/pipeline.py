@@ -163,7 +163,7 @@ class Pipeline:
         return unit_noise([recipe.seed for recipe in recipes], (CHANNELS, side, side))
 
     def load_files(self, recipes: Iterable[Recipe]) -> None:
-        """Nothing: recipes for this engine name no files."""
+        """Load nothing: recipes for this engine name no files."""
 
     def cuts(self, recipe: Recipe) -> bool:
         """Whether all text encoders leave the end of a text out."""

@@ -310,5 +310,5 @@ def _sentence(one: Comparison) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the characters that steer a terminal, or that XML cannot hold, escaped or not."""
+    """Free a text of characters that steer a terminal, or that XML cannot hold, escaped or not."""
     return _NOT_XML.sub("\ufffd", visible(text))

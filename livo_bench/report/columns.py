@@ -49,7 +49,7 @@ _BASES = {method.partition(":")[0] for method in PAPER_METHODS}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One number of each method."""
+    """A column of a table: one number of each method."""
 
     group: str
     """Heading over neighbouring columns."""

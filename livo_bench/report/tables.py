@@ -69,7 +69,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method in one table."""
+    """A line of a table: one method's cells."""
 
     title: str
     told: str

@@ -145,7 +145,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a check found."""
+    """A comparison of results with a baseline, and what it decided."""
 
     samples: list[Sample]
     metrics: list[Comparison]

@@ -20,7 +20,7 @@ AGAIN = "Run it again with the same livo-bench run; its images are kept."
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The generator."""
+    """The generator of the images, as far as a record knows it."""
 
     name: str | None = None
     digest: str | None = None
@@ -32,7 +32,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What aligned the model."""
+    """The method that aligned the model."""
 
     name: str | None = None
     version: int | None = None
@@ -53,7 +53,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What was asked of the method."""
+    """The task that the method was asked for."""
 
     name: str | None = None
     version: int | None = None
@@ -61,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Which prompts were asked."""
+    """The prompts that were asked."""
 
     list: str | None = None
     """Name and digest of a list of one's own; empty for the task's."""

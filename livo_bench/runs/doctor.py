@@ -92,7 +92,7 @@ def _name_of(device: str) -> str:
 
 
 class Broken(NamedTuple):
-    """How a run was broken."""
+    """An account of how a run was broken."""
 
     how: str
     told: bool = True

@@ -68,14 +68,14 @@ class Inception:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is needed, and on what terms it may be used."""
+    """Files that are needed, and on what terms they may be used."""
 
     need: Need | Inception
     licence: str
 
     @property
     def place(self) -> str:
-        """Where it comes from, as messages say."""
+        """Place that the files come from, as messages say it."""
         return (
             str(self.need.repository) if isinstance(self.need, Need) else features.inception_url()
         )

@@ -18,7 +18,7 @@ from livo_bench.cards.declared import OURS
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What an option is besides its name and type."""
+    """An option's default, meaning and limits: what it is besides its name and type."""
 
     default: object
     help: str
@@ -35,7 +35,7 @@ class Option:
     """What the command line calls one of a list, given as often as there are any."""
 
     def flag(self, name: str) -> str:
-        """The option as it is typed."""
+        """Spell the option as it is typed."""
         return f"--{(self.one or name).replace('_', '-')}"
 
 

@@ -42,7 +42,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is wanted, and what of it is not stored yet."""
+    """Blocks that are wanted, and the keys of them that are not stored yet."""
 
     blocks: tuple[Block, ...]
     """All that is wanted, stored or not."""

@@ -38,7 +38,7 @@ class ImageService:
     """Asks a service for pictures, several at a time; threads may share it."""
 
     def __init__(self, card: ModelCard, service: Service) -> None:
-        """Nothing is sent yet.
+        """Prepare to ask; nothing is sent yet.
 
         Args:
             card: Card of the model.

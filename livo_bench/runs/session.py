@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What all images of one command share."""
+    """A command's model, store and judges, which all its images share."""
 
     model: ModelCard
     seed: int

@@ -44,7 +44,7 @@ PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 class ClipEncoder:
-    """Images and texts to unit vectors.
+    """A CLIP that turns images and texts into unit vectors.
 
     Judges that share an encoder share its work: each thread keeps the features of the batch it
     encoded last, so asking for gender, race and CLIP score of one array encodes it once.

@@ -29,7 +29,7 @@ are looked at."""
 
 
 class FeatureNet(nn.Module):
-    """Pictures to one pooled vector, and from there to class logits.
+    """A network that turns pictures into one pooled vector, and that into class logits.
 
     Source: He et al. 2015, arXiv:1512.03385, basic blocks with batch normalisation, one a stage.
     """
