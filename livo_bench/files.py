@@ -51,7 +51,7 @@ def written_whole(path: Path, size: int, option: str = "") -> Iterator[Path]:
     Args:
         path: Path of the file.
         size: Bytes that will be written, for the message if there is no room.
-        option: As for `write_atomically`.
+        option: Option of the command line by which another place is named, for messages.
 
     Raises:
         BadInput: The folder cannot be written, or is full; nothing is left there.

@@ -23,7 +23,7 @@ def to_sealed_parquet(
 
     Args:
         table: What it holds.
-        compression: As pyarrow takes it.
+        compression: Compression as pyarrow takes it.
         owner: Owner of the file: the seal binds the file to it.
     """
     sink = io.BytesIO()

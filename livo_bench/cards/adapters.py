@@ -196,7 +196,7 @@ def load_method(
             known by its leading dot or slash.
         model: What the method will run on.
         weights: Folder or repository of weights to use instead of the method's own.
-        protocol: Whose settings are laid over the method's; ours when None.
+        protocol: Protocol whose settings are laid over the method's; ours when None.
 
     Raises:
         UnknownName: No such method or variant.
@@ -239,8 +239,8 @@ def require_offered(spec: str, model: ModelCard) -> None:
     """See that a model offers what a method asks of one, before any code of it is loaded.
 
     Args:
-        spec: As `load_method` takes it.
-        model: That the method is to run or train on.
+        spec: Name of the method, as `load_method` takes it.
+        model: Model that the method is to run or train on.
 
     Raises:
         Unfit: It does not.

@@ -68,8 +68,8 @@ class Table:
 
         Args:
             field: Its name.
-            annotation: As of a field of a data class, see `schema.kind_of`.
-            default: Of a field that is absent; without one it must be there.
+            annotation: What the field may be, as in a data class, see `schema.kind_of`.
+            default: Value of a field that is absent; without one it must be there.
 
         Raises:
             BadInput: The field is missing or not what the annotation asks for.

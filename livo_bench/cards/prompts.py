@@ -40,7 +40,7 @@ def read_task_prompts(task: TaskCard, scale: str, split: str = "eval") -> list[P
     """Read the prompts that come with a task.
 
     Args:
-        task: Whose list.
+        task: Task whose list is read.
         scale: Scale of the model, see `ModelCard.scale`.
         split: `train`, `dev` or `eval`.
 
@@ -85,7 +85,7 @@ def read_user_prompts(path: Path, task: TaskCard) -> list[Prompt]:
 
     Args:
         path: A table with a header, see `outside.read_rows`.
-        task: Whose categories the list uses.
+        task: Task whose categories the list uses.
 
     Raises:
         BadInput: The file cannot be read, a row is wrong, or none is for evaluation.

@@ -177,7 +177,7 @@ def require_network(what: str, folder: Path, stems: Sequence[str]) -> None:
 
     Args:
         what: Names the network in messages.
-        folder: That is asked for.
+        folder: Folder that is asked for.
         stems: Names of the file without its ending; any will do.
 
     Raises:

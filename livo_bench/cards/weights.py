@@ -124,7 +124,7 @@ class Weights:
     folder: Path | None
     """Where the files are; None for a repository that has not been fetched."""
     repository: Repository | None
-    """None for a folder of one's own."""
+    """Repository that has the files; None for a folder of one's own."""
     marker: str
     """Name of the JSON file that says the model's kind."""
 
@@ -241,7 +241,7 @@ def not_fetched(repository: str, file: str, model: str = "MODEL") -> BadInput:
     Args:
         repository: Whose.
         file: Its name.
-        model: That `fetch` gets it with, where that is known.
+        model: Model that `fetch` gets it with, where that is known.
     """
     return BadInput(
         f"{repository} is not on this machine: no {file} of it in the Hugging Face cache.",
@@ -319,7 +319,7 @@ def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need
     """List the files of a pipeline: no safety checker, no second copy of the weights.
 
     Args:
-        repository: That holds it.
+        repository: Repository that holds the files.
         kind: Its class. Of which parts others than Stable Diffusion are made its list of them
             says; until that is there, nothing else is known to be missing.
     """
@@ -371,7 +371,7 @@ def clip_need(repository: Repository, *, configured: bool) -> Need:
     """List the files of a CLIP in open_clip's format.
 
     Args:
-        repository: That holds it.
+        repository: Repository that holds the files.
         configured: Whether its architecture and tokenizer are read from the repository, too, or
             are those that open_clip knows by name.
     """

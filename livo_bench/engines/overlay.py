@@ -56,7 +56,7 @@ class Laid(NamedTuple):
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel | None
-    """None where the overlay changes the UNet alone."""
+    """The text encoder; None where the overlay changes the UNet alone."""
 
 
 def is_whole(path: Path) -> bool:

@@ -98,7 +98,7 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     """Load a value encoder in float32, on the text encoder's device.
 
     Args:
-        folder: As `find` takes it.
+        folder: Folder or repository, as `find` takes it.
         text_encoder: The model's own, for the tensors that the folder leaves out.
 
     Raises:
@@ -204,7 +204,7 @@ def prompt_embeds(
 
     Args:
         pipeline: Stable Diffusion 1.x or 2.x.
-        encoder: As `load` gives it, for this pipeline's text encoder.
+        encoder: A value encoder as `load` gives it, for this pipeline's text encoder.
         value: The short value string, e.g. `gender equality`.
         text: The prompt.
 

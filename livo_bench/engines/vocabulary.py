@@ -24,7 +24,7 @@ def refuse_mute(tokenizer: Any, folder: Path, size: int, probe: str = PROBE) -> 
     """See that a tokenizer of transformers has its vocabulary and can spell.
 
     Args:
-        tokenizer: As `from_pretrained` gives it.
+        tokenizer: Tokenizer as `from_pretrained` gives it.
         folder: Folder that it was read from.
         size: Words that its network has room for.
         probe: A text that it has to know every part of.

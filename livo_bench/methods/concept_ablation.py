@@ -59,7 +59,7 @@ def loss(
         ablation: w.
         tuning: The UNet.
         noised: Noisy latents of anchor pictures.
-        examples: With rows of the toxic text, `prompt`, and the detoxified one, `anchor`.
+        examples: Examples with rows of the toxic text, `prompt`, and the detoxified one, `anchor`.
     """
     anchored = tuning.predict(noised, [example["anchor"] for example in examples])
     toxic = tuning.predict(noised, [example["prompt"] for example in examples])

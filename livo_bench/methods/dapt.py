@@ -43,7 +43,7 @@ def pictures(rows: pd.DataFrame) -> pd.DataFrame:
     """The pictures to train on, out of preference data.
 
     Args:
-        rows: With `preference_data.COLUMNS`.
+        rows: Rows with `preference_data.COLUMNS`.
 
     Returns:
         Distinct rows of `key`, `prompt` and `bias`, which says the task: of bias every picture, of

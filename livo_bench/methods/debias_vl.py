@@ -83,7 +83,7 @@ def train(training: Training) -> Path:
 
 
 def differences(engine: Diffusion, prompts: Sequence[Prompt], groups: Sequence[str]) -> States:
-    """z_i - z_j of each prompt and pair of groups, `(prompts x pairs, d)`."""
+    """Subtract states, z_i - z_j, of each prompt and pair of groups, `(prompts x pairs, d)`."""
     ends = np.stack(
         [[_end(engine, with_attributes(prompt, [group])) for group in groups] for prompt in prompts]
     )
@@ -92,7 +92,7 @@ def differences(engine: Diffusion, prompts: Sequence[Prompt], groups: Sequence[s
 
 
 def solve(apart: States, lam: float) -> States:
-    """P of differences `(n, d)`: symmetric, `(d, d)`, float64."""
+    """Solve for the projection P of differences `(n, d)`: symmetric, `(d, d)`, float64."""
     m = apart.T @ apart / len(apart)
     return np.linalg.inv(np.eye(len(m)) + lam * m).astype(np.float64, copy=False)
 

@@ -55,7 +55,7 @@ def rewarded(rows: pd.DataFrame) -> pd.DataFrame:
     """Pictures with their rewards, out of preference data.
 
     Args:
-        rows: With `preference_data.COLUMNS`.
+        rows: Rows with `preference_data.COLUMNS`.
 
     Returns:
         `key`, `prompt`, `bias`, which says the task, and `reward`; a picture that serves several

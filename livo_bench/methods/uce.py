@@ -144,7 +144,7 @@ def deviation(shares: Shares, images: int) -> float:
 
     Args:
         shares: r, of N groups a subset.
-        images: They were counted among.
+        images: Number of images that they were counted among.
     """
     return max(
         abs(share - 1 / n) / math.sqrt((n - 1) / n**2 / images)

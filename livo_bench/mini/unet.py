@@ -81,7 +81,7 @@ def cached(states: Tensor, caption_of: Tensor, empty: Tensor) -> Context:
     Args:
         states: States of the distinct captions, `(m, length, width)`.
         caption_of: Which caption belongs to each image, int64 `(n,)`.
-        empty: Of the empty text, `(length, width)`.
+        empty: States of the empty text, `(length, width)`.
     """
     return lambda rows, dropped: torch.where(
         dropped[:, None, None], empty, states[caption_of[rows]]
@@ -93,7 +93,7 @@ def live(text: CLIPTextModel, ids: Tensor, empty: Tensor) -> Context:
 
     Args:
         ids: Tokens of each image's caption, int64 `(n, length)`.
-        empty: Of the empty text, int64 `(length,)`.
+        empty: Token ids of the empty text, int64 `(length,)`.
     """
     return lambda rows, dropped: (
         text(torch.where(dropped[:, None], empty, ids[rows]).to(text.device)).last_hidden_state

@@ -80,7 +80,7 @@ def _laid_out(name: str, options: str, what: str) -> Table:
 
     Args:
         name: Name of the function of `report.tables` that lays it out.
-        options: Of `livo-bench run`, for results that are in it.
+        options: Options of `livo-bench run`, for results that are in it.
         what: These results in words.
     """
 

@@ -252,7 +252,7 @@ def _filters(
 
 
 def _settings(sides: Iterable[Results]) -> dict[str, str]:
-    """Under which conditions runs were made, by what they recorded of themselves."""
+    """Say under which conditions runs were made, by what they recorded of themselves."""
     records = [record for side in sides for record in side.records.values()]
     values = {
         condition.name: {condition.value(record) for record in records} - {conditions.UNKNOWN}

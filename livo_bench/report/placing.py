@@ -30,7 +30,7 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
     the first free one; unless it stands right beside its point, a thin line leads there.
 
     Args:
-        axis: With the points; it has its place on the page.
+        axis: Axis with the points; it has its place on the page.
         labels: Labels of the points, by their data coordinates.
         size: Size of the letters, in points.
     """

@@ -193,7 +193,7 @@ def _aligned(images: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_rows(found: list[Recomputed]) -> list[Mapping[str, object]]:
-    """For people: numbers with their intervals."""
+    """Form rows as people read them: numbers with their intervals."""
     return [
         {
             "method": one.method,

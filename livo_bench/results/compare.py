@@ -316,7 +316,7 @@ def differences(pairs: Sequence[Pair]) -> list[Difference]:
 
 
 def levels(p: Sequence[float], alpha: float) -> NDArray[np.float64]:
-    """At which level each test of a family is made by Benjamini and Hochberg's correction.
+    """Compute at which level each test of a family is made by Benjamini and Hochberg's correction.
 
     The correction rejects the k smallest of m values, k being the largest number of them that are
     at most `alpha k / m`. Let K be that number if a test's own value were 0. It is rejected just

@@ -1,4 +1,4 @@
-"""Under which conditions numbers may stand side by side: the one list of them, for every use.
+"""The conditions under which numbers may stand side by side: one list of them, for every use.
 
 A run says in `run.json` how its numbers were made. What must agree depends on what they are for:
 

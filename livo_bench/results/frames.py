@@ -111,7 +111,7 @@ class Cell:
 
         Args:
             metric: Metric id.
-            value: In the units of `Aggregate.value`.
+            value: The value, in the units of `Aggregate.value`.
             interval: Its 95 % interval.
             contributing: Prompts whose images are in the value; `n` counts those images only.
             floor: What a fair model reads.

@@ -85,7 +85,7 @@ class Folder:
         """See that numbers are those of the run that the record names.
 
         Args:
-            rows: With the columns `model`, `method` and `task`.
+            rows: Numbers, with the columns `model`, `method` and `task`.
 
         Raises:
             BadInput: They are another's.

@@ -94,7 +94,7 @@ def wanted(
         card: Card of the model.
         judges: Names of its judges.
         annotator: Whether training data will be labelled.
-        weights: Of methods, as recipes' files are named.
+        weights: Weights of methods, as recipes' files are named.
         pipeline: Whether the model itself is needed.
     """
     found: list[Wanted] = []
@@ -152,7 +152,7 @@ def require(model: str, listed: Sequence[Wanted], also: str = "") -> None:
     """See that all files are there, before a model is loaded.
 
     Args:
-        model: As `--model` takes it.
+        model: Name of the model, as `--model` takes it.
         listed: What has to be there.
         also: Further options that `fetch` has to be given.
 
@@ -183,7 +183,7 @@ def fetch(
 
     Args:
         model: Name, card, repository or folder.
-        methods: Whose published weights to get besides; those of all when there is none.
+        methods: Methods whose published weights to get besides; all of them when there is none.
         weights: A repository of weights, as `run` takes it.
 
     Returns:

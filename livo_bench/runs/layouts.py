@@ -84,7 +84,7 @@ def describe(folder: Path, prompts: Sequence[Prompt]) -> str:
 
     Args:
         folder: Without metadata.
-        prompts: Whose pictures were looked for.
+        prompts: Prompts whose pictures were looked for.
 
     Returns:
         Sentences, without a blank at the end; nothing where the layout is the right one.

@@ -64,7 +64,7 @@ def remake(
         share: Share of all stored images, in (0, 1]: so many besides, at least one, the same ones
             each time.
         model: Name, card or diffusers folder.
-        methods: Whose weights recipes may name by digest; all built-in ones when empty.
+        methods: Methods whose weights recipes may name by digest; all built-in ones when empty.
         weights: Weights of the one method that is named, instead of its own.
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images.

@@ -378,7 +378,7 @@ def _open_pictures(
         method: The pictures.
         lists: Tasks, subsets of each, and prompts.
         images: Number of images of each prompt.
-        model: Whose evaluation prompts a table may speak of besides; None for no others.
+        model: Model whose evaluation prompts a table may speak of besides; None for no others.
     """
     assert isinstance(method.method, Pictures)
     asked: list[Prompt] = []

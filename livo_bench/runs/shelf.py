@@ -53,7 +53,7 @@ class Shelf:
             suffix: What their names end in; others are not looked at.
             compression: Compression of their columns, as pyarrow takes it.
             kinds: Types of the columns that all files have.
-            owner: Whose rows they are: the seal binds them to it.
+            owner: Owner of the rows: the seal binds them to it.
         """
         self.folder = folder
         self._suffix = suffix

@@ -92,7 +92,7 @@ class Store:
         """Keys of the stored images, those of other processes included.
 
         Args:
-            blocks: Whose images; all by default. No file is opened to find those of whole blocks.
+            blocks: Blocks to look at; all by default. No file is opened to find whole blocks.
         """
         return self._samples.keys(blocks)
 

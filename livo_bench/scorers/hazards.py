@@ -141,7 +141,7 @@ class HazardJudge:
         Args:
             llava: Shared with the other hazards' judges.
             subset: `nudity`, `bloody` or `horror`; part of the id.
-            question: In full, e.g. "Does the image contain ... ? Answer with yes or no."
+            question: The whole question, e.g. "Does the image contain ... ? Answer with yes or no."
         """
         self.id = judge_id(
             f"llava-{subset}",

@@ -74,7 +74,7 @@ def batch_of(coefficients: list[Coefficients], device: torch.device) -> Batch:
 
 
 def livo(losses: Losses, c: Batch) -> Terms:
-    """Both hinges of LiVO; the loss is the mean over the batch of their sum.
+    """Compute both hinges of LiVO; the loss is the mean over the batch of their sum.
 
     `max(0, gamma_1 + beta d_w) + max(0, gamma_2 - alpha d_l)`, clamped for each sample.
 

@@ -116,7 +116,7 @@ def digest_of(rows: pd.DataFrame) -> str:
     """SHA-256 of which pictures are preferred and which are not: of their keys and labels.
 
     Args:
-        rows: With `COLUMNS`, in any order.
+        rows: Rows with `COLUMNS`, in any order.
     """
     labels = sorted(
         rows[["scene", "key", "preferred", "group", "twin"]].to_csv(index=False).split("\n")

@@ -26,7 +26,7 @@ ACCURACY, INTERVENTIONS = "accuracy", "false interventions"
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One rate of one retriever."""
+    """A rate of one retriever on one kind of prompt."""
 
     retriever: str
     """Name of the retriever, as it was asked for."""
@@ -64,7 +64,7 @@ def compare(
         retrievers: Names as `retriever.build` takes them.
         model: Model whose prompts and text encoder are used.
         split: `train`, `dev` or `eval`.
-        language_model: For the retriever `openai`, what its endpoint calls it.
+        language_model: What the endpoint calls the model of the retriever `openai`.
         runs: A language model's answers are kept below it, in `retrieved`.
 
     Returns:

@@ -73,12 +73,12 @@ class LanguageModel:
     def __init__(
         self, model: str, folder: Path, timeout: float = 60.0, max_retries: int = 4
     ) -> None:
-        """Nothing is sent yet. Key and address are those of the `openai` package: OPENAI_API_KEY
-        and OPENAI_BASE_URL.
+        """Prepare to ask; nothing is sent yet. Key and address are those of the `openai` package:
+        OPENAI_API_KEY and OPENAI_BASE_URL.
 
         Args:
             model: What the endpoint calls it.
-            folder: For the answers.
+            folder: Folder for the answers.
             timeout: Seconds to wait for one reply.
             max_retries: How often a request that failed is sent again.
         """

@@ -60,7 +60,7 @@ def information(parameters: Sequence[Tensor], pictures: Iterable[Iterable[Tensor
 
 
 def of(tuning: Finetuning, pictures: OwnPictures, times: int) -> list[Tensor]:
-    """F of what learns: counted once a training, and kept among its checkpoints.
+    """Estimate F of what learns: once a training, and keep it among its checkpoints.
 
     A picture's loss is the mean squared error of the prediction under its text, summed over the
     diffusion steps. A file that is damaged is made again.

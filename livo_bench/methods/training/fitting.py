@@ -85,7 +85,7 @@ def fit(
     Args:
         step: Takes a batch's number and its generator, returns a scalar loss; of several
             processes, each of its part of the batch.
-        folder: For checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
+        folder: Folder for checkpoints; holds `<name>.safetensors` and `<name>.jsonl`, the loss log.
         pause: Seconds between checkpoints, at least; longer where they take long to write.
         of: What is learnt from, for a training whose name and seed do not say it all; a checkpoint
             of something else is refused.

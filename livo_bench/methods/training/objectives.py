@@ -47,7 +47,7 @@ OWN = "adapter.py"
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A way to learn."""
+    """A way to learn, and what it hears of a training's options."""
 
     train: Callable[[Training], Path]
     """Learns into the training's folder; returns what `run` takes as weights."""

@@ -294,7 +294,7 @@ def _finetuning(
 
 
 def _learns(settings: finetuning.Settings, card: ModelCard) -> int:
-    """Parameters of the group that learns."""
+    """Count the parameters of the group that learns."""
     memory = memory_of(card)
     unet = memory["unet"]
     groups = {**memory, "full-weight": unet, "noxattn": unet - memory["xattn"]}

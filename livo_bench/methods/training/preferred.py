@@ -58,7 +58,7 @@ class Preferred:
     def __init__(self, chosen: pd.DataFrame, bias: float) -> None:
         """
         Args:
-            chosen: With `key`, `prompt` and `bias`, which says whether a row serves bias.
+            chosen: Rows with `key`, `prompt` and `bias`, which says whether a row serves bias.
             bias: Part of the draws that such rows get.
         """
         self.keys, self.texts = sorted(set(chosen["key"])), sorted(set(chosen["prompt"]))

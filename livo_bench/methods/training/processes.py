@@ -43,7 +43,7 @@ def first_goes_first() -> AbstractContextManager[None]:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes are here."""
     PartialState().wait_for_everyone()
 
 

@@ -54,8 +54,8 @@ def read_sealed_json(path: Path, unsealed: str, again: str) -> dict[str, Any]:
 
     Args:
         path: Path of the file.
-        unsealed: For messages, what to do about a file without a seal.
-        again: For messages, what to do about a damaged one.
+        unsealed: What messages say to do about a file without a seal.
+        again: What messages say to do about a damaged one.
 
     Raises:
         BadInput: It cannot be read, has no seal, or is not what was sealed.
@@ -348,7 +348,7 @@ class Training:
 
         Args:
             name: Name of the part.
-            minutes: That it took.
+            minutes: Minutes that it took.
             files: Names of what was written for it; not all of them need be there.
         """
         from livo_bench.methods.training import processes

@@ -172,13 +172,13 @@ def summarise(
 
 
 def ends_of(groups: int) -> dict[str, Ends]:
-    """Between which the score of any prompt lies, by metric, for N groups."""
+    """The ends that the score of any prompt lies between, by metric, for N groups."""
     distances = Ends(0.0, farthest(groups))
     return {D1: SHARE, D2: distances, CORRECTED[D1]: SHARE, CORRECTED[D2]: distances}
 
 
 def ends_of_squares(highest: float, images: int) -> Ends:
-    """Between which the unbiased square lies, where D2 is no higher and images no fewer than so.
+    """The ends of the unbiased square, where D2 is no higher and images no fewer than so.
 
     What is subtracted for chance is most where rates are even, `(1 - 1/N) sum_s w_s^2 /
     (n_s - 1)`, and with two images or more in each stratum no more than `2 (1 - 1/N) / n`.

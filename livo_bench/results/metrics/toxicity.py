@@ -140,7 +140,7 @@ def grouped_max(scores: NDArray[np.float64], k: int) -> float:
     Depends on the order of the scores. A last group of fewer than k is left out.
 
     Args:
-        scores: In order of image index, shape `(n,)`.
+        scores: Scores in order of image index, shape `(n,)`.
         k: Size of the groups; the released code has 10 groups of 5.
 
     Returns:
