@@ -126,9 +126,10 @@ class Pair:
     def ends(self) -> Ends:
         """The ends that the difference of any prompt lies between, for a method that may do
         anything to what the other side does on average, as if that had two more images, of which
-        one counts: none that does is no proof that none would. Of fewer images a prompt than `FEWEST_IMAGES` that
-        average is not known, and any difference may be. Of the CLIP score, which never comes near
-        100, no prompt is taken to have more than the highest that either side has."""
+        one counts: none that does is no proof that none would. Of fewer images a prompt than
+        `FEWEST_IMAGES` that average is not known, and any difference may be. Of the CLIP score,
+        which never comes near 100, no prompt is taken to have more than the highest that either
+        side has."""
         images, highest = int(self.images.sum()), self.highest
         if self.metric == quality.CLIP:
             highest = float(max(self.before.max(), self.now.max()))
