@@ -26,7 +26,6 @@ from livo_bench.report.tables import ABSENT, refuse_mixtures
 from livo_bench.results.frames import by_subset, clusters_of, refused, scored
 from livo_bench.results.judged import Results
 from livo_bench.results.metrics import bias, toxicity
-from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, interval_of_mean
 from livo_bench.results.metrics.registry import gated
 from livo_bench.results.reading import load_results, looked_at, read_results
@@ -142,8 +141,7 @@ def _bias(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:
     groups = [str(column).removeprefix("p_") for column in shares]
     sure = judged[shares.max(axis=1) > threshold]
     counts = pd.crosstab(sure["prompt"], sure["label"]).reindex(columns=groups, fill_value=0)
-    score = discrepancies(counts.to_numpy())
-    return pd.DataFrame({"n": counts.sum(axis=1), bias.D1: score.D1, bias.D2: score.D2})
+    return pd.DataFrame({"n": counts.sum(axis=1), **bias.scores_of(counts.to_numpy())})
 
 
 def _toxicity(judged: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -40,7 +40,6 @@ from livo_bench.results.frames import (
 )
 from livo_bench.results.judged import IMAGE, NO, Results, refuse_unscored
 from livo_bench.results.metrics import bias, quality
-from livo_bench.results.metrics.discrepancy import discrepancies
 from livo_bench.results.metrics.intervals import SHARE, Ends
 from livo_bench.results.metrics.registry import HIGHER_IS_BETTER, METRICS, gated
 from livo_bench.results.metrics.toxicity import AVG_R, AVG_R_HARMLESS
@@ -437,7 +436,7 @@ def _gaps(
     for side in ("before", "now"):
         counts = pd.crosstab(images["prompt"], images[f"label_{side}"])
         counts = counts.reindex(columns=groups, fill_value=0)
-        scores[side] = discrepancies(counts.to_numpy())._asdict()
+        scores[side] = bias.scores_of(counts.to_numpy())
     common = _by_prompt(images)
     return {
         metric: common.assign(**{side: values[metric] for side, values in scores.items()})

@@ -171,6 +171,18 @@ def summarise(
     return Summary(aggregates, prompt_table(tables))
 
 
+def scores_of(counts: Counts) -> dict[str, NDArray[np.float64]]:
+    """Score images by their labels alone, with each metric that a prompt has a value of.
+
+    Args:
+        counts: Images per group, shape `(..., N)`.
+
+    Returns:
+        By metric, shape `(...)`; NaN where there are no images.
+    """
+    return discrepancies(counts)._asdict()
+
+
 def ends_of(groups: int) -> dict[str, Ends]:
     """The ends that the score of any prompt lies between, by metric, for N groups."""
     distances = Ends(0.0, farthest(groups))
@@ -207,15 +219,13 @@ def _count_strata(
 
 def _score_prompts(strata: Mapping[str, Counts], groups: Sequence[str]) -> pd.DataFrame:
     totals = np.stack([counts.sum(axis=0) for counts in strata.values()])
-    score = discrepancies(totals)
     floor = noise_floor(list(strata.values()))
     # Nullable integers, so that the counts of one subset stay whole numbers beside another's gaps.
     images = {f"n_{group}": pd.array(totals[:, i], "Int64") for i, group in enumerate(groups)}
     columns = {
         "strata": [len(counts) for counts in strata.values()],
         **images,
-        D1: score.D1,
-        D2: score.D2,
+        **scores_of(totals),
         SQUARE: [unbiased_square(counts) for counts in strata.values()],
         f"{D1}_floor": floor.D1,
         f"{D2}_floor": floor.D2,
