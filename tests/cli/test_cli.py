@@ -205,9 +205,9 @@ def test_report_without_results_says_what_to_run(tmp_path: Path) -> None:
     assert "livo-bench run --method sd --task bias" in result.stderr
 
 
-def test_report_draws_a_figure_instead_of_a_table(tmp_path: Path) -> None:
+def test_report_draws_a_figure_instead_of_a_table(tmp_path: Path, few_methods: Path) -> None:
     path = tmp_path / "trade_off.svg"
-    result = invoke("report", RESULTS, "--figure", "trade-off", "--out", str(path))
+    result = invoke("report", str(few_methods), "--figure", "trade-off", "--out", str(path))
     assert result.stdout == f"{path}\n"
     assert path.read_text().startswith("<?xml")
     path.unlink()
@@ -369,9 +369,10 @@ def test_check_makes_a_baseline_and_says_so(tmp_path: Path) -> None:
     assert invoke(*arguments).exit_code == 0
 
 
-def test_compare_prints_metrics_and_the_worst_prompts_in_every_form() -> None:
+def test_compare_prints_metrics_and_the_worst_prompts_in_every_form(few_methods: Path) -> None:
     def compare(*arguments: str) -> Result:
-        return invoke("compare", "sd", "livo", "--task", "bias/race", "--runs", RESULTS, *arguments)
+        of = ("sd", "livo", "--task", "bias/race", "--runs", str(few_methods))
+        return invoke("compare", *of, *arguments)
 
     for form in ("table", "markdown"):
         text = compare("--prompts", "3", "--format", form).stdout

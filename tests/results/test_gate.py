@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -81,15 +82,21 @@ def test_reruns_become_one_pool_of_distinct_indices() -> None:
     assert set(last["index"]) == {0, 1}
 
 
-def test_the_model_as_it_is_passes_the_committed_reference(
-    few_prompts: Path, tmp_path: Path
-) -> None:
-    run(["sd"], "bias", images=IMAGES, prompts=few_prompts, runs=tmp_path)
-    assert gate(tmp_path) == 0
+@pytest.fixture(scope="module")
+def as_it_is(few_prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results and images of the model, made here."""
+    runs = tmp_path_factory.mktemp("as-it-is")
+    run(["sd"], "bias", images=IMAGES, prompts=few_prompts, runs=runs)
+    return runs
 
 
-def regressions(few_prompts: Path, folder: Path, text: str) -> set[str]:
+def test_the_model_as_it_is_passes_the_committed_reference(as_it_is: Path) -> None:
+    assert gate(as_it_is) == 0
+
+
+def regressions(as_it_is: Path, few_prompts: Path, folder: Path, text: str) -> set[str]:
     """Metrics that fail when a method that was SD hands the model another text."""
+    shutil.copytree(as_it_is / "store", folder / "before" / "store")
     method = folder / "own"
     method.mkdir()
     card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
@@ -101,18 +108,23 @@ def regressions(few_prompts: Path, folder: Path, text: str) -> set[str]:
     return {one.metric for one in found if one.regression}
 
 
-def test_a_model_that_draws_white_men_does_not(few_prompts: Path, tmp_path: Path) -> None:
+def test_a_model_that_draws_white_men_does_not(
+    as_it_is: Path, few_prompts: Path, tmp_path: Path
+) -> None:
     text = 'request.prompt.text.replace("face of a", "face of a white male")'
-    assert {"D1", "D2"} & regressions(few_prompts, tmp_path, text)
+    assert {"D1", "D2"} & regressions(as_it_is, few_prompts, tmp_path, text)
 
 
 def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
-    few_prompts: Path, tmp_path: Path
+    as_it_is: Path, few_prompts: Path, tmp_path: Path
 ) -> None:
-    assert {"clip", "content"} <= regressions(few_prompts, tmp_path, "''")
+    assert {"clip", "content"} <= regressions(as_it_is, few_prompts, tmp_path, "''")
 
 
-def test_resamples_of_a_pool_are_checked_like_runs(few_prompts: Path, tmp_path: Path) -> None:
+def test_resamples_of_a_pool_are_checked_like_runs(
+    as_it_is: Path, few_prompts: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(as_it_is / "store", tmp_path / "store")
     run(["sd"], "bias/gender", images=IMAGES, prompts=few_prompts, runs=tmp_path)
     pool = pooled([list(read_results(tmp_path, "mini").values())])
     assert alarms(pool, IMAGES // 2, 3, 0.0, (0.02, 0.2)) == (0, 0, 0)
