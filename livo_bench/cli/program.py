@@ -23,9 +23,10 @@ class Visible(logging.Formatter):
 
 
 def _make_logs_visible() -> None:
-    """Format warnings, which a program that sets up no logging prints by its last resort."""
+    """Print warnings as `say` prints errors, whatever logging a library sets up later."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(Visible())
+        logging.basicConfig(handlers=[logging.lastResort])
 
 
 class Example(click.Command):

@@ -472,6 +472,24 @@ def test_torch_stays_unloaded(arguments: list[str], tmp_path: Path) -> None:
     assert b"Traceback" not in result.stderr
 
 
+def test_warnings_are_lines_of_their_own_whatever_logging_a_library_sets_up() -> None:
+    code = """
+import logging
+from livo_bench.cli import main
+
+@main.command()
+def loud() -> None:
+    logging.basicConfig()
+    logging.getLogger("livo_bench.any").warning("two \\x1b[31m pictures")
+
+main(["loud"])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stderr == "two \\x1b[31m pictures\n"
+
+
 @pytest.mark.parametrize("argument", ["--help", "list"])
 def test_help_and_list_answer_within_half_a_second(argument: str) -> None:
     def seconds() -> float:
