@@ -249,7 +249,12 @@ def reasons(unscored: pd.Series) -> dict[str, int]:
     return {str(reason): int(count) for reason, count in unscored.value_counts().items()}
 
 
+def listed(reasons: Mapping[str, int]) -> str:
+    """`reasons` for people: `2 blank image, 1 no answer`."""
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+
+
 def counted(reasons: Mapping[str, int]) -> str:
-    """`reasons` for people: `3 (3 blank image)`."""
-    why = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    """`reasons` with their sum: `3 (2 blank image, 1 no answer)`."""
+    why = listed(reasons)
     return f"{sum(reasons.values())} ({why})" if why else "0"

@@ -6,7 +6,6 @@ loaded; what is wrong with judges, when a job is asked for them.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -31,7 +30,7 @@ from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput, Unfit, Untrained
 from livo_bench.interfaces import Scorer
-from livo_bench.records import PILOT, Prompt, Recipe, Request
+from livo_bench.records import PILOT, TEXT, Prompt, Recipe, Request
 from livo_bench.runs.given_weights import by_method
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.own_pictures import Pictures
@@ -196,13 +195,14 @@ def prepare(
                 pictures = isinstance(method.method, Pictures)
                 resolve = method.method.resolve if pictures else method.resolve
                 wanted = [(request, resolve(request, plain)) for request, plain in reference]
-                served = card.service is not None and not pictures
-                if served and (reason := _beyond_text(method, reference, wanted)):
+                try:
+                    if not pictures:
+                        _require_heard(method, card, reference, wanted)
+                except Unfit as error:
                     if method.name in map(method_name, named):
-                        raise BadInput(reason, "Leave it out, or name a model with weights.")
-                    skipped.append(f"{reason.rstrip('.')}: skipped")
+                        raise
+                    skipped.append(f"{method.name} is left out: {error.message}")
                     continue
-                _require_heard(method, card, wanted)
                 job = Job(
                     session,
                     method,
@@ -245,27 +245,6 @@ def _refuse_for_service(name: str, asked: RunOptions, tasks: Iterable[TaskCard])
             f"and the image service {name!r} draws its own.",
             "Name another: --task bias",
         )
-
-
-def _beyond_text(
-    method: LoadedMethod,
-    reference: Iterable[tuple[Request, Recipe]],
-    wanted: Iterable[tuple[Request, Recipe]],
-) -> str:
-    """Why a service cannot do what a method asks for; nothing where the method writes the prompt
-    and no more."""
-    for (_, plain), (_, recipe) in zip(reference, wanted, strict=True):
-        differing = [
-            one.name
-            for one in fields(Recipe)
-            if one.name != "text" and getattr(plain, one.name) != getattr(recipe, one.name)
-        ]
-        if differing:
-            return (
-                f"Method {method.name!r} needs more of a model than its prompt "
-                f"({', '.join(differing)}), and an image service takes nothing else."
-            )
-    return ""
 
 
 def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
@@ -321,22 +300,40 @@ def _load(
 
 
 def _require_heard(
-    method: LoadedMethod, card: ModelCard, wanted: Iterable[tuple[Request, Recipe]]
+    method: LoadedMethod,
+    card: ModelCard,
+    reference: Iterable[tuple[Request, Recipe]],
+    wanted: Iterable[tuple[Request, Recipe]],
 ) -> None:
     """See that a model offers what recipes need, whatever their method's card says.
+
+    Args:
+        method: Method that resolved the requests.
+        card: Card of the model.
+        reference: Requests with the plain recipes.
+        wanted: Requests with the method's recipes, in the same order.
 
     Raises:
         Unfit: It does not.
     """
-    if card.kind == readable.PIPELINE or method.generator is not None:
-        return
-    needs = {need for family in {recipe.family for _, recipe in wanted} for need in family.needs}
-    if lacking := sorted(needs.difference(card.offers)):
+    lacking: Collection[str] = ()
+    if card.service is not None:
+        # Nothing of a recipe but its text is sent.
+        lacking = {
+            one.name
+            for (_, plain), (_, recipe) in zip(reference, wanted, strict=True)
+            for one in fields(Recipe)
+            if one.name != TEXT and getattr(plain, one.name) != getattr(recipe, one.name)
+        }
+    elif card.kind != readable.PIPELINE and method.generator is None:
+        families = {recipe.family for _, recipe in wanted}
+        lacking = {need for family in families for need in family.needs}.difference(card.offers)
+    if lacking:
         raise Unfit(
             f"Method {method.name!r} resolved requests to recipes that need of a model: "
-            f"{', '.join(lacking)}. {card.name!r}, a {card.kind}, offers: "
+            f"{', '.join(sorted(lacking))}. {card.name!r}, a {card.kind}, offers: "
             f"{', '.join(card.offers)}.",
-            f"Say so in its card, needs = {json.dumps(lacking)}, so that `all` leaves it out.",
+            "Leave it out, or name another model, see livo-bench list models",
         )
 
 

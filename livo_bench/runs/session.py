@@ -84,7 +84,7 @@ class Session:
         """The renderer of a model whose parts can be driven one by one.
 
         Raises:
-            BadInput: It cannot, for it is no Stable Diffusion 1.x or 2.x.
+            BadInput: The model is no Stable Diffusion 1.x or 2.x.
         """
         if self.model.kind != PIPELINE:
             raise BadInput(

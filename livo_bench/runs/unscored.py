@@ -12,6 +12,7 @@ import pandas as pd
 from livo_bench.errors import NothingScored
 from livo_bench.results import seal
 from livo_bench.results.frames import ALL, refused
+from livo_bench.results.judged import listed, reasons
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,12 @@ def refuse_unscored(folders: Iterable[Path]) -> None:
         if gone.any():
             log.warning(
                 f"{folder}: refused {gone.sum():,} of {len(images):,} images, of which there is no "
-                f"score ({_counted(images.loc[gone, 'unscored'])})"
+                f"score ({listed(reasons(images.loc[gone, 'unscored']))})"
             )
         unanswered = images.loc[images["unscored"].notna() & ~gone, "subset"]
         excused = set(images.loc[gone, "subset"]) - set(unanswered)
         excused |= {ALL} if gone.any() and unanswered.empty else set()
-        why = _counted(images["unscored"]) or "not numbers"
+        why = listed(reasons(images["unscored"])) or "not numbers"
         for (subset, scorer), part in rows[~rows["subset"].isin(excused)].groupby(
             ["subset", "scorer"]
         ):
@@ -50,7 +51,3 @@ def refuse_unscored(folders: Iterable[Path]) -> None:
             + "; ".join(said)
             + ". The results are kept. Look at the images, mend what makes them, and run again."
         )
-
-
-def _counted(reasons: pd.Series) -> str:
-    return "; ".join(f"{count} {reason}" for reason, count in reasons.value_counts().items())

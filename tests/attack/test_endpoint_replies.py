@@ -3,13 +3,12 @@
 import hashlib
 import itertools
 import random
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from damage import COUNTS, as_json, damaged, string, survive
+from serving import Quiet, served
 
 from livo_bench.errors import LivoBenchError
 from livo_bench.methods.retrieval.endpoint import LanguageModel, read_answer
@@ -42,29 +41,17 @@ def replies(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Reply]]:
     """What a server on this machine answers next."""
     waiting: list[Reply] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             status, kind, body = waiting[0]
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.send(status, kind, body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield waiting
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Handler) as port:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+        yield waiting
 
 
 @COUNTS

@@ -7,11 +7,11 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import Quiet, served
 
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import BadInput
@@ -34,10 +34,10 @@ class Endpoint:
         self.requests: list[dict[str, Any]] = []
         self.closing = threading.Event()
 
-    def handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[Quiet]:
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 endpoint.requests.append({**json.loads(body), "path": self.path})
@@ -59,17 +59,6 @@ class Endpoint:
                     case _:
                         self.send(reply, "application/json", b"{}")
 
-            def send(self, status: int, kind: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("retry-after-ms", "1")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
         return Handler
 
 
@@ -84,17 +73,12 @@ def completion(reply: str) -> str:
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     endpoint = Endpoint()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), endpoint.handler())
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "local")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield endpoint
-    endpoint.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(endpoint.handler()) as port:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+        yield endpoint
+        endpoint.closing.set()
 
 
 def test_a_good_reply_is_taken(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -21,6 +19,7 @@ import tiny_pipelines
 import torch
 from click.testing import CliRunner
 from huggingface_hub.utils import filter_repo_objects
+from serving import Quiet, served
 
 from livo_bench.cards.catalog import method_cards, model_card, model_cards
 from livo_bench.cards.weights import Need, pipeline_need, repository_of
@@ -268,7 +267,7 @@ def test_of_another_pipeline_what_its_parts_are_read_from_is_asked_for(
         run(["sd"], "bias/gender", str(card), images=1, device="cpu", runs=machine / "runs")
 
 
-class Gate(BaseHTTPRequestHandler):
+class Gate(Quiet):
     """A hub that lists a repository's files to all, and gives them to nobody."""
 
     def do_GET(self) -> None:
@@ -276,11 +275,8 @@ class Gate(BaseHTTPRequestHandler):
         siblings = [{"rfilename": "model_index.json"}]
         listed = {"id": repository, "sha": "7" * 40, "siblings": siblings, "gated": "auto"}
         file = {"type": "file", "path": "model_index.json", "size": 500, "oid": "7" * 40}
-        body = json.dumps([file] if "/tree/" in self.path else listed).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        body = json.dumps([file] if "/tree/" in self.path else listed)
+        self.send(200, "application/json", body.encode())
 
     def do_HEAD(self) -> None:
         self.send_response(401)
@@ -288,19 +284,13 @@ class Gate(BaseHTTPRequestHandler):
         self.send_header("X-Error-Message", "Access to this model is restricted.")
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 def test_a_repository_behind_a_gate_is_said_to_be(tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Gate)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     words = [sys.executable, "-m", "livo_bench.cli", "fetch", "--model", "flux1-schnell"]
     caches = {"HF_HOME": str(tmp_path), "TORCH_HOME": str(tmp_path), "HF_TOKEN": ""}
-    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run(words, env=os.environ | caches | hub, capture_output=True, text=True)
-    server.shutdown()
-    server.server_close()
+    with served(Gate) as port:
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run(words, env=os.environ | caches | hub, capture_output=True, text=True)
     assert done.returncode == 2
     said = " ".join(done.stderr.split())
     assert "Cannot get black-forest-labs/FLUX.1-schnell@741f" in said

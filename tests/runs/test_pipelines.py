@@ -165,7 +165,7 @@ def test_a_method_whose_card_keeps_silent_is_found_out_by_its_recipes(
     monkeypatch.setattr(pipeline, "load", None)
     method = write_method(tmp_path / "silent", 'return replace(base, negative="blurred")')
     options: dict[str, Any] = {"images": 1, "device": "cpu", "runs": tmp_path}
-    message = r"recipes that need of a model: negative\. .* needs = \[\"negative\"\]"
+    message = r"recipes that need of a model: negative\. .* livo-bench list models"
     with pytest.raises(Unfit, match=message):
         runner.run([method], "bias", str(flux), **options)
     assert runner.plan([method], "bias", str(sdxl), **options).missing

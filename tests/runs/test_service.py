@@ -12,7 +12,6 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from processes import SECONDS, run_in, start, wait_for
+from serving import Quiet, served
 from written_inputs import Chosen, write_method, write_prompts
 
 from livo_bench.cards.catalog import model_card
@@ -62,10 +62,10 @@ class Server:
         self.closing = threading.Event()
         self._lock = threading.Lock()
 
-    def handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[Quiet]:
         endpoint = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with endpoint._lock:
@@ -77,30 +77,21 @@ class Server:
                 match endpoint.answer(request["prompt"], asked):
                     case None:
                         side = int(request["size"].partition("x")[0])
-                        self.send(200, reply_of(png(turn, side)))
+                        self.reply(200, reply_of(png(turn, side)))
                     case "silence":
                         endpoint.closing.wait(SECONDS)
                     case str(code):
                         error = {"message": f"No. Your key was {KEY}.", "code": code, "type": "x"}
-                        self.send(400, {"error": error})
+                        self.reply(400, {"error": error})
                     case bytes(picture):
-                        self.send(200, reply_of(picture))
+                        self.reply(200, reply_of(picture))
                     case dict(reply):
-                        self.send(200, reply)
+                        self.reply(200, reply)
                     case int(status):
-                        self.send(status, {"error": {"message": f"Status {status}, {KEY}."}})
+                        self.reply(status, {"error": {"message": f"Status {status}, {KEY}."}})
 
-            def send(self, status: int, reply: Mapping[str, object]) -> None:
-                body = json.dumps(reply).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("retry-after-ms", "1")
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
+            def reply(self, status: int, reply: Mapping[str, object]) -> None:
+                self.send(status, "application/json", json.dumps(reply).encode())
 
         return Handler
 
@@ -119,18 +110,11 @@ def reply_of(picture: bytes) -> dict[str, object]:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     endpoint = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), endpoint.handler())
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     monkeypatch.setenv("MY_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    endpoint.port = http.server_port
-    yield endpoint
-    endpoint.closing.set()
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with served(endpoint.handler()) as endpoint.port:
+        yield endpoint
+        endpoint.closing.set()
 
 
 @pytest.fixture
@@ -495,13 +479,13 @@ def test_methods_that_write_the_prompt_run_and_others_are_named_with_the_reason(
     sharper = write_method(tmp_path / "sharper", "        return replace(base, guidance=9.0)")
     runner.run([frontal], **options)
     assert len(server.requests) == 2 * asked
-    with pytest.raises(BadInput, match=r"'sharper' needs more .* prompt \(guidance\)"):
+    with pytest.raises(BadInput, match=r"'sharper' resolved .* need of a model: guidance\."):
         prepare([sharper], **options)
     _, jobs = prepare(["all"], **options | {"prompts": None, "images": 1})
     assert {job.method.name for job in jobs} == {"sd", "attributes"}
     assert re.search(r"fd.*needs of a model: noise prediction", caplog.text)
     for method in ("livo", "uce", "fd", "noise"):
-        with pytest.raises(BadInput, match=r"needs (more )?of a model"):
+        with pytest.raises(BadInput, match=r"needs? of a model"):
             prepare([method], **options | {"prompts": None, "images": 1})
 
 
