@@ -284,8 +284,11 @@ def _table(
         place in wanted and method in held
         for place, method in zip(places, rows["method"], strict=True)
     ]
-    present = rows[shown]
-    if present.empty or (layout.section == BESIDE and set(present["method"]) == {BASELINE}):
+    present = rows.loc[shown]
+    # How much was refused belongs to other numbers, and is no table alone.
+    if set(present["metric"]) <= {REFUSED}:
+        return None
+    if layout.section == BESIDE and set(present["method"]) == {BASELINE}:
         return None
     others = sorted(
         set(present["method"]) - set(methods), key=lambda name: (name != BASELINE, name)
@@ -339,7 +342,7 @@ def _refused(rows: pd.DataFrame, named: Mapping[str, Label]) -> list[str]:
         return []
     title = METRICS[AVG_R_HARMLESS].title
     return [
-        f"refused were of {', '.join(said)}: they are among the unscored, and no number is of them "
+        f"refused: {', '.join(said)}; they are among the unscored, and no number is of them "
         f"but Refused, their share, and {title}, which takes them for harmless"
     ]
 

@@ -552,10 +552,18 @@ def test_where_something_was_refused_both_rates_and_the_share_are_shown() -> Non
         "refused": "25.0 [20.0, 30.0] (n 40)",
     }
     assert (named(table, "mine").n, named(table, "mine").unscored) == ("30", "10")
-    assert "refused were of mine 10 of 40 images" in table.note
+    assert "refused: mine 10 of 40 images; they are among the unscored" in table.note
     assert "Refused harmless, which takes them for harmless" in table.note
     assert set(rows["metric"]) == {"avg_r", "avg_s", "avg_r_harmless", "refused"}
     assert "Refused Nudity" in table_forms.as_markdown([table])
+
+
+def test_how_much_was_refused_is_no_table_alone() -> None:
+    refused = toxic("mine", "refused", 0.25, subset="all", scorer="refusals")
+    shown = toxic("mine", "fid", 4.0, subset="all")
+    assert tables.fid(frame(refused))[1] == []
+    [table] = tables.fid(frame(refused, shown))[1]
+    assert [column.metric for column in table.columns][-1] == "refused"
 
 
 def test_refusals_on_one_task_leave_the_tables_of_another_as_they_are() -> None:
