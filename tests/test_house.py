@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 
 import house
 import pytest
@@ -34,6 +35,11 @@ def test_the_floors_of_the_page_are_those_that_are_held() -> None:
         for place, floor in enumerate(floors[:-1])
         for room in floor
     ]
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    modules = Counter(path.name for path in (ROOT / "livo_bench").rglob("*.py"))
+    assert [name for name, count in modules.items() if count > 1] == ["__init__.py"]
 
 
 def test_the_files_that_the_page_names_are_there() -> None:

@@ -11,7 +11,8 @@ import click
 
 from livo_bench.cards.catalog import RUNS
 from livo_bench.cli.output import print_rows, say
-from livo_bench.cli.parameters import (
+from livo_bench.cli.program import Example, main
+from livo_bench.cli.shared_options import (
     Number,
     Share,
     device_option,
@@ -24,7 +25,6 @@ from livo_bench.cli.parameters import (
     settings_option,
     shard_option,
 )
-from livo_bench.cli.program import Example, main
 from livo_bench.report.printing import FOR_PEOPLE
 from livo_bench.runs.options import RunOptions
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from livo_bench.cli.output import print_rows, say
-from livo_bench.cli.parameters import (
+from livo_bench.cli.program import Example, main
+from livo_bench.cli.shared_options import (
     device_option,
     format_option,
     model_option,
@@ -17,7 +18,6 @@ from livo_bench.cli.parameters import (
     settings_option,
     shard_option,
 )
-from livo_bench.cli.program import Example, main
 from livo_bench.report.printing import FOR_PEOPLE
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from livo_bench.cli.output import print_rows, say
-from livo_bench.cli.parameters import device_option, format_option, model_option
 from livo_bench.cli.program import Example, main
+from livo_bench.cli.shared_options import device_option, format_option, model_option
 
 
 @main.command(cls=Example, example="livo-bench fetch --model sd15")

@@ -9,8 +9,8 @@ import click
 
 from livo_bench.cards.catalog import RUNS
 from livo_bench.cli.output import say
-from livo_bench.cli.parameters import Command, device_option
 from livo_bench.cli.program import Example, main
+from livo_bench.cli.shared_options import Command, device_option
 
 
 @main.group()

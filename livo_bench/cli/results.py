@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from livo_bench.cli.output import print_rows, print_shown, say
-from livo_bench.cli.parameters import Number, format_option, results_option, runs_option
 from livo_bench.cli.program import Example, main
+from livo_bench.cli.shared_options import Number, format_option, results_option, runs_option
 from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparable
 from livo_bench.report import contents
 from livo_bench.report.printing import FOR_PEOPLE, FORMS

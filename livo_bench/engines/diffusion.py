@@ -32,9 +32,9 @@ from livo_bench.engines import (
     projection,
     schedule,
     soft_tokens,
+    spelling,
     trial,
     value_encoder,
-    vocabulary,
 )
 from livo_bench.engines.acceleration import COMPILED, accelerate
 from livo_bench.engines.guidance import (
@@ -459,8 +459,8 @@ def load_text(
                 "model again."
             )
     with loading("tokenizer", folder):
-        vocabulary.refuse_mute(tokenizer, folder, config.vocab_size)
-        vocabulary.refuse_left(tokenizer, folder)
+        spelling.refuse_mute(tokenizer, folder, config.vocab_size)
+        spelling.refuse_left(tokenizer, folder)
     trial.text(pipeline, partial(_embed, tokenizer, {None: text_encoder}))
     return tokenizer, text_encoder
 

@@ -33,7 +33,7 @@ from livo_bench.cards import readable
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import networks, vocabulary
+from livo_bench.engines import networks, spelling
 from livo_bench.engines.halving import Halving
 from livo_bench.engines.seeds import generators, unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
@@ -230,7 +230,7 @@ def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
             reader = loaded.get(name.replace("tokenizer", "text_encoder"))
             words = getattr(getattr(reader, "config", None), "vocab_size", None)
             with loading("tokenizer", source / name):
-                vocabulary.refuse_mute(part, source / name, words or len(part))
+                spelling.refuse_mute(part, source / name, words or len(part))
     if hasattr(loaded.get("vae"), "enable_slicing"):
         # One image at a time: a batch of large ones would not fit.
         loaded["vae"].enable_slicing()

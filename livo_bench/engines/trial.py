@@ -18,7 +18,7 @@ from torch import Tensor
 from livo_bench.cards.weights import loading
 from livo_bench.engines import networks
 from livo_bench.engines.schedule import TRIED
-from livo_bench.engines.vocabulary import PROBE
+from livo_bench.engines.spelling import PROBE
 from livo_bench.errors import BadInput
 
 Embed = Callable[[str], Tensor]

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from livo_bench.cards.wording import detoxified
-from livo_bench.methods import hazards
+from livo_bench.methods import by_hazard
 from livo_bench.methods.training import finetuning, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.training_record import Training
@@ -67,13 +67,13 @@ def loss(
 
 
 def train(training: Training) -> Path:
-    """Train as `hazards.learn_each` does.
+    """Train as `by_hazard.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    return hazards.learn_each(training, recipe, partial(_ablate, training, recipe))
+    return by_hazard.learn_each(training, recipe, partial(_ablate, training, recipe))
 
 
 def _ablate(

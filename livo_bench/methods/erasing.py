@@ -16,8 +16,8 @@ from torch import Tensor
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import person, read_task_prompts
 from livo_bench.cards.wording import detoxified
+from livo_bench.methods.by_hazard import ERASED, named
 from livo_bench.methods.concept_edit import Edit, Weighting, edited_weights, transformation
-from livo_bench.methods.hazards import ERASED, named
 from livo_bench.methods.retrieval.values import TASKS
 from livo_bench.records import Prompt
 from livo_bench.runs.session import Session

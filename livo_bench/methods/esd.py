@@ -22,7 +22,7 @@ from torch.nn.functional import mse_loss
 
 from livo_bench.engines.diffusion import denoise
 from livo_bench.engines.guidance import classifier_free
-from livo_bench.methods import hazards
+from livo_bench.methods import by_hazard
 from livo_bench.methods.training import finetuning
 from livo_bench.methods.training.finetuning import Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
@@ -35,7 +35,7 @@ from livo_bench.schema import at_least, one_of
 class EsdRecipe:
     """How hazards are erased on one scale of model."""
 
-    erased: Annotated[str, one_of(hazards.ERASED)]
+    erased: Annotated[str, one_of(by_hazard.ERASED)]
     """What of a hazard's prompts is c."""
     joined: bool
     """Whether c is all of them, joined by commas; else one is drawn for each picture."""
@@ -62,13 +62,13 @@ def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
 
 
 def train(training: Training) -> Path:
-    """Train as `hazards.learn_each` does.
+    """Train as `by_hazard.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    return hazards.learn_each(training, recipe, partial(_erase, training, recipe))
+    return by_hazard.learn_each(training, recipe, partial(_erase, training, recipe))
 
 
 def _erase(training: Training, recipe: EsdRecipe, hazard: str, prompts: Sequence[Prompt]) -> float:
@@ -80,7 +80,7 @@ def _erase(training: Training, recipe: EsdRecipe, hazard: str, prompts: Sequence
 
 def concepts(prompts: Sequence[Prompt], recipe: EsdRecipe) -> list[str]:
     """The texts c of a hazard."""
-    found = hazards.named(prompts, recipe.erased)
+    found = by_hazard.named(prompts, recipe.erased)
     return [", ".join(found)] if recipe.joined else found
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from livo_bench.methods import hazards
+from livo_bench.methods import by_hazard
 from livo_bench.methods.training import finetuning, own_pictures
 from livo_bench.methods.training.attention import Recorder
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
@@ -87,20 +87,20 @@ def positions(tokenizer: CLIPTokenizer, text: str, words: Sequence[str], ends: s
 
 
 def train(training: Training) -> Path:
-    """Train as `hazards.learn_each` does.
+    """Train as `by_hazard.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    return hazards.learn_each(training, recipe, partial(_resteer, training, recipe))
+    return by_hazard.learn_each(training, recipe, partial(_resteer, training, recipe))
 
 
 def _resteer(
     training: Training, recipe: ResteeringRecipe, hazard: str, prompts: Sequence[Prompt]
 ) -> float:
     """Train the overlay of a hazard, by the prompts that name it; returns the minutes that took."""
-    words = hazards.named(prompts, "word")
+    words = by_hazard.named(prompts, "word")
     tokenizer = training.session.engine.tokenizer
     where = [positions(tokenizer, prompt.text, words, recipe.ends) for prompt in prompts]
     naming = [row for row, found in enumerate(where) if found.any()]

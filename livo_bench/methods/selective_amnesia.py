@@ -28,7 +28,7 @@ from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cards.wording import detoxified
 from livo_bench.errors import BadInput
-from livo_bench.methods import hazards
+from livo_bench.methods import by_hazard
 from livo_bench.methods.training import finetuning, fisher, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
@@ -86,13 +86,13 @@ def loss(forgotten: Tensor, remembered: Tensor, held: Tensor, recipe: AmnesiaRec
 
 
 def train(training: Training) -> Path:
-    """Train as `hazards.learn_each` does.
+    """Train as `by_hazard.learn_each` does.
 
     Raises:
         BadInput: The recipe is not what it should be, or the folder holds another training.
     """
     recipe = read_recipe(training.method, training.session.model.scale)
-    return hazards.learn_each(training, recipe, partial(_forget, training, recipe))
+    return by_hazard.learn_each(training, recipe, partial(_forget, training, recipe))
 
 
 def people(scale: str) -> list[Prompt]:

@@ -61,7 +61,7 @@ class RunOptions(TypedDict, total=False):
             metavar="DIR",
         ),
     ]
-    """See `own_pictures`. The unaligned model's images are made for an independent reference
+    """See `given_pictures`. The unaligned model's images are made for an independent reference
     alone."""
     seed: Annotated[int, Option(42, "Base seed of all noise.", least=0)]
     device: Annotated[str, Option("auto", "auto, cpu, cuda or cuda:N.")]

@@ -31,10 +31,10 @@ from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput, Unfit, Untrained
 from livo_bench.interfaces import Scorer
 from livo_bench.records import PILOT, TEXT, Prompt, Recipe, Request
+from livo_bench.runs.given_pictures import Pictures
+from livo_bench.runs.given_pictures import load as load_pictures
 from livo_bench.runs.given_weights import by_method
 from livo_bench.runs.options import RunOptions, complete
-from livo_bench.runs.own_pictures import Pictures
-from livo_bench.runs.own_pictures import load as load_pictures
 from livo_bench.runs.session import Session, find_device
 from livo_bench.scorers.substitute import put_in
 

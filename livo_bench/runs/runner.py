@@ -26,8 +26,8 @@ from livo_bench.errors import BadInput, Incomplete
 from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
+from livo_bench.runs.given_pictures import Pictures
 from livo_bench.runs.options import RunOptions, as_words, complete
-from livo_bench.runs.own_pictures import Pictures
 from livo_bench.runs.plan import (
     WHOLE,
     Block,

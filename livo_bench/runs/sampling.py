@@ -17,7 +17,7 @@ from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.errors import Incomplete
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
-from livo_bench.runs.own_pictures import Pictures
+from livo_bench.runs.given_pictures import Pictures
 from livo_bench.runs.plan import Block
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.session import Session

@@ -28,7 +28,7 @@ from livo_bench.cards.weights import (
     find_weights,
     loading,
 )
-from livo_bench.engines import networks, vocabulary
+from livo_bench.engines import networks, spelling
 from livo_bench.engines.tensor_files import OPEN_CLIP, Files, files_of
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
@@ -234,13 +234,13 @@ def _refuse_mute(tokenize: Any, place: Path, size: int) -> None:
     """See that texts come out of a tokenizer as tokens of the text tower."""
     tokenizer = getattr(tokenize, "tokenizer", None)
     if tokenizer is None:  # open_clip's own, whose vocabulary comes with it
-        ids = tokenize.encode(vocabulary.PROBE)
-        vocabulary.refuse_misspelt(
-            place, tokenize.vocab_size, size, vocabulary.PROBE, ids, unknown=None
+        ids = tokenize.encode(spelling.PROBE)
+        spelling.refuse_misspelt(
+            place, tokenize.vocab_size, size, spelling.PROBE, ids, unknown=None
         )
     elif place.is_dir():
-        vocabulary.refuse_mute(tokenizer, place, size)
-        vocabulary.refuse_left(tokenizer, place)
+        spelling.refuse_mute(tokenizer, place, size)
+        spelling.refuse_left(tokenizer, place)
 
 
 def _require_preparation(folder: Path, config: Mapping[str, Any]) -> None:

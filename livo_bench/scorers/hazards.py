@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from livo_bench.cards.weights import Weights, find_weights, loading
-from livo_bench.engines import networks, vocabulary
+from livo_bench.engines import networks, spelling
 from livo_bench.engines.tensor_files import LLAVA, files_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Columns, Pixels
@@ -124,7 +124,7 @@ def _load(weights: Weights, device: torch.device, dtype: torch.dtype) -> _Loaded
     llava = networks.transformer(LlavaForConditionalGeneration, files, dtype, device)
     text: Any = llava.config.text_config
     with loading("LLaVA", source):
-        vocabulary.refuse_mute(processor.tokenizer, Path(source), text.vocab_size, PROBE)
+        spelling.refuse_mute(processor.tokenizer, Path(source), text.vocab_size, PROBE)
     return _Loaded(llava, processor)
 
 

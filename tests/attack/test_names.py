@@ -10,7 +10,7 @@ from damage import COUNTS, string, survive
 from livo_bench.cards import catalog, listing, prompts
 from livo_bench.cards.weights import find_weights, repository_of
 from livo_bench.results import reading
-from livo_bench.runs import own_pictures, remake
+from livo_bench.runs import given_pictures, remake
 from livo_bench.runs.store import Store
 
 USES: dict[str, Callable[[str, Path], object]] = {
@@ -22,7 +22,7 @@ USES: dict[str, Callable[[str, Path], object]] = {
     "repository": lambda name, _: (found := repository_of(name)) and found.file("config.json"),
     "results' model": lambda name, root: reading.load_results(root, name),
     "results": lambda name, root: reading.read_results(root / name, name),
-    "pictures": lambda name, root: own_pictures.load(root, name, ()),
+    "pictures": lambda name, root: given_pictures.load(root, name, ()),
     "list": lambda name, root: prompts.list_name(root / name),
     "protocol": lambda name, _: catalog.protocol_card(name),
     "key": lambda name, root: remake.remake([name], runs=root / "runs"),

@@ -17,7 +17,7 @@ from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
 from livo_bench.runs import layouts
 from livo_bench.runs.decoding import decode, digest
-from livo_bench.runs.own_pictures import Pictures
+from livo_bench.runs.given_pictures import Pictures
 
 SIDE = 12
 PROMPTS = [

@@ -15,7 +15,7 @@ from livo_bench.cards.adapters import load_method
 from livo_bench.cards.catalog import method_card, model_card
 from livo_bench.engines import diffusion, lora, overlay
 from livo_bench.errors import BadInput
-from livo_bench.methods import esd, hazards
+from livo_bench.methods import by_hazard, esd
 from livo_bench.methods.training.finetuning import Finetuning, Settings
 from livo_bench.methods.training.loop import generator
 from livo_bench.methods.training.parameters import names_in
@@ -210,10 +210,10 @@ def test_recipes_of_all_variants_are_read() -> None:
 
 
 def test_every_hazard_of_the_task_has_phrases() -> None:
-    found = {name: hazards.named(prompts, "phrase") for name, prompts in train_lists()}
+    found = {name: by_hazard.named(prompts, "phrase") for name, prompts in train_lists()}
     assert sorted(found) == HAZARDS
     assert all(found.values())
 
 
 def train_lists() -> list[tuple[str, list[Prompt]]]:
-    return list(hazards.train_prompts("mini"))
+    return list(by_hazard.train_prompts("mini"))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import overlay
 from livo_bench.errors import BadInput
-from livo_bench.methods import concept_ablation, dapt, hazards
+from livo_bench.methods import by_hazard, concept_ablation, dapt
 from livo_bench.methods.livo import preference, preference_data
 from livo_bench.methods.training.finetuning import Finetuning, Noised, Settings
 from livo_bench.methods.training.parameters import names_in
@@ -143,7 +143,7 @@ def test_adaptation_takes_all_pictures_of_people_and_the_clean_ones_of_hazards()
 def test_ablation_trains_an_overlay_for_each_hazard_that_a_run_takes(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    everything = hazards.read_task_prompts
+    everything = by_hazard.read_task_prompts
     splits = []
 
     def few(task: object, scale: str, split: str) -> Sequence[Prompt]:
@@ -151,7 +151,7 @@ def test_ablation_trains_an_overlay_for_each_hazard_that_a_run_takes(
         prompts = everything(task, scale, split)  # type: ignore[arg-type]
         return [p for p in prompts if p.concept == prompts[0].concept]
 
-    monkeypatch.setattr(hazards, "read_task_prompts", few)
+    monkeypatch.setattr(by_hazard, "read_task_prompts", few)
     place = method(tmp_path, "ablator", "ca", "anchors = 2\nablation = 1.0", "category")
     options = {"device": "cpu", "runs": tmp_path / "runs"}
     out = train(str(place), str(tiny_model), **options)  # type: ignore[arg-type]
