@@ -42,7 +42,7 @@ from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.acceleration import SWITCHES
-from livo_bench.methods.livo import recipe
+from livo_bench.methods.livo import encoder_settings
 from livo_bench.methods.livo.pairs import Pairs, Scene
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.runs.requests import prepare
@@ -315,7 +315,7 @@ def training_steps(bench: Bench, steps: int) -> tuple[float, float]:
     """Steps a second of the plain loop and of ours, on random pictures."""
     card = model_card(str(bench.card(CALL)))
     precision = "no" if bench.device == "cpu" else "bf16"
-    chosen = replace(recipe.read("livo", card.scale), precision=precision)
+    chosen = replace(encoder_settings.read("livo", card.scale), precision=precision)
     rng = np.random.default_rng(0)
     side = card.size // 8
     moments = rng.uniform(0.1, 1, (PICTURES, 2, 4, side, side)).astype(np.float16)

@@ -3,9 +3,9 @@
     python benchmarks/sweep.py                              # `make sweep`
     python benchmarks/sweep.py --worker 1/2 & python benchmarks/sweep.py --worker 2/2
 
-LiVO and DPO learn from a fraction of the preference data; LiVO also with its recipe's margins of
+LiVO and DPO learn from a fraction of the preference data; LiVO also with its settings' margins of
 every value times a pair of factors. Each training has `--steps` steps, its schedule with it, and is
-otherwise what `livo-bench train` does with the same recipe and seed; afterwards the annotator
+otherwise what `livo-bench train` does with the same settings and seed; afterwards the annotator
 looks at dev prompts, as in every training. A training is a file in --parts, so a stopped sweep goes
 on, and workers share it; whoever finishes last writes all into --out. On one core a training of
 1,000 steps takes about seven minutes.
@@ -27,9 +27,9 @@ from rich.progress import track
 from livo_bench.cards.catalog import model_card
 from livo_bench.errors import LivoBenchError
 from livo_bench.files import write_atomically
-from livo_bench.methods.livo import pairs, preference, preference_data, recipe
+from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
 from livo_bench.methods.livo.dev import Dev
-from livo_bench.methods.livo.recipe import TrainingRecipe
+from livo_bench.methods.livo.encoder_settings import EncoderSettings
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.report.curves import SWEEP_COLUMNS
 from livo_bench.runs.session import Session
@@ -59,9 +59,9 @@ class Training:
             f"-{self.steps}-{self.seed}"
         )
 
-    def recipe(self, scale: str) -> TrainingRecipe:
+    def settings(self, scale: str) -> EncoderSettings:
         """The method's own, with these steps and margins."""
-        own = recipe.read(self.method, scale)
+        own = encoder_settings.read(self.method, scale)
         coefficients = {
             name: replace(
                 c,
@@ -102,7 +102,7 @@ class Sweep:
 
     def train(self, training: Training) -> None:
         """Train one setting and write what the annotator sees afterwards."""
-        chosen = training.recipe(self.session.model.scale)
+        chosen = training.settings(self.session.model.scale)
         rows = self.rows[self.rows["subset"].isin(chosen.coefficients)]
         rows = pairs.fraction_of(rows, training.fraction, training.seed)
         formed = pairs.form(self.session, rows, chosen.coefficients, chosen.weight, self.data)

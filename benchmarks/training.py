@@ -23,7 +23,7 @@ import torch
 from livo_bench.cards.catalog import model_card
 from livo_bench.engines import value_encoder
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import pairs, preference, preference_data, recipe
+from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
 from livo_bench.methods.livo.loss import Losses, batch_of, loss
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.methods.training.loop import MAX_NORM, mixed
@@ -37,7 +37,7 @@ class PlainLoop:
     def __init__(self, trainer: Trainer, pictures: Pixels) -> None:
         """
         Args:
-            trainer: Whose networks and recipe.
+            trainer: Whose networks and settings.
             pictures: Preferred ones, then dispreferred ones: two batches.
         """
         self.trainer = trainer
@@ -45,14 +45,14 @@ class PlainLoop:
         self.pictures = pictures
 
     def step(self, number: int) -> None:
-        trainer, size = self.trainer, self.trainer.recipe.batch
+        trainer, size = self.trainer, self.trainer.settings.batch
         rng = np.random.default_rng(number)
         subsets = rng.choice(list(trainer.pairs.scenes), size)
         rows = [int(rng.choice([s.prompt for s in trainer.pairs.scenes[name]])) for name in subsets]
         texts = [trainer.pairs.prompts[row] for row in rows]
         values = [trainer.pairs.values[name] for name in subsets]
         times = torch.randint(1000, (size,), device=trainer.unet.device)
-        with mixed(trainer.unet.device.type, trainer.recipe.precision):
+        with mixed(trainer.unet.device.type, trainer.settings.precision):
             latents = []
             for side in (slice(0, size), slice(size, 2 * size)):
                 images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
@@ -71,8 +71,8 @@ class PlainLoop:
                 for states in (context, plain)
                 for side in noisy
             ]
-        c = batch_of([trainer.recipe.coefficients[str(name)] for name in subsets], token.device)
-        loss(trainer.recipe.objective, Losses(*errors), c).backward()
+        c = batch_of([trainer.settings.coefficients[str(name)] for name in subsets], token.device)
+        loss(trainer.settings.objective, Losses(*errors), c).backward()
         torch.nn.utils.clip_grad_norm_(trainer.encoder.parameters(), MAX_NORM)
         trainer.learner.optimiser.step()
         trainer.learner.optimiser.zero_grad(set_to_none=True)
@@ -110,7 +110,7 @@ def main(runs: Path, steps: int, rounds: int) -> None:
     card = model_card("mini")
     folder, _ = preference.build("mini", runs=runs, device="cpu")
     rows = preference_data.read(folder)
-    chosen = recipe.read("livo", card.scale)
+    chosen = encoder_settings.read("livo", card.scale)
     session = Session(card, 42, "cpu", card.dtype, runs)
     formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     with tempfile.TemporaryDirectory() as out:

@@ -34,7 +34,7 @@ FEWER = {
     "replayed": "1",
     "times": "2",
 }
-"""Settings of the recipes for Stable Diffusion, so that a training takes seconds."""
+"""Settings for Stable Diffusion, so that a training takes seconds."""
 PREFERENCES = """\
 [sd.sizes]
 plain = 6
@@ -78,15 +78,15 @@ def shorten_lists(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def shortened(method: str, folder: Path) -> Path:
-    """A copy of a method, under a name of its own, whose recipe takes seconds."""
+    """A copy of a method, under a name of its own, whose training takes seconds."""
     copy = folder / f"my-{method}"
     shutil.copytree(DATA / "methods" / method, copy, ignore=shutil.ignore_patterns("weights"))
     card = copy / "card.toml"
     text = card.read_text(encoding="utf-8")
     card.write_text(text.replace(f'name = "{method}"', f'name = "{copy.name}"'), encoding="utf-8")
-    recipe = copy / "recipe.toml"
-    text = recipe.read_text(encoding="utf-8")
+    settings = copy / "training.toml"
+    text = settings.read_text(encoding="utf-8")
     for name, value in FEWER.items():
         text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
-    recipe.write_text(text.replace('like = "livo"', f'like = "{folder / "my-livo"}"'), "utf-8")
+    settings.write_text(text.replace('like = "livo"', f'like = "{folder / "my-livo"}"'), "utf-8")
     return copy

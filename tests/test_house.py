@@ -42,6 +42,15 @@ def test_no_two_modules_have_the_same_name() -> None:
     assert [name for name, count in modules.items() if count > 1] == ["__init__.py"]
 
 
+def test_only_how_an_image_is_made_is_called_a_recipe() -> None:
+    modules = (ROOT / "livo_bench").rglob("*.py")
+    named = {
+        name for path in modules for name in re.findall(r"\w*Recipe\b", path.read_text("utf-8"))
+    }
+    assert named == {"Recipe"}
+    assert not [*(ROOT / "methods").rglob("recipe*")]
+
+
 def test_the_files_that_the_page_names_are_there() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for name in re.findall(r"`([a-z_]+/?[\w/]*\.(?:py|toml))`", page):

@@ -15,7 +15,7 @@ import torch
 from livo_bench import interrupt
 from livo_bench.cards.catalog import model_card
 from livo_bench.methods import dapt
-from livo_bench.methods.livo import recipe
+from livo_bench.methods.livo import encoder_settings
 from livo_bench.methods.livo.pairs import Pairs, Scene
 from livo_bench.methods.livo.train import Trainer
 from livo_bench.methods.training import processes
@@ -47,7 +47,7 @@ def learn(rank: int, count: int, port: int, card: str, out: Path) -> None:
     session = Session(model_card(card), 42, "cpu", "float32", out)
     scene = Scene(0, np.arange(3), np.full(3, 1 / 3), np.arange(3, 6), None)
     formed = Pairs({"race": [scene]}, TEXTS, {"race": "racial equality"}, moments(6))
-    chosen = recipe.read("livo", "mini")
+    chosen = encoder_settings.read("livo", "mini")
     kept = {"race": chosen.coefficients["race"]}
     chosen = replace(chosen, batch=4, precision="no", coefficients=kept, draws={"race": 1.0})
     trainer = Trainer(session, chosen, formed, 0, out / "encoder")

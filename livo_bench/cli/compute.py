@@ -81,7 +81,7 @@ def run(
 
 @main.command(cls=Example, example="livo-bench train --method livo")
 @click.option(
-    "--method", required=True, help="Name, name:variant or folder of a method with a recipe."
+    "--method", required=True, help="Name, name:variant or folder of a method that trains."
 )
 @model_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of batches and noise.")
@@ -96,7 +96,7 @@ def run(
 )
 @click.option("--gamma-1", type=Number(min=0), help="Margin of the preferred hinge.")
 @click.option("--gamma-2", type=Number(min=0), help="Margin of the dispreferred hinge.")
-@click.option("--steps", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--steps", type=click.IntRange(min=1), help="[default: the method's]")
 @click.option("--plan", is_flag=True, help="Say what the training would take, and stop.")
 @rate_option
 @device_option

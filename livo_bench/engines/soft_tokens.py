@@ -87,5 +87,5 @@ def _require_room(files: Files, length: int) -> None:
         raise BadInput(
             f"{files.place} holds {count} soft tokens; expected 1 to {length - WORDS}, for they "
             f"stand before a text of {length} tokens, which is cut to make room.",
-            "Train fewer: `tokens` in the method's recipe.toml",
+            "Train fewer: `tokens` in the method's training.toml",
         )

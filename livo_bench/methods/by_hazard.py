@@ -49,13 +49,13 @@ def named(prompts: Iterable[Prompt], erased: str) -> list[str]:
 
 
 def learn_each(
-    training: Training, recipe: DataclassInstance, learn: Callable[[str, list[Prompt]], float]
+    training: Training, settings: DataclassInstance, learn: Callable[[str, list[Prompt]], float]
 ) -> Path:
     """Train one overlay for each hazard; finished ones are not made again.
 
     Args:
         training: What it is of and where it goes.
-        recipe: Recipe of the method, for the record.
+        settings: Training settings of the method, for the record.
         learn: Given a hazard and its train prompts, makes `<hazard>.safetensors` in the training's
             folder and returns the minutes that took.
 
@@ -65,7 +65,7 @@ def learn_each(
     Raises:
         BadInput: The folder holds another training.
     """
-    training.begin(recipe=asdict(recipe))
+    training.begin(settings=asdict(settings))
     for hazard, prompts in train_prompts(training.session.model.scale):
         if not training.done(hazard):
             training.record(hazard, learn(hazard, prompts), f"{hazard}.safetensors")

@@ -12,7 +12,7 @@ from the UNet that is being trained, as in the released code, not from a frozen 
 term, prior preservation, keeps it from drifting.
 
 Source: Kumari et al. 2023, arXiv:2303.13516, model-based loss (equation 5), and the released code's
-recipe for inappropriate content.
+settings for inappropriate content.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from livo_bench.schema import at_least
 
 
 @dataclass(frozen=True, slots=True)
-class AblationRecipe:
+class AblationSettings:
     """How concepts are ablated on one scale of model."""
 
     anchors: Annotated[int, at_least(1)]
     """Anchor pictures of a train prompt."""
     ablation: Annotated[float, at_least(0)]
     """w, the weight of the ablation beside prior preservation."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
 
 
-read_recipe = partial(finetuning.read_recipe, AblationRecipe)
+read_settings = partial(finetuning.read_settings, AblationSettings)
 
 
 def loss(
@@ -70,25 +70,25 @@ def train(training: Training) -> Path:
     """Train as `by_hazard.learn_each` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return by_hazard.learn_each(training, recipe, partial(_ablate, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return by_hazard.learn_each(training, settings, partial(_ablate, training, settings))
 
 
 def _ablate(
-    training: Training, recipe: AblationRecipe, hazard: str, prompts: Sequence[Prompt]
+    training: Training, settings: AblationSettings, hazard: str, prompts: Sequence[Prompt]
 ) -> float:
     """Train the overlay of a hazard; returns the minutes that took."""
     toxic = [prompt.text for prompt in prompts]
     anchors = [detoxified(text) for text in toxic]
-    pictures = own_pictures.of(training, list(zip(prompts, anchors, strict=True)), recipe.anchors)
+    pictures = own_pictures.of(training, list(zip(prompts, anchors, strict=True)), settings.anchors)
 
     def draw(rng: np.random.Generator) -> Example:
         prompt = int(rng.integers(len(prompts)))
-        picture = pictures.rows[prompt][int(rng.integers(recipe.anchors))]
+        picture = pictures.rows[prompt][int(rng.integers(settings.anchors))]
         return {"picture": picture, "prompt": prompt, "anchor": len(prompts) + prompt}
 
-    tuning = Finetuning(training, recipe.settings, [*toxic, *anchors])
-    step = tuning.denoising(pictures.moments, draw, partial(loss, recipe.ablation))
+    tuning = Finetuning(training, settings.tuning, [*toxic, *anchors])
+    step = tuning.denoising(pictures.moments, draw, partial(loss, settings.ablation))
     return tuning.fit(hazard, step).minutes

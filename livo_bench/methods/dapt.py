@@ -28,15 +28,15 @@ from livo_bench.schema import Share
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptationRecipe:
+class AdaptationSettings:
     """How the UNet trains on, on one scale of model."""
 
     bias: Share
     """Part of the pictures of a batch that serve bias."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
 
 
-read_recipe = partial(finetuning.read_recipe, AdaptationRecipe)
+read_settings = partial(finetuning.read_settings, AdaptationSettings)
 
 
 def pictures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -64,16 +64,18 @@ def train(training: Training) -> Path:
     """Train as `learn_all` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return learn_all(training, recipe, partial(_adapt, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return learn_all(training, settings, partial(_adapt, training, settings))
 
 
-def _adapt(training: Training, recipe: AdaptationRecipe, folder: Path, rows: pd.DataFrame) -> float:
+def _adapt(
+    training: Training, settings: AdaptationSettings, folder: Path, rows: pd.DataFrame
+) -> float:
     """Train on pictures of preference data; returns the minutes that took."""
-    chosen = Preferred(pictures(rows), recipe.bias)
-    tuning = Finetuning(training, recipe.settings, chosen.texts)
+    chosen = Preferred(pictures(rows), settings.bias)
+    tuning = Finetuning(training, settings.tuning, chosen.texts)
     with processes.first_goes_first():
         moments = moments_of(training.session, chosen.keys, folder)
     return tuning.fit(NAME, tuning.denoising(moments, chosen.draw, loss)).minutes

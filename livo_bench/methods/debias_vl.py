@@ -31,27 +31,27 @@ from livo_bench.interfaces import MethodContext
 from livo_bench.methods import by_value
 from livo_bench.methods.by_value import ByValue
 from livo_bench.methods.concept_edit import States
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
 from livo_bench.schema import at_least
 
 
 @dataclass(frozen=True, slots=True)
-class ProjectionRecipe:
+class ProjectionSettings:
     """How a projection is solved for on one scale of model."""
 
     lam: Annotated[float, at_least(0)]
     """Weight of the pairs beside the states as they are."""
 
 
-def read_recipe(method: str, scale: str) -> ProjectionRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> ProjectionSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    return recipe_table(method, scale).read(ProjectionRecipe)
+    return settings_table(method, scale).read(ProjectionSettings)
 
 
 def train(training: Training) -> Path:
@@ -61,11 +61,11 @@ def train(training: Training) -> Path:
         The folder, with `<subset>.safetensors` and `training.json`.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
     session, out = training.session, training.out
-    recipe = read_recipe(training.method, session.model.scale)
-    training.begin(recipe=asdict(recipe))
+    settings = read_settings(training.method, session.model.scale)
+    training.begin(settings=asdict(settings))
     for task in value_tasks().values():
         if task.kind != BIAS:
             continue
@@ -75,7 +75,7 @@ def train(training: Training) -> Path:
                 continue
             started = time.monotonic()
             apart = differences(session.engine, prompts, subset.attributes)
-            p = torch.from_numpy(solve(apart, recipe.lam))
+            p = torch.from_numpy(solve(apart, settings.lam))
             projection.save(p, session.digest, out / f"{subset.name}.safetensors")
             minutes = round((time.monotonic() - started) / 60, 2)
             training.record(subset.name, minutes, f"{subset.name}.safetensors")

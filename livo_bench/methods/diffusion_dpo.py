@@ -35,13 +35,13 @@ from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.preferred import NAME, learn_all
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import Share, one_of
 
 
 @dataclass(frozen=True, slots=True)
-class DiffusionDpoRecipe:
+class DiffusionDpoSettings:
     """How the UNet learns from preferences, on one scale of model."""
 
     beta_dpo: Weight
@@ -53,25 +53,25 @@ class DiffusionDpoRecipe:
     """How a preferred picture is drawn, see `pairs.form`."""
     draws: Mapping[str, Weight]
     """How often a pair is of a subset, relative to the others; by subset."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
     """Settings of the fine-tuning; their batch is of pairs."""
 
 
-def read_recipe(method: str, scale: str) -> DiffusionDpoRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> DiffusionDpoSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    recipe = table.read(DiffusionDpoRecipe, settings=table.part(finetuning.Settings))
+    table = settings_table(method, scale)
+    settings = table.read(DiffusionDpoSettings, tuning=table.part(finetuning.Settings))
     known = [name for task in value_tasks().values() for name in task.subsets]
-    if not recipe.draws or not {*recipe.draws} <= {*known}:
+    if not settings.draws or not {*settings.draws} <= {*known}:
         raise BadInput(
-            f"{table.file} draws pairs of {', '.join(recipe.draws) or 'no value'}, expected some "
+            f"{table.file} draws pairs of {', '.join(settings.draws) or 'no value'}, expected some "
             f"out of: {', '.join(known)}."
         )
-    return recipe
+    return settings
 
 
 def loss(predicted: Tensor, reference: Tensor, targets: Tensor, beta_dpo: float) -> Tensor:
@@ -82,7 +82,7 @@ def loss(predicted: Tensor, reference: Tensor, targets: Tensor, beta_dpo: float)
             dispreferred ones, `(2 n, channels, height, width)`.
         reference: What the frozen one says of them, in the same shape.
         targets: What they are to say of them, in the same shape.
-        beta_dpo: See the recipe.
+        beta_dpo: See `DiffusionDpoSettings`.
     """
     w, l = _errors(predicted, targets)  # noqa: E741, the paper's symbol
     w_ref, l_ref = _errors(reference, targets)
@@ -94,36 +94,36 @@ def train(training: Training) -> Path:
     """Train as `learn_all` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training, or a
-            value has no pairs.
+        BadInput: The settings are not what they should be, or the folder holds another training, or
+            a value has no pairs.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return learn_all(training, recipe, partial(_prefer, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return learn_all(training, settings, partial(_prefer, training, settings))
 
 
 def _prefer(
-    training: Training, recipe: DiffusionDpoRecipe, folder: Path, rows: pd.DataFrame
+    training: Training, settings: DiffusionDpoSettings, folder: Path, rows: pd.DataFrame
 ) -> float:
     """Train on pairs of preference data; returns the minutes that took."""
-    rows = rows[rows["subset"].isin(recipe.draws)]
+    rows = rows[rows["subset"].isin(settings.draws)]
     with processes.first_goes_first():
-        formed = pairs.form(training.session, rows, recipe.draws, recipe.weight, folder)
-    tuning = Finetuning(training, recipe.settings, [*formed.prompts, ""])
-    return tuning.fit(NAME, _preferring(tuning, formed, recipe)).minutes
+        formed = pairs.form(training.session, rows, settings.draws, settings.weight, folder)
+    tuning = Finetuning(training, settings.tuning, [*formed.prompts, ""])
+    return tuning.fit(NAME, _preferring(tuning, formed, settings)).minutes
 
 
-def _preferring(tuning: Finetuning, formed: Pairs, recipe: DiffusionDpoRecipe) -> Step:
+def _preferring(tuning: Finetuning, formed: Pairs, settings: DiffusionDpoSettings) -> Step:
     """Steps that learn from pairs.
 
     Args:
         tuning: Tuning whose texts are the pairs' prompts and, behind them, the empty one.
         formed: What pairs are drawn from.
-        recipe: Recipe of the method.
+        settings: Training settings of the method.
     """
 
     def draw(rng: np.random.Generator) -> Example:
-        [pair] = formed.draw(1, recipe.draws, rng)
-        told = rng.random() >= recipe.untold
+        [pair] = formed.draw(1, settings.draws, rng)
+        told = rng.random() >= settings.untold
         text = pair.prompt if told else len(formed.prompts)
         return {"w": pair.preferred, "l": pair.dispreferred, "text": text}
 
@@ -139,7 +139,7 @@ def _preferring(tuning: Finetuning, formed: Pairs, recipe: DiffusionDpoRecipe) -
             with torch.no_grad():
                 reference = tuning.predict(mine, texts, tuning.frozen)
             predicted = tuning.predict(mine, texts)
-            return loss(predicted, reference, mine.targets, recipe.beta_dpo)
+            return loss(predicted, reference, mine.targets, settings.beta_dpo)
 
     return step
 

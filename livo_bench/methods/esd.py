@@ -32,7 +32,7 @@ from livo_bench.schema import at_least, one_of
 
 
 @dataclass(frozen=True, slots=True)
-class EsdRecipe:
+class EsdSettings:
     """How hazards are erased on one scale of model."""
 
     erased: Annotated[str, one_of(by_hazard.ERASED)]
@@ -44,10 +44,10 @@ class EsdRecipe:
     first e(x_t, t), so its `negative_guidance` is one more."""
     guidance: Annotated[float, at_least(0)]
     """Guidance scale with which x_t is drawn."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
 
 
-read_recipe = partial(finetuning.read_recipe, EsdRecipe)
+read_settings = partial(finetuning.read_settings, EsdSettings)
 
 
 def target(told: Tensor, untold: Tensor, eta: float) -> Tensor:
@@ -65,32 +65,34 @@ def train(training: Training) -> Path:
     """Train as `by_hazard.learn_each` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return by_hazard.learn_each(training, recipe, partial(_erase, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return by_hazard.learn_each(training, settings, partial(_erase, training, settings))
 
 
-def _erase(training: Training, recipe: EsdRecipe, hazard: str, prompts: Sequence[Prompt]) -> float:
+def _erase(
+    training: Training, settings: EsdSettings, hazard: str, prompts: Sequence[Prompt]
+) -> float:
     """Train the overlay of a hazard; returns the minutes that took."""
-    texts = concepts(prompts, recipe)
-    tuning = Finetuning(training, recipe.settings, [*texts, ""])
-    return tuning.fit(hazard, _steering_away(tuning, len(texts), recipe)).minutes
+    texts = concepts(prompts, settings)
+    tuning = Finetuning(training, settings.tuning, [*texts, ""])
+    return tuning.fit(hazard, _steering_away(tuning, len(texts), settings)).minutes
 
 
-def concepts(prompts: Sequence[Prompt], recipe: EsdRecipe) -> list[str]:
+def concepts(prompts: Sequence[Prompt], settings: EsdSettings) -> list[str]:
     """The texts c of a hazard."""
-    found = by_hazard.named(prompts, recipe.erased)
-    return [", ".join(found)] if recipe.joined else found
+    found = by_hazard.named(prompts, settings.erased)
+    return [", ".join(found)] if settings.joined else found
 
 
-def _steering_away(tuning: Finetuning, texts: int, recipe: EsdRecipe) -> Step:
+def _steering_away(tuning: Finetuning, texts: int, settings: EsdSettings) -> Step:
     """Steps that learn from pictures on their way.
 
     Args:
         tuning: Tuning whose texts are the concepts and, behind them, the empty one.
         texts: How many concepts there are.
-        recipe: Recipe of the method.
+        settings: Training settings of the method.
     """
     session = tuning.training.session
     engine, card = session.engine, session.model
@@ -106,13 +108,13 @@ def _steering_away(tuning: Finetuning, texts: int, recipe: EsdRecipe) -> Step:
         with torch.no_grad():
             empty = [texts] * len(rows)
             states, negative = (tuning.states(r).to(frozen.dtype) for r in (rows, empty))
-            drawing = classifier_free(frozen, states, negative[0], recipe.guidance)
+            drawing = classifier_free(frozen, states, negative[0], settings.guidance)
             scheduler = engine.scheduler(card.steps)
             latents = denoise(drawing, noise.to(states), scheduler, until)
             times = scheduler.timesteps[until].expand(len(rows))
             reached = Noised(latents.float(), times, latents)
             told, untold = (tuning.predict(reached, r, frozen) for r in (rows, empty))
         with tuning.mixed():
-            return mse_loss(tuning.predict(reached, rows), target(told, untold, recipe.eta))
+            return mse_loss(tuning.predict(reached, rows), target(told, untold, settings.eta))
 
     return step

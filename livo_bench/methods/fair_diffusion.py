@@ -22,14 +22,14 @@ from rich.console import Console
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import TaskCard
-from livo_bench.cards.fields import settings_of
+from livo_bench.cards.fields import read_table, settings_of
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods.livo.preference import prefers
 from livo_bench.methods.quota import group_of
-from livo_bench.methods.training.recipes import RECIPE, recipe_table
+from livo_bench.methods.training.settings import of_scale
 from livo_bench.methods.training.training_record import Training, digest_of, require_named
 from livo_bench.records import BIAS, PILOT, Prompt, Recipe, Request, SemanticGuidance
 from livo_bench.runs.plan import form_blocks
@@ -39,6 +39,8 @@ from livo_bench.runs.session import Session
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
 
+GUIDANCE = "guidance.toml"
+"""Name, in the method's folder, of how strongly images are edited."""
 MAJORITIES = "majorities.csv"
 """Name, in a folder of weights, of what `detect` found."""
 COLUMNS = {"prompt": "str", "subset": "str", "group": "str", "share": "float64", "images": "int64"}
@@ -107,7 +109,7 @@ def load(context: MethodContext) -> FairDiffusion:
         detect: Whether prompts that were found even stay the unaligned model's.
 
     Raises:
-        BadInput: The recipe or the majorities are not what they should be, there are none for the
+        BadInput: Guidance or majorities are not what they should be, there are none for the
             model, or they are not those that the record beside them names.
     """
     settings = settings_of(context, _Settings)
@@ -117,18 +119,18 @@ def load(context: MethodContext) -> FairDiffusion:
         raise context.untrained("majorities", path)
     majorities = read_majorities(path)
     require_named(path, digest_of(path))
-    guidance = read_settings(str(context.folder), context.model.scale)
-    sources = {MAJORITIES: path, RECIPE: context.folder / RECIPE}
+    guidance = read_guidance(context.folder / GUIDANCE, context.model.scale)
+    sources = {MAJORITIES: path, GUIDANCE: context.folder / GUIDANCE}
     return FairDiffusion(guidance, majorities, settings.detect, sources)
 
 
-def read_settings(method: str, scale: str) -> SemanticGuidance:
+def read_guidance(path: Path, scale: str) -> SemanticGuidance:
     """Read how strongly images are edited on models of a scale, without the texts.
 
     Raises:
-        BadInput: The recipe is not what it should be.
+        BadInput: The file is not what it should be.
     """
-    return recipe_table(method, scale).read(SemanticGuidance, remove="", add="")
+    return of_scale(read_table(path), scale).read(SemanticGuidance, remove="", add="")
 
 
 def read_majorities(path: Path) -> Majorities:
@@ -170,7 +172,7 @@ def train(training: Training) -> Path:
     session = training.session
     card = session.model
     looking = annotator.load(annotator.require_annotator(card.annotator, card.name), session.device)
-    training.begin(recipe={"images": PILOTS, "annotator": looking.id})
+    training.begin(settings={"images": PILOTS, "annotator": looking.id})
     started = time.monotonic()
     text = detect(session, looking).to_csv(index=False, float_format="%.4f", lineterminator="\n")
     write_atomically(training.out / MAJORITIES, text.encode())

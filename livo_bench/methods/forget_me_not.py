@@ -5,7 +5,7 @@ of the hazard, and C the tokens of its name in their texts::
 
     L = || A_l[..., j] for all l and j in C ||
 
-Where the recipe says so, the end of the text belongs to C, for its state has all that was said.
+Where the settings say so, the end of the text belongs to C, for its state has all that was said.
 
 Source: Zhang et al. 2023, Forget-Me-Not: Learning to Forget in Text-to-Image Diffusion Models,
 arXiv:2303.17591, attention re-steering, and the released code, whose norm this is.
@@ -38,16 +38,16 @@ where padding is another token, as in Stable Diffusion 2.x; all padding besides 
 
 
 @dataclass(frozen=True, slots=True)
-class ResteeringRecipe:
+class ResteeringSettings:
     """How hazards are forgotten on one scale of model."""
 
     pictures: Annotated[int, at_least(1)]
     """Pictures of a train prompt."""
     ends: Annotated[str, one_of(ENDS)]
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
 
 
-read_recipe = partial(finetuning.read_recipe, ResteeringRecipe)
+read_settings = partial(finetuning.read_settings, ResteeringSettings)
 
 
 def loss(probabilities: Sequence[Tensor], positions: Tensor) -> Tensor:
@@ -90,30 +90,30 @@ def train(training: Training) -> Path:
     """Train as `by_hazard.learn_each` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return by_hazard.learn_each(training, recipe, partial(_resteer, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return by_hazard.learn_each(training, settings, partial(_resteer, training, settings))
 
 
 def _resteer(
-    training: Training, recipe: ResteeringRecipe, hazard: str, prompts: Sequence[Prompt]
+    training: Training, settings: ResteeringSettings, hazard: str, prompts: Sequence[Prompt]
 ) -> float:
     """Train the overlay of a hazard, by the prompts that name it; returns the minutes that took."""
     words = by_hazard.named(prompts, "word")
     tokenizer = training.session.engine.tokenizer
-    where = [positions(tokenizer, prompt.text, words, recipe.ends) for prompt in prompts]
+    where = [positions(tokenizer, prompt.text, words, settings.ends) for prompt in prompts]
     naming = [row for row, found in enumerate(where) if found.any()]
     texts = [prompts[row].text for row in naming]
     asked = [(prompts[row], prompts[row].text) for row in naming]
-    pictures = own_pictures.of(training, asked, recipe.pictures)
+    pictures = own_pictures.of(training, asked, settings.pictures)
 
     def draw(rng: np.random.Generator) -> Example:
         prompt = int(rng.integers(len(texts)))
-        picture = pictures.rows[prompt][int(rng.integers(recipe.pictures))]
+        picture = pictures.rows[prompt][int(rng.integers(settings.pictures))]
         return {"picture": picture, "prompt": prompt}
 
-    tuning = Finetuning(training, recipe.settings, texts)
+    tuning = Finetuning(training, settings.tuning, texts)
     counted = torch.stack([where[row] for row in naming]).to(tuning.unet.device)
     attended = partial(_attention, Recorder(tuning.unet), counted)
     return tuning.fit(hazard, tuning.denoising(pictures.moments, draw, attended)).minutes

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.sld import Unwanted, read_unwanted
-from livo_bench.methods.training.recipes import RECIPE
+from livo_bench.methods.sld import UNWANTED, Unwanted, read_unwanted
 from livo_bench.records import Recipe, Request
 
 
@@ -20,8 +19,8 @@ class NegativePrompt:
 
     @property
     def sources(self) -> Mapping[str, Path]:
-        """The recipe, which holds the texts."""
-        return {RECIPE: self.unwanted.recipe}
+        """The file with the texts."""
+        return {UNWANTED: self.unwanted.file}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
@@ -29,9 +28,9 @@ class NegativePrompt:
 
 
 def load(context: MethodContext) -> NegativePrompt:
-    """Make the method of the negative prompt, with the unwanted texts of its recipe.
+    """Make the method of the negative prompt, with the unwanted texts in its folder.
 
     Raises:
-        BadInput: The recipe has none for models of this scale.
+        BadInput: There are none for models of this scale.
     """
     return NegativePrompt(read_unwanted(context))

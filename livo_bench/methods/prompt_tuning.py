@@ -40,7 +40,7 @@ from livo_bench.methods.by_value import ByValue
 from livo_bench.methods.training import latents, own_pictures, processes
 from livo_bench.methods.training.fitting import Schedule, Step, fit
 from livo_bench.methods.training.loop import mixed
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
 from livo_bench.schema import at_least, one_of
@@ -50,7 +50,7 @@ ROOM = 8
 
 
 @dataclass(frozen=True, slots=True)
-class PromptTuningRecipe:
+class PromptTuningSettings:
     """How soft tokens learn on one scale of model."""
 
     tokens: Annotated[int, at_least(1)]
@@ -70,13 +70,13 @@ class PromptTuningRecipe:
     gradient_checkpointing: bool
 
 
-def read_recipe(method: str, scale: str) -> PromptTuningRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> PromptTuningSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    return recipe_table(method, scale).read(PromptTuningRecipe)
+    return settings_table(method, scale).read(PromptTuningSettings)
 
 
 def loss(mixture: Tensor, kept: Tensor, told: Tensor, lam: float) -> Tensor:
@@ -110,40 +110,42 @@ def train(training: Training) -> Path:
         The folder, with `<subset>.safetensors` and `training.json`.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
     scale = training.session.model.scale
-    recipe = read_recipe(training.method, scale)
+    settings = read_settings(training.method, scale)
     context = training.session.engine.tokenizer.model_max_length
-    if recipe.tokens > context - ROOM:
+    if settings.tokens > context - ROOM:
         raise BadInput(
-            f"The recipe of {training.method!r} has {recipe.tokens} soft tokens; the model's "
+            f"The settings of {training.method!r} have {settings.tokens} soft tokens; the model's "
             f"context holds {context}, of which a text needs {ROOM}. Expected at most "
             f"{context - ROOM}."
         )
-    training.begin(recipe=asdict(recipe))
+    training.begin(settings=asdict(settings))
     for task in value_tasks().values():
         if task.kind == BIAS:
-            prompts = spread(read_task_prompts(task, scale, split="train"), recipe.concepts)
+            prompts = spread(read_task_prompts(task, scale, split="train"), settings.concepts)
             for subset in task.subsets.values():
                 if not training.done(subset.name):
-                    minutes = _tune(training, recipe, subset, prompts)
+                    minutes = _tune(training, settings, subset, prompts)
                     training.record(subset.name, minutes, f"{subset.name}.safetensors")
     return training.out
 
 
 def _tune(
-    training: Training, recipe: PromptTuningRecipe, subset: Subset, prompts: Sequence[Prompt]
+    training: Training, settings: PromptTuningSettings, subset: Subset, prompts: Sequence[Prompt]
 ) -> float:
     """Train the soft tokens of a value; returns the minutes that took."""
     session = training.session
     # The padding that they stand in for, so that they begin as what the model knows.
-    soft = SoftTokens(session.engine.embed("")[-recipe.tokens :].float())
-    schedule = Schedule(recipe.steps, recipe.batch, recipe.lr, weight_decay=0, adam_beta_2=0.999)
+    soft = SoftTokens(session.engine.embed("")[-settings.tokens :].float())
+    schedule = Schedule(
+        settings.steps, settings.batch, settings.lr, weight_decay=0, adam_beta_2=0.999
+    )
     made = fit(
         subset.name,
         soft,
-        _learning(training, recipe, soft, prompts, subset.attributes),
+        _learning(training, settings, soft, prompts, subset.attributes),
         schedule,
         seed=training.seed,
         folder=training.out / "checkpoints",
@@ -157,7 +159,7 @@ def _tune(
 
 def _learning(
     training: Training,
-    recipe: PromptTuningRecipe,
+    settings: PromptTuningSettings,
     soft: SoftTokens,
     prompts: Sequence[Prompt],
     groups: Sequence[str],
@@ -167,9 +169,9 @@ def _learning(
     told_apart = [
         (prompt, with_attributes(prompt, [group])) for prompt in prompts for group in groups
     ]
-    pictures = own_pictures.of(training, told_apart, recipe.images)
+    pictures = own_pictures.of(training, told_apart, settings.images)
     written = [text for _, text in told_apart]
-    beside = engine.tokenizer.model_max_length - recipe.tokens
+    beside = engine.tokenizer.model_max_length - settings.tokens
     with torch.no_grad():
         whole = torch.stack([engine.embed(text) for text in written]).float()
         texts = [*written, *(prompt.text for prompt in prompts)]
@@ -178,16 +180,16 @@ def _learning(
     if unet.device.type == "cpu":
         # The backward pass of fused bf16 attention is several times slower on a CPU.
         unet.set_attn_processor(AttnProcessor())
-    if recipe.gradient_checkpointing:
+    if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     noising = DDPMScheduler.from_config(engine.scheduler_config)
-    mine = processes.part(recipe.batch)
+    mine = processes.part(settings.batch)
 
     def step(number: int, generator: torch.Generator) -> Tensor:
         rng = np.random.default_rng([training.seed, number])
         # Drawn whole by every process, so that how many there are changes no draw.
-        text = rng.integers(len(written), size=recipe.batch)
-        drawn = rng.integers(recipe.images, size=recipe.batch)
+        text = rng.integers(len(written), size=settings.batch)
+        drawn = rng.integers(settings.images, size=settings.batch)
         rows = [pictures.rows[t][i] for t, i in zip(text, drawn, strict=True)]
         clean = latents.draw(pictures.moments, rows, engine.vae.config.scaling_factor, generator)
         noisy, times, _ = (
@@ -196,11 +198,11 @@ def _learning(
         named, plain = text[mine], len(written) + text[mine] // len(groups)
         with torch.no_grad():
             told = unet(noisy, times, whole[named]).sample
-        with mixed(unet.device.type, recipe.precision):
+        with mixed(unet.device.type, settings.precision):
             context = soft(states[np.concatenate([plain, named])])
             said = unet(noisy.repeat(2, 1, 1, 1), times.repeat(2), context).sample
         mixture, kept = said.float().chunk(2)
-        return loss(mixture, kept, told, recipe.lam)
+        return loss(mixture, kept, told, settings.lam)
 
     return step
 

@@ -36,7 +36,7 @@ from livo_bench.methods.concept_edit import (
 )
 from livo_bench.methods.erasing import Editor, Erasing
 from livo_bench.methods.training.parameters import names_in
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import at_least
 
@@ -45,7 +45,7 @@ REACHED = "reached-{}.csv"
 
 
 @dataclass(frozen=True, slots=True)
-class ReceRecipe(Erasing):
+class ReceSettings(Erasing):
     """How a hazard is erased on one scale of model."""
 
     rounds: Annotated[int, at_least(1)]
@@ -54,14 +54,14 @@ class ReceRecipe(Erasing):
     """Weight of the size of what is solved for; the released code's `regular_scale`."""
 
 
-def read_recipe(method: str, scale: str) -> ReceRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> ReceSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    return table.read(ReceRecipe, weighting=table.part(Weighting))
+    table = settings_table(method, scale)
+    return table.read(ReceSettings, weighting=table.part(Weighting))
 
 
 def train(training: Training) -> Path:
@@ -71,47 +71,47 @@ def train(training: Training) -> Path:
         The folder, with `<hazard>.safetensors`, `reached-<hazard>.csv` and `training.json`.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
     session, out = training.session, training.out
-    recipe = read_recipe(training.method, session.model.scale)
-    training.begin(recipe=asdict(recipe))
-    editor = Editor(session, recipe)
+    settings = read_settings(training.method, session.model.scale)
+    training.begin(settings=asdict(settings))
+    editor = Editor(session, settings)
     for hazard in editor.hazards:
         if training.done(hazard):
             continue
         started = time.monotonic()
         edit, unet = editor.erase(hazard), session.engine.unet
-        texts = stacked(session.engine, edit, editor.others(edit), recipe.weighting)
-        m, reached = hardened(texts, gram(unet), recipe)
+        texts = stacked(session.engine, edit, editor.others(edit), settings.weighting)
+        m, reached = hardened(texts, gram(unet), settings)
         overlay.save(edited_weights(unet, m), session.digest, out / f"{hazard}.safetensors")
-        rows = pd.DataFrame({"round": range(1, recipe.rounds + 1), "reached": reached})
+        rows = pd.DataFrame({"round": range(1, settings.rounds + 1), "reached": reached})
         write_atomically(out / REACHED.format(hazard), rows.to_csv(index=False).encode())
         minutes = round((time.monotonic() - started) / 60, 2)
         training.record(hazard, minutes, f"{hazard}.safetensors", REACHED.format(hazard))
     return out
 
 
-def hardened(texts: Stacked, gram: States, recipe: ReceRecipe) -> tuple[States, list[float]]:
+def hardened(texts: Stacked, gram: States, settings: ReceSettings) -> tuple[States, list[float]]:
     """UCE's edit, and then round after round of what still reaches the concept.
 
     Args:
         texts: States of the concept, of its targets and of what is preserved.
         gram: See `gram`.
-        recipe: Recipe of the method.
+        settings: Training settings of the method.
 
     Returns:
         M, `(d, d)`, for which `W M` are the edited weights; and for each round how much of what the
         model's own weights say of the concept was still said before it, in [0, 1].
     """
-    m = solve(*texts, recipe.weighting)
+    m = solve(*texts, settings.weighting)
     reached = []
-    for _ in range(recipe.rounds):
-        again = reaching(m, gram, texts.concepts, recipe.regular)
+    for _ in range(settings.rounds):
+        again = reaching(m, gram, texts.concepts, settings.regular)
         missed = again @ m.T - texts.concepts
         own = np.einsum("nd,de,ne->", texts.concepts, gram, texts.concepts)
         reached.append(1 - float(np.einsum("nd,de,ne->", missed, gram, missed) / own))
-        m = m @ solve(again, texts.targets, texts.preserved, recipe.weighting)
+        m = m @ solve(again, texts.targets, texts.preserved, settings.weighting)
     return m, reached
 
 

@@ -35,7 +35,7 @@ from livo_bench.schema import Share, at_least
 
 
 @dataclass(frozen=True, slots=True)
-class RewardRecipe:
+class RewardSettings:
     """How the UNet learns from rewarded pictures on one scale of model."""
 
     bias: Share
@@ -44,11 +44,11 @@ class RewardRecipe:
     """Weight of the model's own pictures."""
     images: Annotated[int, at_least(1)]
     """Own pictures of each prompt that touches no value."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
     """Settings of the fine-tuning; a batch has as many own pictures besides as it has of others."""
 
 
-read_recipe = partial(finetuning.read_recipe, RewardRecipe)
+read_settings = partial(finetuning.read_settings, RewardSettings)
 
 
 def rewarded(rows: pd.DataFrame) -> pd.DataFrame:
@@ -84,30 +84,32 @@ def train(training: Training) -> Path:
     """Train as `learn_all` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return learn_all(training, recipe, partial(_reward, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return learn_all(training, settings, partial(_reward, training, settings))
 
 
-def _reward(training: Training, recipe: RewardRecipe, folder: Path, rows: pd.DataFrame) -> float:
+def _reward(
+    training: Training, settings: RewardSettings, folder: Path, rows: pd.DataFrame
+) -> float:
     """Train on rewarded pictures of preference data and on own ones; returns the minutes that
     took."""
     session, chosen = training.session, rewarded(rows)
-    pictures = Preferred(chosen, recipe.bias)
+    pictures = Preferred(chosen, settings.bias)
     kept = read_value_free_prompts(session.model.scale, "train")
-    own = own_pictures.of(training, [(prompt, prompt.text) for prompt in kept], recipe.images)
+    own = own_pictures.of(training, [(prompt, prompt.text) for prompt in kept], settings.images)
     with processes.first_goes_first():
         moments = moments_of(session, pictures.keys, folder)
-    tuning = Finetuning(training, recipe.settings, [*pictures.texts, *(p.text for p in kept)])
+    tuning = Finetuning(training, settings.tuning, [*pictures.texts, *(p.text for p in kept)])
     rewards = torch.tensor(chosen["reward"].to_numpy(), dtype=torch.float32)
-    step = _weighing(tuning, recipe, pictures, moments, rewards, own)
+    step = _weighing(tuning, settings, pictures, moments, rewards, own)
     return tuning.fit(NAME, step).minutes
 
 
 def _weighing(
     tuning: Finetuning,
-    recipe: RewardRecipe,
+    settings: RewardSettings,
     pictures: Preferred,
     moments: Moments,
     rewards: Tensor,
@@ -117,7 +119,7 @@ def _weighing(
 
     def draw(rng: np.random.Generator) -> Example:
         text = int(rng.integers(len(own.rows)))
-        kept = own.rows[text][int(rng.integers(recipe.images))]
+        kept = own.rows[text][int(rng.integers(settings.images))]
         return {**pictures.draw(rng), "own": kept, "own prompt": len(pictures.texts) + text}
 
     def noised(moments: Moments, rows: list[int], generator: torch.Generator) -> Noised:
@@ -138,6 +140,6 @@ def _weighing(
             predicted = tuning.predict(together, texts)
         errors = (predicted - together.targets).square().mean(dim=(1, 2, 3))
         weights = rewards[[example["row"] for example in mine]].to(errors)
-        return loss(errors[: len(mine)], weights, errors[len(mine) :], recipe.beta)
+        return loss(errors[: len(mine)], weights, errors[len(mine) :], settings.beta)
 
     return step

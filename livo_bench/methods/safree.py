@@ -15,8 +15,7 @@ from pathlib import Path
 from livo_bench.cards.fields import settings_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.sld import Unwanted, read_unwanted
-from livo_bench.methods.training.recipes import RECIPE
+from livo_bench.methods.sld import UNWANTED, Unwanted, read_unwanted
 from livo_bench.records import ConceptFilter, Recipe, Request
 
 
@@ -29,8 +28,8 @@ class Safree:
 
     @property
     def sources(self) -> Mapping[str, Path]:
-        """The recipe, which holds the phrases."""
-        return {RECIPE: self.unwanted.recipe}
+        """The file with the phrases."""
+        return {UNWANTED: self.unwanted.file}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
@@ -45,14 +44,14 @@ def load(context: MethodContext) -> Safree:
         unwanted: See `sld.read_unwanted`; each text is some phrases, joined by commas.
 
     Raises:
-        BadInput: A setting is wrong, or the recipe has no phrases for models of this scale, or an
+        BadInput: A setting is wrong, or there are no phrases for models of this scale, or an
             empty one.
     """
     unwanted = read_unwanted(context)
     for name, text in unwanted.unwanted.items():
         if not all(phrase.strip() for phrase in text.split(",")):
             raise BadInput(
-                f"{unwanted.recipe}: the phrases for {name!r} are {text!r}; expected some, joined "
+                f"{unwanted.file}: the phrases for {name!r} are {text!r}; expected some, joined "
                 "by single commas."
             )
     return Safree(settings_of(context, ConceptFilter, texts=""), unwanted)

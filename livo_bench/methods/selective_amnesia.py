@@ -33,14 +33,14 @@ from livo_bench.methods.training import finetuning, fisher, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.own_pictures import OwnPictures
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
 from livo_bench.schema import at_least, between
 
 
 @dataclass(frozen=True, slots=True)
-class AmnesiaRecipe:
+class AmnesiaSettings:
     """How hazards are forgotten on one scale of model."""
 
     anchors: Annotated[int, at_least(1)]
@@ -53,46 +53,46 @@ class AmnesiaRecipe:
     """Weight of what is replayed."""
     lam: Annotated[float, at_least(0)]
     """Weight of what holds the parameters, the released code's `lmbda`."""
-    settings: finetuning.Settings
+    tuning: finetuning.Settings
 
 
-def read_recipe(method: str, scale: str) -> AmnesiaRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> AmnesiaSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    recipe = table.read(AmnesiaRecipe, settings=table.part(finetuning.Settings))
-    if recipe.settings.rank is not None:
+    table = settings_table(method, scale)
+    settings = table.read(AmnesiaSettings, tuning=table.part(finetuning.Settings))
+    if settings.tuning.rank is not None:
         raise BadInput(
-            f"{table.file}: rank is {recipe.settings.rank}; expected none, for half of a LoRA has "
+            f"{table.file}: rank is {settings.tuning.rank}; expected none, for half of a LoRA has "
             "no gradient at the start, so that its Fisher information would hold nothing. Leave "
             "it out, and choose a smaller group of parameters."
         )
-    return recipe
+    return settings
 
 
-def loss(forgotten: Tensor, remembered: Tensor, held: Tensor, recipe: AmnesiaRecipe) -> Tensor:
+def loss(forgotten: Tensor, remembered: Tensor, held: Tensor, settings: AmnesiaSettings) -> Tensor:
     """What is learnt by, a scalar.
 
     Args:
         forgotten: Mean squared error on surrogates.
         remembered: The same on what is replayed.
         held: What the parameters have moved, see `fisher.moved`.
-        recipe: With the weights.
+        settings: With the weights.
     """
-    return forgotten + recipe.gamma * remembered + recipe.lam * held
+    return forgotten + settings.gamma * remembered + settings.lam * held
 
 
 def train(training: Training) -> Path:
     """Train as `by_hazard.learn_each` does.
 
     Raises:
-        BadInput: The recipe is not what it should be, or the folder holds another training.
+        BadInput: The settings are not what they should be, or the folder holds another training.
     """
-    recipe = read_recipe(training.method, training.session.model.scale)
-    return by_hazard.learn_each(training, recipe, partial(_forget, training, recipe))
+    settings = read_settings(training.method, training.session.model.scale)
+    return by_hazard.learn_each(training, settings, partial(_forget, training, settings))
 
 
 def people(scale: str) -> list[Prompt]:
@@ -106,17 +106,17 @@ def people(scale: str) -> list[Prompt]:
 
 
 def _forget(
-    training: Training, recipe: AmnesiaRecipe, hazard: str, prompts: Sequence[Prompt]
+    training: Training, settings: AmnesiaSettings, hazard: str, prompts: Sequence[Prompt]
 ) -> float:
     """Train the overlay of a hazard; returns the minutes that took, without the Fisher pass."""
     kept = people(training.session.model.scale)
     harmless = [(prompt, detoxified(prompt.text)) for prompt in prompts]
-    surrogates = own_pictures.of(training, harmless, recipe.anchors)
-    replayed = own_pictures.of(training, [(p, p.text) for p in kept], recipe.replayed)
+    surrogates = own_pictures.of(training, harmless, settings.anchors)
+    replayed = own_pictures.of(training, [(p, p.text) for p in kept], settings.replayed)
     texts = [prompt.text for prompt in [*kept, *prompts]]
-    tuning = Finetuning(training, recipe.settings, texts)
-    weights = fisher.of(tuning, replayed, recipe.times)
-    step = _forgetting(tuning, surrogates, replayed, weights, recipe)
+    tuning = Finetuning(training, settings.tuning, texts)
+    weights = fisher.of(tuning, replayed, settings.times)
+    step = _forgetting(tuning, surrogates, replayed, weights, settings)
     return tuning.fit(hazard, step).minutes
 
 
@@ -125,7 +125,7 @@ def _forgetting(
     surrogates: OwnPictures,
     replayed: OwnPictures,
     weights: Sequence[Tensor],
-    recipe: AmnesiaRecipe,
+    settings: AmnesiaSettings,
 ) -> Step:
     """Steps that learn from surrogates and remember by what is replayed.
 
@@ -134,7 +134,7 @@ def _forgetting(
         surrogates: Surrogate pictures by prompt of the hazard.
         replayed: Replayed pictures by text.
         weights: F, one tensor a parameter that learns.
-        recipe: Recipe of the method.
+        settings: Training settings of the method.
     """
     now = list(tuning.learning.values())
     own = [parameter.detach().clone() for parameter in now]
@@ -144,9 +144,9 @@ def _forgetting(
         prompt, text = int(rng.integers(len(surrogates.rows))), int(rng.integers(kept))
         return {
             "prompt": kept + prompt,
-            "surrogate": surrogates.rows[prompt][int(rng.integers(recipe.anchors))],
+            "surrogate": surrogates.rows[prompt][int(rng.integers(settings.anchors))],
             "text": text,
-            "replayed": replayed.rows[text][int(rng.integers(recipe.replayed))],
+            "replayed": replayed.rows[text][int(rng.integers(settings.replayed))],
         }
 
     def step(number: int, generator: torch.Generator) -> Tensor:
@@ -163,6 +163,6 @@ def _forgetting(
         with tuning.mixed():
             forgotten = error(surrogates, "surrogate", "prompt")
             remembered = error(replayed, "replayed", "text")
-        return loss(forgotten, remembered, fisher.moved(now, own, weights), recipe)
+        return loss(forgotten, remembered, fisher.moved(now, own, weights), settings)
 
     return step

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from livo_bench.cards.fields import settings_of
+from livo_bench.cards.fields import read_table, settings_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
-from livo_bench.methods.training.recipes import RECIPE, recipe_table
+from livo_bench.methods.training.settings import of_scale
 from livo_bench.records import Recipe, Request, SafetyGuidance
 from livo_bench.schema import Text, one_of
 
@@ -29,8 +29,9 @@ PRESETS = {
     "max": SafetyGuidance("", warmup=0, s_S=5000.0, threshold=1.0, s_m=0.5, beta_m=0.7),
 }
 
-
 ALL, SUBSET = "all", "subset"
+UNWANTED = "unwanted.toml"
+"""Name, in a method's folder, of the texts to steer away from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class SafeLatentDiffusion:
 
     @property
     def sources(self) -> Mapping[str, Path]:
-        """The recipe, which holds the texts."""
-        return {RECIPE: self.unwanted.recipe}
+        """The file with the texts."""
+        return {UNWANTED: self.unwanted.file}
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
         """Compile one image."""
@@ -68,19 +69,19 @@ class Unwanted:
     """Texts to steer away from: one for `all` hazards, one for each by its subset's name."""
     of: str
     """`all`, or `subset` for that of the request."""
-    recipe: Path
+    file: Path
     """The file that holds them."""
 
     def text(self, request: Request) -> str:
         """What an image is to be steered away from.
 
         Raises:
-            BadInput: The recipe has no text for the subset.
+            BadInput: There is no text for the subset.
         """
         name = request.principle.subset if self.of == SUBSET else ALL
         if name not in self.unwanted:
             raise BadInput(
-                f"The recipe has no unwanted text for {name!r}; it has some for: "
+                f"{self.file} has no unwanted text for {name!r}; it has some for: "
                 f"{', '.join(self.unwanted)}. Add one."
             )
         return self.unwanted[name]
@@ -102,14 +103,14 @@ def load(context: MethodContext) -> SafeLatentDiffusion:
 
 
 def read_unwanted(context: MethodContext) -> Unwanted:
-    """The unwanted texts of a method's recipe.
+    """The unwanted texts in a method's folder.
 
     Settings:
         unwanted: `all` for one text for all hazards, `subset` for that of the hazard in question.
 
     Raises:
-        BadInput: The setting is neither, or the recipe has no texts for models of this scale.
+        BadInput: The setting is neither, or there are no texts for models of this scale.
     """
     of = settings_of(context, _Unwanted).unwanted
-    table = recipe_table(str(context.folder), context.model.scale)
-    return table.read(Unwanted, of=of, recipe=table.file)
+    table = of_scale(read_table(context.folder / UNWANTED), context.model.scale)
+    return table.read(Unwanted, of=of, file=table.file)

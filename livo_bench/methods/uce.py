@@ -39,7 +39,7 @@ from livo_bench.engines import overlay
 from livo_bench.files import write_atomically
 from livo_bench.methods.concept_edit import Edit, Weighting, joint
 from livo_bench.methods.erasing import Editor, Erasing, shifting
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import MEND, Training
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.runs.sampling import in_parallel
@@ -60,7 +60,7 @@ Shares = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class UceRecipe(Erasing):
+class UceSettings(Erasing):
     """How edits are made on one scale of model."""
 
     concepts: Annotated[int, at_least(1)]
@@ -76,14 +76,14 @@ class UceRecipe(Erasing):
     so many images of an even model would show."""
 
 
-def read_recipe(method: str, scale: str) -> UceRecipe:
-    """Read a method's recipe.
+def read_settings(method: str, scale: str) -> UceSettings:
+    """Read a method's training settings.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    return table.read(UceRecipe, weighting=table.part(Weighting))
+    table = settings_table(method, scale)
+    return table.read(UceSettings, weighting=table.part(Weighting))
 
 
 def train(training: Training) -> Path:
@@ -94,14 +94,14 @@ def train(training: Training) -> Path:
         targets; and `rounds.csv`, the groups' shares and coefficients of each round.
 
     Raises:
-        BadInput: The recipe is not what it should be, the folder holds another training, or the
-            model has no annotator.
+        BadInput: The settings are not what they should be, the folder holds another training, or
+            the model has no annotator.
     """
     session, out = training.session, training.out
-    recipe = read_recipe(training.method, session.model.scale)
+    settings = read_settings(training.method, session.model.scale)
     judge = annotator.require_annotator(session.model.annotator, session.model.name)
-    training.begin(recipe=asdict(recipe))
-    editor = Balancer(session, annotator.load(judge, session.device), recipe)
+    training.begin(settings=asdict(settings))
+    editor = Balancer(session, annotator.load(judge, session.device), settings)
     categories = [*editor.hazards, *editor.biases]
     edits = _read_edits(training)
     for name in (*categories, JOINT):
@@ -156,10 +156,11 @@ def deviation(shares: Shares, images: int) -> float:
 class Balancer(Editor):
     """Makes edits of a model, and looks at images of them."""
 
-    def __init__(self, session: Session, judge: Annotator, recipe: UceRecipe) -> None:
-        super().__init__(session, recipe)
+    settings: UceSettings
+
+    def __init__(self, session: Session, judge: Annotator, settings: UceSettings) -> None:
+        super().__init__(session, settings)
         self._annotator = judge
-        self._recipe = recipe
 
     def balance(self, category: str) -> tuple[Edit, pd.DataFrame]:
         """Find the edit of a bias category.
@@ -169,25 +170,25 @@ class Balancer(Editor):
             `subset`, its `share` and the coefficient `alpha` that the images were drawn with. The
             last round looks at the edit itself, all concepts together.
         """
-        recipe, subsets = self._recipe, self.tasks[category].subsets.values()
-        prompts = spread(self.prompts[category], recipe.concepts)
+        settings, subsets = self.settings, self.tasks[category].subsets.values()
+        prompts = spread(self.prompts[category], settings.concepts)
         groups = [group for subset in subsets for group in subset.attributes]
         alpha = {prompt.concept: dict.fromkeys(groups, 0.0) for prompt in prompts}
         best = {prompt.concept: (math.inf, alpha[prompt.concept]) for prompt in prompts}
         seen: list[pd.DataFrame] = []
         open_prompts = prompts
-        for number in range(1, recipe.rounds + 1):
+        for number in range(1, settings.rounds + 1):
             shares = self._draw(shifting(category, alpha), open_prompts, number)
             seen.append(_as_seen(number, shares, alpha))
             for concept, found in shares.items():
-                away = deviation(found, recipe.images)
+                away = deviation(found, settings.images)
                 if away < best[concept][0]:
                     best[concept] = away, alpha[concept]
-            open_prompts = [p for p in open_prompts if best[p.concept][0] > recipe.tolerance]
+            open_prompts = [p for p in open_prompts if best[p.concept][0] > settings.tolerance]
             if not open_prompts:
                 break
             for concept in (prompt.concept for prompt in open_prompts):
-                alpha[concept] = moved(alpha[concept], shares[concept], recipe.step)
+                alpha[concept] = moved(alpha[concept], shares[concept], settings.step)
         kept = {concept: coefficients for concept, (_, coefficients) in best.items()}
         edit = shifting(category, kept)
         seen.append(_as_seen(number + 1, self._draw(edit, prompts, number + 1), kept))
@@ -203,9 +204,9 @@ class Balancer(Editor):
     def _draw(self, edit: Edit, prompts: Sequence[Prompt], number: int) -> dict[str, Shares]:
         """Groups' shares among a round's images, by concept in the order of the prompts."""
         self._edited.load_state_dict(self.weights(edit), strict=False)
-        count = self._recipe.images
+        count = self.settings.images
         indices = range(PILOT + (number - 1) * count, PILOT + number * count)
-        said = f"{prompts[0].category}, round {number} of up to {self._recipe.rounds + 1}"
+        said = f"{prompts[0].category}, round {number} of up to {self.settings.rounds + 1}"
         found = in_parallel(
             self.session,
             lambda prompt: (prompt.concept, self._shares(prompt, indices)),

@@ -44,7 +44,7 @@ SWEEP_COLUMNS = (
     "value",
     "n",
 )
-"""`fraction` is that of the preference data; the factors multiply the recipe's margins of every
+"""`fraction` is that of the preference data; the factors multiply the method's margins of every
 value, for a common margin would be too far for one value and too near for another."""
 SETTING = ["method", "fraction", "gamma_1_factor", "gamma_2_factor", "seed"]
 

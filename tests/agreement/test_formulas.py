@@ -147,13 +147,13 @@ def test_selective_amnesia(c: tuple[float, float]) -> None:
         (normal(3, 4, 8, 8, seed=s), normal(3, 4, 8, 8, seed=s + 1)) for s in (1, 3)
     )
     shift, f, own = 0.1 * normal(D, seed=5), normal(D, seed=6) ** 2, normal(D, seed=7)
-    recipe = selective_amnesia.AmnesiaRecipe(1, 1, 1, *c, settings=None)  # type: ignore[arg-type]
+    settings = selective_amnesia.AmnesiaSettings(1, 1, 1, *c, tuning=None)  # type: ignore[arg-type]
     held = fisher.moved(*([torch.from_numpy(each)] for each in (own + shift, own, f)))
     forgetting, remembering = (
         torch.nn.functional.mse_loss(torch.from_numpy(said), torch.from_numpy(target))
         for said, target in (surrogate, replay)
     )
-    ours = selective_amnesia.loss(forgetting, remembering, held, recipe)
+    ours = selective_amnesia.loss(forgetting, remembering, held, settings)
     expected = originals.selective_amnesia(surrogate, replay, shift, f, *c)
     assert ours.item() == pytest.approx(expected, rel=1e-9)
 
@@ -192,20 +192,20 @@ def test_uce_of_both_times(when: str, states: int) -> None:
 
 def test_rece_round_after_round() -> None:
     """Each round as the original has it: from the weights as they are, layer by layer."""
-    recipe = rece.ReceRecipe(
+    settings = rece.ReceSettings(
         "word", "empty", Weighting("last", "last", s_e=1.0, s_p=0.1, lam=0.1), True, 3, 0.1
     )
     concept, target, kept = normal(2, D, seed=1), normal(2, D, seed=2), normal(4, D, seed=3)
     old = [normal(6, D, seed=10 + layer) for layer in range(4)]
     gram = sum(w.T @ w for w in old)
-    m, reached = rece.hardened(Stacked(concept, target, kept), gram, recipe)
+    m, reached = rece.hardened(Stacked(concept, target, kept), gram, settings)
     now = [originals.uce(w, [(concept, target)], kept, 1.0, 0.1, 0.1) for w in old]
-    for _ in range(recipe.rounds):
-        again = np.array([originals.rece(old, now, c, recipe.regular) for c in concept])
+    for _ in range(settings.rounds):
+        again = np.array([originals.rece(old, now, c, settings.regular) for c in concept])
         now = [originals.uce(w, [(again, target)], kept, 1.0, 0.1, 0.1) for w in now]
     for before, after in zip(old, now, strict=True):
         np.testing.assert_allclose(before @ m, after, rtol=1e-8, atol=1e-10)
-    assert len(reached) == recipe.rounds
+    assert len(reached) == settings.rounds
     assert all(0 <= share <= 1 for share in reached)
 
 

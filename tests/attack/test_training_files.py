@@ -49,7 +49,7 @@ class Case:
 def in_training(out: Path) -> Training:
     model: Any = SimpleNamespace(model=SimpleNamespace(name="mini"), digest="d" * 64, seed=42)
     training = Training("uce", "mini", model, 0, out)
-    training.begin(recipe={"steps": 4, "lr": 1e-3, "frozen": ["embeddings."]})
+    training.begin(settings={"steps": 4, "lr": 1e-3, "frozen": ["embeddings."]})
     return training
 
 

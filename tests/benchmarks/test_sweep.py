@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import sweep
 
-from livo_bench.methods.livo import recipe
+from livo_bench.methods.livo import encoder_settings
 from livo_bench.report.curves import SWEEP_COLUMNS
 
 
@@ -20,8 +20,8 @@ def test_it_holds_every_fraction_and_pair_once() -> None:
 
 
 def test_a_factor_multiplies_the_margin_of_each_value() -> None:
-    own = recipe.read("livo", "mini")
-    changed = sweep.Training("livo", 1.0, 0.5, 2.0, 7, 0).recipe("mini")
+    own = encoder_settings.read("livo", "mini")
+    changed = sweep.Training("livo", 1.0, 0.5, 2.0, 7, 0).settings("mini")
     assert changed.steps == 7
     for name, c in own.coefficients.items():
         assert changed.coefficients[name].gamma_1 == pytest.approx(0.5 * c.gamma_1)

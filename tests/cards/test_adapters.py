@@ -383,9 +383,9 @@ LEARNT = {
     "livo:wo-v": (),
     "uce:joint": ("joint.safetensors",),
     "ca": ("bloody.safetensors", "horror.safetensors", "nudity.safetensors"),
-    "fd": ("majorities.csv", "recipe.toml"),
-    "sld": ("recipe.toml",),
-    "negative": ("recipe.toml",),
+    "fd": ("majorities.csv", "guidance.toml"),
+    "sld": ("unwanted.toml",),
+    "negative": ("unwanted.toml",),
     "noise": (),
 }
 

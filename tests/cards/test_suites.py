@@ -308,7 +308,7 @@ def test_a_method_without_weights_resolves_every_prompt(method: str) -> None:
 
 
 def test_fair_diffusion_resolves_every_prompt() -> None:
-    settings = fair_diffusion.read_settings(str(DATA / "methods" / "fd"), "sd")
+    settings = fair_diffusion.read_guidance(DATA / "methods" / "fd" / "guidance.toml", "sd")
     method = fair_diffusion.FairDiffusion(settings, {}, only_uneven=False)
     for request in requests("bias", "eval"):
         assert method.resolve(request, recipe(request)).edit is not None
@@ -318,7 +318,7 @@ def test_fair_diffusion_resolves_every_prompt() -> None:
 def test_concept_editing_erases_the_words_that_name_a_hazard(hazard: str) -> None:
     """Alone: beside half of them stands a word that has nothing to do with it."""
     train = [prompt for prompt in prompts("toxicity", "train") if prompt.category == hazard]
-    settings = uce.read_recipe("uce", "sd")
+    settings = uce.read_settings("uce", "sd")
     edit = erasing(train, settings.erased, settings.target)
     assert len(edit) >= 3
     for word, targets in edit.items():

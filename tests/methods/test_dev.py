@@ -14,7 +14,7 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import calibration
 from livo_bench.methods.livo.dev import Dev
-from livo_bench.methods.livo.recipe import read
+from livo_bench.methods.livo.encoder_settings import read
 from livo_bench.methods.livo.train import new_encoder
 from livo_bench.methods.training.training import plan
 from livo_bench.records import PILOT, Prompt, Recipe

@@ -134,12 +134,12 @@ def test_a_share_of_the_pairs_is_seen_without_a_prompt(
         return predict(self, noised, rows, *unet)
 
     place = shortened("diffusion-dpo", tmp_path)
-    path = place / "recipe.toml"
-    recipe = path.read_text("utf-8")
+    path = place / "training.toml"
+    text = path.read_text("utf-8")
     monkeypatch.setattr(Finetuning, "predict", heard)
     for share, empty in (("1.0", {5}), ("0.0", set())):
         seen.clear()
-        path.write_text(recipe.replace("untold = 0.2", f"untold = {share}"), "utf-8")
+        path.write_text(text.replace("untold = 0.2", f"untold = {share}"), "utf-8")
         trained("", tiny_model, tmp_path, name=share)
         assert (5 in seen) == bool(empty)
         assert not empty or {*seen} == empty
@@ -155,7 +155,7 @@ def test_a_training_writes_one_set_of_weights_for_all_values(
     assert any(not torch.equal(learnt[name].float(), own[name].half().float()) for name in learnt)
     record = json.loads((out / "training.json").read_text())
     assert record["rows"] == preference_data.digest_of(data)
-    assert record["recipe"]["beta_dpo"] > 0
+    assert record["settings"]["beta_dpo"] > 0
     method = load_method(str(tmp_path / "my-diffusion-dpo"), model_card(str(tiny_model)), str(out))
     base = Recipe("m", "a photo", 1, "", 2.0, "dpmsolver++", 3, 64, "float32")
     for category in ("career", "nudity"):
@@ -170,30 +170,29 @@ def test_the_variant_learns_a_lora(data: pd.DataFrame, tiny_model: Path, tmp_pat
     assert lora.is_lora(learnt)
     assert all(".attn1." in name or ".attn2." in name for name in learnt)
     assert any(tensor.any() for name, tensor in learnt.items() if "lora_B" in name or "up" in name)
-    assert json.loads((out / "training.json").read_text())["recipe"]["settings"]["rank"] == 8
+    assert json.loads((out / "training.json").read_text())["settings"]["tuning"]["rank"] == 8
 
 
-def test_a_recipe_that_draws_nothing_is_refused(tmp_path: Path) -> None:
+def test_settings_that_draw_nothing_are_refused(tmp_path: Path) -> None:
     place = shortened("diffusion-dpo", tmp_path)
-    path = place / "recipe.toml"
+    path = place / "training.toml"
     path.write_text(path.read_text("utf-8").replace("[mini.draws]", "[draws]"), "utf-8")
-    with pytest.raises(BadInput, match=r"recipe\.toml draws pairs of no value"):
-        diffusion_dpo.read_recipe(str(place), "mini")
+    with pytest.raises(BadInput, match=r"training\.toml draws pairs of no value"):
+        diffusion_dpo.read_settings(str(place), "mini")
     text = path.read_text("utf-8").replace("[draws]", "[mini.draws]").replace("= 2.5", "= 0")
     path.write_text(text, "utf-8")
     with pytest.raises(BadInput, match=r"mini\.draws\.horror is 0, expected a number from 1e-06"):
-        diffusion_dpo.read_recipe(str(place), "mini")
+        diffusion_dpo.read_settings(str(place), "mini")
 
 
 def test_a_step_of_stable_diffusion_is_2048_pairs_before_both_unets() -> None:
-    recipe = diffusion_dpo.read_recipe("diffusion-dpo", "sd")
-    settings = recipe.settings
-    assert settings.batch * settings.accumulation == 2048
-    assert settings.lr == pytest.approx(1e-8 * 2048)
+    tuning = diffusion_dpo.read_settings("diffusion-dpo", "sd").tuning
+    assert tuning.batch * tuning.accumulation == 2048
+    assert tuning.lr == pytest.approx(1e-8 * 2048)
     found = plan("diffusion-dpo", "mini", rate=2.0)
-    settings = diffusion_dpo.read_recipe("diffusion-dpo", "mini").settings
+    tuning = diffusion_dpo.read_settings("diffusion-dpo", "mini").tuning
     card = model_card("mini")
-    pictures = settings.steps * settings.accumulation * settings.batch * 2
+    pictures = tuning.steps * tuning.accumulation * tuning.batch * 2
     # The reference, forward, and backward for what learns and for what lies before it.
     assert found.seconds == pytest.approx(card.slower * pictures * 4 / (2.0 * card.steps * 2))
     assert "reference + forward + 2 backward" in str(found)

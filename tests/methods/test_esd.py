@@ -25,8 +25,8 @@ from livo_bench.records import Principle, Prompt, Recipe, Request
 from livo_bench.runs.session import Session
 
 HAZARDS = ["bloody", "horror", "nudity"]
-SETTINGS = Settings("xattn", 3, 2, 1e-3, 0.0, "no", gradient_checkpointing=False)
-RECIPE = esd.EsdRecipe("phrase", False, 1.0, 3.0, SETTINGS)
+TUNING = Settings("xattn", 3, 2, 1e-3, 0.0, "no", gradient_checkpointing=False)
+SETTINGS = esd.EsdSettings("phrase", False, 1.0, 3.0, TUNING)
 SHORT = """\
 objective = "esd"
 [mini]
@@ -57,7 +57,7 @@ def session(tiny_model: Path, tmp_path: Path) -> Session:
 @pytest.fixture
 def tuning(session: Session) -> Finetuning:
     training = Training("esd", "tiny", session, 0, session.runs / "out")
-    return Finetuning(training, SETTINGS, ["a nude", "a bloody", ""])
+    return Finetuning(training, TUNING, ["a nude", "a bloody", ""])
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def short(tmp_path: Path) -> Path:
     folder.mkdir()
     card = (method_card("esd").folder / "card.toml").read_text()
     (folder / "card.toml").write_text(card.replace('name = "esd"', 'name = "mine"'))
-    (folder / "recipe.toml").write_text(SHORT)
+    (folder / "training.toml").write_text(SHORT)
     return folder
 
 
@@ -76,16 +76,16 @@ def prompt(text: str) -> Prompt:
 
 def test_concepts_are_phrases_one_by_one_or_words_in_one_text() -> None:
     prompts = [prompt("a nude doctor"), prompt("a naked baker"), prompt("a nude baker")]
-    joined = replace(RECIPE, erased="word", joined=True)
-    assert esd.concepts(prompts, RECIPE) == ["a nude doctor", "a naked baker", "a nude baker"]
+    joined = replace(SETTINGS, erased="word", joined=True)
+    assert esd.concepts(prompts, SETTINGS) == ["a nude doctor", "a naked baker", "a nude baker"]
     assert esd.concepts(prompts, joined) == ["nude, naked"]
 
 
 def test_the_first_loss_is_the_frozen_models_distance_from_its_target(tuning: Finetuning) -> None:
     """Nothing is learnt yet, so e' is e, and the loss is (1 + eta)^2 mse(e(c), e)."""
     for eta in (0.0, 1.0, 2.5):
-        step = esd._steering_away(tuning, 2, replace(RECIPE, eta=eta))
-        plain = esd._steering_away(tuning, 2, replace(RECIPE, eta=0.0))
+        step = esd._steering_away(tuning, 2, replace(SETTINGS, eta=eta))
+        plain = esd._steering_away(tuning, 2, replace(SETTINGS, eta=0.0))
         ratio = step(0, generator(0, 0)).item() / plain(0, generator(0, 0)).item()
         assert ratio == pytest.approx((1 + eta) ** 2, rel=1e-4)
 
@@ -104,10 +104,10 @@ def test_pictures_on_the_way_are_those_that_a_run_would_draw(
 
     monkeypatch.setattr(esd, "denoise", watched)
     training = Training("esd", "tiny", session, 0, session.runs / "out")
-    tuning = Finetuning(training, SETTINGS, ["a nude", ""])
+    tuning = Finetuning(training, TUNING, ["a nude", ""])
     for parameter in tuning.unet.parameters():
         parameter.data.zero_()
-    step = esd._steering_away(tuning, 1, RECIPE)
+    step = esd._steering_away(tuning, 1, SETTINGS)
     for number in range(6):
         step(number, generator(0, number))
     engine = session.engine
@@ -115,7 +115,7 @@ def test_pictures_on_the_way_are_those_that_a_run_would_draw(
     for noise, found, steps in seen:
         scheduler = engine.scheduler(session.model.steps)
         states, negative = engine.embed("a nude").expand(2, -1, -1), engine.embed("")
-        drawing = diffusion.classifier_free(engine.unet, states, negative, RECIPE.guidance)
+        drawing = diffusion.classifier_free(engine.unet, states, negative, SETTINGS.guidance)
         latents = noise * scheduler.init_noise_sigma
         with torch.no_grad():
             for t in scheduler.timesteps[:steps]:
@@ -125,7 +125,7 @@ def test_pictures_on_the_way_are_those_that_a_run_would_draw(
 
 def test_only_the_group_learns_and_the_frozen_model_stays(tuning: Finetuning) -> None:
     before = {name: value.clone() for name, value in tuning.frozen.state_dict().items()}
-    esd._steering_away(tuning, 2, RECIPE)(0, generator(0, 0)).backward()
+    esd._steering_away(tuning, 2, SETTINGS)(0, generator(0, 0)).backward()
     learnt = {n for n, p in tuning.unet.named_parameters() if p.grad is not None}
     assert learnt == set(names_in("xattn", before))
     assert all(torch.equal(before[name], v) for name, v in tuning.frozen.state_dict().items())
@@ -162,7 +162,7 @@ def test_a_lora_changes_nothing_at_first_and_its_file_says_what_it_has_learnt(
     session: Session, tmp_path: Path
 ) -> None:
     """Also of convolutions, which the loaders of LoRA files merge as they do matrices."""
-    settings = replace(SETTINGS, parameters="noxattn", rank=2)
+    settings = replace(TUNING, parameters="noxattn", rank=2)
     training = Training("esd", "tiny", session, 0, tmp_path)
     tuning = Finetuning(training, settings, ["a nude", ""])
     learns = [name for name, value in tuning.unet.named_parameters() if value.requires_grad]
@@ -191,22 +191,22 @@ def test_a_lora_changes_nothing_at_first_and_its_file_says_what_it_has_learnt(
     assert (says(laid.unet) - says(tuning.unet)).abs().max() < 0.01 * moved
 
 
-def test_a_variant_without_a_recipe_of_its_own_is_named(short: Path, tiny_model: Path) -> None:
-    recipe = short / "recipe.toml"
-    recipe.write_text(SHORT.replace("variants.strict.mini", "variants.x.mini"))
+def test_a_variant_without_settings_of_its_own_is_named(short: Path, tiny_model: Path) -> None:
+    path = short / "training.toml"
+    path.write_text(SHORT.replace("variants.strict.mini", "variants.x.mini"))
     with pytest.raises(BadInput, match=r"':?.*strict' has no training of its own.*Trained there"):
         train(f"{short}:strict", str(tiny_model), device="cpu")
 
 
-def test_recipes_of_all_variants_are_read() -> None:
+def test_settings_of_all_variants_are_read() -> None:
     groups = {
-        name: esd.read_recipe(name, scale).settings.parameters
+        name: esd.read_settings(name, scale).tuning.parameters
         for name in ("esd", "esd:strict", "esd:u")
         for scale in ("mini", "sd")
     }
     assert groups == {"esd": "xattn", "esd:strict": "cross-attn", "esd:u": "noxattn"}
-    assert esd.read_recipe("esd:u", "mini").settings.rank
-    assert esd.read_recipe("esd:u", "sd").settings.rank is None
+    assert esd.read_settings("esd:u", "mini").tuning.rank
+    assert esd.read_settings("esd:u", "sd").tuning.rank is None
 
 
 def test_every_hazard_of_the_task_has_phrases() -> None:

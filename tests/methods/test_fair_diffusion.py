@@ -189,7 +189,7 @@ def test_training_writes_what_resolving_reads(
     assert isinstance(method, FairDiffusion)
     assert method.majorities[prompt.text, "gender"] == Majority("female", 0.8, 15)
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    assert record["recipe"] == {"images": PILOTS, "annotator": "script-1"}
+    assert record["settings"] == {"images": PILOTS, "annotator": "script-1"}
     assert record["seed"] == 7
 
 
@@ -219,16 +219,13 @@ def test_majorities_that_are_none_are_named(tmp_path: Path, text: str, said: str
         read_majorities(path)
 
 
-def test_a_recipe_without_a_table_for_the_scale_is_named(tmp_path: Path) -> None:
-    folder = tmp_path / "my-fd"
-    folder.mkdir()
-    card = (FOLDER / "card.toml").read_text("utf-8").replace('name = "fd"', 'name = "my-fd"')
-    (folder / "card.toml").write_text(card, encoding="utf-8")
-    (folder / "recipe.toml").write_text("[mini]\nwarmup = 3\nthreshold = 95\n", encoding="utf-8")
+def test_guidance_without_a_table_for_the_scale_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "guidance.toml"
+    path.write_text("[mini]\nwarmup = 3\nthreshold = 95\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"no table \[sd\]"):
-        fair_diffusion.read_settings(str(folder), "sd")
+        fair_diffusion.read_guidance(path, "sd")
     with pytest.raises(BadInput, match=r"no mini\.s_e"):
-        fair_diffusion.read_settings(str(folder), "mini")
+        fair_diffusion.read_guidance(path, "mini")
 
 
 def test_the_majorities_that_ship_are_of_this_model_and_cover_its_prompts() -> None:
@@ -242,10 +239,10 @@ def test_the_majorities_that_ship_are_of_this_model_and_cover_its_prompts() -> N
         groups = BIAS.subsets[subset].attributes
         assert found.group in groups
         assert 1 / len(groups) <= found.share <= 1
-        assert 0 < found.images <= record["recipe"]["images"]
+        assert 0 < found.images <= record["settings"]["images"]
 
 
 def test_settings_of_stable_diffusion_are_the_published_ones_for_half_the_steps() -> None:
-    assert fair_diffusion.read_settings("fd", "sd") == SemanticGuidance(
+    assert fair_diffusion.read_guidance(FOLDER / "guidance.toml", "sd") == SemanticGuidance(
         "", "", 5, 4.0, 0.95, 0.3, 0.6
     )

@@ -27,7 +27,7 @@ from livo_bench.runs.session import Session
 
 SETTINGS = Settings("cross-attn", 3, 2, 1e-3, 0.01, "no", gradient_checkpointing=False)
 TEXTS = ["a nude person", "a person"]
-RECIPE = """\
+TRAINING = """\
 objective = "{objective}"
 [mini]
 {own}
@@ -76,7 +76,7 @@ def noised() -> Noised:
 def method(folder: Path, name: str, objective: str, own: str, edit: str) -> Path:
     place = folder / name
     place.mkdir()
-    (place / "recipe.toml").write_text(RECIPE.format(objective=objective, own=own))
+    (place / "training.toml").write_text(TRAINING.format(objective=objective, own=own))
     (place / "card.toml").write_text(CARD.format(name=name, edit=edit))
     (place / "adapter.py").write_text(ADAPTER)
     return place
@@ -224,5 +224,5 @@ def test_options_of_value_encoders_are_refused(tiny_model: Path, tmp_path: Path)
         train(str(place), str(tiny_model), settings=Path("mine.toml"), runs=tmp_path)
     with pytest.raises(BadInput, match=r"reads no preference data, so --settings mine\.toml"):
         plan(str(place), str(tiny_model), settings=Path("mine.toml"))
-    with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*nothing to train"):
+    with pytest.raises(BadInput, match=r"'sd' has no .*training\.toml.*nothing to train"):
         train("sd", str(tiny_model))

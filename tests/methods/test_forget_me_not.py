@@ -141,6 +141,6 @@ def test_a_training_writes_an_overlay_for_each_hazard(
     assert set(found) == {"nudity", "bloody", "horror"}
     own = Session(card, 42, "cpu", "float32", tmp_path).engine.unet.state_dict()
     learnt = load_file(out / "nudity.safetensors")
-    parameters = forget_me_not.read_recipe("forget-me-not", "mini").settings.parameters
+    parameters = forget_me_not.read_settings("forget-me-not", "mini").tuning.parameters
     assert set(learnt) == set(names_in(parameters, own))
     assert any(not torch.equal(learnt[n].float(), own[n].half().float()) for n in learnt)

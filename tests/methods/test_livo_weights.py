@@ -42,7 +42,7 @@ def test_an_encoder_is_of_this_model_and_says_how_it_was_made(folder: Path) -> N
     assert '": "/' not in json.dumps(config)
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     assert record["model_digest"] == config[value_encoder.BASE]
-    assert {"seed", "data", "minutes", "recipe"} <= record.keys()
+    assert {"seed", "data", "minutes", "settings"} <= record.keys()
     assert json.loads((folder / SHARES).read_text(encoding="utf-8")).keys() == {"gender", "race"}
 
 

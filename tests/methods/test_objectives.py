@@ -32,7 +32,7 @@ differences = []
 edit = "all"
 weights = ""
 """
-RECIPE = """\
+TRAINING = """\
 [mini]
 steps = 3
 lr = 0.01
@@ -59,7 +59,7 @@ def mine(tmp_path: Path) -> Path:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "card.toml").write_text(CARD, encoding="utf-8")
-    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (folder / "training.toml").write_text(TRAINING, encoding="utf-8")
     (folder / "adapter.py").write_text(example(), encoding="utf-8")
     return folder
 
@@ -76,7 +76,7 @@ def test_the_training_of_the_readme_is_recorded_sealed_and_run(
     assert out == mine.parent / "runs" / "training" / "tiny" / "mine"
     record = read(out)
     assert record is not None
-    assert (record["seed"], record["recipe"]) == (4, {"steps": 3, "lr": 0.01})
+    assert (record["seed"], record["settings"]) == (4, {"steps": 3, "lr": 0.01})
     assert record["files"].keys() == {"all.safetensors"}
     model = model_card(str(tiny_model))
     assert load_method(str(mine), model, str(out)).files
@@ -104,10 +104,10 @@ def test_it_goes_on_where_it_stopped_and_refuses_another_in_its_folder(
     assert (trained(mine, tiny_model, out=out) / "all.safetensors").read_bytes() == whole
     with alone(out), pytest.raises(BadInput, match="A training is writing into"):
         trained(mine, tiny_model, out=out)
-    (mine / "recipe.toml").write_text(RECIPE.replace("3", "4"), encoding="utf-8")
-    with pytest.raises(BadInput, match=r"holds a training with recipe .*'steps': 3"):
+    (mine / "training.toml").write_text(TRAINING.replace("3", "4"), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"holds a training with settings .*'steps': 3"):
         trained(mine, tiny_model, out=out)
-    (mine / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+    (mine / "training.toml").write_text(TRAINING, encoding="utf-8")
     (mine / "adapter.py").write_text(example() + "# changed\n", encoding="utf-8")
     with pytest.raises(BadInput, match="holds a training with adapter"):
         trained(mine, tiny_model, out=out)
@@ -162,7 +162,7 @@ def test_what_only_trainings_of_the_package_hear_is_refused(
 
 
 def test_an_unknown_objective_names_all_there_are(mine: Path) -> None:
-    (mine / "recipe.toml").write_text('objective = "ucce"\n' + RECIPE, encoding="utf-8")
+    (mine / "training.toml").write_text('objective = "ucce"\n' + TRAINING, encoding="utf-8")
     with pytest.raises(BadInput) as error:
         objective_of(str(mine))
     for name in OBJECTIVES:
@@ -175,14 +175,14 @@ def test_without_an_objective_and_a_training_there_is_nothing_to_train(mine: Pat
     (mine / "adapter.py").write_text("def load(context): ...\n", encoding="utf-8")
     with pytest.raises(BadInput, match=r"names no objective, and its adapter\.py defines no train"):
         objective_of(str(mine))
-    (mine / "recipe.toml").unlink()
+    (mine / "training.toml").unlink()
     with pytest.raises(BadInput, match="so there is nothing to train"):
         objective_of(str(mine))
 
 
-def test_every_recipe_of_the_package_that_trains_names_an_objective_of_the_table() -> None:
-    found = {path.parent.name for path in (DATA / "methods").glob("*/recipe.toml")}
-    named = {name: objective_of(name)[0] for name in found - {"sld", "negative", "safree"}}
+def test_all_training_settings_of_the_package_name_an_objective_of_the_table() -> None:
+    found = {path.parent.name for path in (DATA / "methods").glob("*/training.toml")}
+    named = {name: objective_of(name)[0] for name in found}
     assert {*named.values()} <= {*OBJECTIVES}
     assert named["dpo"] == "dpo"
     assert isinstance(plan("uce", "sd15"), TrainingPlan)

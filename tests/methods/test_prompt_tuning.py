@@ -29,7 +29,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = folder / "own"
     own.mkdir()
     place = Path(__file__).parents[2] / "methods" / "prompt-tuning"
-    for name in ("card.toml", "recipe.toml"):
+    for name in ("card.toml", "training.toml"):
         text = (place / name).read_text(encoding="utf-8").replace('"prompt-tuning"', '"own"', 1)
         text = text.replace('objective = "own"', 'objective = "prompt-tuning"')
         few = {"concepts = 42": "concepts = 2", "steps = 400": "steps = 2"}
@@ -43,7 +43,7 @@ def test_tokens_leave_a_text_some_room(tiny_model: Path, tmp_path: Path) -> None
     own = tmp_path / "own-tuning"
     own.mkdir()
     place = Path(__file__).parents[2] / "methods" / "prompt-tuning"
-    for name in ("card.toml", "recipe.toml"):
+    for name in ("card.toml", "training.toml"):
         text = (place / name).read_text(encoding="utf-8").replace('name = "prompt-', 'name = "own-')
         (own / name).write_text(re.sub(r"(?m)^tokens = .*", "tokens = 75", text), encoding="utf-8")
     with pytest.raises(BadInput, match=r"75 soft tokens.* at most \d+"):

@@ -42,16 +42,16 @@ def test_what_reaches_a_concept_says_the_same_under_the_edited_weights() -> None
 
 
 def test_every_round_leaves_less_that_reaches_the_concept() -> None:
-    recipe = rece.read_recipe("rece", "mini")
+    settings = rece.read_settings("rece", "mini")
     texts = Stacked(states(3, 3), states(3, 4), states(6, 5))
     gram = sum(w.T @ w for w in (states(10, 6), states(10, 7)))
-    m, reached = rece.hardened(texts, gram, recipe)
+    m, reached = rece.hardened(texts, gram, settings)
     assert reached == sorted(reached, reverse=True)
-    assert len(reached) == recipe.rounds
-    again = rece.reaching(m, gram, texts.concepts, recipe.regular)
-    first = solve(*texts, recipe.weighting)
+    assert len(reached) == settings.rounds
+    again = rece.reaching(m, gram, texts.concepts, settings.regular)
+    first = solve(*texts, settings.weighting)
     assert np.linalg.norm(again) > np.linalg.norm(
-        rece.reaching(first, gram, texts.concepts, recipe.regular)
+        rece.reaching(first, gram, texts.concepts, settings.regular)
     )
 
 
@@ -86,13 +86,13 @@ def test_the_edit_is_more_than_uces_and_leaves_the_values_finite(
     assert all(now[name].isfinite().all() for name in changed)
 
 
-def test_a_recipe_out_of_its_range_is_refused(tmp_path: Path) -> None:
+def test_settings_out_of_their_range_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "harder"
     folder.mkdir()
-    for name in ("card.toml", "recipe.toml"):
+    for name in ("card.toml", "training.toml"):
         text = (DATA / "methods" / "rece" / name).read_text("utf-8")
         (folder / name).write_text(text.replace('name = "rece"', 'name = "harder"'))
-    text = (folder / "recipe.toml").read_text("utf-8")
-    (folder / "recipe.toml").write_text(text.replace("rounds = 3", "rounds = 0"))
+    text = (folder / "training.toml").read_text("utf-8")
+    (folder / "training.toml").write_text(text.replace("rounds = 3", "rounds = 0"))
     with pytest.raises(BadInput, match=r"mini\.rounds is 0, expected a whole number from 1 up"):
-        rece.read_recipe(str(folder), "mini")
+        rece.read_settings(str(folder), "mini")

@@ -87,7 +87,7 @@ def test_a_training_draws_own_pictures_and_a_run_takes_its_overlay(
     monkeypatch.setattr(reward_weighted, "read_value_free_prompts", lambda *_: kept)
     place = tmp_path / "own"
     place.mkdir()
-    for name in ("card.toml", "recipe.toml"):
+    for name in ("card.toml", "training.toml"):
         text = (DATA / "methods" / "reward-weighted" / name).read_text(encoding="utf-8")
         for setting, value in FEWER.items():
             text = re.sub(rf"^{setting} = .*$", f"{setting} = {value}", text, flags=re.MULTILINE)

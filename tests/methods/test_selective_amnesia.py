@@ -116,9 +116,9 @@ def test_a_training_writes_an_overlay_for_each_hazard_and_goes_on(
 def test_a_lora_is_refused_for_it_has_no_information_at_the_start(tmp_path: Path) -> None:
     folder = tmp_path / "lesser"
     folder.mkdir()
-    for name in ("card.toml", "recipe.toml"):
+    for name in ("card.toml", "training.toml"):
         text = (DATA / "methods" / "selective-amnesia" / name).read_text("utf-8")
         text = text.replace('name = "selective-amnesia"', 'name = "lesser"')
         (folder / name).write_text(text.replace("steps =", "rank = 4\nsteps ="))
     with pytest.raises(BadInput, match=r"rank is 4; expected none"):
-        selective_amnesia.read_recipe(str(folder), "mini")
+        selective_amnesia.read_settings(str(folder), "mini")

@@ -67,7 +67,7 @@ def test_a_setting_out_of_range_is_refused_with_the_range(
 @pytest.mark.parametrize("phrases", [", ,", "nude,", "nude, , naked", " , nude"])
 def test_an_empty_phrase_is_refused(phrases: str, tmp_path: Path) -> None:
     spec = with_settings("safree", {}, tmp_path)
-    recipe = Path(spec) / "recipe.toml"
-    recipe.write_text(f'[mini.unwanted]\nall = "{phrases}"\n')
+    texts = Path(spec) / "unwanted.toml"
+    texts.write_text(f'[mini.unwanted]\nall = "{phrases}"\n')
     with pytest.raises(BadInput, match=f"phrases for 'all' are '{phrases}'; expected some"):
         load_method(spec, model_card("mini"))

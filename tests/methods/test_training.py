@@ -27,7 +27,13 @@ from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import value_encoder
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.methods.livo import calibration, pairs, preference, preference_data, recipe
+from livo_bench.methods.livo import (
+    calibration,
+    encoder_settings,
+    pairs,
+    preference,
+    preference_data,
+)
 from livo_bench.methods.livo.preference import Settings, read_settings
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.livo.train import Trainer, new_encoder, rate
@@ -41,7 +47,7 @@ from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 
-RECIPE = """\
+TRAINING = """\
 objective = "livo"
 [variants.wo-m]
 objective = "wo-m"
@@ -114,7 +120,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     shutil.copytree(catalog.DATA / "methods" / "dpo", folder)
     card = (folder / "card.toml").read_text().replace('name = "dpo"', 'name = "learner"')
     (folder / "card.toml").write_text(card)
-    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "training.toml").write_text(TRAINING)
     return folder
 
 
@@ -140,7 +146,7 @@ def test_a_training_writes_an_encoder_that_a_run_takes(
     }
     record = json.loads((out / "training.json").read_text())
     assert record["minutes"]["value_encoder"] >= 0
-    assert record["recipe"]["coefficients"]["race"]["beta"] == 1000
+    assert record["settings"]["coefficients"]["race"]["beta"] == 1000
     found = value_encoder.find(out / "value_encoder", model_card(str(model)))
     method = adapters.load_method(str(small_world), model_card(str(model)), found.folder)
     assert method.files == {found.digest: found.folder}
@@ -341,7 +347,7 @@ def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
     folder, _ = preference.build(str(model), ["bias"], device="cpu", runs=runs)
     rows = preference_data.read(folder)
     session = Session(card, 42, "cpu", "float32", runs)
-    chosen = recipe.read(str(method), "mini")
+    chosen = encoder_settings.read(str(method), "mini")
     formed = pairs.form(session, rows[rows["subset"] == "race"], ["race"], "deficit", folder)
     return Trainer(session, chosen, formed, 0, runs / "out")
 
@@ -392,8 +398,8 @@ def test_only_the_value_encoder_has_gradients(trainer: Trainer) -> None:
 def test_half_precision_is_refused_where_rounding_swallows_the_margin(
     small_world: Path, model: Path, tmp_path: Path
 ) -> None:
-    text = RECIPE.replace('precision = "no"', 'precision = "bf16"')
-    path = small_world / "recipe.toml"
+    text = TRAINING.replace('precision = "no"', 'precision = "bf16"')
+    path = small_world / "training.toml"
     path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e-6"))
     with pytest.raises(BadInput, match=r"bf16 moves .* smallest margin, 1e-09.*precision = \"no\""):
         make_trainer(small_world, model, tmp_path).require_precision()
@@ -402,7 +408,7 @@ def test_half_precision_is_refused_where_rounding_swallows_the_margin(
     trainer.require_precision()
     # What it compares with is float32 throughout.
     losses = trainer.losses(trainer.batch(0), half=False)
-    path.write_text(RECIPE)
+    path.write_text(TRAINING)
     full = make_trainer(small_world, model, tmp_path)
     torch.testing.assert_close(losses.w, full.losses(full.batch(0), half=True).w, rtol=0, atol=0)
 
@@ -475,13 +481,13 @@ def test_a_value_without_pairs_names_the_way_out(
         trained(small_world, model, tmp_path)
 
 
-def test_another_recipe_does_not_go_on_from_a_checkpoint(
+def test_another_setting_does_not_go_on_from_a_checkpoint(
     small_world: Path, model: Path, tmp_path: Path
 ) -> None:
     out = trained(small_world, model, tmp_path, steps=2)
     with pytest.raises(BadInput, match=r"holds a training with seed 0; asked for is 1.*--out DIR"):
         trained(small_world, model, tmp_path, steps=2, seed=1)
-    with pytest.raises(BadInput, match=r"holds a training with recipe"):
+    with pytest.raises(BadInput, match=r"holds a training with settings"):
         trained(small_world, model, tmp_path, steps=2, gamma_1=0.1)
     assert trained(small_world, model, tmp_path, steps=2) == out
 
@@ -491,30 +497,33 @@ def test_wrong_options_are_refused_before_anything_is_made(
 ) -> None:
     with pytest.raises(BadInput, match=r"fraction is 0\.0; expected it above 0"):
         trained(small_world, model, tmp_path / "runs", fraction=0.0)
-    with pytest.raises(BadInput, match=r"'sd' has no .*recipe\.toml.*livo, dpo"):
-        recipe.read("sd", "mini")
+    with pytest.raises(BadInput, match=r"'sd' has no .*training\.toml.*livo, dpo"):
+        encoder_settings.read("sd", "mini")
     with pytest.raises(BadInput, match=r"'livo:all' has no training.*Trained there: livo, livo:wo"):
-        recipe.read("livo:all", "mini")
-    text = RECIPE.replace('layout = "pad77"', 'layout = "paper"')
-    (small_world / "recipe.toml").write_text(text)
+        encoder_settings.read("livo:all", "mini")
+    text = TRAINING.replace('layout = "pad77"', 'layout = "paper"')
+    (small_world / "training.toml").write_text(text)
     with pytest.raises(BadInput, match=r"layout is 'paper', expected one of: pad77, train78"):
-        recipe.read(str(small_world), "mini")
+        encoder_settings.read(str(small_world), "mini")
     assert not (tmp_path / "runs").exists()
 
 
 def test_variants_set_objective_and_ratio() -> None:
-    livo, unbounded = recipe.read("livo", "mini"), recipe.read("livo:wo-m", "mini")
+    livo, unbounded = (
+        encoder_settings.read("livo", "mini"),
+        encoder_settings.read("livo:wo-m", "mini"),
+    )
     assert (livo.objective, unbounded.objective) == ("livo", "wo-m")
     assert livo.coefficients == unbounded.coefficients
     for scale in ("mini", "sd"):
-        equal, apart = recipe.read("dpo", scale), recipe.read("dpo:d", scale)
+        equal, apart = encoder_settings.read("dpo", scale), encoder_settings.read("dpo:d", scale)
         assert all(c.alpha == c.beta for c in equal.coefficients.values())
         assert all(c.alpha == c.beta / 2 for c in apart.coefficients.values())
-    assert equal.draws == recipe.read("livo", "sd").draws
+    assert equal.draws == encoder_settings.read("livo", "sd").draws
 
 
 def test_coefficients_that_mean_nothing_are_refused(small_world: Path) -> None:
-    path = small_world / "recipe.toml"
+    path = small_world / "training.toml"
     for wrong, said in (
         ("beta = 1000\nalpha = 500", r"mini\.race\.beta is 0"),
         ("draw = 1", r"trains on no value, .* draw above 0"),
@@ -527,10 +536,10 @@ def test_coefficients_that_mean_nothing_are_refused(small_world: Path) -> None:
             'objective = "livo"\n[variants': 'alpha_over_bata = 1\nobjective = "livo"\n[variants',
             "dev_images = 4": "dev_images = 2",
         }[wrong]
-        assert wrong in RECIPE
-        path.write_text(RECIPE.replace(wrong, replaced, 1))
+        assert wrong in TRAINING
+        path.write_text(TRAINING.replace(wrong, replaced, 1))
         with pytest.raises(BadInput, match=said):
-            recipe.read(str(small_world), "mini")
+            encoder_settings.read(str(small_world), "mini")
 
 
 def test_margins_are_for_the_objective_that_has_some(

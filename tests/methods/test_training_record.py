@@ -39,7 +39,7 @@ def training(out: Path, seed: int = 0) -> Training:
 def finished(out: Path) -> Path:
     """A training with one overlay."""
     made = training(out)
-    made.begin(recipe={"steps": 4})
+    made.begin(settings={"steps": 4})
     path = out / "nudity.safetensors"
     path.write_bytes(b"weights")
     made.record("nudity", 1.5, path.name)
@@ -73,7 +73,7 @@ def test_weights_are_those_that_the_record_names(tmp_path: Path) -> None:
 
 
 def test_a_training_that_has_not_ended_names_no_weights(tmp_path: Path) -> None:
-    training(tmp_path).begin(recipe={})
+    training(tmp_path).begin(settings={})
     with pytest.raises(BadInput, match=r"does not name all\.safetensors: that training has not en"):
         require_named(tmp_path / "all.safetensors", "abc")
 
@@ -83,12 +83,18 @@ def test_a_damaged_overlay_is_not_finished_and_the_others_are(
 ) -> None:
     path = finished(tmp_path)
     again = training(tmp_path)
-    again.begin(recipe={"steps": 4})
+    again.begin(settings={"steps": 4})
     assert again.done("nudity")
     path.write_bytes(b"wEights")
     assert not again.done("nudity")
     assert "nudity.safetensors is not what this training wrote, and is made again" in caplog.text
     assert not again.done("horror")
+
+
+def test_a_record_that_does_not_say_what_was_learnt_by_is_not_gone_on_with(tmp_path: Path) -> None:
+    training(tmp_path).begin(recipe={"steps": 4})
+    with pytest.raises(BadInput, match=r"does not say its settings: .*older version.*--out DIR"):
+        training(tmp_path).begin(settings={"steps": 4})
 
 
 @pytest.mark.parametrize(

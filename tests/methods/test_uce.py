@@ -34,7 +34,7 @@ from livo_bench.runs.session import Session
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotation
 
-RECIPE = """\
+TRAINING = """\
 objective = "uce"
 [mini]
 edited = "last"
@@ -119,7 +119,7 @@ def method(tmp_path: Path) -> Path:
     folder = tmp_path / "editor"
     folder.mkdir()
     (folder / "card.toml").write_text(CARD)
-    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "training.toml").write_text(TRAINING)
     (folder / "adapter.py").write_text("from livo_bench.methods.overlaid import load\n")
     return folder
 
@@ -175,8 +175,8 @@ def test_how_far_from_even_is_in_standard_errors_of_an_even_model() -> None:
 
 @pytest.mark.parametrize("images", [25, 50])
 def test_an_even_concept_is_held_three_times_out_of_four(images: int) -> None:
-    """With the recipes' tolerance; that of the released loops, 0.05, holds it in 2 to 7 of 100."""
-    tolerance = {uce.read_recipe("uce", scale).tolerance for scale in ("mini", "sd")}
+    """With our settings' tolerance; that of the released loops, 0.05, holds it in 2 to 7 of 100."""
+    tolerance = {uce.read_settings("uce", scale).tolerance for scale in ("mini", "sd")}
     rng = np.random.default_rng(0)
     drawn = [
         {
@@ -253,8 +253,8 @@ def test_a_concept_is_held_once_it_is_even_and_others_keep_their_best_round(
 
     last: dict[int, Edit] = {}
     monkeypatch.setattr(Balancer, "_draw", draw)
-    recipe = replace(uce.read_recipe(str(method), "mini"), images=25, tolerance=2.0)
-    editor = Balancer(session, FirstGroup(), recipe)
+    settings = replace(uce.read_settings(str(method), "mini"), images=25, tolerance=2.0)
+    editor = Balancer(session, FirstGroup(), settings)
     one, other = (
         next(p for p in train_prompts("bias", "career") if p.concept == concept)
         for concept in shares
@@ -295,7 +295,7 @@ def test_rounds_draw_new_pilot_images_of_train_prompts_with_the_edit_so_far(
         return render(engine, recipes)
 
     monkeypatch.setattr(Diffusion, "render", spy)
-    edit, _ = Balancer(session, judge, uce.read_recipe(str(method), "mini")).balance("positive")
+    edit, _ = Balancer(session, judge, uce.read_settings(str(method), "mini")).balance("positive")
     train = {prompt.text for prompt in train_prompts("bias", "positive")}
     assert {recipe.text for recipe in drawn} <= train
     assert {prompt.text for prompt in judge.shown} == {recipe.text for recipe in drawn}
@@ -326,8 +326,8 @@ def test_balanced_images_end_the_rounds_and_leave_the_concepts_alone(
             labels = np.resize(subset.attributes, len(pixels))
             return Annotation(labels, np.full(len(pixels), True))
 
-    recipe = replace(uce.read_recipe(str(method), "mini"), images=10)
-    edit, rounds = Balancer(session, Even(), recipe).balance("negative")
+    settings = replace(uce.read_settings(str(method), "mini"), images=10)
+    edit, rounds = Balancer(session, Even(), settings).balance("negative")
     assert set(rounds["round"]) == {1, 2}
     assert {weight for target in edit.values() for weight in target.values()} == {0.0, 1.0}
 
@@ -386,7 +386,7 @@ def test_only_train_prompts_are_read(
         return read_task_prompts(task, scale, split)
 
     monkeypatch.setattr(texts_edited, "read_task_prompts", read)
-    editor = Balancer(session, judge, uce.read_recipe(str(method), "mini"))
+    editor = Balancer(session, judge, uce.read_settings(str(method), "mini"))
     edits = joint([*map(editor.erase, editor.hazards), editor.balance("career")[0]])
     assert asked == [("bias", "train"), ("toxicity", "train")]
     held_out = [
@@ -400,16 +400,16 @@ def test_only_train_prompts_are_read(
 
 
 @pytest.mark.parametrize("peers", [True, False])
-def test_concepts_of_the_own_task_are_preserved_if_the_recipe_says_so(
+def test_concepts_of_the_own_task_are_preserved_if_the_settings_say_so(
     judge: FirstGroup, method: Path, session: Session, monkeypatch: pytest.MonkeyPatch, peers: bool
 ) -> None:
-    recipe = replace(uce.read_recipe(str(method), "mini"), peers=peers)
-    editor = Balancer(session, judge, recipe)
+    settings = replace(uce.read_settings(str(method), "mini"), peers=peers)
+    editor = Balancer(session, judge, settings)
     preserved: list[str] = []
 
     def seen(engine: Diffusion, edit: Edit, others: list[str], weighting: object) -> object:
         preserved.extend(others)
-        return transformation(engine, edit, others, recipe.weighting)
+        return transformation(engine, edit, others, settings.weighting)
 
     monkeypatch.setattr(texts_edited, "transformation", seen)
     editor.weights(shifting("career", {"surgeon": {"male": -1.0}}))
@@ -418,21 +418,21 @@ def test_concepts_of_the_own_task_are_preserved_if_the_recipe_says_so(
     assert "a nurse" not in preserved  # of the eval split
 
 
-def test_a_wrong_recipe_is_refused(method: Path, session: Session) -> None:
-    path = method / "recipe.toml"
+def test_wrong_settings_are_refused(method: Path, session: Session) -> None:
+    path = method / "training.toml"
     for right, wrong, said in (
         ('"last"', '"all"', "edited is 'all', expected one of: last, to-end"),
         ('"detoxified"', '"art"', "target is 'art', expected one of: detoxified, empty"),
         ("lam = 0.5", "lam = 0", "lam is 0, expected a number from 1e-06 up"),
         ("rounds = 3", "rounds = 3\nround = 1", "unknown field mini.round"),
     ):
-        assert right in RECIPE
-        path.write_text(RECIPE.replace(right, wrong))
+        assert right in TRAINING
+        path.write_text(TRAINING.replace(right, wrong))
         with pytest.raises(BadInput, match=said):
-            uce.read_recipe(str(method), "mini")
+            uce.read_settings(str(method), "mini")
 
 
-def test_the_methods_own_recipe_is_read_for_both_scales() -> None:
+def test_the_methods_own_settings_are_read_for_both_scales() -> None:
     for scale in ("mini", "sd"):
-        assert uce.read_recipe("uce", scale).target in texts_edited.TARGETS
-    assert uce.read_recipe("uce", "sd").rounds == 30
+        assert uce.read_settings("uce", scale).target in texts_edited.TARGETS
+    assert uce.read_settings("uce", "sd").rounds == 30

@@ -126,7 +126,7 @@ def form(
                 f"The preference data in {folder} has no prompt with preferred and dispreferred "
                 f"pictures for {subset!r}: the model is even there, or never shows it.",
                 "Make more pictures a prompt, livo-bench train --settings FILE, or take "
-                f"[{subset}] out of the recipe.",
+                f"[{subset}] out of the training settings.",
             )
     keys = sorted(set(rows["key"]))
     prompts = sorted(set(rows["prompt"]))

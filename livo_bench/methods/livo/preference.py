@@ -37,7 +37,7 @@ from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import Stopped
 from livo_bench.methods.livo import preference_data
-from livo_bench.methods.training.recipes import of_scale
+from livo_bench.methods.training.settings import of_scale
 from livo_bench.records import BIAS, TOXICITY, Prompt, Recipe, Request, SafetyGuidance
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel

@@ -28,13 +28,13 @@ from livo_bench.engines import value_encoder
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
-from livo_bench.methods.livo import pairs, preference, preference_data, recipe
+from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
 from livo_bench.methods.livo.calibration import calibrate
 from livo_bench.methods.livo.dev import Dev
+from livo_bench.methods.livo.encoder_settings import EncoderSettings
 from livo_bench.methods.livo.logs import CURVE, Logs
 from livo_bench.methods.livo.loss import Losses, active, batch_of, loss
 from livo_bench.methods.livo.pairs import Pairs
-from livo_bench.methods.livo.recipe import TrainingRecipe
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import cosine
@@ -61,15 +61,15 @@ def train(training: Training) -> Path:
     card = session.model
     judge = annotator.require_annotator(card.annotator, card.name)
     fraction = training.overrides.fraction
-    chosen = _with_overrides(recipe.read(training.method, card.scale), training.overrides)
+    chosen = _with_overrides(encoder_settings.read(training.method, card.scale), training.overrides)
     # Before the data is made; which data it is shows when it is there.
-    training.require_same(fraction=fraction, recipe=asdict(chosen))
+    training.require_same(fraction=fraction, settings=asdict(chosen))
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
     rows = preference_data.read(folder)
     rows = rows[rows["subset"].isin(chosen.coefficients)]
     training.begin(
         fraction=fraction,
-        recipe=asdict(chosen),
+        settings=asdict(chosen),
         data=folder.name,
         rows=preference_data.digest_of(rows),
     )
@@ -82,7 +82,7 @@ def train(training: Training) -> Path:
     return out / value_encoder.FOLDER
 
 
-def _with_overrides(chosen: TrainingRecipe, asked: Overrides) -> TrainingRecipe:
+def _with_overrides(chosen: EncoderSettings, asked: Overrides) -> EncoderSettings:
     margins = {
         name: value
         for name, value in (("gamma_1", asked.gamma_1), ("gamma_2", asked.gamma_2))
@@ -127,7 +127,8 @@ def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextM
         if not any(name.startswith(prefix) for name in names):
             raise BadInput(
                 f"No parameter of the text encoder is named {prefix!r}..., so it cannot stay "
-                f"frozen; expected a beginning of a name such as {names[0]!r}. Mend the recipe."
+                f"frozen; expected a beginning of a name such as {names[0]!r}. Mend the "
+                "training settings."
             )
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
@@ -138,10 +139,10 @@ class Trainer:
     """One training run: its networks, its pairs and its steps."""
 
     def __init__(
-        self, session: Session, chosen: TrainingRecipe, formed: Pairs, seed: int, out: Path
+        self, session: Session, chosen: EncoderSettings, formed: Pairs, seed: int, out: Path
     ) -> None:
         self.session = session
-        self.recipe = chosen
+        self.settings = chosen
         self.pairs = formed
         self.seed = seed
         self.out = out
@@ -184,7 +185,7 @@ class Trainer:
         Raises:
             BadInput: The checkpoint or a log is damaged, or of another training.
         """
-        chosen, out = self.recipe, self.out
+        chosen, out = self.settings, self.out
         checkpoint = out / "checkpoint.safetensors"
         hooks = _Watched(self, dev)
         seconds = loop.run(
@@ -202,9 +203,9 @@ class Trainer:
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
         batch = self.batch(number)
-        c = batch_of([self.recipe.coefficients[name] for name in batch.subsets], batch.w.device)
+        c = batch_of([self.settings.coefficients[name] for name in batch.subsets], batch.w.device)
         losses = self.losses(batch, half=True)
-        value = loss(self.recipe.objective, losses, c)
+        value = loss(self.settings.objective, losses, c)
         self.learner.gather(value)
         self.learner.learn(number)
         pushes = active(losses, c)
@@ -222,10 +223,10 @@ class Trainer:
         All processes draw the whole batch, so how many there are changes no draw.
         """
         mine = self.part
-        device, size = self.unet.device, self.recipe.batch
+        device, size = self.unet.device, self.settings.batch
         rng = np.random.default_rng([self.seed, step])
         generator = loop.generator(self.seed, step)
-        drawn = self.pairs.draw(size, self.recipe.draws, rng)
+        drawn = self.pairs.draw(size, self.settings.draws, rng)
         w, l = (  # noqa: E741
             latents.draw(self.pairs.latents, rows, self.scaling, generator)
             for rows in ([pair.preferred for pair in drawn], [pair.dispreferred for pair in drawn])
@@ -249,11 +250,11 @@ class Trainer:
 
         Args:
             batch: The pairs.
-            half: Compute in the recipe's mixed precision; else in float32.
+            half: Compute in the settings' mixed precision; else in float32.
         """
         texts = [self.pairs.prompts[row] for row in batch.prompts]
         values = [self.pairs.values[name] for name in batch.subsets]
-        with mixed(self.unet.device.type, self.recipe.precision if half else "no"):
+        with mixed(self.unet.device.type, self.settings.precision if half else "no"):
             with torch.no_grad():
                 w_ref, l_ref = self._errors(batch, self.plain[batch.prompts])
             token = value_encoder.value_tokens(self.encoder, self.tokenizer, values, texts)
@@ -279,12 +280,12 @@ class Trainer:
         """
         margins = [
             margin
-            for c in self.recipe.coefficients.values()
+            for c in self.settings.coefficients.values()
             for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
             if margin > 0
         ]
         half_anyway = self.unet.dtype != torch.float32
-        if self.recipe.precision == "no" or half_anyway or self.recipe.objective != "livo":
+        if self.settings.precision == "no" or half_anyway or self.settings.objective != "livo":
             return
         batch = self.batch(0)
         half, full = self.losses(batch, half=True), self.losses(batch, half=False)
@@ -297,9 +298,9 @@ class Trainer:
         error = moved.abs().mean().item()
         if margins and error > ROUNDING * min(margins):
             raise BadInput(
-                f"Mixed precision {self.recipe.precision} moves the difference of two losses by "
+                f"Mixed precision {self.settings.precision} moves the difference of two losses by "
                 f"{error:.2g} on average; expected at most {ROUNDING:.0%} of the smallest margin, "
-                f'{min(margins):.2g}. Set precision = "no" in the recipe.'
+                f'{min(margins):.2g}. Set precision = "no" in the training settings.'
             )
 
 
@@ -326,12 +327,12 @@ class _Watched(Hooks):
 
     def taken(self, done: int) -> None:
         self.logs.step(done, self.row)
-        if self.trainer.recipe.looks(done):
-            subsets = list(self.trainer.recipe.coefficients)
+        if self.trainer.settings.looks(done):
+            subsets = list(self.trainer.settings.coefficients)
             self.logs.dev(done, self.dev.evaluate(self.trainer.encoder, subsets))
 
     def due(self, done: int) -> bool:
-        return done % self.trainer.recipe.checkpoint == 0
+        return done % self.trainer.settings.checkpoint == 0
 
     def keep(self) -> dict[str, str]:
         return {"logs": self.logs.seals()}

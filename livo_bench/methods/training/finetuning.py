@@ -23,7 +23,7 @@ from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, Step, fit
 from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
-from livo_bench.methods.training.recipes import recipe_table
+from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.schema import at_least, one_of
 
@@ -52,22 +52,22 @@ class Settings:
     LoRA."""
 
 
-RecipeKind = TypeVar("RecipeKind")
+SettingsKind = TypeVar("SettingsKind")
 
 
-def read_recipe(kind: type[RecipeKind], method: str, scale: str) -> RecipeKind:
-    """Read the recipe of a method that fine-tunes.
+def read_settings(kind: type[SettingsKind], method: str, scale: str) -> SettingsKind:
+    """Read the training settings of a method that fine-tunes.
 
     Args:
-        kind: The data class to read; its field `settings` is of the same table as the others.
+        kind: The data class to read; its field `tuning` is of the same table as the others.
         method: Name of the method, as `--method` takes it.
         scale: Scale of the model.
 
     Raises:
         BadInput: It is not what it should be.
     """
-    table = recipe_table(method, scale)
-    return table.read(kind, settings=table.part(Settings))
+    table = settings_table(method, scale)
+    return table.read(kind, tuning=table.part(Settings))
 
 
 class Noised(NamedTuple):

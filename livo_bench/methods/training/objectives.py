@@ -1,7 +1,7 @@
 """Objectives: what a method learns by, and what each of them hears and takes.
 
-`objective` in a method's `recipe.toml` names one of `OBJECTIVES`. Where it names none, the method's
-own `adapter.py` may define::
+`objective` in a method's `training.toml` names one of `OBJECTIVES`. Where it names none, the
+method's own `adapter.py` may define::
 
     def train(training: Training) -> Path: ...
     def plan(planned: Planned) -> TrainingPlan: ...    # optional, for --plan
@@ -37,7 +37,7 @@ from livo_bench.methods import (
 )
 from livo_bench.methods.livo import loss
 from livo_bench.methods.livo import train as value_encoder
-from livo_bench.methods.training import plans, recipes
+from livo_bench.methods.training import plans, settings
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import Training
 
@@ -79,7 +79,7 @@ OBJECTIVES = {
     "debias-vl": Objective(debias_vl.train, plans.solved, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }
-"""What recipes may name."""
+"""What training settings may name."""
 
 
 def objective_of(method: str) -> tuple[str, Objective]:
@@ -87,19 +87,19 @@ def objective_of(method: str) -> tuple[str, Objective]:
 
     Raises:
         UnknownName: No such method.
-        BadInput: The method does not train, or its recipe names what is no objective.
+        BadInput: The method does not train, or its settings name what is no objective.
         AdapterFailed: Its adapter could not be imported.
     """
-    named = recipes.objective_named(method)
+    named = settings.objective_named(method)
     if named is None:
         if own := _own(method):
             return OWN, own
-        raise recipes.untrained(method)
+        raise settings.untrained(method)
     if named not in OBJECTIVES:
         raise BadInput(
             f"Method {method!r} learns by {named!r}, which is no objective; expected one of: "
-            f"{', '.join(OBJECTIVES)}. Mend its recipe.toml, or leave the objective out and define "
-            "train(training) in its adapter.py."
+            f"{', '.join(OBJECTIVES)}. Mend its training.toml, or leave the objective out and "
+            "define train(training) in its adapter.py."
         )
     return named, OBJECTIVES[named]
 
@@ -113,12 +113,12 @@ def _own(method: str) -> Objective | None:
 
     def train(training: Training) -> Path:
         training.adapter = digest_file(adapter)
-        training.recipe = recipes.plain(method, training.session.model.scale)
+        training.settings = settings.plain(method, training.session.model.scale)
         weights = learn(training)
         if not training.finished:
             raise BadInput(
                 f"{adapter}: train(training) recorded nothing. Expected "
-                "training.begin(recipe=training.recipe) before it learns, and "
+                "training.begin(settings=training.settings) before it learns, and "
                 "training.record(NAME, MINUTES, FILE) of each file that it finished."
             )
         if not isinstance(weights, Path) or not weights.exists():

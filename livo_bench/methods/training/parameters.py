@@ -31,7 +31,7 @@ def names_in(group: str, names: Iterable[str]) -> list[str]:
     if group not in GROUPS:
         raise BadInput(
             f"There is no group of parameters {group!r}; expected one of: {', '.join(GROUPS)}. "
-            "Mend the recipe."
+            "Mend the training settings."
         )
     found = [name for name in names if GROUPS[group].search(name)]
     if not found:

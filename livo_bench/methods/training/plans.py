@@ -1,4 +1,4 @@
-"""What the trainings of this package would take, each by its recipe."""
+"""What the trainings of this package would take, each by its settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from livo_bench.methods import (
     uce,
 )
 from livo_bench.methods import reward_weighted as rwft
-from livo_bench.methods.livo import calibration, dev, preference, recipe
+from livo_bench.methods.livo import calibration, dev, encoder_settings, preference
+from livo_bench.methods.livo.encoder_settings import EncoderSettings
 from livo_bench.methods.training import finetuning
 from livo_bench.methods.training.training_plan import (
     LEARNING,
@@ -47,7 +48,7 @@ from livo_bench.runs.plan import duration
 
 def edits(planned: Planned) -> TrainingPlan:
     """What UCE's edits take, which are solved and balanced by looking at images."""
-    made = uce.read_recipe(planned.method, planned.card.scale)
+    made = uce.read_settings(planned.method, planned.card.scale)
     biases = [c for task in value_tasks().values() if task.kind == BIAS for c in task.categories]
     of_round = made.images * made.concepts * len(biases)
     least, most = 2 * of_round, (made.rounds + 1) * of_round
@@ -81,7 +82,7 @@ def ablation(planned: Planned) -> TrainingPlan:
 
 def adaptation(planned: Planned) -> TrainingPlan:
     """What DAPT takes: the preference data of all values, and one fine-tuning."""
-    images = _preferences(planned.card, planned.settings, tuple(value_tasks()))
+    images = _preferences(planned.card, planned.data_settings, tuple(value_tasks()))
     return of_step(planned, images, _adaptation(planned.method, planned.card))
 
 
@@ -89,8 +90,8 @@ def preferring(planned: Planned) -> TrainingPlan:
     """What Diffusion-DPO takes: the preference data of all values, and one fine-tuning in which the
     frozen UNet sees both pictures of a pair, too."""
     card = planned.card
-    images = _preferences(card, planned.settings, tuple(value_tasks()))
-    settings = diffusion_dpo.read_recipe(planned.method, card.scale).settings
+    images = _preferences(card, planned.data_settings, tuple(value_tasks()))
+    settings = diffusion_dpo.read_settings(planned.method, card.scale).tuning
     step = _finetuning(settings, card, 2 * settings.batch, overlays=1)
     passes, evaluations = f"reference + {step.passes}", 1 + step.evaluations
     return of_step(planned, images, replace(step, passes=passes, evaluations=evaluations))
@@ -99,7 +100,7 @@ def preferring(planned: Planned) -> TrainingPlan:
 def steering_away(planned: Planned) -> TrainingPlan:
     """What ESD takes: one fine-tuning a hazard, on pictures that are drawn on the way."""
     card = planned.card
-    settings = esd.read_recipe(planned.method, card.scale).settings
+    settings = esd.read_settings(planned.method, card.scale).tuning
     step = _finetuning(settings, card, settings.batch, overlays=len(_hazards()))
     drawn = f"half of {card.steps} steps with guidance + 2 of the frozen UNet"
     step = replace(
@@ -114,22 +115,22 @@ def steering_away(planned: Planned) -> TrainingPlan:
 def reward_weighted(planned: Planned) -> TrainingPlan:
     """What RWFT takes: the preference data of all values, own pictures, and one fine-tuning."""
     card = planned.card
-    made = rwft.read_recipe(planned.method, card.scale)
-    found = _preferences(card, planned.settings, tuple(value_tasks()))
+    made = rwft.read_settings(planned.method, card.scale)
+    found = _preferences(card, planned.data_settings, tuple(value_tasks()))
     prompts = len(read_value_free_prompts(card.scale, "train"))
     own = made.images * prompts
     said = f"images: {made.images} of each of {prompts:,} prompts that touch no value = {own:,}"
     least, most = found.count
     images = replace(found, count=(least + own, most + own), counted=[*found.counted, said])
     return of_step(
-        planned, images, _finetuning(made.settings, card, 2 * made.settings.batch, overlays=1)
+        planned, images, _finetuning(made.tuning, card, 2 * made.tuning.batch, overlays=1)
     )
 
 
 def soft_tokens(planned: Planned) -> TrainingPlan:
     """What prompt tuning takes: pictures of groups, and for each value its tokens."""
     card = planned.card
-    made = prompt_tuning.read_recipe(planned.method, card.scale)
+    made = prompt_tuning.read_settings(planned.method, card.scale)
     count, lines, values = 0, [], 0
     for task in value_tasks().values():
         if task.kind == BIAS:
@@ -164,9 +165,9 @@ def soft_tokens(planned: Planned) -> TrainingPlan:
 def resteering(planned: Planned) -> TrainingPlan:
     """What Forget-Me-Not takes: pictures of hazards, and one fine-tuning a hazard."""
     card = planned.card
-    made = forget_me_not.read_recipe(planned.method, card.scale)
+    made = forget_me_not.read_settings(planned.method, card.scale)
     count, said = _of_prompts(card, made.pictures, "toxicity")
-    step = _finetuning(made.settings, card, made.settings.batch, overlays=len(_hazards()))
+    step = _finetuning(made.tuning, card, made.tuning.batch, overlays=len(_hazards()))
     return of_step(planned, learnt_from(card, (count, count), [said]), step)
 
 
@@ -174,13 +175,13 @@ def amnesia(planned: Planned) -> TrainingPlan:
     """What Selective Amnesia takes: surrogates and replayed pictures, one Fisher pass, and one
     fine-tuning a hazard."""
     card = planned.card
-    made = selective_amnesia.read_recipe(planned.method, card.scale)
+    made = selective_amnesia.read_settings(planned.method, card.scale)
     surrogates, of_hazards = _of_prompts(card, made.anchors, "toxicity")
     replayed, of_people = _of_prompts(card, made.replayed, "bias")
     count = surrogates + replayed
     images = learnt_from(card, (count, count), [of_hazards, of_people])
-    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(_hazards()))
-    learns = _learns(made.settings, card)
+    step = _finetuning(made.tuning, card, 2 * made.tuning.batch, overlays=len(_hazards()))
+    learns = _learns(made.tuning, card)
     held = f"Fisher information and the weights at the start, {learns:,} x 8 bytes"
     found = of_step(planned, images, replace(step, memory=[*step.memory, (held, learns * 8)]))
     passed = replayed * made.times * step.evaluations
@@ -199,14 +200,14 @@ def amnesia(planned: Planned) -> TrainingPlan:
 
 def value_encoder(planned: Planned) -> TrainingPlan:
     """What a value encoder takes: the preference data of its values, and its training."""
-    chosen = recipe.read(planned.method, planned.card.scale)
+    chosen = encoder_settings.read(planned.method, planned.card.scale)
     tasks = preference.tasks_of(chosen.coefficients)
-    images = _preferences(planned.card, planned.settings, tasks)
+    images = _preferences(planned.card, planned.data_settings, tasks)
     chosen = replace(chosen, steps=planned.steps or chosen.steps)
     return of_step(planned, images, _value_encoder(chosen, planned.card))
 
 
-def _value_encoder(chosen: recipe.TrainingRecipe, card: ModelCard) -> Step:
+def _value_encoder(chosen: EncoderSettings, card: ModelCard) -> Step:
     """Preferred and dispreferred pictures, with the value token and, without gradients, without."""
     again = chosen.gradient_checkpointing
     memory = memory_of(card)
@@ -234,7 +235,7 @@ def _value_encoder(chosen: recipe.TrainingRecipe, card: ModelCard) -> Step:
     )
 
 
-def _looked_at(chosen: recipe.TrainingRecipe, card: ModelCard) -> tuple[str, int]:
+def _looked_at(chosen: EncoderSettings, card: ModelCard) -> tuple[str, int]:
     """Images of dev prompts, of which the plain halves are kept, and of the calibration."""
     half, subsets = chosen.dev_images // 2, chosen.coefficients
     times = sum(map(chosen.looks, range(1, chosen.steps + 1)))
@@ -250,14 +251,14 @@ def _looked_at(chosen: recipe.TrainingRecipe, card: ModelCard) -> tuple[str, int
 
 
 def _adaptation(method: str, card: ModelCard) -> Step:
-    settings = dapt.read_recipe(method, card.scale).settings
+    settings = dapt.read_settings(method, card.scale).tuning
     return _finetuning(settings, card, settings.batch, overlays=1)
 
 
 def _ablation(method: str, card: ModelCard) -> tuple[Step, Images]:
-    made = concept_ablation.read_recipe(method, card.scale)
+    made = concept_ablation.read_settings(method, card.scale)
     count, said = _of_prompts(card, made.anchors, "toxicity")
-    step = _finetuning(made.settings, card, 2 * made.settings.batch, overlays=len(_hazards()))
+    step = _finetuning(made.tuning, card, 2 * made.tuning.batch, overlays=len(_hazards()))
     return step, learnt_from(card, (count, count), [said])
 
 

@@ -23,13 +23,13 @@ NAME = "all"
 
 
 def learn_all(
-    training: Training, recipe: DataclassInstance, learn: Callable[[Path, pd.DataFrame], float]
+    training: Training, settings: DataclassInstance, learn: Callable[[Path, pd.DataFrame], float]
 ) -> Path:
     """Train one overlay on preference data, which is made first where it is missing.
 
     Args:
         training: What it is of and where it goes.
-        recipe: Recipe of the method, for the record.
+        settings: Training settings of the method, for the record.
         learn: Given the folder of the data and its rows, with `preference_data.COLUMNS`, makes
             `all.safetensors` in the training's folder and returns the minutes that took.
 
@@ -41,7 +41,9 @@ def learn_all(
     """
     folder = training.preferences(tuple(value_tasks()))
     rows = preference_data.read(folder)
-    training.begin(recipe=asdict(recipe), data=folder.name, rows=preference_data.digest_of(rows))
+    training.begin(
+        settings=asdict(settings), data=folder.name, rows=preference_data.digest_of(rows)
+    )
     if not training.done(NAME):
         training.record(NAME, learn(folder, rows), f"{NAME}.safetensors")
     return training.out

@@ -64,7 +64,7 @@ def part(batch: int) -> slice:
     if batch % state.num_processes:
         raise BadInput(
             f"A batch of {batch} cannot be shared by {state.num_processes} processes; expected a "
-            "number that divides it. Start as many, or change the recipe's batch."
+            "number that divides it. Start as many, or change the batch of its training settings."
         )
     return slice(state.process_index, None, state.num_processes)
 

@@ -34,7 +34,7 @@ def train(
 ) -> Path:
     """Train a method, or go on where an earlier training stopped.
 
-    Processes that `accelerate launch` started together share the batches of a recipe.
+    Processes that `accelerate launch` started together share the batches of the training settings.
 
     Args:
         method: Name, variant or folder of a method that trains.
@@ -43,10 +43,10 @@ def train(
         data_seed: Base seed of the pictures that it trains on.
         fraction: For value encoders, part of each scene's pictures to train on.
         gamma_1: For value encoders, the margin of the preferred hinge, for every value; the
-            recipe's when None.
+            settings' when None.
         gamma_2: For value encoders, the margin of the dispreferred hinge, for every value; the
-            recipe's when None.
-        steps: For value encoders, the steps to take; the recipe's when None.
+            settings' when None.
+        steps: For value encoders, the steps to take; the training settings' when None.
         device: `auto`, `cpu`, `cuda`, ...
         runs: Folder of images and data.
         out: Folder to write to; `<runs>/training/<model>/<method>` when None.
@@ -90,9 +90,9 @@ def plan(
     """Say what `train` with the same arguments would take; loads no model.
 
     Args:
-        method: Name, variant or folder of a method with a recipe.
+        method: Name, variant or folder of a method that trains.
         model: Name or card.
-        steps: Number of steps of a value encoder; the recipe's when None.
+        steps: Number of steps of a value encoder; the training settings' when None.
         settings: Settings of the preference data, for methods that learn from it.
         rate: Images sampled and judged per second; the card's when None.
         fraction: As for `train`; changes no plan.
@@ -125,7 +125,7 @@ def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
     if overrides != Overrides() and not objective.overrides:
         raise BadInput(
             f"Method {method!r} learns by {name!r}: --fraction, --gamma-1, --gamma-2 and "
-            "--steps are for value encoders. Leave them out, or change its recipe."
+            "--steps are for value encoders. Leave them out, or change its training settings."
         )
     if settings != SETTINGS and not objective.preferences:
         raise BadInput(

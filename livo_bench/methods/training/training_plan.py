@@ -1,4 +1,4 @@
-"""What a training would take, from its recipe and the model's card: `livo-bench train --plan`.
+"""What a training would take, from its settings and the model's card: `livo-bench train --plan`.
 
 Time is counted in evaluations of the UNet, of which the card says how many there are a second:
 those of a sampled image, times its images a second, and how many times slower they are in training.
@@ -73,8 +73,8 @@ class Planned:
     rate: float
     """Images sampled and judged per second."""
     steps: int | None
-    """Steps of a value encoder; the recipe's when None."""
-    settings: Path
+    """Steps of a value encoder; the training settings' when None."""
+    data_settings: Path
     """Settings of the preference data."""
 
     @property

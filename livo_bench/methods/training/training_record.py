@@ -191,16 +191,16 @@ def _cannot_lock(path: Path, error: OSError) -> BadInput:
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What one training of a value encoder has otherwise than its recipe."""
+    """What one training of a value encoder has otherwise than its settings."""
 
     fraction: float = 1.0
     """Part of each scene's pictures to train on."""
     gamma_1: float | None = None
-    """Margin of the preferred hinge, for every value; the recipe's when None."""
+    """Margin of the preferred hinge, for every value; the training settings' when None."""
     gamma_2: float | None = None
-    """Margin of the dispreferred hinge, for every value; the recipe's when None."""
+    """Margin of the dispreferred hinge, for every value; the training settings' when None."""
     steps: int | None = None
-    """Steps to take; the recipe's when None."""
+    """Steps to take; the training settings' when None."""
 
 
 @dataclass
@@ -217,21 +217,21 @@ class Training:
     """Seed of batches and noise."""
     out: Path
     """Folder of the finished weights."""
-    settings: Path = preference.SETTINGS
+    data_settings: Path = preference.SETTINGS
     """Settings of the preference data, for a method that learns from it."""
     overrides: Overrides = Overrides()
     adapter: str | None = None
     """Digest of the `adapter.py` that brings the training; None for a training of this package."""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    """For a training that the method brings: the table of its `recipe.toml` for the model's scale,
-    as it stands there; empty where there is none."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For a training that the method brings: the table of its `training.toml` for the model's
+    scale, as it stands there; empty where there is none."""
     _identity: dict[str, object] = field(default_factory=dict)
     _minutes: dict[str, float] = field(default_factory=dict)
     _files: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, object]:
-        """What every training is known by; recipe and data come besides."""
+        """What every training is known by; settings and data come besides."""
         own = {} if self.adapter is None else {"adapter": self.adapter}
         return {
             **own,
@@ -259,7 +259,7 @@ class Training:
             seed=self.session.seed,
             device=self.session.device,
             runs=self.session.runs,
-            settings=self.settings,
+            settings=self.data_settings,
             shard=processes.shard(),
         )
         processes.wait()
@@ -279,9 +279,14 @@ class Training:
             return
         wanted = json.loads(json.dumps({**self.identity, **of}))
         for name, value in wanted.items():
-            if found.get(name) != value:
+            if name not in found:
                 raise BadInput(
-                    f"{self.out} holds a training with {name} {found.get(name)!r}; asked for is "
+                    f"The record of the training in {self.out} does not say its {name}: another "
+                    "training, or an older version, wrote it. Train elsewhere: --out DIR"
+                )
+            if found[name] != value:
+                raise BadInput(
+                    f"{self.out} holds a training with {name} {found[name]!r}; asked for is "
                     f"{value!r}. Go on with the same, or train elsewhere: --out DIR"
                 )
 

@@ -1,4 +1,4 @@
-"""Training recipes: what `livo-bench train` reads from a method's `recipe.toml`.
+"""Training settings of value encoders: what `livo-bench train` reads from a `training.toml`.
 
 A table for each scale of model, `[mini]` and `[sd]`, with a table `[mini.<subset>]` for each value
 it trains on; `[variants.<name>]` replaces the objective and the coefficients' ratio. A method that
@@ -16,14 +16,14 @@ from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
 from livo_bench.methods.livo.pairs import WEIGHTS
-from livo_bench.methods.training.recipes import of_scale, untrained_variant
+from livo_bench.methods.training.settings import FILE, of_scale, untrained_variant
 from livo_bench.schema import Share, Text, at_least, one_of
 
 Draw = Annotated[float, at_least(0)]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRecipe:
+class EncoderSettings:
     """How a value encoder is trained on one scale of model."""
 
     objective: str
@@ -63,8 +63,8 @@ class TrainingRecipe:
         return done % self.dev == 0 or done == self.steps
 
 
-def read(spec: str, scale: str) -> TrainingRecipe:
-    """Read the recipe of a method or variant.
+def read(spec: str, scale: str) -> EncoderSettings:
+    """Read the training settings of a method or variant.
 
     Args:
         spec: Name of the method as `--method` takes it: `livo`, `livo:wo-m`, a folder.
@@ -72,11 +72,11 @@ def read(spec: str, scale: str) -> TrainingRecipe:
 
     Raises:
         UnknownName: No such method or variant.
-        BadInput: The method does not train, or its recipe is not what it should be.
+        BadInput: The method does not train, or its settings are not what they should be.
     """
     place, _, variant = spec.partition(":")
     card = method_card(place)
-    path = card.folder / "recipe.toml"
+    path = card.folder / FILE
     if not path.is_file():
         raise BadInput(
             f"Method {card.name!r} has no {path}, so there is nothing to train. Methods that "
@@ -86,30 +86,30 @@ def read(spec: str, scale: str) -> TrainingRecipe:
     scales = table
     if table.has("like"):
         scales = read_table(method_card(table.get("like", Text)).folder / path.name)
-    settings = of_scale(scales, scale)
+    of_model = of_scale(scales, scale)
     variants = table.named_tables("variants")
     if variant and variant not in variants:
         raise untrained_variant(spec, table, variants)
-    return _recipe(settings, variants.get(variant, table))
+    return _settings(of_model, variants.get(variant, table))
 
 
-def _recipe(table: Table, own: Table) -> TrainingRecipe:
-    """A recipe, of the settings for a scale and a method's or variant's own."""
+def _settings(table: Table, own: Table) -> EncoderSettings:
+    """Settings, of the table for a scale and a method's or variant's own."""
     subsets = [name for card in value_tasks().values() for name in card.subsets]
     values = {name: table.table(name) for name in subsets if table.has(name)}
-    recipe = table.read(
-        TrainingRecipe,
+    settings = table.read(
+        EncoderSettings,
         objective=own.get("objective", Annotated[str, one_of(OBJECTIVES)]),
         draws={name: one.get("draw", Draw) for name, one in values.items()},
         coefficients={name: _coefficients(one, own) for name, one in values.items()},
     )
     own.refuse_others()
-    if not sum(recipe.draws.values()):
+    if not sum(settings.draws.values()):
         raise BadInput(
             f"{table.file} trains on no value, expected a table for at least one, with a draw "
             "above 0."
         )
-    return recipe
+    return settings
 
 
 def _coefficients(table: Table, own: Table) -> Coefficients:

@@ -1,4 +1,4 @@
-"""Settings that trainings read: a table for each scale of model in the method's `recipe.toml`.
+"""Settings that trainings read: a table for each scale of model in the method's `training.toml`.
 
 A variant that is trained differently has what differs in `[variants.<name>.<scale>]`.
 """
@@ -15,20 +15,21 @@ from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
 from livo_bench.schema import Text
 
-RECIPE = "recipe.toml"
+FILE = "training.toml"
 """Name of the training settings in a method's folder."""
 
 
 def objective_named(method: str) -> str | None:
-    """What a method's recipe says that it learns by; None where there is none, or it does not say.
+    """What a method's training settings say that it learns by; None where there are none, or they
+    do not say.
 
     Raises:
         UnknownName: No such method.
-        BadInput: The recipe cannot be read, or its objective is no text.
+        BadInput: The settings cannot be read, or their objective is no text.
     """
     if not _path(method).is_file():
         return None
-    objective: str | None = _recipe(method).get("objective", Text, None)
+    objective: str | None = _read(method).get("objective", Text, None)
     return objective
 
 
@@ -45,57 +46,57 @@ def untrained(method: str) -> BadInput:
 
 
 def plain(method: str, scale: str) -> dict[str, Any]:
-    """The table of a method's own recipe for models of a scale, as it stands there; empty where
-    there is no recipe or no such table.
+    """The table of a method's own settings for models of a scale, as it stands there; empty where
+    there is none.
 
     Raises:
         UnknownName: No such method.
-        BadInput: The recipe cannot be read.
+        BadInput: The settings cannot be read.
     """
-    return _recipe(method).table(scale).plain() if _path(method).is_file() else {}
+    return _read(method).table(scale).plain() if _path(method).is_file() else {}
 
 
-def recipe_table(method: str, scale: str) -> Table:
-    """The table of a method's recipe for models of a scale, with what a variant has otherwise.
+def settings_table(method: str, scale: str) -> Table:
+    """The table of a method's settings for models of a scale, with what a variant has otherwise.
 
     Raises:
         UnknownName: No such method.
-        BadInput: The method has no recipe, or none for this scale; or the variant none of its own,
-            while others have.
+        BadInput: The method has no settings, or none for this scale; or the variant none of its
+            own, while others have.
     """
-    recipe, variant = _recipe(method), method.partition(":")[2]
-    table, variants = of_scale(recipe, scale), recipe.named_tables("variants")
+    settings, variant = _read(method), method.partition(":")[2]
+    table, variants = of_scale(settings, scale), settings.named_tables("variants")
     if not variant or not variants:
         return table
     if variant not in variants:
-        raise untrained_variant(method, recipe, variants)
+        raise untrained_variant(method, settings, variants)
     return table.with_others(variants[variant].table(scale))
 
 
-def untrained_variant(method: str, recipe: Table, variants: Iterable[str]) -> BadInput:
-    """The error for a variant that the recipe does not know, but others."""
+def untrained_variant(method: str, settings: Table, variants: Iterable[str]) -> BadInput:
+    """The error for a variant that the settings do not know, but others."""
     name, _, variant = method.partition(":")
     trained = ", ".join([name, *(f"{name}:{other}" for other in variants)])
     return BadInput(
-        f"{method!r} has no training of its own: {recipe.file} has no [variants.{variant}]. "
+        f"{method!r} has no training of its own: {settings.file} has no [variants.{variant}]. "
         f"Trained there: {trained}."
     )
 
 
-def of_scale(recipe: Table, scale: str) -> Table:
-    """The table of a recipe for models of a scale.
+def of_scale(settings: Table, scale: str) -> Table:
+    """The table of some settings for models of a scale.
 
     Raises:
         BadInput: There is none.
     """
-    if scale not in [name for name in SCALES if recipe.has(name)]:
+    if scale not in [name for name in SCALES if settings.has(name)]:
         raise BadInput(
-            f"{recipe.file} has no table [{scale}], expected one for models of that scale."
+            f"{settings.file} has no table [{scale}], expected one for models of that scale."
         )
-    return recipe.table(scale)
+    return settings.table(scale)
 
 
-def _recipe(method: str) -> Table:
+def _read(method: str) -> Table:
     path = _path(method)
     if not path.is_file():
         raise _none(method)
@@ -103,7 +104,7 @@ def _recipe(method: str) -> Table:
 
 
 def _path(method: str) -> Path:
-    return method_card(method.partition(":")[0]).folder / RECIPE
+    return method_card(method.partition(":")[0]).folder / FILE
 
 
 def _none(method: str) -> BadInput:
