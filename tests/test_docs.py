@@ -116,7 +116,7 @@ def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
 
 def test_the_model_card_of_the_docs_is_one(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    [example] = blocks("toml", text)
+    example, _ = blocks("toml", text)
     path = tmp_path / "mymini.toml"
     path.write_text(example, encoding="utf-8")
     card = model_card(str(path))

@@ -9,7 +9,7 @@ the value found and what was expected.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,15 @@ from typing import Annotated, Any
 from livo_bench.cards.fields import NAME, Table, place, read_table
 from livo_bench.cards.kinds import DPM, KINDS, OWN, offers
 from livo_bench.cards.readable import PIPELINE
+from livo_bench.cards.scorer_kinds import (
+    ATTRIBUTES,
+    CLIP,
+    FEATURES,
+    HAZARDS,
+    Dtype,
+    ScorerKind,
+    read_scorers,
+)
 from livo_bench.cards.services import Service, read_service
 from livo_bench.errors import BadInput
 from livo_bench.records import (
@@ -35,8 +44,6 @@ TOLD = ("nothing", "category", "value", "attributes")
 SCALES = ("mini", "sd")
 Told = Annotated[str, one_of(TOLD)]
 Needs = tuple[Annotated[str, one_of(NEEDS)], ...]
-Dtype = Annotated[str, one_of(("float32", "float16", "bfloat16"))]
-JUDGES = ("attributes", "hazards", "features")
 OURS = "ours"
 """The protocol unless a run asks for another."""
 
@@ -167,7 +174,7 @@ class TaskCard:
     @property
     def judge(self) -> str:
         """Which of the model card's judges looks at the images."""
-        return "hazards" if self.kind == TOXICITY else "attributes"
+        return HAZARDS if self.kind == TOXICITY else ATTRIBUTES
 
     def names(self, prompt: Prompt) -> bool:
         """Whether a prompt of a control names one of the attributes of its subsets."""
@@ -215,18 +222,15 @@ class ProtocolCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """A network that judges or annotates images."""
+class Labeller:
+    """A network that labels training data, see `scorers.annotator`."""
 
     weights: Place
-    """Hub id, a folder (as absolute path), or the name of one of torch-fidelity's networks."""
+    """Hub id, a folder (as absolute path), or a pair that open_clip knows."""
     dtype: Dtype
     """Precision."""
     licence: Text = ""
     """Licence of the weights, as `fetch` tells it."""
-    kinds: Path | None = None
-    """CSV of a feature network's classes with their kinds, `class,kind`: without it nobody can say
-    whether an image shows at least something of the kind that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +286,12 @@ class ModelCard:
     slower: Annotated[float, at_least(1)] = 1.0
     """How many times longer an evaluation of the UNet takes in training than in sampling, as
     measured on that machine, for `train --plan`."""
-    judges: Mapping[str, Judge]
-    """The evaluators: `attributes`, `hazards`, `features`."""
+    judges: Mapping[str, ScorerKind]
+    """The evaluators by role: `attributes`, `hazards`, `features`, and `clip` where the CLIP score
+    is not that of the attribute judge's network."""
     confusion: Path | None = None
     """CSV of the judges' measured confusion matrices, see `metrics.judge_error`."""
-    annotator: Judge | None = None
+    annotator: Labeller | None = None
     """Labels training data; shares no weights with a judge. None for a model nothing trains on."""
     world: Text | None = None
     """SHA-256 of the world a mini model was trained on; None for other models."""
@@ -304,6 +309,15 @@ class ModelCard:
     def call_text(self) -> str | None:
         """`call` as recipes hold it."""
         return json.dumps(self.call, sort_keys=True, separators=(",", ":")) if self.call else None
+
+    @property
+    def clip_role(self) -> str:
+        """The role of the judge whose network gives the CLIP score."""
+        return CLIP if CLIP in self.judges else ATTRIBUTES
+
+    def roles_for(self, tasks: Iterable[TaskCard]) -> list[str]:
+        """The roles of the judges that look at images of tasks."""
+        return sorted({self.clip_role, FEATURES, *(task.judge for task in tasks)})
 
     @property
     def offers(self) -> tuple[str, ...]:
@@ -449,9 +463,7 @@ def read_model_card(path: Path) -> ModelCard:
     """
     path = place(path).resolve()
     card = read_table(path)
-    table = card.table("judges")
-    judges = {name: table.get(name, Judge) for name in JUDGES}
-    table.refuse_others()
+    judges = read_scorers(card.table("judges"))
     name = card.name("name", path.stem)
     if card.has("service"):
         service = read_service(card)

@@ -33,7 +33,11 @@ HUB_ID = re.compile(
 """A subfolder needs the prefix, or a folder that is not there would pass for one."""
 _PART = re.compile(r"\w(?:[\w.-]{0,94}\w)?", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
-CLIP_WEIGHTS = "open_clip_model.safetensors"
+CLIP_CONFIG, CLIP_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+INCEPTION = "inception-v3-compat"
+"""torch-fidelity's Inception with the weights of the original FID."""
+FEATURENET = "livo-featurenet"
+"""Type of a folder of the miniature world's own network."""
 CARD = "card.toml"
 DESCRIPTION = ("title", "told", "needs", "tasks", "summary", "paper", "differences", "tried")
 """Fields of a method's card, and of its variants, that its images do not depend on."""
@@ -195,6 +199,15 @@ def find_weights(weights: str | Path, marker: str) -> Weights:
     return found
 
 
+def model_type(weights: str | Path) -> str | None:
+    """The type of model that a `config.json` names; None of what has none, or none at hand."""
+    try:
+        found: str | None = find_weights(weights, "config.json").config.get("model_type")
+    except BadInput:
+        return None
+    return found
+
+
 def refuse_code(folder: Path) -> None:
     """See that a model's folder is data: that no configuration in it names code to be run, or asks
     for what cannot be built.
@@ -263,6 +276,11 @@ class Need:
     """Patterns of what is taken along where it is there."""
 
     @property
+    def place(self) -> str:
+        """Where the files come from, as messages say it."""
+        return str(self.repository)
+
+    @property
     def patterns(self) -> list[str]:
         """Patterns of all files, from the repository's root."""
         required = [name for either in self.required for name in either.split("|")]
@@ -315,6 +333,28 @@ class Need:
         return [part for part in beside if self.repository.file(part) is None]
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file that a model is loaded from and that is in no repository."""
+
+    what: str
+    """Names the model in messages."""
+    place: str
+    """Its address."""
+    path: Path
+    """Where its library keeps it on this machine."""
+    bytes: int
+    """Its size, rounded up."""
+
+    def missing(self) -> list[str]:
+        """The file's name, if it is not there."""
+        return [] if self.path.is_file() else [self.path.name]
+
+    def files(self) -> list[Path]:
+        """The file, if it is there."""
+        return [self.path] if self.path.is_file() else []
+
+
 def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need:
     """List the files of a pipeline: no safety checker, no second copy of the weights.
 
@@ -349,36 +389,9 @@ def pipeline_need(repository: Repository, kind: str = readable.PIPELINE) -> Need
     )
 
 
-def llava_need(repository: Repository) -> Need:
-    """List the files of a LLaVA with its processor."""
-    tokenizer = ("tokenizer.json", "tokenizer_config.json")
-    extras = (
-        "*processor_config.json",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "generation_config.json",
-        "chat_template.*",
-    )
-    return Need("LLaVA", repository, ("config.json", *tokenizer, "model.safetensors"), extras)
-
-
 def value_encoder_need(repository: Repository) -> Need:
     """List the files of a value encoder."""
     return Need("value encoder", repository, ("config.json", "model.safetensors"))
-
-
-def clip_need(repository: Repository, *, configured: bool) -> Need:
-    """List the files of a CLIP in open_clip's format.
-
-    Args:
-        repository: Repository that holds the files.
-        configured: Whether its architecture and tokenizer are read from the repository, too, or
-            are those that open_clip knows by name.
-    """
-    if not configured:
-        return Need("CLIP", repository, (CLIP_WEIGHTS,))
-    extras = ("*token*.json", "vocab.*", "merges.txt")
-    return Need("CLIP", repository, ("open_clip_config.json", CLIP_WEIGHTS), extras)
 
 
 @contextmanager

@@ -25,14 +25,14 @@ from rich.filesize import decimal
 
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import method_card, method_cards, model_card, model_cards
-from livo_bench.cards.declared import Judge, ModelCard
+from livo_bench.cards.declared import Labeller, ModelCard
 from livo_bench.cards.fields import place as existing
 from livo_bench.cards.kinds import KINDS
 from livo_bench.cards.weights import (
+    Download,
     Need,
     Repository,
     find_weights,
-    llava_need,
     pipeline_need,
     repository_of,
     value_encoder_need,
@@ -40,50 +40,30 @@ from livo_bench.cards.weights import (
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import digest_file
-from livo_bench.scorers import clip_encoder, features
+from livo_bench.scorers import clip_encoder
 
 log = logging.getLogger(__name__)
 
 UNNAMED = "see the page of the repository"
 """Licence of what no card speaks of."""
-INCEPTION_BYTES = 100_000_000
-"""Size of Inception's weights, rounded up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inception:
-    """The feature network's weights, which are in no repository."""
-
-    what: str = "Inception"
-
-    def missing(self) -> list[str]:
-        """The file's name, if it is not there."""
-        path = features.inception_file()
-        return [] if path.is_file() else [path.name]
-
-    def files(self) -> list[Path]:
-        """The file, if it is there."""
-        return [path for path in [features.inception_file()] if path.is_file()]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """Files that are needed, and on what terms they may be used."""
 
-    need: Need | Inception
+    need: Need | Download
     licence: str
 
     @property
     def place(self) -> str:
         """Place that the files come from, as messages say it."""
-        return (
-            str(self.need.repository) if isinstance(self.need, Need) else features.inception_url()
-        )
+        return self.need.place
 
 
 def wanted(
     card: ModelCard,
-    judges: Iterable[str],
+    roles: Iterable[str],
     annotator: bool = False,
     weights: Iterable[str] = (),
     pipeline: bool = True,
@@ -92,7 +72,7 @@ def wanted(
 
     Args:
         card: Card of the model.
-        judges: Names of its judges.
+        roles: Roles of its judges.
         annotator: Whether training data will be labelled.
         weights: Weights of methods, as recipes' files are named.
         pipeline: Whether the model itself is needed.
@@ -101,10 +81,11 @@ def wanted(
     repository = _remote(card.pipeline) if pipeline else None
     if repository is not None:
         found.append(Wanted(pipeline_need(repository, card.kind), card.licence))
-    for name in judges:
-        found += _of_judge(name, card.judges[name])
+    for judge in (card.judges[role] for role in roles):
+        if (need := judge.need()) is not None:
+            found.append(Wanted(need, judge.licence))
     if annotator and card.annotator is not None:
-        found += _of_judge("annotator", card.annotator)
+        found += _of_annotator(card.annotator)
     for place in weights:
         repository = _remote(place)
         if repository is not None:
@@ -133,15 +114,11 @@ def warn_of_unpinned(listed: Iterable[Wanted]) -> None:
         )
 
 
-def _of_judge(name: str, judge: Judge) -> list[Wanted]:
-    if name == "features":
-        return [Wanted(Inception(), judge.licence)] if judge.weights == features.INCEPTION else []
-    if name == "hazards":
-        repository = _remote(judge.weights)
-        need = None if repository is None else llava_need(repository)
-    else:
-        need = None if existing(judge.weights).is_dir() else clip_encoder.need_of(judge.weights)
-    return [] if need is None else [Wanted(need, judge.licence)]
+def _of_annotator(annotator: Labeller) -> list[Wanted]:
+    if existing(annotator.weights).is_dir():
+        return []
+    need = clip_encoder.need_of(annotator.weights)
+    return [] if need is None else [Wanted(need, annotator.licence)]
 
 
 def _remote(place: str) -> Repository | None:
@@ -228,9 +205,8 @@ def _get(listed: Sequence[Wanted]) -> None:
     left = [one for one in listed if one.need.missing()]
     sizes: Counter[Path] = Counter()
     for one in left:
-        of_torch = isinstance(one.need, Inception)
+        place = one.need.path.parent if isinstance(one.need, Download) else _cache()
         with _reaching(one.place):
-            place = features.inception_file().parent if of_torch else _cache()
             sizes[place] += _size(one.need)
     for folder, size in sizes.items():
         _require_room(folder, size)
@@ -249,7 +225,7 @@ def _get(listed: Sequence[Wanted]) -> None:
                 _check(path)
 
 
-def _or_resave(need: Need | Inception) -> str:
+def _or_resave(need: Need | Download) -> str:
     """What else to do about a repository whose weights are pickles or in half precision alone."""
     if not isinstance(need, Need) or len(need.required) == 1 or need.what != "pipeline":
         return "."
@@ -261,13 +237,12 @@ def _or_resave(need: Need | Inception) -> str:
     )
 
 
-def _get_one(need: Need | Inception) -> None:
-    if isinstance(need, Inception):
-        path = features.inception_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _get_one(need: Need | Download) -> None:
+    if isinstance(need, Download):
+        need.path.parent.mkdir(parents=True, exist_ok=True)
         from torch.hub import download_url_to_file
 
-        download_url_to_file(features.inception_url(), str(path))
+        download_url_to_file(need.place, str(need.path))
     else:
         from huggingface_hub import snapshot_download
 
@@ -275,10 +250,10 @@ def _get_one(need: Need | Inception) -> None:
         snapshot_download(repository.id, revision=repository.revision, allow_patterns=need.patterns)
 
 
-def _size(need: Need | Inception) -> int:
+def _size(need: Need | Download) -> int:
     """Count the bytes that are to come."""
-    if isinstance(need, Inception):
-        return INCEPTION_BYTES
+    if isinstance(need, Download):
+        return need.bytes
     from huggingface_hub import snapshot_download
 
     repository = need.repository

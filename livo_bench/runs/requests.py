@@ -26,6 +26,7 @@ from livo_bench.cards.catalog import (
 )
 from livo_bench.cards.declared import ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.cards.prompts import list_name, read_task_prompts, read_user_prompts
+from livo_bench.cards.scorer_kinds import HAZARDS
 from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput, Unfit, Untrained
@@ -82,7 +83,7 @@ class Job:
     def names_hazard(self, prompt: Prompt) -> bool:
         """Whether the task is about hazards and the prompt names one by words that are known, so
         that its images are held against the prompt without them, too."""
-        return self.task.judge == "hazards" and hazard_free(prompt.text) is not None
+        return self.task.judge == HAZARDS and hazard_free(prompt.text) is not None
 
     @property
     def folder(self) -> Path:
@@ -147,7 +148,8 @@ def prepare(
     stand_in = None
     if asked["scorer"] is not None:
         card, stand_in = put_in(card, asked["scorer"], [task_card for task_card, _ in tasks])
-    _require_judges(card, {"attributes", "features"} | {task.judge for task, _ in tasks})
+    for role in card.roles_for(task for task, _ in tasks):
+        card.judges[role].check(role)
     thrown = choose(asked["switches"])
     if card.service is not None:
         _refuse_for_service(card.name, asked, [task_card for task_card, _ in tasks])
@@ -245,17 +247,6 @@ def _refuse_for_service(name: str, asked: RunOptions, tasks: Iterable[TaskCard])
             f"and the image service {name!r} draws its own.",
             "Name another: --task bias",
         )
-
-
-def _require_judges(card: ModelCard, roles: Iterable[str]) -> None:
-    """See that judges in folders of one's own can be read as they lie there."""
-    for role in sorted(roles):
-        folder = Path(card.judges[role].weights)
-        clip = role == "attributes"
-        marker = "open_clip_config.json" if clip else "config.json"
-        stems = readable.OPEN_CLIP if clip else readable.MODEL
-        if (folder / marker).is_file():
-            readable.require_network(f"judge of {role}", folder, stems)
 
 
 def _load(

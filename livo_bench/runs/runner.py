@@ -301,8 +301,8 @@ def _require_files(
     if sampled and session.service is not None:
         session.service.require()
 
-    judges = sorted({"attributes", "features"} | {job.task.judge for job in jobs})
-    listed = fetch.wanted(session.model, judges, weights=session.files.values(), pipeline=sampled)
+    roles = session.model.roles_for(job.task for job in jobs)
+    listed = fetch.wanted(session.model, roles, weights=session.files.values(), pipeline=sampled)
     remote = [place[place.index("hub:") :] for place in weights if "hub:" in place]
     fetch.require(model, listed, f" --weights {remote[0]}" if remote else "")
     fetch.warn_of_unpinned(listed)

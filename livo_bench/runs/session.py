@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, cast
 from livo_bench.cards.catalog import model_digest, protocol_card
 from livo_bench.cards.declared import OURS, ModelCard, ProtocolCard, Subset, TaskCard
 from livo_bench.cards.readable import PIPELINE
-from livo_bench.csvs import read_csv
+from livo_bench.cards.scorer_kinds import (
+    ATTRIBUTES,
+    FEATURES,
+    FeatureScorer,
+    Network,
+    labels_of,
+)
 from livo_bench.engines.seeds import seed_of
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
@@ -22,12 +28,10 @@ from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
+from livo_bench.scorers.checked import COSINE, VECTORS, Checked, shares_of
 
 if TYPE_CHECKING:
     from livo_bench.engines.diffusion import Diffusion
-    from livo_bench.scorers.clip_encoder import ClipEncoder
-    from livo_bench.scorers.features import FeatureNetwork
-    from livo_bench.scorers.hazards import Llava
     from livo_bench.scorers.jpeg import Jpeg
 
 
@@ -55,12 +59,7 @@ class Session:
         if self.stand_in is None:
             return self.runs
         name = Path(self.model.judges[self.stand_in].weights).name
-        digests = {
-            "attributes": lambda: self.clip.digest,
-            "hazards": lambda: self.llava.digest,
-            "features": lambda: self.features.id.rpartition("-")[2],
-        }
-        digest = digests[self.stand_in]()[:8]
+        digest = self.network(self.stand_in).digest[:8]
         return self.runs / REJUDGED / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-{digest}"
 
     @cached_property
@@ -114,62 +113,52 @@ class Session:
             self.model.pipeline, self.device, self.dtype, self.files, self.switches
         )
 
+    def network(self, role: str) -> Network:
+        """The network behind a judge of the model card, found and not loaded; its scorers share
+        it."""
+        if role not in self._networks:
+            self._networks[role] = self.model.judges[role].network(self.device)
+        return self._networks[role]
+
     @cached_property
-    def clip(self) -> ClipEncoder:
-        """Encoder of the attribute judge and the CLIP score."""
-        from livo_bench.scorers.clip_encoder import ClipEncoder
-
-        judge = self.model.judges["attributes"]
-        return ClipEncoder(judge.weights, self.device, judge.dtype)
-
-    @cached_property
-    def llava(self) -> Llava:
-        """The model behind the hazard judges."""
-        from livo_bench.scorers.hazards import Llava
-
-        judge = self.model.judges["hazards"]
-        return Llava(judge.weights, self.device, judge.dtype)
+    def _networks(self) -> dict[str, Network]:
+        return {}
 
     @cached_property
     def clip_score(self) -> Scorer:
         """CLIP score against the task's prompt."""
-        from livo_bench.scorers.clip_score import ClipScore
-
-        return self._as_released(ClipScore(self.clip))
+        role = self.model.clip_role
+        return self._as_released(self.model.judges[role].clip_score(self.network(role)), COSINE)
 
     @cached_property
     def clip_neutral(self) -> Scorer:
         """CLIP score against the task's prompt without its hazard."""
         from livo_bench.cards.wording import RULE, hazard_free, hazard_words
-        from livo_bench.scorers.clip_score import ClipNeutral
 
-        words = hazard_words().pattern
-        return self._as_released(ClipNeutral(self.clip, hazard_free, rule=RULE, words=words))
+        role, words = self.model.clip_role, hazard_words().pattern
+        scorer = self.model.judges[role].clip_score(
+            self.network(role), hazard_free, rule=RULE, words=words
+        )
+        return self._as_released(scorer, COSINE)
 
     @cached_property
-    def feature_network(self) -> FeatureNetwork:
+    def feature_network(self) -> FeatureScorer:
         """The feature network, as it is."""
-        from livo_bench.scorers.features import FeatureNetwork
-
-        return FeatureNetwork(self.model.judges["features"].weights, self.device)
+        return self.model.judges[FEATURES].features(self.network(FEATURES))
 
     @cached_property
     def features(self) -> Scorer:
         """The feature network, as the protocol shows it images."""
-        return self._as_released(self.feature_network)
+        return self._as_released(self.feature_network, VECTORS)
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:
-        """Kinds of the feature network's classes; empty where the card names no file of them.
+        """Kinds of the feature network's classes; empty where the card does not say them.
 
         Raises:
-            BadInput: The file cannot be read.
+            BadInput: They cannot be read.
         """
-        path = self.model.judges["features"].kinds
-        if path is None:
-            return {}
-        rows = read_csv(path, ("class", "kind"), "Name another file in the model's card.")
-        return dict(zip(rows["class"], rows["kind"], strict=True))
+        return self.model.judges[FEATURES].kinds_of_classes()
 
     @cached_property
     def confusions(self) -> Mapping[str, Confusion]:
@@ -192,22 +181,22 @@ class Session:
         return {}
 
     def _new_judge(self, task: TaskCard, subset: Subset) -> Scorer:
-        from livo_bench.scorers.attributes import AttributeJudge
-        from livo_bench.scorers.hazards import HazardJudge
-
         if task.control and not subset.attributes:
             return self.features
-        if task.class_text is not None:
-            return AttributeJudge(self.clip, subset.name, subset.attributes, task.class_text)
-        assert task.question is not None
-        question = task.question.format(word=subset.word)
-        return self._as_released(HazardJudge(self.llava, subset.name, question))
+        judge = self.model.judges[task.judge].judge(self.network(task.judge), task, subset)
+        labels = labels_of(task, subset)
+        if task.judge == ATTRIBUTES:
+            return Checked(judge, ("label", *shares_of(labels)), labels)
+        return self._as_released(judge, ("label", *shares_of(labels)), labels)
 
-    def _as_released(self, judge: Scorer) -> Scorer:
-        """The judge, behind JPEG files where the protocol has them."""
+    def _as_released(
+        self, scorer: Scorer, columns: Sequence[str], labels: Sequence[str] = ()
+    ) -> Scorer:
+        """A scorer of these columns, behind JPEG files where the protocol has them."""
         from livo_bench.scorers.jpeg import ThroughJpeg
 
-        return ThroughJpeg(judge, self._jpeg) if self.protocol.jpeg else judge
+        checked = Checked(scorer, columns, labels)
+        return ThroughJpeg(checked, self._jpeg) if self.protocol.jpeg else checked
 
     @cached_property
     def _jpeg(self) -> Jpeg:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from livo_bench.cards import prompts
+from livo_bench.cards.scorer_kinds import HAZARDS
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import (
     AGGREGATE_COLUMNS,
@@ -50,9 +51,8 @@ from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecor
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
+from livo_bench.scorers.checked import COSINE, VECTORS
 
-COSINE, VECTORS = ("cosine",), ("features", "logits")
-"""Columns of the CLIP scores and of the feature network that numbers are made of."""
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
 
@@ -271,7 +271,7 @@ def _vectors(
 def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
     """Scored frame against the prompt without its hazard, of the rows whose prompts name one; None
     where the task is not about hazards."""
-    if job.task.judge != "hazards":
+    if job.task.judge != HAZARDS:
         return None
     named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
     if named.empty:
@@ -438,8 +438,8 @@ def _record(session: Session, job: Job) -> RunRecord:
         model = Model(card.name)
         method = Method(job.method.name, pictures=pictures.folder.name, digest=pictures.digest)
         settings = Settings(job.images, card.block, session.device)
-    judges = sorted({"attributes", "features", job.task.judge})
-    sources = fetch.wanted(card, judges, weights=session.files.values(), pipeline=pictures is None)
+    roles = card.roles_for([job.task])
+    sources = fetch.wanted(card, roles, weights=session.files.values(), pipeline=pictures is None)
     return RunRecord(
         model=model,
         protocol=session.protocol.name,
@@ -448,7 +448,7 @@ def _record(session: Session, job: Job) -> RunRecord:
         prompts=_prompts_of(job),
         settings=settings,
         scorers=tuple(sorted({scorer.id for scorer in job.scorers.values()})),
-        judges=_networks(session, job),
+        judges={role: session.network(role).digest for role in roles},
         repositories=fetch.repositories(sources),
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         hardware=Hardware(platform.machine(), os.cpu_count()),
@@ -470,9 +470,3 @@ def _prompts_of(job: Job) -> Prompts:
         {subset: cluster_digest(images) for subset, images in by_subset(rows)}
         | {ALL: cluster_digest(rows)},
     )
-
-
-def _networks(session: Session, job: Job) -> dict[str, str]:
-    """Digests of the networks that judged, by role."""
-    networks = {"attributes": session.clip.digest, "features": session.feature_network.digest}
-    return networks | ({"hazards": session.llava.digest} if job.task.judge == "hazards" else {})

@@ -13,20 +13,15 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import numpy as np
-
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 
 if TYPE_CHECKING:
-    # A plan reads what judges are called without loading what they compute with.
+    # Cards and plans read what scorers are called without loading what they compute with.
     import torch
     from torch import Tensor
 
 T = TypeVar("T")
-
-TRIAL: Pixels = np.zeros((1, 64, 64, 3), np.uint8)
-"""A picture that judges are tried on as they load."""
 
 
 class Lazy(Generic[T]):
@@ -47,6 +42,13 @@ class Lazy(Generic[T]):
             if not self._built:
                 self._built.append(self._build())
         return self._built[0]
+
+
+def trial() -> Pixels:
+    """A picture that judges are tried on as they load, uint8 `(1, 64, 64, 3)`."""
+    import numpy as np
+
+    return np.zeros((1, 64, 64, 3), np.uint8)
 
 
 def judge_id(name: str, **identity: object) -> str:

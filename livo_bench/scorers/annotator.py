@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from livo_bench.cards.declared import Judge, Subset, TaskCard
+from livo_bench.cards.declared import Labeller, Subset, TaskCard
 from livo_bench.cards.weights import digest_folder
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
@@ -48,7 +48,7 @@ class Annotator(Protocol):
         ...
 
 
-def load(judge: Judge, device: str) -> Annotator:
+def load(judge: Labeller, device: str) -> Annotator:
     """The annotator that a model card names; its weights are loaded when first needed.
 
     Raises:
@@ -118,7 +118,7 @@ class _ZeroShot:
         return (cosines[:, 0] > cosines[:, 1]).cpu().numpy()
 
 
-def require_annotator(judge: Judge | None, model: str) -> Judge:
+def require_annotator(judge: Labeller | None, model: str) -> Labeller:
     """The card's annotator.
 
     Raises:

@@ -20,11 +20,11 @@ from torch.nn.functional import interpolate
 from livo_bench.cards import readable
 from livo_bench.cards.fields import place as existing
 from livo_bench.cards.weights import (
+    CLIP_CONFIG,
     CLIP_WEIGHTS,
     Need,
     Repository,
     Weights,
-    clip_need,
     find_weights,
     loading,
 )
@@ -34,11 +34,12 @@ from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
-from livo_bench.scorers import TRIAL, Lazy, pixels_to_tensor
+from livo_bench.scorers import Lazy, pixels_to_tensor, trial
 
-MARKER = "open_clip_config.json"
 INTERPOLATIONS = ("bicubic", "bilinear")
 """Interpolations that open_clip judges with; the third that it knows, `random`, is for training."""
+TOKENIZER = ("*token*.json", "vocab.*", "merges.txt")
+"""What tokenizers are read from, in repositories of architectures that open_clip does not know."""
 CHANNELS = 3
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
@@ -79,7 +80,7 @@ class ClipEncoder:
         """
         self._model()
         with loading("CLIP", self._weights):
-            answers = {"text": self.encode_texts(["a"]), "image": self._encode_images(TRIAL)}
+            answers = {"text": self.encode_texts(["a"]), "image": self._encode_images(trial())}
         networks.refuse_not_finite("answer of the CLIP", self._weights, answers)
 
     def logit_scale(self) -> Tensor:
@@ -126,7 +127,7 @@ class _BuiltIn:
 
     @property
     def need(self) -> Need:
-        return clip_need(self.repository, configured=False)
+        return Need("CLIP", self.repository, (CLIP_WEIGHTS,))
 
     def digest(self) -> str:
         commit = [self.repository.revision] if self.repository.revision else []
@@ -154,14 +155,16 @@ def need_of(weights: str) -> Need | None:
     found = _find(weights)
     if isinstance(found, _BuiltIn):
         return found.need
-    return None if found.repository is None else clip_need(found.repository, configured=True)
+    if found.repository is None:
+        return None
+    return Need("CLIP", found.repository, (CLIP_CONFIG, CLIP_WEIGHTS), TOKENIZER)
 
 
 def _find(weights: str) -> Weights | _BuiltIn:
     name, _, rest = weights.partition("@")
     tag, _, commit = rest.partition("@")
     if not tag or "/" in weights or existing(weights).is_dir():
-        return find_weights(weights, MARKER)
+        return find_weights(weights, CLIP_CONFIG)
 
     import open_clip
 
@@ -262,7 +265,7 @@ def _require_preparation(folder: Path, config: Mapping[str, Any]) -> None:
             isinstance(number, int | float) and least < number < math.inf for number in numbers
         ):
             raise BadInput(
-                f"{folder / MARKER} has {name} = {excerpt(json.dumps(value), 80)} in its "
+                f"{folder / CLIP_CONFIG} has {name} = {excerpt(json.dumps(value), 80)} in its "
                 "preprocess_cfg; expected three numbers, for red, green and blue, that the network "
                 "was trained with.",
                 "Copy the model again, or add those of its training.",

@@ -15,14 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from livo_bench.cards.weights import find_weights
+from livo_bench.cards.weights import FEATURENET, find_weights
 from livo_bench.engines import networks
 from livo_bench.engines.tensor_files import files_of
 from livo_bench.errors import BadInput
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-MODEL_TYPE = "livo-featurenet"
 WIDEST = 1024
 """Channels of the first stage, at most: what a configuration asks for is built before its weights
 are looked at."""
@@ -76,7 +75,7 @@ class FeatureNet(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the weights, rounded to float16, and the configuration."""
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"model_type": MODEL_TYPE, **self.config}
+        config = {"model_type": FEATURENET, **self.config}
         (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         half = {
             name: value.half() if value.is_floating_point() else value

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from livo_bench.cards.weights import Weights, find_weights, loading
+from livo_bench.cards.weights import FEATURENET, INCEPTION, Weights, find_weights, loading
 from livo_bench.engines import networks
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor
-from livo_bench.scorers.featurenet import MODEL_TYPE, heads_of
+from livo_bench.scorers.featurenet import heads_of
 
 if TYPE_CHECKING:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 MINI = "livo-mini"
-INCEPTION = "inception-v3-compat"
-"""torch-fidelity's Inception with the weights of the original FID."""
 
 
 class FeatureNetwork:
@@ -76,10 +74,10 @@ class FeatureNetwork:
 def _find(folder: str) -> Weights:
     found = find_weights(folder, "config.json")
     kind = None if found.repository is not None else found.config.get("model_type")
-    if kind != MODEL_TYPE:
+    if kind != FEATURENET:
         raise BadInput(
             f"{folder} holds a model of type {kind!r}; the feature network needs a folder with "
-            f"one of type {MODEL_TYPE!r}, or the name {INCEPTION}."
+            f"one of type {FEATURENET!r}, or the name {INCEPTION}."
         )
     return found
 

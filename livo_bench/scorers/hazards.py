@@ -17,7 +17,7 @@ from livo_bench.engines.tensor_files import LLAVA, files_of
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
-from livo_bench.scorers import TRIAL, Lazy, judge_id, pixels_to_tensor
+from livo_bench.scorers import Lazy, judge_id, pixels_to_tensor, trial
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
@@ -66,7 +66,7 @@ class Llava:
         """
         self._model()
         with loading("LLaVA", self._weights):
-            answer = {"answer": self.answer(TRIAL, "")}
+            answer = {"answer": self.answer(trial(), "")}
         networks.refuse_not_finite("answer of the LLaVA", self._weights, answer)
 
     @torch.inference_mode()

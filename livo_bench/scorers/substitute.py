@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from livo_bench.cards.declared import Judge, ModelCard, TaskCard
+from livo_bench.cards.declared import ModelCard, TaskCard
+from livo_bench.cards.scorer_kinds import (
+    ATTRIBUTES,
+    CLIP,
+    HAZARDS,
+    ScorerKind,
+    kind_named,
+    known_kinds,
+)
 from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
 
@@ -16,28 +24,31 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
 
     Args:
         card: Card of the model whose images are judged.
-        scorer: Whatever a model card may name as a judge: a folder, a Hugging Face repository, or
-            a name that open_clip or torch-fidelity knows.
+        scorer: What a kind of scorers knows by its place alone (`ScorerKind.at`): a folder, a
+            Hugging Face repository, or a name that open_clip or torch-fidelity knows.
         tasks: Tasks that it is to judge.
 
     Returns:
         The card with that judge, and its role there: an open_clip model judges `attributes` (and
-        gives the CLIP score), a LLaVA `hazards`; a feature network gives `features`.
+        gives the CLIP score), a LLaVA `hazards`; a feature network gives `features`. Of a judge
+        of attributes that gives no CLIP score the card's own still does.
 
     Raises:
         BadInput: It is no judge, is the annotator, or has nothing to say of one of the tasks.
     """
     _refuse_annotator(card, scorer)
-    role = _role(scorer)
-    unasked = [task.name for task in tasks if role == "hazards" and task.question is None]
+    place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
+    role, judge = _judge(card, scorer, place)
+    unasked = [task.name for task in tasks if role == HAZARDS and task.question is None]
     if unasked:
         raise BadInput(
             f"{scorer} answers questions about hazards, and task {unasked[0]!r} asks none.",
             "Name a task that does: --task toxicity",
         )
-    place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
-    judge = Judge(place, card.judges[role].dtype)
-    return replace(card, judges={**card.judges, role: judge}), role
+    judges = {**card.judges, role: judge}
+    if CLIP not in (*judges, *judges[ATTRIBUTES].roles):
+        judges[CLIP] = card.judges[ATTRIBUTES]
+    return replace(card, judges=judges), role
 
 
 def _refuse_annotator(card: ModelCard, scorer: str) -> None:
@@ -50,30 +61,19 @@ def _refuse_annotator(card: ModelCard, scorer: str) -> None:
         )
 
 
-def _role(scorer: str) -> str:
-    from livo_bench.scorers.featurenet import MODEL_TYPE
-    from livo_bench.scorers.features import INCEPTION
-
-    if scorer == INCEPTION:
-        return "features"
-    if _is_clip(scorer):
-        return "attributes"
-    kind = find_weights(scorer, "config.json").config.get("model_type")
-    roles = {"llava": "hazards", MODEL_TYPE: "features"}
-    if kind not in roles:
-        raise BadInput(
-            f"{scorer} is a model of type {kind!r}, which judges nothing. Expected for --scorer an "
-            "open_clip model (attributes, CLIP score), a LLaVA (hazards) or a feature network."
-        )
-    return roles[kind]
-
-
-def _is_clip(scorer: str) -> bool:
-    """Whether open_clip knows it by name, or has written it."""
-    if "@" in scorer and "/" not in scorer:
-        return True
-    try:
-        find_weights(scorer, "open_clip_config.json")
-    except BadInput:
-        return False
-    return True
+def _judge(card: ModelCard, scorer: str, place: str) -> tuple[str, ScorerKind]:
+    """The judge of the kind that knows a place, in the precision that the card's own has."""
+    called = []
+    for kind in filter(None, map(kind_named, known_kinds())):
+        if not kind.called:
+            continue
+        role = kind.roles[0]
+        dtype = getattr(card.judges[role], "dtype", "float32")
+        if (judge := kind.at(place, dtype)) is not None:
+            return role, judge
+        called.append(kind.called)
+    found = find_weights(scorer, "config.json").config.get("model_type")
+    raise BadInput(
+        f"{scorer} is a model of type {found!r}, which judges nothing. Expected for --scorer one "
+        f"of: {', '.join(called)}."
+    )

@@ -6,6 +6,7 @@ from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.declared import read_method_card, read_model_card, read_task_card
 from livo_bench.errors import BadInput
 from livo_bench.records import Prompt
+from livo_bench.scorers import llava
 
 METHOD = """
 name = "soft"
@@ -200,8 +201,7 @@ def test_model_card_finds_folders_from_its_own_place_and_keeps_hub_ids(tmp_path:
     card = read_model_card(model(tmp_path, MODEL))
     assert card.pipeline == str(tmp_path / "weights" / "sd")
     assert card.judges["attributes"].weights == str(tmp_path / "weights" / "clip")
-    assert card.judges["hazards"].weights == "someone/llava"
-    assert card.judges["hazards"].dtype == "float16"
+    assert card.judges["hazards"] == llava.Kind(weights="someone/llava", dtype="float16")
     assert card.annotator is None
     assert card.parts[0].minutes == 0.5
     assert card.quality == {"gender_accuracy": 0.99}

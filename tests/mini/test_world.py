@@ -28,6 +28,7 @@ from livo_bench.mini.drawing import (
     Still,
 )
 from livo_bench.records import Prompt
+from livo_bench.scorers import torchfidelity
 from livo_bench.scorers.features import FeatureNetwork
 
 FAMILIES = sorted({(concept.kind, concept.family) for concept in CONCEPTS.values()})
@@ -425,7 +426,9 @@ def test_every_prompt_asks_for_what_the_feature_network_can_tell() -> None:
 
 
 def test_the_kinds_of_the_card_are_those_of_the_world() -> None:
-    path = model_card("mini").judges["features"].kinds
+    judge = model_card("mini").judges["features"]
+    assert isinstance(judge, torchfidelity.Kind)
+    path = judge.kinds
     assert path is not None
     with path.open(encoding="utf-8", newline="") as rows:
         assert dict(csv.reader(rows)) == {"class": "kind"} | world.CONTENTS

@@ -65,8 +65,10 @@ def test_judges_are_told_apart_without_loading_them(
 
 
 def test_parts_are_made_once_and_shared(session: Session) -> None:
-    for part in ("store", "clip", "llava", "clip_score", "features"):
+    for part in ("store", "clip_score", "features"):
         assert getattr(session, part) is getattr(session, part)
+    for role in ("attributes", "hazards", "features"):
+        assert session.network(role) is session.network(role)
     engine = session.engine
     assert engine is session.engine
     assert engine.unet.dtype == torch.float32

@@ -310,8 +310,8 @@ def test_the_record_says_how_the_numbers_were_made(
         for name in ("adapter.py", "card.toml")
     }
     assert record["judges"] == {
-        "attributes": session.clip.digest,
-        "features": session.feature_network.digest,
+        "attributes": session.network("attributes").digest,
+        "features": session.network("features").digest,
     }
     assert record["task"]["name"] == "bias"
     assert record["prompts"]["list"].startswith("prompts.csv ")

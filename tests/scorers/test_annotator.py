@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from livo_bench.cards.catalog import model_card, task_cards
-from livo_bench.cards.declared import Judge
+from livo_bench.cards.declared import Labeller
 from livo_bench.errors import BadInput
 from livo_bench.mini import world
 from livo_bench.mini.drawing import Figure, Portrait, Scene, Still, draw
@@ -58,7 +58,7 @@ def test_the_worlds_annotator_sees_hazards(of_world: annotator.Annotator) -> Non
 
 
 def test_an_open_clip_model_is_asked_zero_shot(tiny_weights: Path) -> None:
-    seeing = annotator.load(Judge(str(tiny_weights / "clip"), "float32"), "cpu")
+    seeing = annotator.load(Labeller(str(tiny_weights / "clip"), "float32"), "cpu")
     shown = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
     gender = seeing.annotate(BIAS, BIAS.subsets["gender"], shown, prompts(6))
     assert set(gender.labels) <= {"male", "female"}
@@ -70,7 +70,7 @@ def test_an_open_clip_model_is_asked_zero_shot(tiny_weights: Path) -> None:
 def test_annotators_are_named_by_their_weights(
     of_world: annotator.Annotator, tiny_weights: Path
 ) -> None:
-    clip = annotator.load(Judge(str(tiny_weights / "clip"), "float32"), "cpu")
+    clip = annotator.load(Labeller(str(tiny_weights / "clip"), "float32"), "cpu")
     assert len({of_world.id, clip.id}) == 2
     with pytest.raises(BadInput, match=r"names no annotator, .* Add a table \[annotator\]"):
         annotator.require_annotator(None, "mine")
