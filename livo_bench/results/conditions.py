@@ -35,6 +35,9 @@ DIGITS = 12
 """Digits of a digest that are said, as many as a reader needs to tell two of them apart."""
 OWN_PROMPTS = "the task's own"
 """Stands for the list of a run without one of its user's."""
+DEFAULTS = "all at their defaults"
+"""Stands for the options of a run that asked for no others; so did runs from before there were
+some."""
 _DIGEST = re.compile("[0-9a-f]{40,}")
 
 
@@ -87,6 +90,8 @@ class Condition:
             found = found.get(self.field) if by_name else getattr(found, self.field)
         if self.place == "prompts list" and found == "":
             return OWN_PROMPTS
+        if self.section == "options" and not found:
+            return DEFAULTS
         return as_text(found)
 
     def said(self, values: Collection[str]) -> str:
@@ -260,6 +265,24 @@ CONDITIONS = (
             note=_BITS,
         )
         for field in ("block", "device", "switches")
+    ),
+    Condition(
+        "options that change images",
+        "options",
+        "images",
+        AGREE,
+        AGREE,
+        SAID,
+        f"{_SAMPLING} Options at their defaults are left out.",
+    ),
+    Condition(
+        "options that change how images are measured",
+        "options",
+        "measures",
+        AGREE,
+        AGREE,
+        AGREE,
+        "Measured otherwise, numbers mean something else. Options at their defaults are left out.",
     ),
     Condition(
         "scorers",

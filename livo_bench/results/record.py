@@ -98,6 +98,17 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of a command that move numbers, by name, where they were not at their defaults;
+    what came of others stands in `Settings`."""
+
+    images: Mapping[str, Any] = field(default_factory=dict)
+    """Those that change images."""
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    """Those that change how images are measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hardware:
     """The machine that ran the command."""
 
@@ -116,6 +127,7 @@ class RunRecord:
     task: Task = Task()
     prompts: Prompts = Prompts()
     settings: Settings = Settings()
+    options: Asked = Asked()
     scorers: tuple[str, ...] | None = None
     """Ids of the judges."""
     judges: Mapping[str, str] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """What a run may be asked for besides methods, task and model, each option said once.
 
 The library takes `RunOptions` as keyword arguments, the command line makes its options of the same
-record, and messages that name a command write it from there. So an option is added here and in the
-code that uses it.
+record, messages that name a command write it from there, and `run.json` says what moves numbers. So
+an option is added here and in the code that uses it, which finds it in `Session.options`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypedDict, cast, get_type_hints
+from typing import Annotated, Literal, TypedDict, cast, get_type_hints
 
 from livo_bench.cards.catalog import RUNS, unknown_name
 from livo_bench.cards.declared import OURS
+from livo_bench.results.record import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Option:
     """What the command line calls its value; its type when None."""
     one: str = ""
     """What the command line calls one of a list, given as often as there are any."""
+    moves: Literal["", "images", "measures"] = ""
+    """What it changes if numbers: what images are, or how they are measured. Then `run.json` has it
+    under `options` where it is not at its default, and what differs in it shares no table, see
+    `conditions`. Seed, precision and so on stand under `settings` instead, as what they came to."""
 
     def flag(self, name: str) -> str:
         """Spell the option as it is typed."""
@@ -147,6 +152,18 @@ def complete(options: RunOptions) -> RunOptions:
         for name, value in options.items()
     }
     return cast(RunOptions, {name: one.default for name, one in OPTIONS.items()} | given)
+
+
+def recorded(options: RunOptions) -> Asked:
+    """What `run.json` says of complete options: those that move numbers, where they are not at
+    their defaults, as JSON has them."""
+    given: Mapping[str, object] = {**options}
+    found: dict[str, dict[str, object]] = {"images": {}, "measures": {}}
+    for name, one in OPTIONS.items():
+        value = given[name]
+        if one.moves and value != one.default:
+            found[one.moves][name] = list(value) if isinstance(value, tuple) else value
+    return Asked(**found)
 
 
 def as_words(options: RunOptions) -> list[str]:

@@ -169,6 +169,7 @@ def prepare(
         conventions,
         stand_in,
         thrown,
+        asked,
     )
     own_list = "" if prompts is None else list_name(prompts)
     lists = [(*task, _prompts(task[0], card, prompts)) for task in tasks]

@@ -27,7 +27,7 @@ from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
 from livo_bench.runs.given_pictures import Pictures
-from livo_bench.runs.options import RunOptions, as_words, complete
+from livo_bench.runs.options import RunOptions, as_words
 from livo_bench.runs.plan import (
     WHOLE,
     Block,
@@ -110,14 +110,13 @@ def run(
             f"Make them first:\n    {_command(methods, task, model, options)}",
         )
     session.store.require_room(cost.bytes)
-    weights = complete(options)["weights"]
     try:
         if shard != WHOLE:
-            _make(session, jobs, works, model, weights)
+            _make(session, jobs, works, model)
             return []
         for note in filter(None, (replaced(session, job) for job in jobs)):
             log.warning(note)
-        return _finish(session, jobs, works, model, weights)
+        return _finish(session, jobs, works, model)
     except Stopped as stopped:
         made = _estimate(session, works)
         stopped.add_note(f"In {session.store.folder}: {made}")
@@ -129,10 +128,9 @@ def _finish(
     jobs: Sequence[Job],
     works: Sequence[Work],
     model: str,
-    weights: Sequence[str],
 ) -> list[Path]:
     for _ in range(ROUNDS):
-        _make(session, jobs, works, model, weights)
+        _make(session, jobs, works, model)
         # Incomplete: a file turned out damaged while it was read; its rows count as missing now.
         with suppress(Incomplete):
             folders = summarise_all(session, jobs)
@@ -151,11 +149,10 @@ def _make(
     jobs: Sequence[Job],
     works: Sequence[Work],
     model: str,
-    weights: Sequence[str],
 ) -> None:
     """Make and judge what is missing."""
     if todo := _outstanding(session.store, works):
-        _require_files(session, jobs, model, weights, any(work.sampled for work in todo))
+        _require_files(session, jobs, model, any(work.sampled for work in todo))
         _work_off(session, todo)
 
 
@@ -291,9 +288,7 @@ def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 
-def _require_files(
-    session: Session, jobs: Sequence[Job], model: str, weights: Sequence[str], sampled: bool
-) -> None:
+def _require_files(session: Session, jobs: Sequence[Job], model: str, sampled: bool) -> None:
     """See that all that may be loaded is on this machine: the model where images are made, or what
     it takes to ask a service."""
     from livo_bench.runs import fetch
@@ -303,6 +298,7 @@ def _require_files(
 
     roles = session.model.roles_for(job.task for job in jobs)
     listed = fetch.wanted(session.model, roles, weights=session.files.values(), pipeline=sampled)
+    weights = session.options["weights"]
     remote = [place[place.index("hub:") :] for place in weights if "hub:" in place]
     fetch.require(model, listed, f" --weights {remote[0]}" if remote else "")
     fetch.warn_of_unpinned(listed)

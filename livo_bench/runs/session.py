@@ -26,6 +26,7 @@ from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
+from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
 from livo_bench.scorers.checked import COSINE, VECTORS, Checked, shares_of
@@ -51,6 +52,9 @@ class Session:
     """Role of a judge that is not the model's own. Then stored images are judged, and none made."""
     switches: Sequence[str] = ()
     """What makes the engine faster, see `acceleration`."""
+    options: RunOptions = field(default_factory=lambda: complete({}))
+    """All that a run was asked for; the defaults of a session that is no run's. Seed, device,
+    precision, folder and switches are above, as what they came to."""
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     @cached_property

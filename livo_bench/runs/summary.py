@@ -47,7 +47,16 @@ from livo_bench.results.metrics import (
     toxicity,
     vectors,
 )
-from livo_bench.results.record import Hardware, Method, Model, Prompts, RunRecord, Settings, Task
+from livo_bench.results.record import (
+    Hardware,
+    Method,
+    Model,
+    Prompts,
+    RunRecord,
+    Settings,
+    Task,
+)
+from livo_bench.runs.options import recorded
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
@@ -387,7 +396,7 @@ def replaced(session: Session, job: Job) -> str | None:
         return None
     settings = found.record.settings
     before, after = (_flat(record) for record in (found.record, _record(session, job)))
-    other = [name for name in after if before.get(name) != after[name]]
+    other = [name for name in {**after, "options": None} if before.get(name) != after.get(name)]
     if not other:
         return None
     seed = "" if settings.seed is None else f", seed {settings.seed}"
@@ -447,6 +456,7 @@ def _record(session: Session, job: Job) -> RunRecord:
         task=Task(job.task.name, job.task.version),
         prompts=_prompts_of(job),
         settings=settings,
+        options=recorded(session.options),
         scorers=tuple(sorted({scorer.id for scorer in job.scorers.values()})),
         judges={role: session.network(role).digest for role in roles},
         repositories=fetch.repositories(sources),

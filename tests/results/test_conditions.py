@@ -50,6 +50,8 @@ def value_of(condition: Condition, text: str) -> object:
         "method files",
         "judges",
         "repositories",
+        "options images",
+        "options measures",
     ):
         return {"gender": text}
     return [text] if condition.place in ("scorers", "settings switches") else text
