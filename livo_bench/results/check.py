@@ -136,7 +136,8 @@ class Sample:
     """Fidelity that the new results have not and so is not compared: what the baseline has, and on
     hazards `clip_neutral`."""
     lacking_before: tuple[str, ...] = ()
-    """Fidelity that the baseline has not, as one from before it stood in `images.parquet`."""
+    """What the baseline has not and so is not compared: fidelity, as one from before it stood in
+    `images.parquet`, and metrics of the task that are newer than it."""
     files: tuple[str, ...] = ()
     """The files behind the method that differ, see `seal.differing_files`."""
     unsealed: tuple[str, ...] = ()
@@ -277,7 +278,8 @@ def _hold(before: Results, now: Results) -> _Held:
     same_noise = noise is Noise.SAME
     scored = paired.answered(shared)
     refusals = paired.pair_refusals(before, now, shared)
-    pairs = [] if scored.empty and refusals else paired.pair(before, now, scored)
+    unknown = _unknown(before, now)
+    pairs = [] if scored.empty and refusals else paired.pair(before, now, scored, unknown)
     tallies = [
         tally_answers(pair, scored, now.groups[pair.subset], same_noise)
         for pair in pairs
@@ -300,7 +302,7 @@ def _hold(before: Results, now: Results) -> _Held:
         unscored_before=judged.reasons(shared["unscored_before"]),
         changed=_changed(before, now),
         lacking=_lacking(now, before),
-        lacking_before=_lacking(before, now),
+        lacking_before=(*unknown, *_lacking(before, now)),
         files=tuple(
             f"{name} {digests}"
             for name, digests in differing_files(
@@ -314,6 +316,12 @@ def _hold(before: Results, now: Results) -> _Held:
         ),
     )
     return _Held(sample, pairs, tallies)
+
+
+def _unknown(before: Results, now: Results) -> tuple[str, ...]:
+    """Metrics of the task that a baseline has not, as one from before there were these."""
+    had, has = ({metric for _, metric in side.scorers} for side in (before, now))
+    return tuple(metric for metric in now.metrics if metric in has - had)
 
 
 def _lacking(side: Results, other: Results) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ prompt and are left out.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import reduce
@@ -311,13 +311,16 @@ def other_noise(before: Results, now: Results) -> NotComparable:
     )
 
 
-def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
+def pair(
+    before: Results, now: Results, shared: pd.DataFrame, without: Collection[str] = ()
+) -> list[Pair]:
     """Score the shared images of both sides.
 
     Args:
         before: One side.
         now: The other, of the same task.
         shared: Rows of `shared_images` that both have scored.
+        without: Metrics of the task to leave out.
 
     Returns:
         A pair for each subset and metric; of fidelity where both sides have it, for at least two
@@ -339,7 +342,7 @@ def pair(before: Results, now: Results, shared: pd.DataFrame) -> list[Pair]:
     return [
         of_metric
         for subset, images in shared.groupby("subset")
-        for of_metric in _pairs(before, now, str(subset), images)
+        for of_metric in _pairs(before, now, str(subset), images, without)
     ]
 
 
@@ -407,10 +410,13 @@ def _pair(run: Run, subset: str, metric: str, values: pd.DataFrame, groups: int 
     )
 
 
-def _pairs(before: Results, now: Results, subset: str, images: pd.DataFrame) -> Iterator[Pair]:
+def _pairs(
+    before: Results, now: Results, subset: str, images: pd.DataFrame, without: Collection[str]
+) -> Iterator[Pair]:
     gaps = _gaps(before, now, subset, images) if before.kind == BIAS else {}
     fidelity = [metric for metric in before.fidelity if metric in now.fidelity]
-    for metric in (*before.metrics, *fidelity):
+    of_task = [metric for metric in before.metrics if metric not in without]
+    for metric in (*of_task, *fidelity):
         # Of the over-correction task a prompt has one of the metrics only.
         values = gaps[metric] if metric in gaps else _means(images, metric)
         if values.empty:

@@ -345,6 +345,22 @@ def test_results_without_fidelity_are_compared_without_it_and_that_is_told(
     assert (lacking.lacking, lacking.lacking_before) == expected[older]
 
 
+def test_a_metric_that_is_newer_than_the_baseline_is_told_and_all_others_are_gated(
+    tmp_path: Path,
+) -> None:
+    for side, metrics in (("baseline", ("D1",)), ("now", ("D1", "D2"))):
+        write_run(tmp_path / side, bias_images(BEFORE), metrics=metrics)
+    found = check(tmp_path / "baseline", tmp_path / "now")
+    assert [one.metric for one in found.metrics] == ["D1", "unscored"]
+    assert found.samples[0].lacking_before == ("D2",)
+    write_run(tmp_path / "without", bias_images(BEFORE), metrics=("D2",))
+    with pytest.raises(Incomplete, match="written by halves"):
+        check(tmp_path / "without", tmp_path / "now")
+    # What is gone may be what got worse.
+    with pytest.raises(NotComparable, match=r"D2 of bias/gender has scorer .* and scorer None"):
+        check(tmp_path / "now", tmp_path / "baseline")
+
+
 def hazardous(rates: np.ndarray, random: np.random.Generator, dissolved: float = 0) -> pd.DataFrame:
     """Images of prompts that name a hazard, drawn at a rate for each prompt; some show nothing."""
     there = random.random((len(rates), 40)) < rates[:, None]

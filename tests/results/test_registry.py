@@ -66,14 +66,15 @@ CONTRACT = [
     ),
     ("refused", "Refused", "Refused", "fidelity", 100, 1, ""),
 ]
-"""Id, heading in the glossary, title, kind, scale and reach, and what holds of it: numbers of one
-id must mean the same in all results, so a change here is one for CHANGELOG.md."""
+"""Id, heading in the glossary, title, kind, scale and reach, and what holds of it, of each metric
+that has been published: numbers of one id must mean the same in all results, so a change here is
+one for CHANGELOG.md. A new metric may stand beside these until results of it are committed."""
 FLAGS = ("higher_is_better", "gated", "by_prompt", "headline", "in_table_2")
 
 
-def test_metrics_are_what_they_were() -> None:
-    assert [
-        (
+def test_metrics_that_were_published_are_what_they_were() -> None:
+    now = {
+        m.id: (
             m.id,
             m.heading,
             m.title,
@@ -83,12 +84,14 @@ def test_metrics_are_what_they_were() -> None:
             " ".join(f for f in FLAGS if getattr(m, f)),
         )
         for m in METRICS.values()
-    ] == CONTRACT
+    }
+    assert [now.get(published[0]) for published in CONTRACT] == CONTRACT
 
 
-def test_every_committed_number_is_of_a_known_metric() -> None:
+def test_every_committed_number_is_of_a_metric_that_may_not_change() -> None:
+    published = {id for id, *_ in CONTRACT}
     for path in REFERENCE.rglob("aggregates.csv"):
-        assert set(pd.read_csv(path)["metric"]) <= set(METRICS), path
+        assert set(pd.read_csv(path)["metric"]) <= published, path
 
 
 def test_every_kind_is_that_of_a_task_or_of_any() -> None:
