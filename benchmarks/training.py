@@ -59,9 +59,9 @@ class PlainLoop:
                 images = images.to(trainer.unet.dtype)
                 with torch.no_grad():
                     encoded = self.engine.vae.encode(images).latent_dist.sample().float()
-                latents.append(encoded * trainer.scaling)
+                latents.append(trainer.denoiser.scaled(encoded))
             noise = torch.randn_like(latents[0])
-            noisy = [trainer.noising.add_noise(clean, noise, times) for clean in latents]
+            noisy = [trainer.noising.noised_at(clean, noise, times).latents for clean in latents]
             token = value_encoder.value_tokens(trainer.encoder, trainer.tokenizer, values, texts)
             plain = self._states(texts, trainer.tokenizer.model_max_length)
             beside = self._states(texts, trainer.tokenizer.model_max_length - 1)

@@ -24,7 +24,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -32,7 +31,7 @@ from torch.nn.functional import mse_loss
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset
 from livo_bench.cards.prompts import read_task_prompts, spread, with_attributes
-from livo_bench.engines import soft_tokens
+from livo_bench.engines import noising, soft_tokens
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import by_value
@@ -182,7 +181,7 @@ def _learning(
         unet.set_attn_processor(AttnProcessor())
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    noising = DDPMScheduler.from_config(engine.scheduler_config)
+    denoiser = training.session.denoiser
     mine = processes.part(settings.batch)
 
     def step(number: int, generator: torch.Generator) -> Tensor:
@@ -191,9 +190,10 @@ def _learning(
         text = rng.integers(len(written), size=settings.batch)
         drawn = rng.integers(settings.images, size=settings.batch)
         rows = [pictures.rows[t][i] for t, i in zip(text, drawn, strict=True)]
-        clean = latents.draw(pictures.moments, rows, engine.vae.config.scaling_factor, generator)
+        clean = denoiser.scaled(latents.draw(pictures.moments, rows, generator))
         noisy, times, _ = (
-            each[mine].to(unet.device) for each in latents.noised(noising, clean, generator)
+            each[mine].to(unet.device)
+            for each in noising.noised(denoiser.noising(), clean, generator)
         )
         named, plain = text[mine], len(written) + text[mine] // len(groups)
         with torch.no_grad():

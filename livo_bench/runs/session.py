@@ -32,6 +32,7 @@ from livo_bench.runs.store import Store
 from livo_bench.scorers.checked import COSINE, VECTORS, Checked, shares_of
 
 if TYPE_CHECKING:
+    from livo_bench.engines.denoiser import Denoiser
     from livo_bench.engines.diffusion import Diffusion
     from livo_bench.scorers.jpeg import Jpeg
 
@@ -96,6 +97,11 @@ class Session:
                 "Name such a model: --model sd15",
             )
         return cast("Diffusion", self.renderer)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """What learning takes of the model."""
+        return self.engine.denoiser
 
     def load_engine(self) -> None:
         """Load the generator now, before workers ask for it all at once and show several bars."""

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import sweep
 import torch
+from diffusers import DDPMScheduler
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -354,16 +355,20 @@ def make_trainer(method: Path, model: Path, runs: Path) -> Trainer:
 
 def test_the_pair_shares_noise_and_time_and_both_sides_share_them_too(trainer: Trainer) -> None:
     batch = trainer.batch(0)
-    torch.testing.assert_close(batch.w, trainer.batch(0).w, rtol=0, atol=0)
-    assert not torch.equal(batch.targets, trainer.batch(1).targets)
-    first, second = batch.targets.chunk(2)
+    noisy, times, targets = batch.noised
+    torch.testing.assert_close(noisy, trainer.batch(0).noised.latents, rtol=0, atol=0)
+    assert not torch.equal(targets, trainer.batch(1).noised.targets)
+    first, second = targets.chunk(2)
+    assert torch.equal(*times.chunk(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     # Taking the shared noise off again leaves a draw from a picture's posterior, on both sides.
-    alphas = trainer.noising.alphas_cumprod[batch.times][:, None, None, None]
+    schedule = DDPMScheduler.from_config(trainer.session.engine.scheduler_config)
+    alphas = schedule.alphas_cumprod[times.chunk(2)[0]][:, None, None, None]
+    scaling = trainer.denoiser.vae.config.scaling_factor
     moments = torch.from_numpy(np.array(trainer.pairs.latents)).float()
     mean, std = moments.unbind(1)
-    for noisy in (batch.w, batch.l):
-        clean = (noisy - (1 - alphas) ** 0.5 * first) / alphas**0.5 / trainer.scaling
+    for side in noisy.chunk(2):
+        clean = (side - (1 - alphas) ** 0.5 * first) / alphas**0.5 / scaling
         off = ((clean[:, None] - mean) / std).abs().amax(dim=(2, 3, 4))
         assert (off.amin(dim=1) < 7).all()
 
@@ -375,13 +380,49 @@ def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
         context = torch.stack(
             [trainer.session.engine.embed(trainer.pairs.prompts[row]) for row in batch.prompts]
         )
-        predicted = trainer.unet(batch.w, batch.times, context).sample
-    expected = (predicted - batch.targets.chunk(2)[0]).square().mean(dim=(1, 2, 3))
+        noisy, times, targets = (each.chunk(2)[0] for each in batch.noised)
+        predicted = trainer.unet(noisy, times, context).sample
+    expected = (predicted - targets).square().mean(dim=(1, 2, 3))
     # A batch of four instead of eight: last bits.
     torch.testing.assert_close(losses.w_ref, expected, rtol=1e-4, atol=1e-6)
     assert not losses.w_ref.requires_grad
     assert losses.w.requires_grad
     assert not torch.equal(losses.w, losses.w_ref)
+
+
+def test_losses_are_to_the_bit_those_of_a_step_written_out(trainer: Trainer) -> None:
+    engine, encoder = trainer.session.engine, trainer.encoder
+    drawn = trainer.pairs.draw(4, trainer.settings.draws, np.random.default_rng([0, 3]))
+    generator = torch.Generator().manual_seed(3)
+    schedule = DDPMScheduler.from_config(engine.scheduler_config)
+    sides = []
+    for rows in ([pair.preferred for pair in drawn], [pair.dispreferred for pair in drawn]):
+        mean, std = torch.from_numpy(trainer.pairs.latents[rows]).float().unbind(1)
+        draw = mean + std * torch.randn(mean.shape, generator=generator)
+        sides.append(engine.vae.config.scaling_factor * draw)
+    noise = torch.randn(sides[0].shape, generator=generator)
+    times = torch.randint(1000, (4,), generator=generator)
+    noisy = torch.cat([schedule.add_noise(side, noise, times) for side in sides])
+    prompts = [trainer.pairs.prompts[pair.prompt] for pair in drawn]
+    values = ["racial equality"] * 4
+    with torch.no_grad():
+        plain = torch.stack([engine.embed(text) for text in prompts])
+        token = value_encoder.value_tokens(encoder, engine.tokenizer, values, prompts)
+        beside = torch.stack(
+            [engine.embed(text, engine.tokenizer.model_max_length - 1) for text in prompts]
+        )
+        errors = [
+            (
+                engine.unet(noisy, times.repeat(2), context.repeat(2, 1, 1)).sample
+                - noise.repeat(2, 1, 1, 1)
+            )
+            .square()
+            .mean(dim=(1, 2, 3))
+            for context in (torch.cat([token[:, None], beside], dim=1), plain)
+        ]
+    found = trainer.losses(trainer.batch(3), half=False)
+    assert torch.equal(torch.cat([found.w, found.l]), errors[0])
+    assert torch.equal(torch.cat([found.w_ref, found.l_ref]), errors[1])
 
 
 def test_only_the_value_encoder_has_gradients(trainer: Trainer) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from livo_bench.engines import value_encoder
+from livo_bench.engines import noising, value_encoder
+from livo_bench.engines.denoiser import Conditions
 from livo_bench.engines.diffusion import Diffusion
+from livo_bench.engines.noising import Noised
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
 from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
@@ -99,17 +100,13 @@ def _with_overrides(chosen: EncoderSettings, asked: Overrides) -> EncoderSetting
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's pairs; every tensor has the pairs along its first axis."""
+    """One step's pairs."""
 
     subsets: Sequence[str]
     prompts: Sequence[int]
     """Rows of `Pairs.prompts`."""
-    w: Tensor
-    """Noisy latents of preferred pictures; `l` of dispreferred ones."""
-    l: Tensor  # noqa: E741, the paper's symbol
-    targets: Tensor
-    """What the UNet is to predict, of preferred pictures, then of dispreferred ones."""
-    times: Tensor
+    noised: Noised
+    """Preferred pictures, then dispreferred ones at the same noise and times."""
 
 
 def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextModel:
@@ -149,13 +146,13 @@ class Trainer:
         self.part = processes.part(chosen.batch)
         engine: Diffusion = session.engine
         self.tokenizer = engine.tokenizer
+        self.denoiser = session.denoiser
         self.unet = engine.unet
         if session.device == "cpu":
             self.unet.set_attn_processor(AttnProcessor())
         if chosen.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
-        self.scaling: float = engine.vae.config.scaling_factor
-        self.noising = DDPMScheduler.from_config(engine.scheduler_config)
+        self.noising = self.denoiser.noising()
         self.encoder = new_encoder(engine.text_encoder, chosen.frozen)
         self.learner = Learner(
             self.encoder,
@@ -164,8 +161,8 @@ class Trainer:
             adam_beta_2=chosen.adam_beta_2,
             precision=chosen.precision,
         )
+        self.plain = self.denoiser.conditions(formed.prompts)
         with torch.no_grad():
-            self.plain = torch.stack([engine.embed(text) for text in formed.prompts])
             self.beside = torch.stack(
                 [
                     engine.embed(
@@ -203,7 +200,7 @@ class Trainer:
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
         batch = self.batch(number)
-        c = batch_of([self.settings.coefficients[name] for name in batch.subsets], batch.w.device)
+        c = batch_of([self.settings.coefficients[name] for name in batch.subsets], self.unet.device)
         losses = self.losses(batch, half=True)
         value = loss(self.settings.objective, losses, c)
         self.learner.gather(value)
@@ -227,22 +224,17 @@ class Trainer:
         rng = np.random.default_rng([self.seed, step])
         generator = loop.generator(self.seed, step)
         drawn = self.pairs.draw(size, self.settings.draws, rng)
-        w, l = (  # noqa: E741
-            latents.draw(self.pairs.latents, rows, self.scaling, generator)
-            for rows in ([pair.preferred for pair in drawn], [pair.dispreferred for pair in drawn])
+        sides = ([pair.preferred for pair in drawn], [pair.dispreferred for pair in drawn])
+        clean = [latents.draw(self.pairs.latents, rows, generator) for rows in sides]
+        whole = noising.noised(
+            self.noising, self.denoiser.scaled(torch.cat(clean)), generator, alike=2
         )
-        noise = torch.randn(w.shape, generator=generator)
-        steps = self.noising.config.num_train_timesteps
-        times = torch.randint(steps, (size,), generator=generator)
         return Batch(
             subsets=[pair.subset for pair in drawn[mine]],
             prompts=[pair.prompt for pair in drawn[mine]],
-            w=self.noising.add_noise(w, noise, times)[mine].to(device),
-            l=self.noising.add_noise(l, noise, times)[mine].to(device),
-            targets=torch.cat(
-                [latents.target(self.noising, side, noise, times)[mine] for side in (w, l)]
-            ).to(device),
-            times=times[mine].to(device),
+            noised=Noised(
+                *(torch.cat([h[mine] for h in each.chunk(2)]).to(device) for each in whole)
+            ),
         )
 
     def losses(self, batch: Batch, half: bool) -> Losses:
@@ -256,18 +248,16 @@ class Trainer:
         values = [self.pairs.values[name] for name in batch.subsets]
         with mixed(self.unet.device.type, self.settings.precision if half else "no"):
             with torch.no_grad():
-                w_ref, l_ref = self._errors(batch, self.plain[batch.prompts])
+                w_ref, l_ref = self._errors(batch.noised, self.plain[batch.prompts])
             token = value_encoder.value_tokens(self.encoder, self.tokenizer, values, texts)
             beside = self.beside[batch.prompts]
             context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)
-            w, l = self._errors(batch, context)  # noqa: E741
+            w, l = self._errors(batch.noised, Conditions(context))  # noqa: E741
         return Losses(w, l, w_ref, l_ref)
 
-    def _errors(self, batch: Batch, context: Tensor) -> tuple[Tensor, Tensor]:
-        noisy = torch.cat([batch.w, batch.l]).to(self.unet.dtype)
-        times, context = torch.cat([batch.times] * 2), torch.cat([context] * 2)
-        predicted = self.unet(noisy, times, context, return_dict=False)[0]
-        errors = (predicted.float() - batch.targets).square().mean(dim=(1, 2, 3))
+    def _errors(self, noised: Noised, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        predicted = self.denoiser.predict(noised, conditions.repeat(2))
+        errors = (predicted - noised.targets).square().mean(dim=(1, 2, 3))
         w, l = errors.chunk(2)  # noqa: E741
         return w, l
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from livo_bench.engines import lora, overlay
+from livo_bench.engines import lora, noising, overlay
+from livo_bench.engines.noising import Noised
 from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, Step, fit
 from livo_bench.methods.training.loop import mixed
@@ -70,17 +71,6 @@ def read_settings(kind: type[SettingsKind], method: str, scale: str) -> Settings
     return table.read(kind, tuning=table.part(Settings))
 
 
-class Noised(NamedTuple):
-    """Noisy latents of n pictures, and what the UNet is to say of them."""
-
-    latents: Tensor
-    """`(n, channels, height, width)`, float32."""
-    times: Tensor
-    """Diffusion time of each picture, `(n,)`."""
-    targets: Tensor
-    """What the UNet is to say, with the shape of the latents."""
-
-
 Example = Mapping[str, int]
 """A picture, by row of the moments as `picture`, and rows of texts by role, such as `prompt`."""
 
@@ -104,9 +94,9 @@ class Finetuning:
         self.settings = settings
         self.part = processes.part(settings.batch)
         """Which pictures of a batch are this process's."""
-        engine = training.session.engine
-        self.frozen = engine.unet
-        self.unet: UNet2DConditionModel = deepcopy(engine.unet).float().train()
+        self.denoiser = training.session.denoiser
+        self.frozen = self.denoiser.network
+        self.unet: UNet2DConditionModel = deepcopy(self.frozen).float().train()
         self._names = names_in(settings.parameters, (n for n, _ in self.unet.named_parameters()))
         for name, parameter in self.unet.named_parameters():
             parameter.requires_grad_(name in set(self._names))
@@ -117,10 +107,8 @@ class Finetuning:
             self.unet.enable_gradient_checkpointing()
         if settings.rank is not None:
             lora.add(self.unet, self._names, settings.rank, training.seed)
-        self._noising = DDPMScheduler.from_config(engine.scheduler_config)
-        self._scaling: float = engine.vae.config.scaling_factor
-        with torch.no_grad():
-            self._states = torch.stack([engine.embed(text) for text in texts]).float()
+        self._noising = self.denoiser.noising()
+        self._conditions = self.denoiser.conditions(texts).to(torch.float32)
 
     def fit(self, name: str, step: Step) -> Fit:
         """Train, or go on where a checkpoint lies.
@@ -185,13 +173,12 @@ class Finetuning:
         self, moments: latents.Moments, rows: Sequence[int], generator: torch.Generator
     ) -> Tensor:
         """Latents of stored pictures, float32, `(n, channels, height, width)`."""
-        return latents.draw(moments, rows, self._scaling, generator)
+        return self.denoiser.scaled(latents.draw(moments, rows, generator))
 
     @property
     def diffusion_steps(self) -> int:
         """Number of steps of the model's own training; times are from 0 up to one less."""
-        steps: int = self._noising.config.num_train_timesteps
-        return steps
+        return self._noising.steps
 
     @property
     def learning(self) -> dict[str, Tensor]:
@@ -206,7 +193,7 @@ class Finetuning:
             generator: Generator of noise and times.
             alike: Parts of the batch, one after another, that get the same noise and times.
         """
-        parts = latents.noised(self._noising, clean, generator, alike)
+        parts = noising.noised(self._noising, clean, generator, alike)
         return Noised(*(part.to(self.unet.device) for part in parts))
 
     def noised_at(self, clean: Tensor, noise: Tensor, times: Tensor) -> Noised:
@@ -217,7 +204,7 @@ class Finetuning:
             noise: Like them.
             times: `(n,)`, out of `diffusion_steps`.
         """
-        parts = latents.noised_at(self._noising, clean, noise, times)
+        parts = self._noising.noised_at(clean, noise, times)
         return Noised(*(part.to(self.unet.device) for part in parts))
 
     def predict(
@@ -230,15 +217,11 @@ class Finetuning:
             rows: Rows of the texts, one a picture.
             unet: The one that learns when None.
         """
-        unet = unet or self.unet
-        states = self.states(rows).to(unet.dtype)
-        noisy = noised.latents.to(unet.dtype)
-        predicted: Tensor = unet(noisy, noised.times, states, return_dict=False)[0]
-        return predicted.float()
+        return self.denoiser.predict(noised, self._conditions[rows], unet or self.unet)
 
     def states(self, rows: Sequence[int]) -> Tensor:
         """States of texts, float32, `(n, tokens, d)`."""
-        return self._states[list(rows)]
+        return self._conditions[rows].context
 
     def mixed(self) -> loop.Block:
         """A block that computes in the precision of the settings."""

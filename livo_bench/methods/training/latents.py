@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers import AutoencoderKL
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from rich.console import Console
@@ -49,7 +49,7 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
     """
     path = folder / f"latents-{id_of_keys(keys)}.npy"
     if not _holds(path):
-        vae = session.engine.vae
+        vae = session.denoiser.vae
         rows = {key: row for row, key in enumerate(keys)}
         parts = list(_parts(session, keys))
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,54 +85,17 @@ def _seal(data: NDArray[np.uint8]) -> bytes:
     return sha256(data.data).digest()
 
 
-def draw(
-    moments: Moments, rows: Sequence[int], scaling: float, generator: torch.Generator
-) -> Tensor:
-    """Latents drawn from pictures' posteriors and scaled, float32, `(n, channels, height, width)`.
+def draw(moments: Moments, rows: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Latents drawn from pictures' posteriors, float32, `(n, channels, height, width)`, as the VAE
+    has them; `Denoiser.scaled` makes them what the network sees.
 
     Args:
         moments: Moments of all pictures.
         rows: Rows of the pictures to draw.
-        scaling: The VAE's scaling factor.
         generator: Generator of the draw.
     """
     mean, std = torch.from_numpy(moments[list(rows)]).float().unbind(1)
-    return scaling * (mean + std * torch.randn(mean.shape, generator=generator))
-
-
-def target(noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """What the UNet is to predict: the noise, or the velocity where a model was made so."""
-    if noising.config.prediction_type == "v_prediction":
-        velocity: Tensor = noising.get_velocity(clean, noise, times)
-        return velocity
-    return noise
-
-
-def noised(
-    noising: DDPMScheduler, clean: Tensor, generator: torch.Generator, alike: int = 1
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise latents at times drawn evenly.
-
-    Args:
-        noising: The model's noise schedule.
-        clean: `(n, channels, height, width)`.
-        generator: Generator of noise and times.
-        alike: Parts of the batch, one after another, that get the same noise and times.
-
-    Returns:
-        Noisy latents, times `(n,)`, and what the UNet is to predict.
-    """
-    count = len(clean) // alike
-    noise = torch.randn(clean[:count].shape, generator=generator)
-    times = torch.randint(noising.config.num_train_timesteps, (count,), generator=generator)
-    return noised_at(noising, clean, noise.repeat(alike, 1, 1, 1), times.repeat(alike))
-
-
-def noised_at(
-    noising: DDPMScheduler, clean: Tensor, noise: Tensor, times: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise latents with given noise at given times; returns what `noised` does."""
-    return noising.add_noise(clean, noise, times), times, target(noising, clean, noise, times)
+    return mean + std * torch.randn(mean.shape, generator=generator)
 
 
 def _parts(session: Session, keys: Sequence[str]) -> Iterator[Sequence[str]]:
