@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from livo_bench.engines.noising import LOGIT_NORMAL, Noised, Noising
+from livo_bench.engines.noising import LOGIT_NORMAL, DiffusionNoise, Noised, Noising
+
+if TYPE_CHECKING:
+    from livo_bench.engines.diffusion import Diffusion
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,14 @@ class Denoiser:
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Latents of the VAE as the network sees them."""
-        shift = getattr(self.vae.config, "shift_factor", None) or 0.0
-        scaled: Tensor = (latents - shift) * self.vae.config.scaling_factor
-        return scaled
+        config = self.vae.config
+        if config.get("latents_mean") is not None and config.get("latents_std") is not None:
+            mean, std = (
+                torch.tensor(config[name]).view(1, -1, 1, 1).to(latents)
+                for name in ("latents_mean", "latents_std")
+            )
+            return (latents - mean) * config.scaling_factor / std
+        return (latents - (config.get("shift_factor") or 0.0)) * config.scaling_factor
 
     def predict(
         self, noised: Noised, conditions: Conditions, network: Module | None = None
@@ -111,7 +119,17 @@ class Denoiser:
         return said.float()
 
 
-def ask_unet(network: Module, noisy: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
-    """Ask the UNet of a Stable Diffusion 1.x or 2.x."""
+def of_diffusion(engine: Diffusion) -> Denoiser:
+    """What learning takes of a Stable Diffusion 1.x or 2.x."""
+    return Denoiser(
+        engine.unet,
+        engine.vae,
+        read=lambda text: Conditions(engine.embed(text)[None]),
+        ask=_ask,
+        noises=lambda _: DiffusionNoise(engine.scheduler_config),
+    )
+
+
+def _ask(network: Module, noisy: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
     said: Tensor = network(noisy, times, conditions.context, return_dict=False)[0]
     return said

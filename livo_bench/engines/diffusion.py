@@ -37,7 +37,6 @@ from livo_bench.engines import (
     value_encoder,
 )
 from livo_bench.engines.acceleration import COMPILED, accelerate
-from livo_bench.engines.denoiser import Conditions, Denoiser, ask_unet
 from livo_bench.engines.guidance import (
     NoisePrediction,
     classifier_free,
@@ -45,7 +44,6 @@ from livo_bench.engines.guidance import (
     semantic_guidance,
 )
 from livo_bench.engines.halving import Halving
-from livo_bench.engines.noising import DiffusionNoise
 from livo_bench.engines.seeds import unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput
@@ -157,17 +155,6 @@ class Diffusion:
         assert recipe.value_encoder is not None
         token = self.value_token(recipe.value_encoder, recipe.value, recipe.text)
         return torch.cat([token[None], states])
-
-    @property
-    def denoiser(self) -> Denoiser:
-        """What learning takes of the model."""
-        return Denoiser(
-            self.unet,
-            self.vae,
-            read=lambda text: Conditions(self.embed(text)[None]),
-            ask=ask_unet,
-            noises=lambda _: DiffusionNoise(self.scheduler_config),
-        )
 
     def _length(self, recipe: Recipe) -> int:
         """How many tokens of its text a recipe's context holds."""

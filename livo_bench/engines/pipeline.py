@@ -32,9 +32,12 @@ from transformers.utils import logging
 from livo_bench.cards import readable
 from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import networks, spelling
+from livo_bench.engines import hearing, networks, spelling
+from livo_bench.engines.denoiser import Denoiser
 from livo_bench.engines.halving import Halving
+from livo_bench.engines.hearing import HEARINGS
 from livo_bench.engines.seeds import generators, unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput
@@ -167,15 +170,36 @@ class Pipeline:
 
     def cuts(self, recipe: Recipe) -> bool:
         """Whether all text encoders leave the end of a text out."""
-        call = json.loads(recipe.call or "{}")
-        told = self._takes.get("max_sequence_length")
-        most = call.get("max_sequence_length", told.default if told else None)
+        most = self._most(json.loads(recipe.call or "{}"))
         return all(
             len(tokenizer(recipe.text, verbose=False).input_ids)
             > min(tokenizer.model_max_length, most or tokenizer.model_max_length)
             for name, tokenizer in self._parts.items()
             if name.startswith("tokenizer") and tokenizer is not None
         )
+
+    def denoiser(self, card: ModelCard) -> Denoiser:
+        """What learning takes of the pipeline.
+
+        Args:
+            card: The card that it was loaded by.
+
+        Raises:
+            BadInput: Its parts cannot be driven one by one.
+        """
+        if card.kind not in HEARINGS:
+            raise BadInput(
+                f"The model {card.name!r} is a {card.kind}; expected a {PIPELINE} or one of: "
+                f"{', '.join(HEARINGS)}, whose parts can be driven one by one.",
+                "Name such a model: --model sd15",
+            )
+        return hearing.denoiser(self._kind(**self._parts), card, self._most(card.call) or 0)
+
+    def _most(self, call: Mapping[str, Any]) -> int | None:
+        """How many tokens an encoder reads that has no length of its own; None if all have."""
+        told = self._takes.get("max_sequence_length")
+        most: int | None = call.get("max_sequence_length", told.default if told else None)
+        return most
 
     def _family(self, recipes: Sequence[Recipe]) -> Recipe:
         families = {recipe.family for recipe in recipes}

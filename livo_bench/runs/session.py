@@ -34,6 +34,7 @@ from livo_bench.scorers.checked import COSINE, VECTORS, Checked, shares_of
 if TYPE_CHECKING:
     from livo_bench.engines.denoiser import Denoiser
     from livo_bench.engines.diffusion import Diffusion
+    from livo_bench.engines.pipeline import Pipeline
     from livo_bench.scorers.jpeg import Jpeg
 
 
@@ -100,8 +101,16 @@ class Session:
 
     @property
     def denoiser(self) -> Denoiser:
-        """What learning takes of the model."""
-        return self.engine.denoiser
+        """What learning takes of the model.
+
+        Raises:
+            BadInput: Its parts cannot be driven one by one.
+        """
+        from livo_bench.engines import denoiser
+
+        if self.model.kind == PIPELINE:
+            return denoiser.of_diffusion(self.engine)
+        return cast("Pipeline", self.renderer).denoiser(self.model)
 
     def load_engine(self) -> None:
         """Load the generator now, before workers ask for it all at once and show several bars."""
