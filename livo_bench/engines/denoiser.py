@@ -69,7 +69,7 @@ its dtype; the prediction has the shape of the latents."""
 class Denoiser:
     """A model's parts as learning takes them; its network is frozen and in the model's dtype."""
 
-    network: Module
+    network: Any
     """UNet or transformer."""
     vae: Any
     """Encodes pictures."""
