@@ -30,10 +30,10 @@ PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
 
 TEXT = "text"
-NEEDS = (TEXT, "negative", "weights", "context", "noise prediction")
+NEEDS = (TEXT, "negative", "weights", "value token", "context", "noise prediction")
 """What methods may ask of a model: to draw a text, to be guided away from another, to draw with
-changed weights, to attend to other states than the text's own, and to join noise predictions in
-another way."""
+changed weights, to attend to one token more, to other states than the text's own, and to join noise
+predictions in another way."""
 
 IN_TRAINING = "in training"
 """Stands in a recipe for the digest of weights that are on no disk yet."""
@@ -272,7 +272,7 @@ PARTS: Mapping[str, Any] = {
 _NEEDED = {
     "negative": "negative",
     "overlay": "weights",
-    "value": "context",
+    "value": "value token",
     "projection": "context",
     "tokens": "context",
     "concepts": "context",

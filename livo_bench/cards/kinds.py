@@ -31,6 +31,14 @@ NO_NEGATIVE = frozenset(
     }
 )
 """Kinds that take no negative prompt."""
+_CLIPS = ("text_encoder", "text_encoder_2")
+TOWERS = {
+    "StableDiffusionXLPipeline": _CLIPS,
+    "StableDiffusion3Pipeline": _CLIPS,
+    "FluxPipeline": ("text_encoder",),
+}
+"""Parts that a value encoder starts from, by kind; of Stable Diffusion 1.x and 2.x that is the one
+text encoder."""
 KINDS = frozenset(
     {
         PIPELINE,
@@ -80,7 +88,8 @@ def offers(kind: str, guidance: float, call: Mapping[str, Scalar]) -> tuple[str,
         return NEEDS
     if kind == SERVICE:
         return (TEXT,)
-    return (TEXT, "negative") if hears_negative(kind, guidance, call) else (TEXT,)
+    negative = ("negative",) if hears_negative(kind, guidance, call) else ()
+    return (TEXT, *negative, *(("value token",) if kind in TOWERS else ()))
 
 
 def hears_negative(kind: str, guidance: float, call: Mapping[str, Scalar]) -> bool:

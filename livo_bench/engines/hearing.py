@@ -111,16 +111,20 @@ class Hearing(NamedTuple):
     """Name of the pooled text, as the network takes it."""
     tokenizer: str
     """Name of the part whose tokens come first in the context."""
+    clip: bool
+    """Whether these are CLIP's."""
     ask: Ask
 
 
 HEARINGS = {
-    "StableDiffusionXLPipeline": Hearing(_told_xl, "unet", "text_embeds", "tokenizer", _ask_xl),
+    "StableDiffusionXLPipeline": Hearing(
+        _told_xl, "unet", "text_embeds", "tokenizer", True, _ask_xl
+    ),
     "StableDiffusion3Pipeline": Hearing(
-        _told_3, "transformer", "pooled_projections", "tokenizer", _ask_3
+        _told_3, "transformer", "pooled_projections", "tokenizer", True, _ask_3
     ),
     "FluxPipeline": Hearing(
-        _told_flux, "transformer", "pooled_projections", "tokenizer_2", _ask_flux
+        _told_flux, "transformer", "pooled_projections", "tokenizer_2", False, _ask_flux
     ),
 }
 """Kinds whose parts can be driven one by one, besides Stable Diffusion 1.x and 2.x."""
@@ -147,9 +151,8 @@ def tell(pipeline: Any, text: str | None, most: int) -> Told:
 
 def seats(pipeline: Any, most: int) -> int:
     """How many tokens of a text come first in the context, before what another encoder adds."""
-    name = hearing_of(pipeline).tokenizer
-    longest: int = getattr(pipeline, name).model_max_length
-    return longest if name == "tokenizer" else most
+    longest: int = pipeline.tokenizer.model_max_length
+    return longest if hearing_of(pipeline).clip else most
 
 
 def denoiser(pipeline: Any, card: ModelCard, most: int) -> Denoiser:

@@ -101,6 +101,26 @@ def find(path: Path, model: ModelCard) -> Found:
     return Found(str(path), digest_file(path))
 
 
+def place(what: str, digest: str, files: Mapping[str, str]) -> str:
+    """Where the file lies that a recipe names by its digest.
+
+    Args:
+        what: Names the file in messages.
+        digest: Of the file.
+        files: Those at hand, by digest.
+
+    Raises:
+        BadInput: It is none of them.
+    """
+    if digest not in files:
+        raise BadInput(
+            f"A recipe names the {what} {digest[:12]}, which is none of those at hand: "
+            f"{', '.join(d[:12] for d in files) or 'none'}.",
+            "Pass them: --method NAME --weights PLACE",
+        )
+    return files[digest]
+
+
 def save(
     changed: Mapping[str, Tensor], base: str, path: Path, dtype: torch.dtype | None = None
 ) -> None:

@@ -31,18 +31,20 @@ from transformers.utils import logging
 
 from livo_bench.cards import readable
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative
+from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative, offers
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import hearing, networks, spelling
+from livo_bench.engines import hearing, networks, overlay, spelling, towers
 from livo_bench.engines.denoiser import Denoiser
 from livo_bench.engines.halving import Halving
 from livo_bench.engines.hearing import HEARINGS
 from livo_bench.engines.seeds import generators, unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
+from livo_bench.engines.towers import Towers
+from livo_bench.engines.value_call import ValueCalls
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.records import TEXT, Recipe
+from livo_bench.records import Recipe
 
 UNSEEN = {"add_watermarker": False, "requires_safety_checker": False}
 """What pipelines are built with, where they ask: nothing marks or hides pictures, which else would
@@ -63,6 +65,7 @@ class Pipeline:
         dtype: str,
         device: str,
         offload: bool = False,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -71,12 +74,16 @@ class Pipeline:
             dtype: Dtype of the networks.
             device: To render on.
             offload: Whether networks wait in the CPU's memory for their turn.
+            files: Where the files are that recipes name by digest: value encoders.
         """
         self._kind = kind
         self._parts = parts
         self._dtype = dtype
         self._device = torch.device(device)
         self._offload = offload
+        self._files = files or {}
+        self._values = ValueCalls()
+        self._reading = Lock()
         self._takes = signature(kind.__call__).parameters
         self._halving = Halving()
         self._of_thread = local()
@@ -104,6 +111,7 @@ class Pipeline:
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
+        self.load_files([family])
         with self._turn:
             return self._halving.render(recipes, partial(self._render, family), self._device)
 
@@ -115,12 +123,12 @@ class Pipeline:
         """Images before they are rounded, `(n, size, size, 3)` in [0, 1]."""
         size = family.size
         images: NDArray[np.float32] = self._pipeline()(
-            prompt=[recipe.text for recipe in recipes],
+            **self._told(family, recipes),
             generator=generators([recipe.seed for recipe in recipes]),
             height=size,
             width=size,
             output_type="np",
-            **self._settings(family, len(recipes)),
+            **self._settings(family),
         ).images
         if images.shape != (len(recipes), size, size, 3):
             raise BadInput(
@@ -130,16 +138,23 @@ class Pipeline:
             )
         return images
 
-    def _settings(self, family: Recipe, n: int) -> dict[str, Any]:
-        """What the pipeline is called with for all images of a batch alike."""
+    def _settings(self, family: Recipe) -> dict[str, Any]:
+        """What the pipeline is called with besides texts, for all images of a batch alike."""
         call = json.loads(family.call or "{}")
         settings = {"num_inference_steps": family.steps, "guidance_scale": family.guidance}
-        settings = {k: v for k, v in (settings | UNTIDIED).items() if k in self._takes} | call
+        return {k: v for k, v in (settings | UNTIDIED).items() if k in self._takes} | call
+
+    def _told(self, family: Recipe, recipes: Sequence[Recipe]) -> dict[str, Any]:
+        """What the pipeline is told, as texts or, where a value stands before them, as states."""
+        call = json.loads(family.call or "{}")
+        hears = self._hears(family, call)
+        if family.value is not None:
+            return self._values.told(self._pipeline(), recipes, self._most(call) or 0, hears)
+        told: dict[str, Any] = {"prompt": [recipe.text for recipe in recipes]}
         # These guide where a negative prompt is given, be it empty.
-        guided = self._kind.__name__ in TRUE_CFG and self._hears(family, call)
-        if family.negative or guided:
-            settings["negative_prompt"] = [family.negative] * n
-        return settings
+        if family.negative or (hears and self._kind.__name__ in TRUE_CFG):
+            told["negative_prompt"] = [family.negative] * len(recipes)
+        return told
 
     def _hears(self, family: Recipe, call: Mapping[str, Any]) -> bool:
         return hears_negative(self._kind.__name__, family.guidance, call)
@@ -166,7 +181,20 @@ class Pipeline:
         return unit_noise([recipe.seed for recipe in recipes], (CHANNELS, side, side))
 
     def load_files(self, recipes: Iterable[Recipe]) -> None:
-        """Load nothing: recipes for this engine name no files."""
+        """Load the value encoders that recipes name.
+
+        Raises:
+            BadInput: One of them is not at hand, or does not load.
+        """
+        with self._reading:
+            for digest in {recipe.value_encoder for recipe in recipes} - {None}:
+                if digest not in self._values:
+                    place = overlay.place("value encoder", digest, self._files)
+                    self._values.use(digest, towers.load(place, self._pipeline()))
+
+    def use_value_encoder(self, digest: str, encoders: Towers) -> None:
+        """Answer recipes that name `digest` with these encoders from now on."""
+        self._values.use(digest, encoders)
 
     def cuts(self, recipe: Recipe) -> bool:
         """Whether all text encoders leave the end of a text out."""
@@ -211,21 +239,25 @@ class Pipeline:
                 f"The recipes ask for {family.sampler} in {family.dtype}; this engine was loaded "
                 f"with {OWN} in {self._dtype}."
             )
-        hears = self._hears(family, json.loads(family.call or "{}"))
-        if unheard := family.needs - ({TEXT, "negative"} if hears else {TEXT}):
+        call = json.loads(family.call or "{}")
+        unheard = family.needs - {*offers(self._kind.__name__, family.guidance, call)}
+        if unheard:
             raise ValueError(
                 f"The recipes need {', '.join(sorted(unheard))}, which this engine has not."
             )
         return family
 
 
-def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
+def load(
+    card: ModelCard, device: str, dtype: str, files: Mapping[str, str] | None = None
+) -> Pipeline:
     """Load a pipeline, without its safety checker.
 
     Args:
         card: Card of the model: where the pipeline is, its class and what it is called with.
         device: As torch names it.
         dtype: `float32`, `float16` or `bfloat16`, for all parts.
+        files: Files that recipes name by digest, as `Pipeline` takes them.
 
     Raises:
         BadInput: There is no such pipeline, it is of another kind, takes no such argument, or does
@@ -258,7 +290,7 @@ def load(card: ModelCard, device: str, dtype: str) -> Pipeline:
     if hasattr(loaded.get("vae"), "enable_slicing"):
         # One image at a time: a batch of large ones would not fit.
         loaded["vae"].enable_slicing()
-    pipeline = Pipeline(kind, built | loaded, dtype, device, card.offload)
+    pipeline = Pipeline(kind, built | loaded, dtype, device, card.offload, files)
     with loading("pipeline", card.pipeline):
         pipeline._pipeline()
     return pipeline

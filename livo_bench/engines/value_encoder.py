@@ -19,20 +19,23 @@ Source: Wang et al. 2024, arXiv:2410.12700, section 3.3, and the released code.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.kinds import TOWERS
 from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.errors import BadInput
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
     from torch import Tensor
+    from torch.nn import Module
     from transformers import CLIPTextModel, CLIPTokenizer
 
 FOLDER = "value_encoder"
@@ -45,6 +48,9 @@ LARGEST = 2
 """The `eos_token_id` of old configurations, which means that a text ends at its largest token."""
 FROZEN_UNSAID = ("embeddings.",)
 """What is left out by folders of ours that were written before the field was."""
+
+
+Network = TypeVar("Network", bound="Module")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +78,33 @@ def find(weights: str | Path, model: ModelCard) -> Found:
             f"There is no folder {str(weights)!r}, expected one with a value encoder. A Hugging "
             "Face repository is named hub:OWNER/NAME or hub:OWNER/NAME/FOLDER."
         )
-    found = find_weights(weights, "config.json")
-    pipeline = find_weights(model.pipeline, "text_encoder/config.json")
-    if found.folder is None or pipeline.folder is None:
-        return Found(str(weights), found.digest())
-    text = pipeline.config
+    towers = TOWERS.get(model.kind)
+    for part in towers or ("text_encoder",):
+        found = find_weights(weights, f"{part}/config.json" if towers else "config.json")
+        pipeline = find_weights(model.pipeline, f"{part}/config.json")
+        if found.folder is not None and pipeline.folder is not None:
+            _require_fit(weights, found.config, pipeline.config, model)
+    return Found(str(weights), found.digest())
+
+
+def _require_fit(
+    weights: str | Path, config: Mapping[str, Any], text: Mapping[str, Any], model: ModelCard
+) -> None:
+    """See that a value encoder fits a text encoder of a model, by their configurations."""
     for name in ("hidden_size", "vocab_size", "max_position_embeddings"):
-        if found.config.get(name) != text.get(name):
+        if config.get(name) != text.get(name):
             raise BadInput(
-                f"The value encoder {weights} has {name} {found.config.get(name)}, the text "
+                f"The value encoder {weights} has {name} {config.get(name)}, the text "
                 f"encoder of model {model.name!r} has {text.get(name)}; expected them equal.",
                 f"Train one for this model: livo-bench train --method livo --model {model.spec}",
             )
-    base = found.config.get(BASE)
+    base = config.get(BASE)
     if base is not None and base != model_digest(model):
         raise BadInput(
             f"The value encoder {weights} was trained on a model with digest {str(base)[:12]}, and "
             f"{model.name!r} has {model_digest(model)[:12]}.",
             f"Train one for this model: livo-bench train --method livo --model {model.spec}",
         )
-    return Found(str(weights), found.digest())
 
 
 def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
@@ -104,29 +117,52 @@ def load(folder: str | Path, text_encoder: CLIPTextModel) -> CLIPTextModel:
     Raises:
         BadInput: It does not load, or leaves out tensors without naming the model they come from.
     """
-    import torch
     from transformers import CLIPTextModel
+
+    found = find_weights(folder, "config.json")
+    encoder = loaded(found, Path(found.source), CLIPTextModel, text_encoder)
+    said = text_encoder.config.eos_token_id
+    end = said if type(said) is int and said != LARGEST else encoder.config.vocab_size - 1
+    refuse_deaf(encoder, found, end, lambda texts: encoder(texts).pooler_output)
+    return encoder
+
+
+def loaded(found: Weights, folder: Path, kind: type[Network], text_encoder: Any) -> Network:
+    """Load one value encoder in float32, on the device of the text encoder that it started from.
+
+    Args:
+        found: Where it is from; its marker is the encoder's configuration.
+        folder: With its configuration and weights.
+        kind: Its class.
+        text_encoder: The model's own, for the tensors that the folder leaves out.
+
+    Raises:
+        BadInput: As `load` does.
+    """
+    import torch
 
     from livo_bench.engines import networks
     from livo_bench.engines.tensor_files import CLIP_TEXT, files_of
 
-    found = find_weights(folder, "config.json")
-    files = files_of("value encoder", Path(found.source), CLIP_TEXT)
+    files = files_of("value encoder", folder, CLIP_TEXT)
     frozen = _left_out(found)
-    own = {n: t for n, t in text_encoder.state_dict().items() if n.startswith(frozen)}
-    device = text_encoder.device
-    encoder = networks.transformer(CLIPTextModel, files, torch.float32, device, own)
-    _refuse_deaf(encoder, found, text_encoder.config.eos_token_id)
-    return encoder
+    inside = "text_model." if "Projection" in kind.__name__ else ""
+    given = {
+        inside + plain(name): tensor
+        for name, tensor in text_encoder.state_dict().items()
+        if plain(name).startswith(frozen)
+    }
+    return networks.transformer(kind, files, torch.float32, text_encoder.device, given)
 
 
-def _refuse_deaf(encoder: CLIPTextModel, found: Weights, said: object) -> None:
-    """See that an encoder pools at the end of a text, where it has heard all of it.
+def refuse_deaf(encoder: Any, found: Weights, end: int, say: Callable[[Tensor], Tensor]) -> None:
+    """See that an encoder speaks from the end of a text, where it has heard all of it.
 
     Args:
         encoder: The value encoder.
         found: Where it is from.
-        said: Which token ends a text, by the model's own text encoder.
+        end: Which token ends a text.
+        say: What the encoder says of texts `(n, length)`, a row each.
 
     Raises:
         BadInput: It says the same of two texts, or no numbers.
@@ -135,10 +171,9 @@ def _refuse_deaf(encoder: CLIPTextModel, found: Weights, said: object) -> None:
 
     from livo_bench.engines import networks
 
-    end = said if type(said) is int and said != LARGEST else encoder.config.vocab_size - 1
     texts = torch.tensor([[0, 1, end], [0, 2, end]], device=encoder.device)
     with torch.no_grad(), loading("value encoder", found.source):
-        one, other = encoder(texts).pooler_output
+        one, other = say(texts)
     networks.refuse_not_finite("answer of the value encoder", found.source, {"state": one})
     if torch.equal(one, other):
         raise BadInput(
@@ -160,36 +195,47 @@ def _left_out(found: Weights) -> tuple[str, ...]:
     return tuple(frozen)
 
 
-def save(encoder: CLIPTextModel, frozen: Sequence[str], base: str, folder: Path) -> None:
+def save(encoder: Module, frozen: Sequence[str], base: str, folder: Path) -> None:
     """Write what a value encoder has learnt, in half precision, as `folder/value_encoder`.
 
     Args:
-        encoder: To be written.
-        frozen: Prefixes of the tensors that are the model's own, and left out.
+        encoder: A `CLIPTextModel`; or several encoders by name, each for a folder of its own.
+        frozen: Prefixes of the tensors that are the model's own, and left out; as `plain` has them.
         base: Digest of that model.
         folder: To write to.
     """
     import torch
 
-    setattr(encoder.config, BASE, base)
-    setattr(encoder.config, FROZEN, list(frozen))
-    # Or the configuration would carry the path it was loaded from.
-    encoder.config._name_or_path = ""
-    learnt = {
-        name: tensor.to(torch.float16)
-        for name, tensor in encoder.state_dict().items()
-        if not name.startswith(tuple(frozen))
-    }
     unfinished, finished = folder / f".{FOLDER}", folder / FOLDER
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
-    encoder.save_pretrained(unfinished, state_dict=learnt)
+    several = isinstance(encoder, torch.nn.ModuleDict)
+    parts: Mapping[str, Any] = encoder if several else {"": encoder}
+    for name, part in parts.items():
+        setattr(part.config, BASE, base)
+        setattr(part.config, FROZEN, list(frozen))
+        # Or the configuration would carry the path it was loaded from.
+        part.config._name_or_path = ""
+        learnt = {
+            name: tensor.to(torch.float16)
+            for name, tensor in part.state_dict().items()
+            if not plain(name).startswith(tuple(frozen))
+        }
+        part.save_pretrained(unfinished / name, state_dict=learnt)
     unfinished.rename(finished)
 
 
-def tokens_of_prompt(layout: str, tokenizer: CLIPTokenizer, text: str) -> int:
-    """How many text tokens stand beside the value token."""
-    longest: int = tokenizer.model_max_length
+def plain(name: str) -> str:
+    """The name of a tensor as a `CLIPTextModel` of today has it."""
+    return re.sub(r"^(text_encoder(_\d+)?\.)?(text_model\.)?", "", name)
+
+
+def tokens_of_prompt(
+    layout: str, tokenizer: CLIPTokenizer, text: str, longest: int | None = None
+) -> int:
+    """How many text tokens stand beside the value token, of at most so many, which are the
+    tokenizer's own number when None."""
+    longest = longest or int(tokenizer.model_max_length)
     if layout == "train78":
         return longest
     if layout == "pad77":

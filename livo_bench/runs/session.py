@@ -127,7 +127,7 @@ class Session:
         from livo_bench.engines import diffusion, pipeline
 
         if self.model.kind != PIPELINE:
-            return pipeline.load(self.model, self.device, self.dtype)
+            return pipeline.load(self.model, self.device, self.dtype, self.files)
         return diffusion.load(
             self.model.pipeline, self.device, self.dtype, self.files, self.switches
         )

@@ -44,9 +44,9 @@ def test_overview_lists_methods_tasks_with_subsets_and_models() -> None:
     assert {"sd", "noise", "bias", "bias/gender", "toxicity/horror", "mini"} <= set(names)
     assert {row["kind"] for row in listing.overview("tasks")} == {"task"}
     needs = {row["name"]: row["needs"] for row in rows if row["kind"] == "method"}
-    assert (needs["livo"], needs["livo:wo-v"], needs["noise"]) == ("context", "text", "")
+    assert (needs["livo"], needs["livo:wo-v"], needs["noise"]) == ("value token", "text", "")
     assert 'needs = ["text"]' in listing.card_text("livo:wo-v")
     summaries = {row["name"]: row["summary"] for row in rows}
-    assert summaries["sdxl"].endswith("; offers text, negative")
+    assert summaries["sdxl"].endswith("; offers text, negative, value token")
     assert listing.card_text("released").startswith("# The released evaluation's protocol")
     assert listing.card_text("sd") == (catalog.DATA / "methods/sd/card.toml").read_text("utf-8")

@@ -133,7 +133,7 @@ def test_all_is_what_can_run_there_and_the_rest_is_named(
     assert left == method_cards().keys() - made - {"weights"}
     assert (
         "sld is left out: Method 'sld' needs of a model: noise prediction. 'tiny-sdxl', a "
-        "StableDiffusionXLPipeline, offers: text, negative." in caplog.messages
+        "StableDiffusionXLPipeline, offers: text, negative, value token." in caplog.messages
     )
     folders = runner.run(["all"], "toxicity/nudity", str(flux), prompts=hazards, **options)
     assert {folder.parent.name for folder in folders} == RUNS_ANYWHERE - {"attributes"}
@@ -146,12 +146,16 @@ def test_what_a_model_does_not_offer_is_said_before_one_loads(
 ) -> None:
     monkeypatch.setattr(pipeline, "load", None)
     options: dict[str, Any] = {"images": 2, "device": "cpu", "runs": tmp_path}
-    for method, needs in (("livo", "context"), ("uce:joint", "weights"), ("negative", "negative")):
+    for method, needs in (
+        ("safree", "context"),
+        ("uce:joint", "weights"),
+        ("negative", "negative"),
+    ):
         message = rf"'{method}' needs of a model: {needs}\. 'tiny-flux', a FluxPipeline, offers: te"
         with pytest.raises(Unfit, match=message):
             runner.run([method], "toxicity", str(flux), **options)
-    with pytest.raises(Unfit, match="'livo' needs of a model: context"):
-        training.train("livo", str(flux), device="cpu", runs=tmp_path)
+    with pytest.raises(Unfit, match="'prompt-tuning' needs of a model: context"):
+        training.train("prompt-tuning", str(flux), device="cpu", runs=tmp_path)
     with pytest.raises(Unfit, match="'esd' needs of a model: weights"):
         training.plan("esd", str(flux))
     with pytest.raises(BadInput, match=r"Switches fuse make the UNet .* a FluxPipeline.*Leave"):
