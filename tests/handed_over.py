@@ -41,6 +41,11 @@ def trained(engine: Diffusion, text: bool = True) -> tuple[UNet2DConditionModel,
     return unet, text_encoder
 
 
+def networks_of(engine: Diffusion) -> dict[str, torch.nn.Module]:
+    """The networks that overlays may change."""
+    return {"unet": engine.unet, "text_encoder": engine.text_encoder}
+
+
 def layers_of(network: torch.nn.Module) -> dict[str, Tensor]:
     """A and B by peft's names, without a look for the base model's vocabulary on the network."""
     layers: dict[str, Tensor] = get_peft_model_state_dict(network, save_embedding_layers=False)

@@ -299,3 +299,10 @@ def card(name: str, model: Path, pipeline: Path) -> str:
     for judge in ("clip", "llava", "features"):
         text = text.replace(f'"./{judge}"', f'"{folder / judge}"')
     return f"{text}[call]\n{kind.call}\n" if kind.call else text
+
+
+def made(name: str, model: Path, folder: Path) -> Path:
+    """Save a pipeline and its card, whose path this gives; arguments as of `card`."""
+    path = folder / f"tiny-{name}.toml"
+    path.write_text(card(name, model, save(name, folder / f"saved-{name}")), encoding="utf-8")
+    return path

@@ -56,8 +56,7 @@ def _part(folder: str, kind: type[Any], spelling: Spelling, what: str) -> Callab
 
 def _laid_over(root: Path) -> Module:
     unet = _part("unet", UNet2DConditionModel, DIFFUSERS, "UNet")(root)
-    text_encoder = _part("text_encoder", CLIPTextModel, CLIP_TEXT, "text encoder")(root)
-    return overlay.lay_over(unet, text_encoder, root / "overlay.safetensors").unet
+    return overlay.lay_over({"unet": unet}, root / "overlay.safetensors")["unet"]
 
 
 UNET = "sd/unet/diffusion_pytorch_model.safetensors"

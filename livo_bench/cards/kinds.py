@@ -39,6 +39,12 @@ TOWERS = {
 }
 """Parts that a value encoder starts from, by kind; of Stable Diffusion 1.x and 2.x that is the one
 text encoder."""
+_TAKEN_APART = {
+    "StableDiffusionXLPipeline": ("weights", "value token", "noise prediction"),
+    "StableDiffusion3Pipeline": ("weights", "value token"),
+    "FluxPipeline": ("weights", "value token"),
+}
+"""What kinds offer besides texts, of those that are called as they are."""
 KINDS = frozenset(
     {
         PIPELINE,
@@ -89,7 +95,9 @@ def offers(kind: str, guidance: float, call: Mapping[str, Scalar]) -> tuple[str,
     if kind == SERVICE:
         return (TEXT,)
     negative = ("negative",) if hears_negative(kind, guidance, call) else ()
-    return (TEXT, *negative, *(("value token",) if kind in TOWERS else ()))
+    # What rescales its own guidance does not know another.
+    unknown = ("noise prediction",) if call.get("guidance_rescale") else ()
+    return (TEXT, *negative, *(n for n in _TAKEN_APART.get(kind, ()) if n not in unknown))
 
 
 def hears_negative(kind: str, guidance: float, call: Mapping[str, Scalar]) -> bool:

@@ -200,15 +200,17 @@ class Diffusion:
         recipes = list(recipes)
         for encoder, overlaid in {(recipe.value_encoder, recipe.overlay) for recipe in recipes}:
             if encoder is not None and encoder not in self._value_encoders:
-                folder = self._file("value encoder", encoder)
+                folder = overlay.place("value encoder", encoder, self._files)
                 self.use_value_encoder(encoder, value_encoder.load(folder, self.text_encoder))
             if overlaid is not None and overlaid not in self._overlaid:
-                path = self._file("weights", overlaid)
-                laid = overlay.lay_over(self.unet, self.text_encoder, path)
-                self.use_overlay(overlaid, laid.unet, laid.text_encoder)
+                path = overlay.place("weights", overlaid, self._files)
+                own = {"unet": self.unet, "text_encoder": self.text_encoder}
+                laid: Mapping[str, Any] = overlay.lay_over(own, path)
+                self.use_overlay(overlaid, laid.get("unet", self.unet), laid.get("text_encoder"))
         for what, read in READERS.items():
             for digest in {getattr(recipe, what) for recipe in recipes} - {None, *self._tensors}:
-                self._tensors[digest] = read(self._file(what, digest), self.embed(""))
+                place = overlay.place(what, digest, self._files)
+                self._tensors[digest] = read(place, self.embed(""))
 
     def use_value_encoder(self, digest: str, encoder: CLIPTextModel) -> None:
         """Answer recipes that name `digest` with this encoder from now on."""
@@ -220,20 +222,12 @@ class Diffusion:
     ) -> None:
         """Answer recipes that name the overlay `digest` with this UNet from now on, and with this
         text encoder if there is one."""
-        accelerate(unet, self._switches)
+        if unet is not self.unet:
+            accelerate(unet, self._switches)
         if text_encoder is not None:
             self._text_encoders[digest] = text_encoder
         # Last, for from here on other threads draw with it.
         self._overlaid[digest] = unet
-
-    def _file(self, what: str, digest: str) -> str:
-        if digest not in self._files:
-            raise BadInput(
-                f"A recipe names the {what} {digest[:12]}, which is none of those at hand: "
-                f"{', '.join(d[:12] for d in self._files) or 'none'}.",
-                "Pass them: --method NAME --weights PLACE",
-            )
-        return self._files[digest]
 
     def _prediction(
         self, family: Recipe, recipes: Sequence[Recipe], context: Tensor

@@ -1,7 +1,7 @@
 """LoRA files, merged into the networks that they change.
 
 Read are the files of diffusers and peft, `unet.<place>.lora_A.weight`, and those of the kohya
-scripts, `lora_unet_<place>.lora_down.weight`; both may change the text encoder, too. diffusers
+scripts, `lora_unet_<place>.lora_down.weight`; both may change CLIP's text encoders, too. diffusers
 brings their names to one form and peft merges them::
 
     W' = W + alpha / rank * B A
@@ -21,8 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.loaders import StableDiffusionLoraLoaderMixin
+from diffusers import FluxTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers.loaders import (
+    FluxLoraLoaderMixin,
+    SD3LoraLoaderMixin,
+    StableDiffusionLoraLoaderMixin,
+    StableDiffusionXLLoraLoaderMixin,
+)
 from diffusers.loaders.lora_base import fuse_text_encoder_lora
 from diffusers.utils import (
     convert_state_dict_to_diffusers,
@@ -36,7 +41,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file
 from safetensors.torch import save as as_bytes
 from torch import Tensor
-from transformers import CLIPTextModel
+from torch.nn import Module
 
 from livo_bench.cards.weights import loading
 from livo_bench.engines import networks
@@ -44,21 +49,26 @@ from livo_bench.engines.tensor_files import headers
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
 
-UNET, TEXT = "unet", "text_encoder"
-"""Networks that a file may change, by what stands before its names."""
+UNET = "unet"
+DENOISERS = (UNET, "transformer")
+"""Names of the network that a pipeline denoises with, by its kind; the others are text encoders."""
+READERS: Mapping[type[Any], Any] = {
+    UNet2DConditionModel: StableDiffusionXLLoraLoaderMixin,
+    SD3Transformer2DModel: SD3LoraLoaderMixin,
+    FluxTransformer2DModel: FluxLoraLoaderMixin,
+}
+"""What brings the names of a file to one form, by the class of the denoiser that it is for."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """Ends of peft's names for the matrices A and B."""
-KOHYA = re.compile(r"lora_(unet|te|te1)_")
-UNREAD = (
-    "lora_mid",
-    "dora_scale",
-    "lora_magnitude_vector",
-    "hada_w",
-    "lokr_w",
-    "text_encoder_2.",
-    "lora_te2_",
+HALVES = ((".lora_down.weight", ".lora_up.weight"), (DOWN, UP))
+"""Ends of the names of both matrices in files whose alphas are tensors: of kohya, and of peft."""
+KOHYA = re.compile(r"lora_(unet|te|te1|te2|te3)_")
+UNREAD = ("lora_mid", "dora_scale", "lora_magnitude_vector", "hada_w", "lokr_w", ".diff")
+"""What marks kinds of files that are no plain LoRA."""
+MERGE = (
+    "Merge it into its model with the program that trained it, save_pretrained, and pass that "
+    "folder with --model."
 )
-"""What marks kinds of files that are no plain LoRA of a Stable Diffusion 1.x or 2.x."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class Lora:
     """Settings of peft, among them alpha; where there are none, alpha is the rank."""
 
     def changes(self, network: str) -> bool:
-        """Whether it changes `UNET` or `TEXT`."""
+        """Whether it changes the network of a name."""
         return any(name.startswith(f"{network}.") for name in self.tensors)
 
 
@@ -81,13 +91,18 @@ def is_lora(names: Iterable[str]) -> bool:
     return any(networks.LORA.fullmatch(name) for name in names)
 
 
-def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> Lora:
+def denoiser_of(parts: Iterable[str]) -> str:
+    """The name of the network that a pipeline denoises with, among those of its parts."""
+    return next(name for name in DENOISERS if name in {*parts})
+
+
+def read(path: Path, own: Mapping[str, Module]) -> Lora:
     """Read a LoRA and see that it fits.
 
     Args:
         path: A safetensors file.
-        unet: `state_dict` of the UNet that it is for; the values do not count.
-        text: `state_dict` of the text encoder that it is for; the values do not count.
+        own: Networks that it may change, by their names in the pipeline: the denoiser and CLIP's
+            text encoders. The values of their tensors do not count.
 
     Raises:
         BadInput: It is a LoRA of a kind that is not read, or changes something that the networks
@@ -97,12 +112,7 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
     names = sorted(held)
     for mark in UNREAD:
         if odd := next((name for name in names if mark in name), None):
-            raise BadInput(
-                f"The LoRA {path} has {odd}, which is none of a plain LoRA of Stable Diffusion 1.x "
-                "or 2.x.",
-                "Merge it into its model with the program that trained it, save_pretrained, and "
-                "pass that folder with --model.",
-            )
+            raise BadInput(f"The LoRA {path} has {odd}, which is none of a plain LoRA.", MERGE)
     if odd := _halved(names):
         raise BadInput(
             f"The LoRA {path} has {odd} without {_HALVES}. Expected both of each place, as the "
@@ -116,19 +126,18 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
             f"The LoRA {path} has {odd} of shape {held[odd].shape}; expected one number.",
             "Copy it again.",
         )
-    with loading("LoRA", path), _unsaid():
-        tensors, _, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
-            _scaled(load_file(path)) if any(map(KOHYA.match, names)) else str(path.parent),
-            weight_name=path.name,
-            local_files_only=True,
-            use_safetensors=True,
-            return_lora_metadata=True,
+    denoiser = denoiser_of(own)
+    kind = type(own[denoiser])
+    if kind is SD3Transformer2DModel and (odd := next(filter(KOHYA.match, names), None)):
+        raise BadInput(
+            f"The LoRA {path} has {odd}, which is named as the kohya scripts name places; of "
+            "Stable Diffusion 3 those of diffusers are read.",
+            MERGE,
         )
-        # Files of `unet.save_attn_procs` are of the UNet alone, and do not say so.
-        if not any(name.startswith((f"{UNET}.", f"{TEXT}.")) for name in tensors):
-            tensors = {f"{UNET}.{name}": tensor for name, tensor in tensors.items()}
-        found = Lora(path, _as_peft(tensors), metadata)
-        misfit = _misfit(found, {UNET: unet, TEXT: text})
+    with loading("LoRA", path), _unsaid():
+        tensors, metadata = _in_one_form(path, names, READERS[kind], own[denoiser])
+        found = Lora(path, _placed(_as_peft(tensors), own), metadata)
+        misfit = _misfit(found, own)
     if misfit:
         raise BadInput(
             f"The LoRA {path} does not fit the model: {misfit}. Expected one that was trained on "
@@ -137,6 +146,34 @@ def read(path: Path, unet: Mapping[str, Tensor], text: Mapping[str, Tensor]) -> 
         )
     networks.refuse_not_finite("LoRA", path, found.tensors)
     return found
+
+
+def _in_one_form(
+    path: Path, names: Sequence[str], reader: Any, denoiser: Module
+) -> tuple[Mapping[str, Tensor], Mapping[str, Any] | None]:
+    """The tensors of a file as diffusers names them, alphas in B, and its settings of peft."""
+    settings: dict[str, Any] = {"return_lora_metadata": True}
+    if isinstance(denoiser, UNet2DConditionModel):
+        # What diffusers numbers anew depends on how many layers the blocks have.
+        settings["unet_config"] = denoiser.config
+    if not any(KOHYA.match(name) or name.endswith(".alpha") for name in names):
+        where = {"weight_name": path.name, "local_files_only": True, "use_safetensors": True}
+        found = reader.lora_state_dict(str(path.parent), **where, **settings)
+        return found[0], found[-1]
+    places: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in _scaled(load_file(path)).items():
+        place = name.partition(".")[0] if KOHYA.match(name) else ""
+        places.setdefault(place, {})[name] = tensor
+    tensors: dict[str, Tensor] = {}
+    for held in places.values():
+        # One after another, as diffusers leaves some out that it does not know, and of others says
+        # no name.
+        try:
+            known = reader.lora_state_dict(held.copy(), **settings)[0]
+        except (ValueError, AssertionError, RuntimeError):
+            known = {}
+        tensors |= known or held
+    return tensors, None
 
 
 def add(unet: UNet2DConditionModel, names: Iterable[str], rank: int, seed: int) -> None:
@@ -169,21 +206,30 @@ def save(unet: UNet2DConditionModel, path: Path) -> None:
     write_atomically(path, as_bytes(tensors, metadata={"format": "pt"}))
 
 
-def merge(lora: Lora, unet: UNet2DConditionModel, text: CLIPTextModel) -> None:
-    """Merge a LoRA into its networks, in their own precision."""
+def merge(lora: Lora, own: Mapping[str, Module]) -> None:
+    """Merge a LoRA into the networks that it changes, in their own precision."""
     load: Any = StableDiffusionLoraLoaderMixin
     settings = {"network_alphas": None, "metadata": lora.metadata}
     with loading("LoRA", lora.path), _unsaid():
-        if lora.changes(UNET):
-            load.load_lora_into_unet(dict(lora.tensors), unet=unet, **settings)
-            unet.fuse_lora()
-            unet.unload_lora()
-        if lora.changes(TEXT):
-            load.load_lora_into_text_encoder(
-                dict(lora.tensors), text_encoder=text, prefix=TEXT, **settings
-            )
-            fuse_text_encoder_lora(text)
-            recurse_remove_peft_layers(text)
+        for name in filter(lora.changes, own):
+            network: Any = own[name]
+            if name in DENOISERS:
+                network.load_lora_adapter(dict(lora.tensors), prefix=name, **settings)
+                network.fuse_lora()
+                network.unload_lora()
+            else:
+                # Of peft's names diffusers knows those of attention alone, of its own all.
+                tensors = {
+                    held.replace(DOWN, ".lora_linear_layer.down.weight").replace(
+                        UP, ".lora_linear_layer.up.weight"
+                    ): tensor
+                    for held, tensor in lora.tensors.items()
+                }
+                load.load_lora_into_text_encoder(
+                    tensors, text_encoder=network, prefix=name, **settings
+                )
+                fuse_text_encoder_lora(network)
+                recurse_remove_peft_layers(network)
 
 
 _HALVES = "its lora_down.weight and lora_up.weight beside it"
@@ -200,25 +246,23 @@ def _halved(names: Sequence[str]) -> str | None:
 
 
 def _scaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a kohya file with alpha / rank in B: of alphas that differ from place to place
+    """The tensors of a file with alpha / rank in B: of alphas that differ from place to place
     diffusers loses those of attention."""
     scaled = dict(tensors)
     for name in [name for name in tensors if name.endswith(".alpha")]:
         place = name.removesuffix(".alpha")
-        up, rank = f"{place}.lora_up.weight", len(tensors[f"{place}.lora_down.weight"])
-        scaled[up] = tensors[up].float() * (scaled.pop(name).item() / rank)
+        for down, up in HALVES:
+            if place + down in tensors and place + up in tensors:
+                rank = len(tensors[place + down])
+                scaled[place + up] = tensors[place + up].float() * (scaled.pop(name).item() / rank)
     return scaled
 
 
-def _misfit(lora: Lora, own: Mapping[str, Mapping[str, Tensor]]) -> str | None:
+def _misfit(lora: Lora, own: Mapping[str, Module]) -> str | None:
     """The first tensor that has no place, and why; None where all have one."""
-    weights = {
-        f"{network}.{_plain(name)}": tensor
-        for network, tensors in own.items()
-        for name, tensor in tensors.items()
-    }
+    weights = _weights(own)
     for name in sorted(lora.tensors):
-        place = name.removesuffix(DOWN).removesuffix(UP)
+        place = _place(name)
         weight = weights.get(f"{_plain(place)}.weight")
         if weight is None or place == name:
             return f"it has no {name}"
@@ -231,14 +275,37 @@ def _misfit(lora: Lora, own: Mapping[str, Mapping[str, Tensor]]) -> str | None:
     return None
 
 
+def _placed(tensors: Mapping[str, Tensor], own: Mapping[str, Module]) -> dict[str, Tensor]:
+    """Tensors with the name of their network first: files that are of the denoiser alone need not
+    say so, and of some places diffusers leaves it out."""
+    weights, denoiser = _weights(own), denoiser_of(own)
+    return {
+        f"{denoiser}.{name}" if f"{denoiser}.{_place(name)}.weight" in weights else name: tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _weights(own: Mapping[str, Module]) -> dict[str, Tensor]:
+    """The tensors of networks, by the network's name and their own."""
+    return {
+        _plain(f"{network}.{name}"): tensor
+        for network, module in own.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _place(name: str) -> str:
+    return name.removesuffix(DOWN).removesuffix(UP)
+
+
 def _plain(name: str) -> str:
     """Names of text encoders begin with `text_model.` or not, by the version of transformers."""
-    return name.replace(f"{TEXT}.text_model.", f"{TEXT}.").removeprefix("text_model.")
+    return re.sub(r"^(text_encoder(_\d)?\.)text_model\.", r"\1", name)
 
 
 def _as_peft(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     # diffusers does so itself, but guesses the kind of names from the first, or from one layer.
-    text = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{TEXT}.")}
+    text = {name: tensor for name, tensor in tensors.items() if name.startswith("text_encoder")}
     others = {name: tensor for name, tensor in tensors.items() if name not in text}
     text = convert_state_dict_to_peft(text, StateDictType.DIFFUSERS_OLD)
     return {**convert_unet_state_dict_to_peft(others), **text}

@@ -1,10 +1,11 @@
 """Weights laid over a model's own: what a method changed, or what somebody fine-tuned elsewhere.
 
 The overlays that are written here are one safetensors file each, in half precision, with the
-tensors of the UNet that changed and, in its metadata, the digest of the model they belong to.
-Others need not say what they belong to, and are held against the model by names and shapes: files
-with some of a UNet's tensors, as the authors' scripts of UCE and ESD write them, whole UNets in a
-folder of diffusers, and LoRA files (see `lora`). Recipes name them by their digest.
+tensors of the denoiser, a UNet or a transformer, that changed and, in its metadata, the digest of
+the model they belong to. Others need not say what they belong to, and are held against the model by
+names and shapes: files with some or all of a denoiser's tensors, as the authors' scripts of UCE and
+ESD write them, whole denoisers in a folder of diffusers, and LoRA files (see `lora`). Recipes name
+them by their digest.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.readable import INDEX
+from livo_bench.cards.readable import INDEX, parts_of
 from livo_bench.cards.weights import digest_folder, find_weights, loading
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file, write_atomically
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import UNet2DConditionModel
     from torch import Tensor
-    from transformers import CLIPTextModel
+    from torch.nn import Module
 
     from livo_bench.engines.tensor_files import Files
 
@@ -51,14 +52,6 @@ class Found:
     digest: str
 
 
-class Laid(NamedTuple):
-    """A model's networks with an overlay."""
-
-    unet: UNet2DConditionModel
-    text_encoder: CLIPTextModel | None
-    """The text encoder; None where the overlay changes the UNet alone."""
-
-
 def is_whole(path: Path) -> bool:
     """Whether a path is one overlay, and no folder of several."""
     return path.is_file() or any((path / name).exists() for name in (LORA, CONFIG, INDEX))
@@ -68,7 +61,7 @@ def find(path: Path, model: ModelCard) -> Found:
     """Look up an overlay, or another file that names its model as one does.
 
     Args:
-        path: Path of a safetensors file, of a folder of diffusers with a UNet, or of one with a
+        path: Path of a safetensors file, of a folder of diffusers with a denoiser, or of one with a
             LoRA.
         model: What it is to be laid over. Whether the tensors fit it is for `require_fit`.
 
@@ -78,7 +71,7 @@ def find(path: Path, model: ModelCard) -> Found:
     if (path / LORA).is_file():
         path = path / LORA
     if path.is_dir():
-        if (path / INDEX).exists() or (path / "unet").is_dir():
+        if any((path / name).exists() for name in (INDEX, "unet", "transformer")):
             raise BadInput(
                 f"{path} is a whole model, expected weights to lay over {model.name!r}.",
                 f"Compare whole models by running both: livo-bench run --model {path}",
@@ -154,21 +147,36 @@ def require_fit(path: Path, model: ModelCard) -> None:
     Raises:
         BadInput: Names the first that has none; or one is missing that was written.
     """
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel
-
     from livo_bench.engines import lora, networks
     from livo_bench.engines.tensor_files import headers
 
-    source = Path(find_weights(model.pipeline, INDEX).source)
-    unet = networks.empty(UNet2DConditionModel, source / "unet").state_dict()
+    found = find_weights(model.pipeline, INDEX)
+    source = Path(found.source)
+    own: dict[str, Module] = {
+        name: networks.empty(getattr(import_module(library), kind), source / name)
+        for name, (library, kind) in parts_of(found.config).items()
+        if changeable(name, kind)
+    }
+    denoiser = own[lora.denoiser_of(own)].state_dict()
     files = _files(path)
     if lora.is_lora(headers(files.what, files.paths)):
-        text = networks.empty(CLIPTextModel, source / "text_encoder").state_dict()
-        lora.read(path, unet, text)
+        lora.read(path, own)
     else:
-        wanted = unet if path.is_dir() else _written(path)
-        networks.require_places(files, unet, wanted)
+        wanted = denoiser if path.is_dir() else _written(path)
+        networks.require_places(files, denoiser, wanted)
+
+
+def changeable(name: str, kind: str) -> bool:
+    """Whether a part of a pipeline is one that overlays may change: the denoiser, or a text encoder
+    of CLIP's.
+
+    Args:
+        name: Name of the part.
+        kind: Name of its class.
+    """
+    from livo_bench.engines.lora import DENOISERS
+
+    return name in DENOISERS or kind.startswith("CLIPTextModel")
 
 
 def context_shape(model: ModelCard) -> tuple[int, int]:
@@ -195,16 +203,20 @@ def _files(path: Path) -> Files:
     from livo_bench.engines.tensor_files import DIFFUSERS, Files, files_of
 
     if path.is_dir():
-        return files_of("UNet", path, DIFFUSERS)
+        return files_of("denoiser", path, DIFFUSERS)
     return Files("overlay", path, [path], DIFFUSERS)
 
 
-def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str | Path) -> Laid:
+def lay_over(own: Mapping[str, Module], path: str | Path) -> dict[str, Module]:
     """Lay an overlay over a model's networks, which stay as they are.
 
+    Args:
+        own: The networks that it may change, see `changeable`, by their names in the pipeline.
+        path: Where the overlay is.
+
     Returns:
-        The UNet with the overlay's tensors, which shares all others with the model's own; of a
-        LoRA, copies with what it changes merged.
+        The networks that it changes. A denoiser with the overlay's tensors shares all others with
+        the model's own; what a LoRA changes is copied, and it is merged.
 
     Raises:
         BadInput: The file does not load, lacks a tensor that was written, or holds one that is not
@@ -214,16 +226,17 @@ def lay_over(unet: UNet2DConditionModel, text_encoder: CLIPTextModel, path: str 
     from livo_bench.engines.tensor_files import headers
 
     files = _files(Path(path))
-    own = unet.state_dict(keep_vars=True)
     if lora.is_lora(headers(files.what, files.paths)):
-        found = lora.read(Path(path), own, text_encoder.state_dict())
-        merged = Laid(deepcopy(unet), deepcopy(text_encoder) if found.changes(lora.TEXT) else None)
-        lora.merge(found, merged.unet, merged.text_encoder or text_encoder)
+        found = lora.read(Path(path), own)
+        merged = {name: deepcopy(own[name]) for name in own if found.changes(name)}
+        lora.merge(found, merged)
         return merged
+    name = lora.denoiser_of(own)
+    tensors = own[name].state_dict(keep_vars=True)
     written = _written(Path(path)) if Path(path).is_file() else []
-    changed = networks.changes(files, own, written)
+    changed = networks.changes(files, tensors, written)
     # What the memo already knows is not copied, and changed tensors get their values right after.
-    shared = {id(tensor): tensor for name, tensor in own.items() if name not in changed}
-    laid_over: UNet2DConditionModel = deepcopy(unet, shared)
+    shared = {id(tensor): tensor for held, tensor in tensors.items() if held not in changed}
+    laid_over: Module = deepcopy(own[name], shared)
     laid_over.load_state_dict(changed, strict=False)
-    return Laid(laid_over, None)
+    return {name: laid_over}

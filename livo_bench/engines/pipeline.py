@@ -2,7 +2,8 @@
 
 The pipeline is called as anybody calls it, with its own sampler, and a generator an image on the
 CPU, so that an image is that of its seed whatever else is in the batch. Methods may give it another
-text or a negative prompt; what takes it apart is `diffusion`'s.
+text, a negative prompt or other weights, and join its predictions in another way (`guided_call`);
+what else takes it apart is `diffusion`'s.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import copy
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,7 +35,7 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative, offers
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import hearing, networks, overlay, spelling, towers
+from livo_bench.engines import guided_call, hearing, lora, networks, overlay, spelling, towers
 from livo_bench.engines.denoiser import Denoiser
 from livo_bench.engines.halving import Halving
 from livo_bench.engines.hearing import HEARINGS
@@ -44,7 +45,7 @@ from livo_bench.engines.towers import Towers
 from livo_bench.engines.value_call import ValueCalls
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
-from livo_bench.records import Recipe
+from livo_bench.records import PARTS, Recipe
 
 UNSEEN = {"add_watermarker": False, "requires_safety_checker": False}
 """What pipelines are built with, where they ask: nothing marks or hides pictures, which else would
@@ -74,23 +75,31 @@ class Pipeline:
             dtype: Dtype of the networks.
             device: To render on.
             offload: Whether networks wait in the CPU's memory for their turn.
-            files: Where the files are that recipes name by digest: value encoders.
+            files: Where the files are that recipes name by digest: value encoders and overlays.
         """
         self._kind = kind
         self._parts = parts
         self._dtype = dtype
         self._device = torch.device(device)
-        self._offload = offload
+        self._offload = offload and self._device.type != "cpu"
         self._files = files or {}
         self._values = ValueCalls()
+        self._overlaid: dict[str | None, Mapping[str, Module]] = {None: {}}
+        """Networks that take the place of the model's own, by overlay."""
         self._reading = Lock()
         self._takes = signature(kind.__call__).parameters
+        self._changeable = {
+            name: part
+            for name, part in parts.items()
+            if overlay.changeable(name, type(part).__name__)
+        }
         self._halving = Halving()
         self._of_thread = local()
         # One batch at a time is on a GPU; and in half precision a pipeline may change its VAE's for
         # as long as it decodes.
         alone = self._device.type != "cpu" or dtype != "float32"
         self._turn = Lock() if alone else nullcontext()
+        self._reading = Lock()
 
     @torch.inference_mode()
     def render(self, recipes: Sequence[Recipe]) -> Pixels:
@@ -106,8 +115,8 @@ class Pipeline:
             device's memory is halved, and so are those after it.
 
         Raises:
-            BadInput: Not even one image fits into the device's memory, or images come in another
-                size.
+            BadInput: Not even one image fits into the device's memory, images come in another
+                size, or an overlay does not load.
             ValueError: The recipes are of several families, or not for this engine.
         """
         family = self._family(recipes)
@@ -122,14 +131,19 @@ class Pipeline:
     def draw(self, family: Recipe, recipes: Sequence[Recipe]) -> NDArray[np.float32]:
         """Images before they are rounded, `(n, size, size, 3)` in [0, 1]."""
         size = family.size
-        images: NDArray[np.float32] = self._pipeline()(
-            **self._told(family, recipes),
-            generator=generators([recipe.seed for recipe in recipes]),
-            height=size,
-            width=size,
-            output_type="np",
+        given = {
+            "generator": generators([recipe.seed for recipe in recipes]),
+            "height": size,
+            "width": size,
+            "output_type": "np",
             **self._settings(family),
-        ).images
+        }
+        with self._pipeline(family.overlay) as pipeline:
+            if family.safety or family.edit:
+                drawn = guided_call.draw(pipeline, family, recipes, given)
+            else:
+                drawn = pipeline(**self._told(pipeline, family, recipes), **given)
+        images: NDArray[np.float32] = drawn.images
         if images.shape != (len(recipes), size, size, 3):
             raise BadInput(
                 f"A {self._kind.__name__} that was asked for {len(recipes)} images of {size} "
@@ -144,12 +158,12 @@ class Pipeline:
         settings = {"num_inference_steps": family.steps, "guidance_scale": family.guidance}
         return {k: v for k, v in (settings | UNTIDIED).items() if k in self._takes} | call
 
-    def _told(self, family: Recipe, recipes: Sequence[Recipe]) -> dict[str, Any]:
+    def _told(self, pipeline: Any, family: Recipe, recipes: Sequence[Recipe]) -> dict[str, Any]:
         """What the pipeline is told, as texts or, where a value stands before them, as states."""
         call = json.loads(family.call or "{}")
         hears = self._hears(family, call)
         if family.value is not None:
-            return self._values.told(self._pipeline(), recipes, self._most(call) or 0, hears)
+            return self._values.told(pipeline, recipes, self._most(call) or 0, hears)
         told: dict[str, Any] = {"prompt": [recipe.text for recipe in recipes]}
         # These guide where a negative prompt is given, be it empty.
         if family.negative or (hears and self._kind.__name__ in TRUE_CFG):
@@ -159,7 +173,21 @@ class Pipeline:
     def _hears(self, family: Recipe, call: Mapping[str, Any]) -> bool:
         return hears_negative(self._kind.__name__, family.guidance, call)
 
-    def _pipeline(self) -> Any:
+    @contextmanager
+    def _pipeline(self, overlay: str | None) -> Iterator[Any]:
+        """This thread's pipeline with an overlay, for one call."""
+        pipeline, laid = self._own(), self._overlaid[overlay]
+        for name, part in self._changeable.items():
+            setattr(pipeline, name, laid.get(name, part))
+        if not self._offload:
+            yield pipeline
+            return
+        # For this call alone, as pipelines share what others move.
+        pipeline.enable_model_cpu_offload(device=self._device)
+        yield pipeline
+        pipeline.remove_all_hooks()
+
+    def _own(self) -> Any:
         """This thread's pipeline: all share the networks, and none what a call leaves behind in
         sampler, tokenizers and the pipeline itself."""
         if not hasattr(self._of_thread, "pipeline"):
@@ -167,11 +195,8 @@ class Pipeline:
                 name: part if isinstance(part, Module) else copy.deepcopy(part)
                 for name, part in self._parts.items()
             }
-            pipeline = self._kind(**parts)
-            pipeline.set_progress_bar_config(disable=True)
-            if self._offload and self._device.type != "cpu":
-                pipeline.enable_model_cpu_offload(device=self._device)
-            self._of_thread.pipeline = pipeline
+            self._of_thread.pipeline = self._kind(**parts)
+            self._of_thread.pipeline.set_progress_bar_config(disable=True)
         return self._of_thread.pipeline
 
     def noise(self, recipes: Sequence[Recipe]) -> Tensor:
@@ -181,20 +206,28 @@ class Pipeline:
         return unit_noise([recipe.seed for recipe in recipes], (CHANNELS, side, side))
 
     def load_files(self, recipes: Iterable[Recipe]) -> None:
-        """Load the value encoders that recipes name.
+        """Load the value encoders and overlays that recipes name.
 
         Raises:
             BadInput: One of them is not at hand, or does not load.
         """
         with self._reading:
-            for digest in {recipe.value_encoder for recipe in recipes} - {None}:
-                if digest not in self._values:
-                    place = overlay.place("value encoder", digest, self._files)
-                    self._values.use(digest, towers.load(place, self._pipeline()))
+            for recipe in recipes:
+                encoder, laid = recipe.value_encoder, recipe.overlay
+                if encoder is not None and encoder not in self._values:
+                    place = overlay.place("value encoder", encoder, self._files)
+                    self._values.use(encoder, towers.load(place, self._own()))
+                if laid not in self._overlaid:
+                    path = overlay.place("weights", laid, self._files)
+                    self._overlaid[laid] = overlay.lay_over(self._changeable, path)
 
     def use_value_encoder(self, digest: str, encoders: Towers) -> None:
         """Answer recipes that name `digest` with these encoders from now on."""
         self._values.use(digest, encoders)
+
+    def use_overlay(self, digest: str, denoiser: Module) -> None:
+        """Answer recipes that name the overlay `digest` with this denoiser from now on."""
+        self._overlaid[digest] = {lora.denoiser_of(self._parts): denoiser}
 
     def cuts(self, recipe: Recipe) -> bool:
         """Whether all text encoders leave the end of a text out."""
@@ -239,9 +272,11 @@ class Pipeline:
                 f"The recipes ask for {family.sampler} in {family.dtype}; this engine was loaded "
                 f"with {OWN} in {self._dtype}."
             )
+        others = [name for name in ("overlay", *PARTS) if getattr(family, name) is not None]
+        if family.value is not None and others:
+            raise ValueError(f"A recipe with a value has nothing else, got {', '.join(others)}.")
         call = json.loads(family.call or "{}")
-        unheard = family.needs - {*offers(self._kind.__name__, family.guidance, call)}
-        if unheard:
+        if unheard := family.needs - {*offers(self._kind.__name__, family.guidance, call)}:
             raise ValueError(
                 f"The recipes need {', '.join(sorted(unheard))}, which this engine has not."
             )
@@ -292,7 +327,7 @@ def load(
         loaded["vae"].enable_slicing()
     pipeline = Pipeline(kind, built | loaded, dtype, device, card.offload, files)
     with loading("pipeline", card.pipeline):
-        pipeline._pipeline()
+        pipeline._own()
     return pipeline
 
 

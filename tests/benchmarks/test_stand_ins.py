@@ -273,7 +273,7 @@ def test_a_full_size_concept_edit_maps_a_text_where_it_was_told(
     assert len(changed) == 32  # keys and values of sixteen layers
     path = tmp_path / "uce.safetensors"
     overlay.save(changed, "m", path)
-    full_size.use_overlay("uce", *overlay.lay_over(full_size.unet, full_size.text_encoder, path))
+    full_size.use_overlay("uce", overlay.lay_over({"unet": full_size.unet}, path)["unet"])
     one = replace(AT_FULL_SIZE, steps=1)
     [plain], [image] = (full_size.render([r]) for r in (one, replace(one, overlay="uce")))
     assert (image != plain).any()

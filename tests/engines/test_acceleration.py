@@ -90,7 +90,7 @@ def test_an_overlay_counts_under_fused_attention(
     for switches in ((), SAFE):
         engine = load(*switches)
         path = tmp_path / "changed.safetensors"
-        engine.use_overlay("changed", *overlay.lay_over(engine.unet, engine.text_encoder, path))
+        engine.use_overlay("changed", overlay.lay_over({"unet": engine.unet}, path)["unet"])
         images.append(engine.render([replace(FIVE[0], overlay="changed")]))
     assert np.abs(images[0].astype(int) - images[1]).max() <= 1
     assert np.abs(images[0].astype(int) - load().render(FIVE[:1])).max() > 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from handed_over import KINDS, changed, diffusers_lora, kohya_lora, trained
+from handed_over import KINDS, changed, diffusers_lora, kohya_lora, networks_of, trained
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -46,18 +46,18 @@ def test_merged_it_says_what_it_said_where_it_was_trained(
 ) -> None:
     unet, text_encoder = trained(engine)
     before = {name: tensor.clone() for name, tensor in engine.unet.state_dict().items()}
-    laid = overlay.lay_over(engine.unet, engine.text_encoder, write(engine, tmp_path))
+    laid = overlay.lay_over(networks_of(engine), write(engine, tmp_path))
     context = states(engine, text_encoder)
-    assert laid.text_encoder is not None
-    torch.testing.assert_close(states(engine, laid.text_encoder), context, rtol=1e-4, atol=1e-5)
+    read = states(engine, laid["text_encoder"])
+    torch.testing.assert_close(read, context, rtol=1e-4, atol=1e-5)
     plain = states(engine, engine.text_encoder)
     expected = predicted(unet, plain)
-    torch.testing.assert_close(predicted(laid.unet, plain), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predicted(laid["unet"], plain), expected, rtol=1e-4, atol=1e-5)
     # What it says is something else than the model's own, which is as it was.
     assert (expected - predicted(engine.unet, plain)).abs().max() > 1e-2
     assert (context - plain).abs().max() > 1e-2
     assert all(torch.equal(before[n], t) for n, t in engine.unet.state_dict().items())
-    assert laid.unet.state_dict().keys() == before.keys()
+    assert laid["unet"].state_dict().keys() == before.keys()
 
 
 def test_names_of_attention_processors_are_read_too(engine: Diffusion, tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_names_of_attention_processors_are_read_too(engine: Diffusion, tmp_path:
     names = (f"{place}.processor.to_out_lora.{half}.weight" for half in ("down", "up"))
     path = tmp_path / overlay.LORA
     save_file(dict(zip(names, (down, up), strict=True)), path)
-    laid = overlay.lay_over(engine.unet, engine.text_encoder, path)
-    merged = laid.unet.state_dict()[f"{place}.to_out.0.weight"]
+    laid = overlay.lay_over(networks_of(engine), path)
+    merged = laid["unet"].state_dict()[f"{place}.to_out.0.weight"]
     torch.testing.assert_close(merged, weight + up @ down, rtol=1e-5, atol=1e-5)
-    assert laid.text_encoder is None
+    assert laid.keys() == {"unet"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,13 +79,15 @@ def test_every_kind_is_found_for_its_model_and_drawn_with(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, kind: str
 ) -> None:
     found = overlaid.find(KINDS[kind](engine, tmp_path), model_card(str(tiny_model)))
-    laid = overlay.lay_over(engine.unet, engine.text_encoder, found.path)
+    laid = overlay.lay_over(networks_of(engine), found.path)
     assert re.fullmatch("[0-9a-f]{64}", found.digest)
     plain = states(engine, engine.text_encoder)
     if "LoRA" not in kind:
         expected = {**engine.unet.state_dict(), **changed(engine)}
-        assert all(torch.equal(expected[n], t) for n, t in laid.unet.state_dict().items())
-    assert not torch.allclose(predicted(laid.unet, plain), predicted(engine.unet, plain), atol=1e-3)
+        assert all(torch.equal(expected[n], t) for n, t in laid["unet"].state_dict().items())
+    assert not torch.allclose(
+        predicted(laid["unet"], plain), predicted(engine.unet, plain), atol=1e-3
+    )
 
 
 def longer(tensors: dict[str, Tensor], name: str) -> None:
@@ -123,7 +125,7 @@ def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_re
     look: Callable[[], object] = partial(overlaid.find, path, model_card(str(tiny_model)))
     if kind == "UNet tensors" and damage == "NaN":
         # Values are read as they are laid over.
-        look = partial(overlay.lay_over, engine.unet, engine.text_encoder, path)
+        look = partial(overlay.lay_over, networks_of(engine), path)
     with pytest.raises(BadInput, match=says) as refused:
         look()
     assert str(path) in str(refused.value)
@@ -180,7 +182,7 @@ def test_a_file_that_is_cut_is_refused(
         ("lora_unet_x.dora_scale", "has lora_unet_x.dora_scale"),
         ("lora_unet_x.hada_w1_a", "has lora_unet_x.hada_w1_a"),
         ("unet.x.to_q.lokr_w1", "has unet.x.to_q.lokr_w1"),
-        ("text_encoder_2.x.lora_A.weight", "has text_encoder_2.x.lora_A.weight"),
+        ("text_encoder_2.x.lora_A.weight", "it has no text_encoder_2.x.lora_A.weight"),
         ("transformer.x.lora_A.weight", "it has no transformer.x.lora_A.weight"),
     ],
 )

@@ -463,7 +463,7 @@ def test_the_weights_that_ship_are_let_in() -> None:
         elif "prompt-tuning" in path.parts:
             soft_tokens.load(path, engine.embed(""))
         else:
-            overlay.lay_over(engine.unet, engine.text_encoder, path)
+            overlay.lay_over({"unet": engine.unet}, path)
     judges = {name: judge.weights for name, judge in card.judges.items()}
     ClipEncoder(judges["attributes"], "cpu", "float32").load()
     Llava(judges["hazards"], "cpu", "float32").load()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from handed_over import networks_of
 from safetensors.torch import load_file, save_file
 
 from livo_bench.cards.catalog import model_card, model_digest
@@ -57,7 +58,7 @@ def test_an_overlay_replaces_its_tensors_and_shares_the_others(
 ) -> None:
     own = engine.unet.state_dict()
     names = names_in("cross-attn", own)
-    laid_over = overlay.lay_over(engine.unet, engine.text_encoder, doubled).unet.state_dict()
+    laid_over = overlay.lay_over(networks_of(engine), doubled)["unet"].state_dict()
     for name in own:
         if name in names:
             expected = (2 * own[name]).half().float()
@@ -99,7 +100,7 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     def refused(says: str) -> None:
         for look in (
             partial(overlaid.find, path, card),
-            partial(overlay.lay_over, engine.unet, engine.text_encoder, path),
+            partial(overlay.lay_over, networks_of(engine), path),
         ):
             with pytest.raises(BadInput, match=says):
                 look()

@@ -44,10 +44,7 @@ def sdxl(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelCar
 
 
 def a_card(name: str, tiny_model: Path, folder: Path) -> ModelCard:
-    path = folder / f"tiny-{name}.toml"
-    saved = tiny_pipelines.save(name, folder / name)
-    path.write_text(tiny_pipelines.card(name, tiny_model, saved), encoding="utf-8")
-    return model_card(str(path))
+    return model_card(str(tiny_pipelines.made(name, tiny_model, folder)))
 
 
 @pytest.fixture(scope="session")
@@ -334,6 +331,7 @@ def test_offloaded_parts_wait_in_the_memory_of_the_cpu(
     assert {part.device.type for part in engine._parts.values() if hasattr(part, "device")} == {
         "cpu"
     }
+    engine.render(recipes(sdxl))
     assert asked == [torch.device("cuda")]
     assert pipeline.load(replace(sdxl, offload=True), "cpu", "float32").render(recipes(sdxl)).any()
     assert len(asked) == 1

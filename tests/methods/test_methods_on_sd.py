@@ -92,4 +92,4 @@ def test_the_groups_of_parameters_are_those_of_stable_diffusion(card: Path, tmp_
     path = tmp_path / "x.safetensors"
     chosen = names_in("cross-attn", names)
     overlay.save({name: unet.state_dict()[name] for name in chosen}, "x", path)
-    assert overlay.lay_over(unet, engine.text_encoder, path).unet.config == unet.config
+    assert overlay.lay_over({"unet": unet}, path)["unet"].config == unet.config

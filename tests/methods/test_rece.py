@@ -78,8 +78,8 @@ def test_the_edit_is_more_than_uces_and_leaves_the_values_finite(
     trained: Path, tiny_weights: Path
 ) -> None:
     engine = diffusion.load(tiny_weights / "sd", "cpu", "float32")
-    laid = overlay.lay_over(engine.unet, engine.text_encoder, trained / "nudity.safetensors")
-    own, now = engine.unet.state_dict(), laid.unet.state_dict()
+    laid = overlay.lay_over({"unet": engine.unet}, trained / "nudity.safetensors")
+    own, now = engine.unet.state_dict(), laid["unet"].state_dict()
     changed = [name for name in own if not (own[name] == now[name]).all()]
     assert changed
     assert all("attn2.to_k" in name or "attn2.to_v" in name for name in changed)

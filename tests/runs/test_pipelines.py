@@ -42,21 +42,14 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def a_model(name: str, tiny_model: Path, folder: Path) -> Path:
-    path = folder / f"tiny-{name}.toml"
-    saved = tiny_pipelines.save(name, folder / f"saved-{name}")
-    path.write_text(tiny_pipelines.card(name, tiny_model, saved), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def sdxl(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return a_model("sdxl", tiny_model, tmp_path_factory.mktemp("sdxl"))
+    return tiny_pipelines.made("sdxl", tiny_model, tmp_path_factory.mktemp("sdxl"))
 
 
 @pytest.fixture(scope="module")
 def flux(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return a_model("flux", tiny_model, tmp_path_factory.mktemp("flux"))
+    return tiny_pipelines.made("flux", tiny_model, tmp_path_factory.mktemp("flux"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -75,7 +68,7 @@ def test_a_run_that_broke_off_ends_as_one_that_did_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = str(a_model(name, tiny_model, tmp_path))
+    model = str(tiny_pipelines.made(name, tiny_model, tmp_path))
     options: dict[str, Any] = {"images": 7, "prompts": prompts, "device": "cpu"}
     runner.run(["sd"], "bias/gender", model, **options, runs=tmp_path / "whole")
 
