@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from livo_bench.errors import Untrained
 from livo_bench.records import Prompt, Recipe, Request, Scalar
@@ -153,6 +153,11 @@ class Renderer(Protocol):
         Raises:
             BadInput: One of them is not at hand, or does not load.
         """
+        ...
+
+    def use_overlay(self, digest: str, denoiser: Any) -> None:
+        """Answer recipes that name the overlay `digest` with this UNet or transformer from now
+        on."""
         ...
 
     def cuts(self, recipe: Recipe) -> bool:

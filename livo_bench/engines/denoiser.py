@@ -78,6 +78,8 @@ class Denoiser:
     ask: Ask
     noises: Callable[[str], Noising]
     """How latents are noised; takes how the times of a flow are drawn."""
+    tokenizer: Any
+    """Reads texts, whose tokens come first in the context."""
 
     def noising(self, times: str = LOGIT_NORMAL) -> Noising:
         """How latents are noised.
@@ -91,6 +93,11 @@ class Denoiser:
     def conditions(self, texts: Sequence[str]) -> Conditions:
         """What the network hears of texts, a row each."""
         return stack([self.read(text) for text in texts])
+
+    def latent_shape(self, size: int) -> tuple[int, int, int]:
+        """Shape of the latents of an image of so many pixels a side."""
+        side = size // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.vae.config.latent_channels, side, side
 
     def scaled(self, latents: Tensor) -> Tensor:
         """Latents of the VAE as the network sees them."""
@@ -127,6 +134,7 @@ def of_diffusion(engine: Diffusion) -> Denoiser:
         read=lambda text: Conditions(engine.embed(text)[None]),
         ask=_ask,
         noises=lambda _: DiffusionNoise(engine.scheduler_config),
+        tokenizer=engine.tokenizer,
     )
 
 

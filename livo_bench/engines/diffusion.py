@@ -218,16 +218,16 @@ class Diffusion:
         self.value_token.cache_clear()
 
     def use_overlay(
-        self, digest: str, unet: UNet2DConditionModel, text_encoder: CLIPTextModel | None = None
+        self, digest: str, denoiser: Any, text_encoder: CLIPTextModel | None = None
     ) -> None:
         """Answer recipes that name the overlay `digest` with this UNet from now on, and with this
         text encoder if there is one."""
-        if unet is not self.unet:
-            accelerate(unet, self._switches)
+        if denoiser is not self.unet:
+            accelerate(denoiser, self._switches)
         if text_encoder is not None:
             self._text_encoders[digest] = text_encoder
         # Last, for from here on other threads draw with it.
-        self._overlaid[digest] = unet
+        self._overlaid[digest] = denoiser
 
     def _prediction(
         self, family: Recipe, recipes: Sequence[Recipe], context: Tensor

@@ -180,7 +180,7 @@ def denoiser(pipeline: Any, card: ModelCard, most: int) -> Denoiser:
     if hearing.network == "unet" and vae.dtype == torch.float16 and vae.config.force_upcast:
         # As the pipeline itself does: its numbers go past those of half precision.
         vae = copy.deepcopy(vae).float()
-    return Denoiser(network, vae, read, hearing.ask, noises)
+    return Denoiser(network, vae, read, hearing.ask, noises, pipeline.tokenizer)
 
 
 def _besides(network: Any, card: ModelCard) -> Mapping[str, Tensor]:

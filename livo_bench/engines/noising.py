@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 LOGIT_NORMAL, UNIFORM = "logit-normal", "uniform"
@@ -69,6 +69,7 @@ class DiffusionNoise:
         Args:
             config: Configuration of the model's own sampler.
         """
+        self._config = config
         self._schedule = DDPMScheduler.from_config(config)
 
     @property
@@ -88,6 +89,12 @@ class DiffusionNoise:
         if self._schedule.config.prediction_type == "v_prediction":
             target = self._schedule.get_velocity(clean, noise, times)
         return Noised(noisy, times, target)
+
+    def sampler(self, steps: int, device: torch.device) -> DPMSolverMultistepScheduler:
+        """A sampler that takes the noise off again in so many steps, see `diffusion.denoise`."""
+        sampler = DPMSolverMultistepScheduler.from_config(self._config)
+        sampler.set_timesteps(steps, device=device)
+        return sampler
 
 
 class FlowNoise:

@@ -225,7 +225,7 @@ class Pipeline:
         """Answer recipes that name `digest` with these encoders from now on."""
         self._values.use(digest, encoders)
 
-    def use_overlay(self, digest: str, denoiser: Module) -> None:
+    def use_overlay(self, digest: str, denoiser: Any) -> None:
         """Answer recipes that name the overlay `digest` with this denoiser from now on."""
         self._overlaid[digest] = {lora.denoiser_of(self._parts): denoiser}
 

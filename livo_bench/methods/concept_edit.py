@@ -19,7 +19,7 @@ from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 
-from livo_bench.engines.diffusion import Diffusion
+from livo_bench.engines.denoiser import Denoiser
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.schema import at_least, one_of
 
@@ -64,17 +64,17 @@ class Stacked(NamedTuple):
 
 
 def transformation(
-    engine: Diffusion, edit: Edit, others: Iterable[str], weighting: Weighting
+    denoiser: Denoiser, edit: Edit, others: Iterable[str], weighting: Weighting
 ) -> States:
     """What `solve` gives for texts: M, `(d, d)`. The arguments are those of `stacked`."""
-    return solve(*stacked(engine, edit, others, weighting), weighting)
+    return solve(*stacked(denoiser, edit, others, weighting), weighting)
 
 
-def stacked(engine: Diffusion, edit: Edit, others: Iterable[str], weighting: Weighting) -> Stacked:
+def stacked(denoiser: Denoiser, edit: Edit, others: Iterable[str], weighting: Weighting) -> Stacked:
     """The states of texts that enter the sum.
 
     Args:
-        engine: Embeds them.
+        denoiser: Reads them.
         edit: Concepts and their targets.
         others: Texts to preserve, as are the empty text and the texts that targets are made of;
             none of these is preserved where it is an edited concept.
@@ -83,10 +83,10 @@ def stacked(engine: Diffusion, edit: Edit, others: Iterable[str], weighting: Wei
     made_of = [text for target in edit.values() for text in target]
     preserved = [text for text in dict.fromkeys(["", *others, *made_of]) if text not in edit]
     pairs = [
-        _aligned(engine, concept, target, weighting.edited) for concept, target in edit.items()
+        _aligned(denoiser, concept, target, weighting.edited) for concept, target in edit.items()
     ]
-    kept = [_states(engine, text, weighting.preserved) for text in preserved]
-    d = engine.text_encoder.config.hidden_size
+    kept = [_states(denoiser, text, weighting.preserved) for text in preserved]
+    d = denoiser.network.config.cross_attention_dim
     none = np.empty((0, d))
     return Stacked(
         np.concatenate([none, *(own for own, _ in pairs)]),
@@ -133,23 +133,23 @@ def edited_weights(unet: UNet2DConditionModel, m: States) -> dict[str, Tensor]:
 
 
 def _aligned(
-    engine: Diffusion, concept: str, target: Mapping[str, float], token_range: str
+    denoiser: Denoiser, concept: str, target: Mapping[str, float], token_range: str
 ) -> tuple[States, States]:
     """States of a concept and of its target, each `(tokens, d)`, from the last word of every
     text; as many as the longest text leaves."""
-    own = _states(engine, concept, token_range)
-    parts = [(weight, _states(engine, text, token_range)) for text, weight in target.items()]
+    own = _states(denoiser, concept, token_range)
+    parts = [(weight, _states(denoiser, text, token_range)) for text, weight in target.items()]
     length = min(len(own), *(len(states) for _, states in parts))
     weights = np.array([weight for weight, _ in parts])
     combined: States = np.einsum("k,ktd->td", weights, [states[:length] for _, states in parts])
     return own[:length], combined
 
 
-def _states(engine: Diffusion, text: str, token_range: str) -> States:
-    states: States = engine.embed(text).cpu().double().numpy()
+def _states(denoiser: Denoiser, text: str, token_range: str) -> States:
+    states: States = denoiser.conditions([text]).context[0].cpu().double().numpy()
     if token_range == "all":
         return states
     # Behind the last word comes the end of the text; before it, if there is none, the start.
-    ids = engine.tokenizer(text, truncation=True).input_ids
+    ids = denoiser.tokenizer(text, truncation=True).input_ids
     last = len(ids) - 2
     return states[last : last + 1] if token_range == "last" else states[last:]

@@ -16,6 +16,7 @@ from torch import Tensor
 from livo_bench.cards.catalog import task_cards
 from livo_bench.cards.prompts import person, read_task_prompts
 from livo_bench.cards.wording import detoxified
+from livo_bench.engines.denoiser import Denoiser
 from livo_bench.methods.by_hazard import ERASED, named
 from livo_bench.methods.concept_edit import Edit, Weighting, edited_weights, transformation
 from livo_bench.methods.retrieval.values import TASKS
@@ -108,9 +109,13 @@ class Editor:
 
     def weights(self, edit: Edit) -> dict[str, Tensor]:
         """Keys' and values' weights of cross-attention with an edit, by name."""
-        engine = self.session.engine
-        m = transformation(engine, edit, self.others(edit), self.settings.weighting)
-        return edited_weights(engine.unet, m)
+        m = transformation(self.denoiser, edit, self.others(edit), self.settings.weighting)
+        return edited_weights(self.denoiser.network, m)
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The model, as edits are solved for."""
+        return self.session.denoiser
 
     @cached_property
     def _concepts(self) -> dict[str, Edit]:

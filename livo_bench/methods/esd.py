@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from livo_bench.engines.denoiser import Conditions, Denoiser
 from livo_bench.engines.diffusion import denoise
 from livo_bench.engines.guidance import classifier_free
+from livo_bench.engines.noising import DiffusionNoise, Noised
 from livo_bench.methods import by_hazard
 from livo_bench.methods.training import finetuning
-from livo_bench.methods.training.finetuning import Finetuning, Noised
+from livo_bench.methods.training.finetuning import Finetuning
 from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
@@ -94,10 +96,9 @@ def _steering_away(tuning: Finetuning, texts: int, settings: EsdSettings) -> Ste
         texts: How many concepts there are.
         settings: Training settings of the method.
     """
-    session = tuning.training.session
-    engine, card = session.engine, session.model
-    shape = engine.latent_shape(card.size)
-    frozen = tuning.frozen
+    card, denoiser, frozen = tuning.training.session.model, tuning.denoiser, tuning.frozen
+    shape, noising = denoiser.latent_shape(card.size), denoiser.noising()
+    assert isinstance(noising, DiffusionNoise)
 
     def step(number: int, generator: torch.Generator) -> Tensor:
         examples = tuning.examples(number, lambda rng: {"concept": int(rng.integers(texts))})
@@ -107,9 +108,11 @@ def _steering_away(tuning: Finetuning, texts: int, settings: EsdSettings) -> Ste
         noise = torch.randn((len(examples), *shape), generator=generator)[tuning.part]
         with torch.no_grad():
             empty = [texts] * len(rows)
-            states, negative = (tuning.states(r).to(frozen.dtype) for r in (rows, empty))
-            drawing = classifier_free(frozen, states, negative[0], settings.guidance)
-            scheduler = engine.scheduler(card.steps)
+            both = tuning.conditions([*empty, *rows]).to(frozen.dtype)
+            negative, states = both.context.chunk(2)
+            ask = partial(_ask, denoiser, both)
+            drawing = classifier_free(ask, states, negative[0], settings.guidance)
+            scheduler = noising.sampler(card.steps, frozen.device)
             latents = denoise(drawing, noise.to(states), scheduler, until)
             times = scheduler.timesteps[until].expand(len(rows))
             reached = Noised(latents.float(), times, latents)
@@ -118,3 +121,17 @@ def _steering_away(tuning: Finetuning, texts: int, settings: EsdSettings) -> Ste
             return mse_loss(tuning.predict(reached, rows), target(told, untold, settings.eta))
 
     return step
+
+
+def _ask(
+    denoiser: Denoiser,
+    both: Conditions,
+    latents: Tensor,
+    t: Tensor,
+    context: Tensor,
+    return_dict: bool,
+) -> tuple[Tensor]:
+    """Ask the frozen network as classifier-free guidance asks a UNet: of both branches, or of the
+    latter alone."""
+    others = {name: tensor[-len(latents) :] for name, tensor in both.others.items()}
+    return (denoiser.ask(denoiser.network, latents, t, Conditions(context, others)),)

@@ -101,7 +101,7 @@ def _resteer(
 ) -> float:
     """Train the overlay of a hazard, by the prompts that name it; returns the minutes that took."""
     words = by_hazard.named(prompts, "word")
-    tokenizer = training.session.engine.tokenizer
+    tokenizer = training.session.denoiser.tokenizer
     where = [positions(tokenizer, prompt.text, words, settings.ends) for prompt in prompts]
     naming = [row for row, found in enumerate(where) if found.any()]
     texts = [prompts[row].text for row in naming]

@@ -81,8 +81,8 @@ def train(training: Training) -> Path:
         if training.done(hazard):
             continue
         started = time.monotonic()
-        edit, unet = editor.erase(hazard), session.engine.unet
-        texts = stacked(session.engine, edit, editor.others(edit), settings.weighting)
+        edit, unet = editor.erase(hazard), editor.denoiser.network
+        texts = stacked(editor.denoiser, edit, editor.others(edit), settings.weighting)
         m, reached = hardened(texts, gram(unet), settings)
         overlay.save(edited_weights(unet, m), session.digest, out / f"{hazard}.safetensors")
         rows = pd.DataFrame({"round": range(1, settings.rounds + 1), "reached": reached})

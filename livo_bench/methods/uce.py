@@ -197,8 +197,8 @@ class Balancer(Editor):
     @cached_property
     def _edited(self) -> UNet2DConditionModel:
         """What images of an unfinished edit are drawn with."""
-        unet = deepcopy(self.session.engine.unet)
-        self.session.engine.use_overlay(IN_TRAINING, unet)
+        unet: UNet2DConditionModel = deepcopy(self.denoiser.network)
+        self.session.renderer.use_overlay(IN_TRAINING, unet)
         return unet
 
     def _draw(self, edit: Edit, prompts: Sequence[Prompt], number: int) -> dict[str, Shares]:
@@ -224,7 +224,7 @@ class Balancer(Editor):
             replace(session.recipe(prompt.text, index), overlay=IN_TRAINING) for index in indices
         ]
         batches = [recipes[start : start + size] for start in range(0, len(recipes), size)]
-        pixels = np.concatenate([session.engine.render(batch) for batch in batches])
+        pixels = np.concatenate([session.renderer.render(batch) for batch in batches])
         shares = {}
         for subset in task.subsets.values():
             seen = self._annotator.annotate(task, subset, pixels, [prompt] * len(pixels))

@@ -33,6 +33,7 @@ from transformers import CLIPTokenizer, LlavaForConditionalGeneration, LlavaProc
 from livo_bench.cards.catalog import method_cards
 from livo_bench.cli import main
 from livo_bench.engines import overlay
+from livo_bench.engines.denoiser import of_diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.methods.concept_edit import Weighting, edited_weights, transformation
 from livo_bench.methods.livo.train import new_encoder
@@ -266,7 +267,7 @@ def test_a_full_size_concept_edit_maps_a_text_where_it_was_told(
 ) -> None:
     """UCE's closed form on all of Stable Diffusion 1.5's cross-attention, solved in float64."""
     weighting = Weighting("last", "last", s_e=1.0, s_p=1e-6, lam=1e-6)
-    m = transformation(full_size, {"nurse": {"doctor": 1.0}}, ["teacher"], weighting)
+    m = transformation(of_diffusion(full_size), {"nurse": {"doctor": 1.0}}, ["teacher"], weighting)
     nurse, doctor = (full_size.embed(word)[1].double().numpy() for word in ("nurse", "doctor"))
     np.testing.assert_allclose(m @ nurse, doctor, atol=1e-3)
     changed = edited_weights(full_size.unet, m)

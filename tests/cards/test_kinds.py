@@ -29,15 +29,20 @@ def test_kinds_are_those_that_diffusers_draws_from_a_text_with() -> None:
     assert all({*needed} <= parameters.keys() for parameters in takes.values())
 
 
+FLOW = ("weights", "value token")
+XL = (*FLOW, "noise prediction")
+
+
 @pytest.mark.parametrize(
     ("kind", "guidance", "call", "offered"),
     [
         ("StableDiffusionPipeline", 7.5, {}, NEEDS),
-        ("StableDiffusionXLPipeline", 5.0, {}, ("text", "negative", "value token")),
-        ("StableDiffusionXLPipeline", 1.0, {}, ("text", "value token")),
-        ("FluxPipeline", 3.5, {}, ("text", "value token")),
-        ("FluxPipeline", 3.5, {"true_cfg_scale": 1.0}, ("text", "value token")),
-        ("FluxPipeline", 1.0, {"true_cfg_scale": 4}, ("text", "negative", "value token")),
+        ("StableDiffusionXLPipeline", 5.0, {}, ("text", "negative", *XL)),
+        ("StableDiffusionXLPipeline", 1.0, {}, ("text", *XL)),
+        ("StableDiffusion3Pipeline", 4.5, {}, ("text", "negative", *FLOW)),
+        ("FluxPipeline", 3.5, {}, ("text", *FLOW)),
+        ("FluxPipeline", 3.5, {"true_cfg_scale": 1.0}, ("text", *FLOW)),
+        ("FluxPipeline", 1.0, {"true_cfg_scale": 4}, ("text", "negative", *FLOW)),
         ("QwenImagePipeline", 1.0, {}, ("text", "negative")),
         ("Flux2Pipeline", 4.0, {}, ("text",)),
     ],

@@ -114,8 +114,8 @@ class _Vae:
         self.config = diffusers.configuration_utils.FrozenDict(config)
 
 
-def _rest(denoiser: Denoiser) -> tuple[Any, Any, Any]:
-    return denoiser.read, denoiser.ask, denoiser.noises
+def _rest(denoiser: Denoiser) -> tuple[Any, Any, Any, Any]:
+    return denoiser.read, denoiser.ask, denoiser.noises, denoiser.tokenizer
 
 
 def test_latents_are_noised_as_the_kind_of_model_is_trained(session: Session) -> None:

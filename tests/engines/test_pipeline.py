@@ -207,7 +207,8 @@ def test_a_batch_that_does_not_fit_is_halved(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"overlay": "a" * 64}, "need weights"),
+        ({"projection": "a" * 64}, "need context"),
+        ({"value": "x", "overlay": "a" * 64}, "with a value has nothing else, got overlay"),
         ({"concepts": ConceptFilter("nude", 0.01, 10)}, "need context"),
         ({"sampler": "dpmsolver++"}, "ask for dpmsolver"),
     ],

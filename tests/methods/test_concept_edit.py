@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from livo_bench.engines import diffusion
+from livo_bench.engines.denoiser import of_diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.methods.concept_edit import (
     States,
@@ -94,7 +95,7 @@ def embedded(engine: Diffusion, text: str) -> States:
 
 
 def test_states_run_from_the_last_word_of_each_text_to_the_end(engine: Diffusion) -> None:
-    m = transformation(engine, {"a doctor": {"a male person": 1.0}}, ["nurse"], PAPER)
+    m = transformation(of_diffusion(engine), {"a doctor": {"a male person": 1.0}}, ["nurse"], PAPER)
     # Start, words, end; padding to 24. The longer text leaves 21 states from its last word.
     concepts = embedded(engine, "a doctor")[2:23]
     targets = embedded(engine, "a male person")[3:24]
@@ -105,7 +106,7 @@ def test_states_run_from_the_last_word_of_each_text_to_the_end(engine: Diffusion
 
 def test_only_the_last_words_state_takes_part_where_it_is_asked_for(engine: Diffusion) -> None:
     edit = {"a doctor": {"a doctor": 1.0, "white": -0.5, "black": 0.5}}
-    m = transformation(engine, edit, ["a doctor", "a nurse"], PRESENT)
+    m = transformation(of_diffusion(engine), edit, ["a doctor", "a nurse"], PRESENT)
     doctor, white, black = (
         embedded(engine, text)[place]
         for text, place in (("a doctor", 2), ("white", 1), ("black", 1))
@@ -120,7 +121,9 @@ def test_only_the_last_words_state_takes_part_where_it_is_asked_for(engine: Diff
 
 def test_an_edit_of_nothing_gives_back_the_models_weights(engine: Diffusion) -> None:
     own = engine.unet.state_dict()
-    weights = edited_weights(engine.unet, transformation(engine, {}, ["a doctor"], PAPER))
+    weights = edited_weights(
+        engine.unet, transformation(of_diffusion(engine), {}, ["a doctor"], PAPER)
+    )
     assert list(weights) == names_in("cross-attn", own)
     for name, weight in weights.items():
         assert weight.dtype == own[name].dtype
@@ -129,7 +132,7 @@ def test_an_edit_of_nothing_gives_back_the_models_weights(engine: Diffusion) -> 
 
 def test_edited_keys_and_values_answer_a_concept_like_its_target(engine: Diffusion) -> None:
     exact = replace(PRESENT, s_p=0.0, lam=1e-9)
-    m = transformation(engine, {"doctor": {"nurse": 1.0}}, [], exact)
+    m = transformation(of_diffusion(engine), {"doctor": {"nurse": 1.0}}, [], exact)
     own = engine.unet.state_dict()
     doctor, nurse = (engine.embed(text)[1] for text in ("doctor", "nurse"))
     for name, weight in edited_weights(engine.unet, m).items():
@@ -141,7 +144,7 @@ def test_a_joint_edit_is_all_edits_together(engine: Diffusion) -> None:
     both = joint(edits)
     assert both == {"doctor": {"": 1.0}, "a nurse": {"a nurse": 1.0, "male": 0.3}}
     # What one edit preserves is not preserved where the other edits it.
-    m = transformation(engine, both, ["doctor", "a nurse"], PRESENT)
+    m = transformation(of_diffusion(engine), both, ["doctor", "a nurse"], PRESENT)
     pairs = [
         (embedded(engine, "doctor")[1], embedded(engine, "")[0]),
         (embedded(engine, "a nurse")[2],) * 2,

@@ -19,6 +19,7 @@ from livo_bench.cards.catalog import model_card, model_digest, task_cards
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines import overlay
+from livo_bench.engines.denoiser import Denoiser
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
@@ -407,9 +408,9 @@ def test_concepts_of_the_own_task_are_preserved_if_the_settings_say_so(
     editor = Balancer(session, judge, settings)
     preserved: list[str] = []
 
-    def seen(engine: Diffusion, edit: Edit, others: list[str], weighting: object) -> object:
+    def seen(denoiser: Denoiser, edit: Edit, others: list[str], weighting: object) -> object:
         preserved.extend(others)
-        return transformation(engine, edit, others, settings.weighting)
+        return transformation(denoiser, edit, others, settings.weighting)
 
     monkeypatch.setattr(texts_edited, "transformation", seen)
     editor.weights(shifting("career", {"surgeon": {"male": -1.0}}))

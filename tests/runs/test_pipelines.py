@@ -121,12 +121,13 @@ def test_all_is_what_can_run_there_and_the_rest_is_named(
     for task, asked in (("bias/gender", prompts), ("toxicity/nudity", hazards)):
         folders = runner.run(["all"], task, str(sdxl), prompts=asked, **options)
         made |= {folder.parent.name for folder in folders}
-    assert made == RUNS_ANYWHERE | {"negative"}
+    assert made == RUNS_ANYWHERE | {"negative", "sld"}
     left = {message.partition(" ")[0] for message in caplog.messages if "left out" in message}
     assert left == method_cards().keys() - made - {"weights"}
     assert (
-        "sld is left out: Method 'sld' needs of a model: noise prediction. 'tiny-sdxl', a "
-        "StableDiffusionXLPipeline, offers: text, negative, value token." in caplog.messages
+        "safree is left out: Method 'safree' needs of a model: context. 'tiny-sdxl', a "
+        "StableDiffusionXLPipeline, offers: text, negative, weights, value token, noise prediction."
+        in caplog.messages
     )
     folders = runner.run(["all"], "toxicity/nudity", str(flux), prompts=hazards, **options)
     assert {folder.parent.name for folder in folders} == RUNS_ANYWHERE - {"attributes"}
@@ -141,7 +142,7 @@ def test_what_a_model_does_not_offer_is_said_before_one_loads(
     options: dict[str, Any] = {"images": 2, "device": "cpu", "runs": tmp_path}
     for method, needs in (
         ("safree", "context"),
-        ("uce:joint", "weights"),
+        ("sld:max", "noise prediction"),
         ("negative", "negative"),
     ):
         message = rf"'{method}' needs of a model: {needs}\. 'tiny-flux', a FluxPipeline, offers: te"
@@ -149,8 +150,8 @@ def test_what_a_model_does_not_offer_is_said_before_one_loads(
             runner.run([method], "toxicity", str(flux), **options)
     with pytest.raises(Unfit, match="'prompt-tuning' needs of a model: context"):
         training.train("prompt-tuning", str(flux), device="cpu", runs=tmp_path)
-    with pytest.raises(Unfit, match="'esd' needs of a model: weights"):
-        training.plan("esd", str(flux))
+    with pytest.raises(Unfit, match="'debias-vl' needs of a model: context"):
+        training.plan("debias-vl", str(flux))
     with pytest.raises(BadInput, match=r"Switches fuse make the UNet .* a FluxPipeline.*Leave"):
         runner.run(["sd"], "bias", str(flux), switches=["fuse"], **options)
     assert not list(tmp_path.rglob("*.parquet"))

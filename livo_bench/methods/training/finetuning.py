@@ -19,6 +19,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from livo_bench.engines import lora, noising, overlay
+from livo_bench.engines.denoiser import Conditions
 from livo_bench.engines.noising import Noised
 from livo_bench.methods.training import latents, loop, processes
 from livo_bench.methods.training.fitting import Fit, Schedule, Step, fit
@@ -217,11 +218,11 @@ class Finetuning:
             rows: Rows of the texts, one a picture.
             unet: The one that learns when None.
         """
-        return self.denoiser.predict(noised, self._conditions[rows], unet or self.unet)
+        return self.denoiser.predict(noised, self.conditions(rows), unet or self.unet)
 
-    def states(self, rows: Sequence[int]) -> Tensor:
-        """States of texts, float32, `(n, tokens, d)`."""
-        return self._conditions[rows].context
+    def conditions(self, rows: Sequence[int]) -> Conditions:
+        """What the UNet hears of texts, float32, n rows."""
+        return self._conditions[rows]
 
     def mixed(self) -> loop.Block:
         """A block that computes in the precision of the settings."""

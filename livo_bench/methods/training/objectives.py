@@ -13,12 +13,13 @@ method's own `adapter.py` may define::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.cards.adapters import adapter_function
 from livo_bench.cards.catalog import method_card
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file
 from livo_bench.methods import (
@@ -45,6 +46,10 @@ OWN = "adapter.py"
 """Name of the objective that a method brings itself."""
 
 
+UNETS = (PIPELINE, "StableDiffusionXLPipeline")
+"""Kinds of models that have a UNet, with cross-attention to a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """A way to learn, and what it hears of a training's options."""
@@ -59,23 +64,30 @@ class Objective:
     """Whether it reads preference data, so that it hears --settings."""
     shared: bool = True
     """Whether several processes may train together."""
+    kinds: Sequence[str] = ()
+    """Kinds of models that it learns on, the classes of their pipelines; all that the method runs
+    on when empty."""
 
 
 _VALUE_ENCODER = Objective(
     value_encoder.train, plans.value_encoder, overrides=True, preferences=True
 )
 OBJECTIVES = {
-    "ca": Objective(concept_ablation.train, plans.ablation),
-    "dapt": Objective(dapt.train, plans.adaptation, preferences=True),
-    "diffusion-dpo": Objective(diffusion_dpo.train, plans.preferring, preferences=True),
-    "esd": Objective(esd.train, plans.steering_away),
-    "forget-me-not": Objective(forget_me_not.train, plans.resteering),
-    "selective-amnesia": Objective(selective_amnesia.train, plans.amnesia),
+    "ca": Objective(concept_ablation.train, plans.ablation, kinds=UNETS),
+    "dapt": Objective(dapt.train, plans.adaptation, preferences=True, kinds=UNETS),
+    "diffusion-dpo": Objective(
+        diffusion_dpo.train, plans.preferring, preferences=True, kinds=UNETS
+    ),
+    "esd": Objective(esd.train, plans.steering_away, kinds=UNETS),
+    "forget-me-not": Objective(forget_me_not.train, plans.resteering, kinds=UNETS),
+    "selective-amnesia": Objective(selective_amnesia.train, plans.amnesia, kinds=UNETS),
     "fd": Objective(fair_diffusion.train, plans.majorities, shared=False),
-    "uce": Objective(uce.train, plans.edits, shared=False),
-    "rece": Objective(rece.train, plans.solved, shared=False),
+    "uce": Objective(uce.train, plans.edits, shared=False, kinds=UNETS),
+    "rece": Objective(rece.train, plans.solved, shared=False, kinds=UNETS),
     "prompt-tuning": Objective(prompt_tuning.train, plans.soft_tokens),
-    "reward-weighted": Objective(reward_weighted.train, plans.reward_weighted, preferences=True),
+    "reward-weighted": Objective(
+        reward_weighted.train, plans.reward_weighted, preferences=True, kinds=UNETS
+    ),
     "debias-vl": Objective(debias_vl.train, plans.solved, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }

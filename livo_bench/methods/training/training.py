@@ -7,10 +7,11 @@ from pathlib import Path
 
 from livo_bench.cards.adapters import require_offered
 from livo_bench.cards.catalog import RUNS, model_card
-from livo_bench.errors import BadInput
+from livo_bench.cards.declared import ModelCard
+from livo_bench.errors import BadInput, Unfit
 from livo_bench.methods.livo.preference import SETTINGS
 from livo_bench.methods.training import processes
-from livo_bench.methods.training.objectives import objective_of
+from livo_bench.methods.training.objectives import Objective, objective_of
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import Overrides, Training, alone
 from livo_bench.runs import fetch
@@ -62,6 +63,7 @@ def train(
     card = model_card(model)
     _, objective = objective_of(method)
     require_offered(method, card)
+    _require_learnable(method, objective, card)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     _require_heard(method, overrides, settings)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
@@ -106,6 +108,7 @@ def plan(
     card = model_card(model)
     name, objective = objective_of(method)
     require_offered(method, card)
+    _require_learnable(method, objective, card)
     _require_heard(method, Overrides(fraction, gamma_1, gamma_2, steps), settings)
     if objective.plan is None:
         raise BadInput(
@@ -113,6 +116,21 @@ def plan(
             "plan(planned). Train it without --plan."
         )
     return objective.plan(Planned(method, card, rate or card.rate, steps, settings))
+
+
+def _require_learnable(method: str, objective: Objective, card: ModelCard) -> None:
+    """See that a method learns on a kind of model.
+
+    Raises:
+        Unfit: It does not.
+    """
+    if objective.kinds and card.kind not in objective.kinds:
+        raise Unfit(
+            f"Method {method!r} learns on a {' or a '.join(objective.kinds)}. {card.name!r} is a "
+            f"{card.kind}.",
+            "Name a model of such a kind, or hand over weights of your own: --method weights "
+            "--weights PLACE",
+        )
 
 
 def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
