@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny_pipelines
+from pipeline_weights import diffusers_lora, stock
 from processes import SECONDS, command_that_is_killed, start
 from written_inputs import write_method, write_prompts
 
@@ -110,6 +112,34 @@ def test_a_killed_command_goes_on_where_it_was(sdxl: Path, prompts: Path, tmp_pa
     for place in ("a", "b"):
         runner.run(["sd"], "bias/gender", str(sdxl), **options, runs=tmp_path / place)
     assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("name", "other"), [("sdxl", "sd3"), ("sd3", "flux")])
+def test_a_lora_is_compared_with_its_model_and_one_of_another_is_refused(
+    name: str,
+    other: str,
+    tiny_model: Path,
+    prompts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models = {kind: tiny_pipelines.made(kind, tiny_model, tmp_path) for kind in (name, other)}
+    loras = {
+        kind: diffusers_lora(kind, stock(model_card(str(model)).pipeline), tmp_path / f"my-{kind}")
+        for kind, model in models.items()
+    }
+    model, place = str(models[name]), str(loras[name].parent)
+    options: dict[str, Any] = {"images": 2, "prompts": prompts, "device": "cpu", "runs": tmp_path}
+    folders = runner.run(["sd", "weights"], "bias/gender", model, weights=place, **options)
+    assert [folder.parent.name for folder in folders] == ["sd", f"my-{name}"]
+    keys = [{*pd.read_parquet(folder / "images.parquet")["key"]} for folder in folders]
+    assert not keys[0] & keys[1]
+    remade = remake(sorted(keys[1]), None, model, ["weights"], place, "cpu", tmp_path)
+    assert [one.verdict for one in remade] == [SAME_BITS] * len(keys[1])
+    monkeypatch.setattr(pipeline, "load", None)
+    for command in (runner.plan, runner.run):
+        with pytest.raises(BadInput, match=r"does not fit the model: it has no t\w+\."):
+            command(["weights"], "bias/gender", model, weights=str(loras[other]), **options)
 
 
 def test_all_is_what_can_run_there_and_the_rest_is_named(
