@@ -51,20 +51,22 @@ class PlainLoop:
         rows = [int(rng.choice([s.prompt for s in trainer.pairs.scenes[name]])) for name in subsets]
         texts = [trainer.pairs.prompts[row] for row in rows]
         values = [trainer.pairs.values[name] for name in subsets]
-        times = torch.randint(1000, (size,), device=trainer.unet.device)
-        with mixed(trainer.unet.device.type, trainer.settings.precision):
+        times = torch.randint(1000, (size,), device=trainer.network.device)
+        with mixed(trainer.network.device.type, trainer.settings.precision):
             latents = []
             for side in (slice(0, size), slice(size, 2 * size)):
-                images = pixels_to_tensor(self.pictures[side], trainer.unet.device) / 127.5 - 1
-                images = images.to(trainer.unet.dtype)
+                images = pixels_to_tensor(self.pictures[side], trainer.network.device) / 127.5 - 1
+                images = images.to(trainer.network.dtype)
                 with torch.no_grad():
                     encoded = self.engine.vae.encode(images).latent_dist.sample().float()
                 latents.append(trainer.denoiser.scaled(encoded))
             noise = torch.randn_like(latents[0])
             noisy = [trainer.noising.noised_at(clean, noise, times).latents for clean in latents]
-            token = value_encoder.value_tokens(trainer.encoder, trainer.tokenizer, values, texts)
-            plain = self._states(texts, trainer.tokenizer.model_max_length)
-            beside = self._states(texts, trainer.tokenizer.model_max_length - 1)
+            token = value_encoder.value_tokens(
+                trainer.encoder, self.engine.tokenizer, values, texts
+            )
+            plain = self._states(texts, self.engine.tokenizer.model_max_length)
+            beside = self._states(texts, self.engine.tokenizer.model_max_length - 1)
             context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)
             errors = [
                 self._error(side, times, states, noise)
@@ -78,7 +80,7 @@ class PlainLoop:
         trainer.learner.optimiser.zero_grad(set_to_none=True)
 
     def _states(self, texts: list[str], length: int) -> torch.Tensor:
-        ids = self.trainer.tokenizer(
+        ids = self.engine.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         encoder = self.engine.text_encoder
@@ -90,7 +92,7 @@ class PlainLoop:
     def _error(
         self, noisy: torch.Tensor, times: torch.Tensor, states: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        predicted = self.trainer.unet(noisy.to(self.trainer.unet.dtype), times, states).sample
+        predicted = self.trainer.network(noisy.to(self.trainer.network.dtype), times, states).sample
         return (predicted.float() - noise).square().mean(dim=(1, 2, 3))
 
 

@@ -19,6 +19,29 @@ def livo(w: Array, l: Array, w_ref: Array, l_ref: Array, *c: float) -> float:  #
     return float(np.mean(preferred + dispreferred))
 
 
+def flow(clean: Array, noise: Array, normal: Array, shift: float) -> tuple[Array, Array, Array]:
+    """Esser et al. 2024, sections 3.1 and 5.3.2: latents `(n, ...)` on the straight way from a
+    picture to noise, at times by the sigmoid of normals `(n,)`, shifted; these times, and the
+    velocity."""
+    u = 1 / (1 + np.exp(-normal))
+    t = shift * u / (1 + (shift - 1) * u)
+    at = t.reshape(-1, *[1] * (clean.ndim - 1))
+    return (1 - at) * clean + at * noise, t, noise - clean
+
+
+def livo_by_flow(
+    pictures: Sequence[Array], noise: Array, said: Sequence[Array], *c: float
+) -> float:
+    """LiVO's equation 6 where a sample's loss is that of flow matching, the mean squared error of
+    the velocity: of a preferred and a dispreferred picture that share their noise; said of both
+    with the value token, then without it."""
+    w, l, w_ref, l_ref = (  # noqa: E741
+        ((v - (noise - picture)) ** 2).reshape(len(v), -1).mean(axis=1)
+        for v, picture in zip(said, [*pictures, *pictures], strict=True)
+    )
+    return livo(w, l, w_ref, l_ref, *c)
+
+
 def diffusion_dpo(w: Array, l: Array, w_ref: Array, l_ref: Array, beta_dpo: float) -> float:  # noqa: E741
     """Wallace et al. 2024, the released code: half of beta_dpo times the difference of differences
     goes into the sigmoid."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,7 +104,7 @@ def make_models(tiny_weights: Path, root: Path) -> Path:
     """`tiny_weights` with a value encoder and an overlay."""
     shutil.copytree(tiny_weights, root, dirs_exist_ok=True)
     engine = diffusion.load(root / "sd", "cpu", "float32")
-    encoder = new_encoder(engine.text_encoder, ["embeddings."])
+    encoder = new_encoder(deepcopy(engine.text_encoder), ["embeddings."])
     value_encoder.save(encoder, ["embeddings."], "0" * 64, root)
     changed = {n: t + 1 for n, t in engine.unet.state_dict().items() if "attn2.to_" in n}
     overlay.save(changed, "0" * 64, root / "overlay.safetensors")

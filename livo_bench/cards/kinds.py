@@ -45,6 +45,8 @@ _TAKEN_APART = {
     "FluxPipeline": ("weights", "value token"),
 }
 """What kinds offer besides texts, of those that are called as they are."""
+FLOWS = frozenset({"FluxPipeline", "StableDiffusion3Pipeline"})
+"""Kinds of `TOWERS` whose networks learnt the velocity from a picture to noise."""
 KINDS = frozenset(
     {
         PIPELINE,

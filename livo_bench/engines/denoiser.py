@@ -81,13 +81,13 @@ class Denoiser:
     tokenizer: Any
     """Reads texts, whose tokens come first in the context."""
 
-    def noising(self, times: str = LOGIT_NORMAL) -> Noising:
+    def noising(self, density: str = LOGIT_NORMAL) -> Noising:
         """How latents are noised.
 
         Args:
-            times: How those of a flow are drawn, out of `noising.TIMES`; others are drawn evenly.
+            density: How the times of a flow are drawn, out of `noising.DENSITIES`; others' evenly.
         """
-        return self.noises(times)
+        return self.noises(density)
 
     @torch.no_grad()
     def conditions(self, texts: Sequence[str]) -> Conditions:

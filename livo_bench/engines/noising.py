@@ -22,7 +22,7 @@ from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 LOGIT_NORMAL, UNIFORM = "logit-normal", "uniform"
-TIMES = (LOGIT_NORMAL, UNIFORM)
+DENSITIES = (LOGIT_NORMAL, UNIFORM)
 """How the times of a flow are drawn: by the sigmoid of a unit normal, which the source found best,
 or evenly."""
 
@@ -101,17 +101,17 @@ class FlowNoise:
     """The process that goes straight from a picture to noise. A time is `steps` times the share of
     noise s, which is drawn and then shifted as the model's own sampler shifts it."""
 
-    def __init__(self, config: Mapping[str, Any], drawn: str = LOGIT_NORMAL) -> None:
+    def __init__(self, config: Mapping[str, Any], density: str = LOGIT_NORMAL) -> None:
         """
         Args:
             config: Configuration of the model's own sampler, a `FlowMatchEulerDiscreteScheduler`.
-            drawn: How times are drawn, out of `TIMES`.
+            density: How times are drawn, out of `DENSITIES`.
         """
         self._steps = int(config.get("num_train_timesteps", 1000))
         # One that shifts by the size of each image has no shift of its own.
         dynamic = config.get("use_dynamic_shifting", False)
         self._shift = 1.0 if dynamic else float(config.get("shift", 1.0))
-        self._drawn = drawn
+        self._density = density
 
     @property
     def steps(self) -> int:
@@ -120,7 +120,7 @@ class FlowNoise:
 
     def times(self, count: int, generator: torch.Generator) -> Tensor:
         """Times as the source draws them, float32, `(count,)`."""
-        if self._drawn == UNIFORM:
+        if self._density == UNIFORM:
             share = torch.rand(count, generator=generator)
         else:
             share = torch.randn(count, generator=generator).sigmoid()

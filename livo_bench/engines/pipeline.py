@@ -35,7 +35,16 @@ from livo_bench.cards.declared import ModelCard
 from livo_bench.cards.kinds import OWN, TRUE_CFG, hears_negative, offers
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.cards.weights import find_weights, loading
-from livo_bench.engines import guided_call, hearing, lora, networks, overlay, spelling, towers
+from livo_bench.engines import (
+    guided_call,
+    hearing,
+    lora,
+    networks,
+    overlay,
+    spelling,
+    towers,
+    value_seam,
+)
 from livo_bench.engines.denoiser import Denoiser
 from livo_bench.engines.halving import Halving
 from livo_bench.engines.hearing import HEARINGS
@@ -43,6 +52,7 @@ from livo_bench.engines.seeds import generators, unit_noise
 from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.engines.towers import Towers
 from livo_bench.engines.value_call import ValueCalls
+from livo_bench.engines.value_seam import ValueSeam
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
 from livo_bench.records import PARTS, Recipe
@@ -248,13 +258,21 @@ class Pipeline:
         Raises:
             BadInput: Its parts cannot be driven one by one.
         """
+        return hearing.denoiser(self._learnt_from(card), card, self._most(card.call) or 0)
+
+    def value_seam(self, card: ModelCard) -> ValueSeam:
+        """Where a value token enters the pipeline; takes and raises what `denoiser` does."""
+        return value_seam.of_pipeline(self._learnt_from(card), self._most(card.call) or 0)
+
+    def _learnt_from(self, card: ModelCard) -> Any:
+        """A pipeline for learning, whose parts are those that all threads' have."""
         if card.kind not in HEARINGS:
             raise BadInput(
                 f"The model {card.name!r} is a {card.kind}; expected a {PIPELINE} or one of: "
                 f"{', '.join(HEARINGS)}, whose parts can be driven one by one.",
                 "Name such a model: --model sd15",
             )
-        return hearing.denoiser(self._kind(**self._parts), card, self._most(card.call) or 0)
+        return self._kind(**self._parts)
 
     def _most(self, call: Mapping[str, Any]) -> int | None:
         """How many tokens an encoder reads that has no length of its own; None if all have."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class Towers(ModuleDict):
         if self.projected:
             return names
         last = [
-            f"{name}.{inside}encoder.layers.{tower.config.num_hidden_layers - 1}."
+            f"{name}.{inside}encoder.layers.{cast(Any, tower).config.num_hidden_layers - 1}."
             for name, tower in self.items()
             for inside in ("", "text_model.")
         ]
@@ -166,7 +166,7 @@ def beside(context: Tensor, kept: int, seats: int) -> Tensor:
     return torch.cat([context[:, : min(kept + 1, seats)], more, context[:, seats:]], dim=1)
 
 
-def kept(layout: str, pipeline: Any, text: str, most: int) -> int:
+def kept(layout: str | None, pipeline: Any, text: str, most: int) -> int:
     """How many of a text's states stay beside the value token.
 
     Args:

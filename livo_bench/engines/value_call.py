@@ -24,7 +24,7 @@ class ValueCalls:
 
     def __init__(self) -> None:
         self._encoders: dict[str, Towers] = {}
-        self._tell = lru_cache(maxsize=64)(hearing.tell)
+        self._tell = lru_cache(maxsize=64)(_tell)
         self._token = lru_cache(maxsize=1024)(partial(_token, self._encoders))
 
     def __contains__(self, digest: str) -> bool:
@@ -47,14 +47,15 @@ class ValueCalls:
         seats = hearing.seats(pipeline, most)
         rows = []
         for recipe in recipes:
-            assert recipe.value_encoder is not None and recipe.value and recipe.layout
-            context, pooled = self._tell(pipeline, recipe.text, most)
+            context, pooled = self._tell(pipeline, recipe.overlay, recipe.text, most)
             token = self._token(pipeline, recipe.value_encoder, recipe.value, recipe.text)
             kept = towers.kept(recipe.layout, pipeline, recipe.text, most)
             rows.append(Told(towers.lay(token, context, pipeline, kept, seats), pooled))
         arguments = _named("", Told(*(torch.cat(each) for each in zip(*rows, strict=True))))
         if guided:
-            context, pooled = self._tell(pipeline, recipes[0].negative or None, most)
+            context, pooled = self._tell(
+                pipeline, recipes[0].overlay, recipes[0].negative or None, most
+            )
             negative = Told(towers.beside(context, kept, seats), pooled)
             arguments |= _named(
                 "negative_", Told(*(each.repeat_interleave(len(rows), 0) for each in negative))
@@ -64,6 +65,11 @@ class ValueCalls:
 
 def _named(which: str, told: Told) -> Arguments:
     return {f"{which}prompt_embeds": told.context, f"{which}pooled_prompt_embeds": told.pooled}
+
+
+def _tell(pipeline: Any, overlay: str | None, text: str | None, most: int) -> Told:
+    """What a pipeline that has an overlay makes of a text; its name tells it from others."""
+    return hearing.tell(pipeline, text, most)
 
 
 def _token(

@@ -210,7 +210,7 @@ def save(encoder: Module, frozen: Sequence[str], base: str, folder: Path) -> Non
     for left in (unfinished, finished):
         shutil.rmtree(left, ignore_errors=True)
     several = isinstance(encoder, torch.nn.ModuleDict)
-    parts: Mapping[str, Any] = encoder if several else {"": encoder}
+    parts: dict[str, Any] = dict(encoder.named_children()) if several else {"": encoder}
     for name, part in parts.items():
         setattr(part.config, BASE, base)
         setattr(part.config, FROZEN, list(frozen))
@@ -231,7 +231,7 @@ def plain(name: str) -> str:
 
 
 def tokens_of_prompt(
-    layout: str, tokenizer: CLIPTokenizer, text: str, longest: int | None = None
+    layout: str | None, tokenizer: CLIPTokenizer, text: str, longest: int | None = None
 ) -> int:
     """How many text tokens stand beside the value token, of at most so many, which are the
     tokenizer's own number when None."""

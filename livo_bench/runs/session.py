@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from livo_bench.engines.denoiser import Denoiser
     from livo_bench.engines.diffusion import Diffusion
     from livo_bench.engines.pipeline import Pipeline
+    from livo_bench.engines.value_seam import ValueSeam
     from livo_bench.scorers.jpeg import Jpeg
 
 
@@ -111,6 +112,19 @@ class Session:
         if self.model.kind == PIPELINE:
             return denoiser.of_diffusion(self.engine)
         return cast("Pipeline", self.renderer).denoiser(self.model)
+
+    @property
+    def value_seam(self) -> ValueSeam:
+        """Where a value token enters the model.
+
+        Raises:
+            BadInput: It enters none.
+        """
+        from livo_bench.engines import value_seam
+
+        if self.model.kind == PIPELINE:
+            return value_seam.of_diffusion(self.engine)
+        return cast("Pipeline", self.renderer).value_seam(self.model)
 
     def load_engine(self) -> None:
         """Load the generator now, before workers ask for it all at once and show several bars."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from livo_bench.engines import concept_filter
+from livo_bench.engines import concept_filter, noising
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
 from livo_bench.methods import (
     concept_ablation,
@@ -28,7 +28,7 @@ from livo_bench.methods import (
 )
 from livo_bench.methods.concept_edit import Stacked, Weighting, solve
 from livo_bench.methods.livo import loss as preference
-from livo_bench.methods.livo.loss import Batch, Losses
+from livo_bench.methods.livo.loss import Batch, Losses, squared_errors
 from livo_bench.methods.training import fisher
 from livo_bench.methods.training.finetuning import Noised
 from livo_bench.records import SafetyGuidance, SemanticGuidance
@@ -55,6 +55,31 @@ def test_livo(seed: int, c: tuple[float, ...]) -> None:
     batch = Batch(*(torch.full((40,), value, dtype=torch.float64) for value in c))
     ours = preference.loss("livo", Losses(*map(torch.from_numpy, drawn)), batch)
     assert ours.item() == pytest.approx(originals.livo(w, l, w_ref, l_ref, *c), rel=1e-12)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_livo_by_flow_matching(shift: float) -> None:
+    w, l, noise = (normal(8, 4, 2, 2, seed=seed) for seed in range(3))  # noqa: E741
+    said = [noise - picture + 0.3 * normal(8, 4, 2, 2, seed=9) for picture in (w, l, w, l)]
+    said[0], said[1] = said[0] * 1.001, said[1] * 0.999  # what the token moves
+    c, process = (1000.0, 500.0, 1.0, 0.5), noising.FlowNoise({"shift": shift})
+    normals = torch.randn(8, generator=torch.Generator().manual_seed(1))
+    times = process.times(8, torch.Generator().manual_seed(1))
+    noisy, t, target = originals.flow(w, noise, normals.double().numpy(), shift)
+    np.testing.assert_allclose(times / 1000, t, rtol=1e-6)
+    made = process.noised_at(*map(torch.from_numpy, (w, noise, 1000 * t)))
+    np.testing.assert_allclose(made.latents, noisy, rtol=1e-12)
+    np.testing.assert_array_equal(made.targets, target)
+    both = torch.cat([torch.from_numpy(noise - picture) for picture in (w, l)])
+    errors = [
+        squared_errors(torch.from_numpy(np.concatenate(said[side : side + 2])), both).chunk(2)
+        for side in (0, 2)
+    ]
+    batch = Batch(*(torch.full((8,), value, dtype=torch.float64) for value in c))
+    ours = preference.loss("livo", Losses(*errors[0], *errors[1]), batch)
+    expected = originals.livo_by_flow([w, l], noise, said, *c)
+    assert ours.item() == pytest.approx(expected, rel=1e-12)
+    assert 0 < expected != originals.livo_by_flow([w, l], noise, [*said[2:], *said[2:]], *c)
 
 
 @pytest.mark.parametrize("beta_dpo", [2000.0, 5000.0])

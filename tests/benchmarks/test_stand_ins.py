@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -245,7 +246,7 @@ def test_a_full_size_image_is_that_of_diffusers(full_size: Diffusion) -> None:
 @pytest.mark.slow
 def test_a_full_size_value_token_moves_the_image(full_size: Diffusion) -> None:
     """LiVO's forward pass at full size: an untrained encoder's token, 77 of tokens in all."""
-    encoder = new_encoder(full_size.text_encoder, []).eval()
+    encoder = new_encoder(deepcopy(full_size.text_encoder), []).eval()
     full_size.use_value_encoder("untrained", encoder)
     steered = replace(
         AT_FULL_SIZE,

@@ -279,7 +279,7 @@ def test_encoders_of_another_model_are_refused(
     with pytest.raises(BadInput, match="has hidden_size 8, the text encoder of model"):
         value_encoder.find(folder, card)
     config.unlink()
-    with pytest.raises(BadInput, match="text_encoder is not such a model: it has no config.json"):
+    with pytest.raises(BadInput, match=r"text_encoder is not such a model: it has no config\.json"):
         value_encoder.find(folder, card)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def engine(tiny_weights: Path) -> Diffusion:
 def encoder(engine: Diffusion) -> CLIPTextModel:
     """A value encoder that has learnt something, its embeddings frozen."""
     torch.manual_seed(1)
-    encoder = new_encoder(engine.text_encoder, ["embeddings."])
+    encoder = new_encoder(deepcopy(engine.text_encoder), ["embeddings."])
     with torch.no_grad():
         for parameter in encoder.parameters():
             if parameter.requires_grad:
@@ -138,7 +139,7 @@ def test_embeds_for_ones_own_pipeline_are_the_engines_context(
 
 
 def test_at_initialisation_the_token_changes_the_image(engine: Diffusion) -> None:
-    engine.use_value_encoder("digest", new_encoder(engine.text_encoder, ()).eval())
+    engine.use_value_encoder("digest", new_encoder(deepcopy(engine.text_encoder), ()).eval())
     steered, plain = engine.render([with_value("pad77")]), engine.render([BASE])
     assert (steered != plain).any()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def values(rows: list[dict[str, object]], subset: str) -> dict[str, object]:
 def test_halves_are_mixed_and_majorities_keep_their_sign(session: Session) -> None:
     script = Script()
     dev = Dev(session, script, "pad77", images=8)
-    encoder = new_encoder(session.engine.text_encoder, ())
+    encoder = new_encoder(deepcopy(session.engine.text_encoder), ())
     rows = dev.evaluate(encoder, ["gender", "nudity"])
     assert values(rows, "gender") == {
         "D1": 0.25,  # 3 male of 8, 5 female
@@ -86,7 +87,7 @@ def test_halves_are_mixed_and_majorities_keep_their_sign(session: Session) -> No
 def test_only_dev_prompts_and_pilot_indices_are_sampled(session: Session) -> None:
     script = Script()
     Dev(session, script, "pad77", images=8).evaluate(
-        new_encoder(session.engine.text_encoder, ()), ["race", "horror"]
+        new_encoder(deepcopy(session.engine.text_encoder), ()), ["race", "horror"]
     )
     assert {prompt.split for prompt in script.prompts} == {"dev"}
     listed = {p.id for task in task_cards().values() for p in read_task_prompts(task, "mini")}
@@ -105,7 +106,7 @@ def test_only_dev_prompts_and_pilot_indices_are_sampled(session: Session) -> Non
 
 def test_plain_halves_are_sampled_once(session: Session) -> None:
     dev = Dev(session, Script(), "pad77", images=4)
-    encoder = new_encoder(session.engine.text_encoder, ())
+    encoder = new_encoder(deepcopy(session.engine.text_encoder), ())
     asked: list[Recipe] = session.engine.asked  # type: ignore[attr-defined]
     dev.evaluate(encoder, ["gender"])
     first = len(asked)
@@ -116,7 +117,7 @@ def test_plain_halves_are_sampled_once(session: Session) -> None:
 def test_the_plan_counts_what_is_sampled(session: Session) -> None:
     chosen = read("livo", "mini")
     dev = Dev(session, Script(), chosen.layout, chosen.dev_images)
-    encoder = new_encoder(session.engine.text_encoder, ())
+    encoder = new_encoder(deepcopy(session.engine.text_encoder), ())
     for _ in (1000, 2000, 3000):
         dev.evaluate(encoder, list(chosen.coefficients))
     for task, subset, prompts in calibration.looked_at("mini", chosen.coefficients):

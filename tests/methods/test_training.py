@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -381,7 +382,7 @@ def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
             [trainer.session.engine.embed(trainer.pairs.prompts[row]) for row in batch.prompts]
         )
         noisy, times, targets = (each.chunk(2)[0] for each in batch.noised)
-        predicted = trainer.unet(noisy, times, context).sample
+        predicted = trainer.network(noisy, times, context).sample
     expected = (predicted - targets).square().mean(dim=(1, 2, 3))
     # A batch of four instead of eight: last bits.
     torch.testing.assert_close(losses.w_ref, expected, rtol=1e-4, atol=1e-6)
@@ -432,7 +433,7 @@ def test_only_the_value_encoder_has_gradients(trainer: Trainer) -> None:
     assert touched == {
         n for n, _ in trainer.encoder.named_parameters() if not n.startswith("embeddings.")
     }
-    assert all(p.grad is None for p in trainer.unet.parameters())
+    assert all(p.grad is None for p in trainer.network.parameters())
     assert all(p.grad is None for p in trainer.session.engine.text_encoder.parameters())
 
 
@@ -602,10 +603,10 @@ def test_learning_rates_warm_up_and_fall() -> None:
 
 def test_a_new_encoder_is_a_copy_whose_embeddings_stay(model: Path, tmp_path: Path) -> None:
     engine = Session(model_card(str(model)), 0, "cpu", "float32", tmp_path).engine
-    encoder = new_encoder(engine.text_encoder, ["embeddings."])
+    encoder = new_encoder(deepcopy(engine.text_encoder), ["embeddings."])
     assert encoder is not engine.text_encoder
-    assert all(p.requires_grad for p in new_encoder(engine.text_encoder, ()).parameters())
+    assert all(p.requires_grad for p in new_encoder(deepcopy(engine.text_encoder), ()).parameters())
     with pytest.raises(BadInput, match=r"named 'text_model\.'\.\.\., so it cannot stay frozen"):
-        new_encoder(engine.text_encoder, ["text_model."])
+        new_encoder(deepcopy(engine.text_encoder), ["text_model."])
     frozen = {n for n, p in encoder.named_parameters() if not p.requires_grad}
     assert frozen == {n for n, _ in encoder.named_parameters() if n.startswith("embeddings.")}

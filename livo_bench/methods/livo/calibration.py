@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import CLIPTextModel
+from torch.nn import Module
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
@@ -78,7 +78,7 @@ def looked_at(
 
 
 def calibrate(
-    session: Session, dev: Dev, encoder: CLIPTextModel, subsets: Collection[str]
+    session: Session, dev: Dev, encoder: Module, subsets: Collection[str]
 ) -> dict[str, int]:
     """Choose the share of each bias subset.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import CLIPTextModel
+from torch.nn import Module
 
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset, TaskCard
@@ -51,7 +52,7 @@ class Dev:
         self._half = images // 2
         self._plain: dict[tuple[str, str], Annotation] = {}
 
-    def evaluate(self, encoder: CLIPTextModel, subsets: Sequence[str]) -> list[dict[str, object]]:
+    def evaluate(self, encoder: Module, subsets: Sequence[str]) -> list[dict[str, object]]:
         """Measure an encoder.
 
         Args:
@@ -73,7 +74,7 @@ class Dev:
             ]
 
     def counts(
-        self, encoder: CLIPTextModel, task: TaskCard, subset: Subset, prompts: Sequence[Prompt]
+        self, encoder: Module, task: TaskCard, subset: Subset, prompts: Sequence[Prompt]
     ) -> tuple[Counts, Counts]:
         """Plain and steered images of each group for each prompt, `(prompts, groups)`."""
         with self._using(encoder):
@@ -88,9 +89,9 @@ class Dev:
         return plain, steered
 
     @contextmanager
-    def _using(self, encoder: CLIPTextModel) -> Iterator[None]:
+    def _using(self, encoder: Module) -> Iterator[None]:
         mode = encoder.training
-        self._session.engine.use_value_encoder(IN_TRAINING, encoder.eval())
+        cast(Any, self._session.renderer).use_value_encoder(IN_TRAINING, encoder.eval())
         try:
             yield
         finally:
@@ -137,7 +138,7 @@ class Dev:
                 )
                 for recipe in recipes
             ]
-        pixels = self._session.engine.render(recipes)
+        pixels = self._session.renderer.render(recipes)
         return self._annotator.annotate(task, subset, pixels, [prompt] * len(pixels))
 
 

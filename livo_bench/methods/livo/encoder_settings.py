@@ -1,7 +1,8 @@
 """Training settings of value encoders: what `livo-bench train` reads from a `training.toml`.
 
 A table for each scale of model, `[mini]` and `[sd]`, with a table `[mini.<subset>]` for each value
-it trains on; `[variants.<name>]` replaces the objective and the coefficients' ratio. A method that
+it trains on; `[mini.flow]` has what is otherwise for models that learnt as flows, such a table
+included. `[variants.<name>]` replaces the objective and the coefficients' ratio. A method that
 differs in these alone names another one as `like`, and has no tables of its own.
 """
 
@@ -13,6 +14,9 @@ from typing import Annotated
 
 from livo_bench.cards.catalog import method_card, value_tasks
 from livo_bench.cards.fields import Table, read_table
+from livo_bench.cards.kinds import FLOWS
+from livo_bench.cards.readable import PIPELINE
+from livo_bench.engines.noising import DENSITIES
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
 from livo_bench.methods.livo.pairs import WEIGHTS
@@ -57,18 +61,21 @@ class EncoderSettings:
     """Coefficients of the loss, by subset."""
     draws: Mapping[str, Draw]
     """How often a pair is of a subset, relative to the others; by subset."""
+    density: Annotated[str, one_of(DENSITIES)] | None = None
+    """How the times of a flow are drawn; None for other models, whose times are drawn evenly."""
 
     def looks(self, done: int) -> bool:
         """Whether dev prompts are looked at after so many steps."""
         return done % self.dev == 0 or done == self.steps
 
 
-def read(spec: str, scale: str) -> EncoderSettings:
+def read(spec: str, scale: str, kind: str = PIPELINE) -> EncoderSettings:
     """Read the training settings of a method or variant.
 
     Args:
         spec: Name of the method as `--method` takes it: `livo`, `livo:wo-m`, a folder.
         scale: Scale of the model.
+        kind: Class of its pipeline.
 
     Raises:
         UnknownName: No such method or variant.
@@ -87,6 +94,10 @@ def read(spec: str, scale: str) -> EncoderSettings:
     if table.has("like"):
         scales = read_table(method_card(table.get("like", Text)).folder / path.name)
     of_model = of_scale(scales, scale)
+    flow = of_model.table("flow")
+    if kind in FLOWS:
+        of_model = of_model.with_others(flow)
+        of_model.table("flow")
     variants = table.named_tables("variants")
     if variant and variant not in variants:
         raise untrained_variant(spec, table, variants)

@@ -1,7 +1,8 @@
 """The preference losses: pure functions of four per-sample diffusion losses.
 
 With theta the model that sees the value token, ref the same model without it, w a preferred and l a
-dispreferred picture, and L the mean squared error of the noise prediction per sample::
+dispreferred picture, and L the mean squared error of the prediction per sample, which is of noise
+or, of a model that learnt as a flow, of the velocity::
 
     d_w = L_theta(w) - L_ref(w)        d_l = L_theta(l) - L_ref(l)
 
@@ -71,6 +72,11 @@ def batch_of(coefficients: list[Coefficients], device: torch.device) -> Batch:
     """Coefficients of the samples of a batch, as tensors on a device."""
     rows = [(c.beta, c.alpha, c.gamma_1, c.gamma_2) for c in coefficients]
     return Batch(*torch.tensor(rows, dtype=torch.float32, device=device).unbind(1))
+
+
+def squared_errors(predicted: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of each sample's prediction, of noise or of a velocity, `(batch,)`."""
+    return (predicted - targets).square().mean(dim=(1, 2, 3))
 
 
 def livo(losses: Losses, c: Batch) -> Terms:

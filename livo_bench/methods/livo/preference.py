@@ -3,7 +3,9 @@
 For bias, pictures with attributes written into the prompt are preferred if their group is rarer
 among pictures of the plain prompt than an even split, and dispreferred if it is more frequent. For
 toxicity, a picture that shows the hazard is dispreferred and its cleaned twin, from the same noise,
-is preferred. The annotator looks at every picture; the evaluators do not.
+is preferred: steered away from the hazard by Safe Latent Diffusion or, on a model whose predictions
+cannot be joined so, by a negative prompt where one is heard, then by leaving its words out. The
+annotator looks at every picture; the evaluators do not.
 
 Only prompts of the train split are read. A build that was stopped goes on; a file of it that is
 damaged is made again (`preference_data`).
@@ -17,9 +19,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,9 +31,10 @@ import pandas as pd
 from rich.console import Console
 
 from livo_bench.cards.catalog import RUNS, model_card, task_cards, value_tasks
-from livo_bench.cards.declared import Subset, TaskCard
+from livo_bench.cards.declared import ModelCard, Subset, TaskCard
 from livo_bench.cards.fields import read_table
 from livo_bench.cards.prompts import read_task_prompts, with_attributes
+from livo_bench.cards.wording import detoxified
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256, write_atomically
 from livo_bench.interfaces import Pixels
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SETTINGS = Path(__file__).with_name("preference.toml")
+Cleaning = Callable[[Recipe], Recipe]
 
 IDENTITY = {
     "recipe": (
@@ -93,11 +97,28 @@ class Settings:
     strengths: tuple[SafetyGuidance, ...]
     """Strengths of the steering, tried in this order, without their text."""
 
-    def images_of(self, task: TaskCard) -> tuple[int, int]:
-        """How many images of a train prompt are made, at least and at most."""
+    def images_of(self, task: TaskCard, model: ModelCard) -> tuple[int, int]:
+        """How many images of a train prompt a model makes, at least and at most."""
         if task.kind == BIAS:
             return (self.plain + self.attributed,) * 2
-        return self.hazardous, self.hazardous * (1 + len(self.strengths))
+        return self.hazardous, self.hazardous * (1 + len(self.cleanings(model, "")))
+
+    def cleanings(self, model: ModelCard, hazard: str) -> list[Cleaning]:
+        """How a model makes the clean twin of an image, in the order in which that is tried.
+
+        Args:
+            model: The model.
+            hazard: Text that it is steered away from.
+        """
+        if "noise prediction" in model.offers:
+            steered = [replace(strength, text=hazard) for strength in self.strengths]
+            return [partial(replace, safety=safety) for safety in steered]
+        against: list[Cleaning] = [partial(replace, negative=hazard)]
+        return [*(against if "negative" in model.offers else ()), _without_words]
+
+
+def _without_words(recipe: Recipe) -> Recipe:
+    return replace(recipe, text=detoxified(recipe.text))
 
 
 def read_settings(scale: str, path: Path = SETTINGS) -> Settings:
@@ -268,11 +289,11 @@ class Builder:
     ) -> list[tuple[Request, Recipe, Recipe]]:
         """Hazardous images with their clean twins; those that stay hazardous are left out."""
         found = []
-        for strength in self.settings.strengths:
+        hazard = self.settings.safety[subset.name]
+        for cleaned in self.settings.cleanings(self.session.model, hazard):
             if not left:
                 break
-            safety = replace(strength, text=self.settings.safety[subset.name])
-            tried = [(request, replace(recipe, safety=safety)) for request, recipe in left]
+            tried = [(request, cleaned(recipe)) for request, recipe in left]
             asked = [request.prompt for request, _ in tried]
             seen = self.annotator.annotate(task, subset, self._images(tried), asked)
             clean = (seen.labels == "none") & seen.present
@@ -382,7 +403,7 @@ def build(
     mine = part_of(work, shard)
     if left := [unit for unit in mine if not builder.there(unit)]:
         fetch.require(model, fetch.wanted(card, (), annotator=True))
-        least = sum(len(unit.prompts) * chosen.images_of(unit.task)[0] for unit in left)
+        least = sum(len(unit.prompts) * chosen.images_of(unit.task, card)[0] for unit in left)
         session.store.require_room(round(least * card.bytes_per_image))
         with Console(stderr=True).status("loading models"):
             session.load_engine()

@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
-from transformers import CLIPTextModel
+from torch.nn import Module
 
 from livo_bench.engines import noising, value_encoder
 from livo_bench.engines.denoiser import Conditions
-from livo_bench.engines.diffusion import Diffusion
-from livo_bench.engines.noising import Noised
+from livo_bench.engines.noising import LOGIT_NORMAL, Noised
+from livo_bench.engines.towers import Towers
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
 from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
@@ -34,7 +35,7 @@ from livo_bench.methods.livo.calibration import calibrate
 from livo_bench.methods.livo.dev import Dev
 from livo_bench.methods.livo.encoder_settings import EncoderSettings
 from livo_bench.methods.livo.logs import CURVE, Logs
-from livo_bench.methods.livo.loss import Losses, active, batch_of, loss
+from livo_bench.methods.livo.loss import Losses, active, batch_of, loss, squared_errors
 from livo_bench.methods.livo.pairs import Pairs
 from livo_bench.methods.livo.steering import SHARES
 from livo_bench.methods.training import latents, loop, processes
@@ -62,15 +63,17 @@ def train(training: Training) -> Path:
     card = session.model
     judge = annotator.require_annotator(card.annotator, card.name)
     fraction = training.overrides.fraction
-    chosen = _with_overrides(encoder_settings.read(training.method, card.scale), training.overrides)
+    chosen = encoder_settings.read(training.method, card.scale, card.kind)
+    chosen = _with_overrides(chosen, training.overrides)
+    said = {name: value for name, value in asdict(chosen).items() if value is not None}
     # Before the data is made; which data it is shows when it is there.
-    training.require_same(fraction=fraction, settings=asdict(chosen))
+    training.require_same(fraction=fraction, settings=said)
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
     rows = preference_data.read(folder)
     rows = rows[rows["subset"].isin(chosen.coefficients)]
     training.begin(
         fraction=fraction,
-        settings=asdict(chosen),
+        settings=said,
         data=folder.name,
         rows=preference_data.digest_of(rows),
     )
@@ -109,17 +112,21 @@ class Batch:
     """Preferred pictures, then dispreferred ones at the same noise and times."""
 
 
-def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextModel:
-    """A value encoder before its first step: the model's own text encoder, float32.
+Encoder = TypeVar("Encoder", bound=Module)
+
+
+def new_encoder(copied: Encoder, frozen: Sequence[str]) -> Encoder:
+    """Make a copy of a model's own text encoder a value encoder before its first step, float32.
 
     Args:
-        text_encoder: Copied.
-        frozen: Prefixes of the parameters that do not learn.
+        copied: One text encoder, or several as `towers.new` copies them.
+        frozen: Prefixes of the parameters that do not learn, as `value_encoder.plain` has them.
     """
-    encoder: CLIPTextModel = deepcopy(text_encoder).float().train()
-    # The backward pass of fused bf16 attention is several times slower on a CPU.
-    encoder.set_attn_implementation("eager")
-    names = [name for name, _ in encoder.named_parameters()]
+    encoder = copied.float().train()
+    for part in encoder.children() if isinstance(encoder, Towers) else [encoder]:
+        # The backward pass of fused bf16 attention is several times slower on a CPU.
+        cast(Any, part).set_attn_implementation("eager")
+    names = [value_encoder.plain(name) for name, _ in encoder.named_parameters()]
     for prefix in frozen:
         if not any(name.startswith(prefix) for name in names):
             raise BadInput(
@@ -127,8 +134,11 @@ def new_encoder(text_encoder: CLIPTextModel, frozen: Sequence[str]) -> CLIPTextM
                 f"frozen; expected a beginning of a name such as {names[0]!r}. Mend the "
                 "training settings."
             )
+    said = encoder.learning() if isinstance(encoder, Towers) else None
     for name, parameter in encoder.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(frozen)))
+        learns = said is None or name in said
+        still = value_encoder.plain(name).startswith(tuple(frozen))
+        parameter.requires_grad_(learns and not still)
     return encoder
 
 
@@ -144,16 +154,15 @@ class Trainer:
         self.seed = seed
         self.out = out
         self.part = processes.part(chosen.batch)
-        engine: Diffusion = session.engine
-        self.tokenizer = engine.tokenizer
         self.denoiser = session.denoiser
-        self.unet = engine.unet
-        if session.device == "cpu":
-            self.unet.set_attn_processor(AttnProcessor())
+        self.seam = session.value_seam
+        self.network = self.denoiser.network
+        if session.device == "cpu" and isinstance(self.network, UNet2DConditionModel):
+            self.network.set_attn_processor(AttnProcessor())
         if chosen.gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
-        self.noising = self.denoiser.noising()
-        self.encoder = new_encoder(engine.text_encoder, chosen.frozen)
+            self.network.enable_gradient_checkpointing()
+        self.noising = self.denoiser.noising(chosen.density or LOGIT_NORMAL)
+        self.encoder = new_encoder(self.seam.new(), chosen.frozen)
         self.learner = Learner(
             self.encoder,
             lambda step: chosen.lr * rate(chosen.schedule, step, chosen.steps),
@@ -163,14 +172,7 @@ class Trainer:
         )
         self.plain = self.denoiser.conditions(formed.prompts)
         with torch.no_grad():
-            self.beside = torch.stack(
-                [
-                    engine.embed(
-                        text, value_encoder.tokens_of_prompt(chosen.layout, engine.tokenizer, text)
-                    )
-                    for text in formed.prompts
-                ]
-            )
+            self.beside = self.seam.beside(formed.prompts, self.plain, chosen.layout)
 
     def run(self, training: Training, dev: Dev) -> None:
         """Train from the last checkpoint to the last step, and write the results.
@@ -200,7 +202,9 @@ class Trainer:
     def step(self, number: int) -> dict[str, float]:
         """Learn from one batch; returns the loss, its parts and the active share of each hinge."""
         batch = self.batch(number)
-        c = batch_of([self.settings.coefficients[name] for name in batch.subsets], self.unet.device)
+        c = batch_of(
+            [self.settings.coefficients[name] for name in batch.subsets], self.network.device
+        )
         losses = self.losses(batch, half=True)
         value = loss(self.settings.objective, losses, c)
         self.learner.gather(value)
@@ -220,7 +224,7 @@ class Trainer:
         All processes draw the whole batch, so how many there are changes no draw.
         """
         mine = self.part
-        device, size = self.unet.device, self.settings.batch
+        device, size = self.network.device, self.settings.batch
         rng = np.random.default_rng([self.seed, step])
         generator = loop.generator(self.seed, step)
         drawn = self.pairs.draw(size, self.settings.draws, rng)
@@ -246,19 +250,17 @@ class Trainer:
         """
         texts = [self.pairs.prompts[row] for row in batch.prompts]
         values = [self.pairs.values[name] for name in batch.subsets]
-        with mixed(self.unet.device.type, self.settings.precision if half else "no"):
+        with mixed(self.network.device.type, self.settings.precision if half else "no"):
             with torch.no_grad():
                 w_ref, l_ref = self._errors(batch.noised, self.plain[batch.prompts])
-            token = value_encoder.value_tokens(self.encoder, self.tokenizer, values, texts)
-            beside = self.beside[batch.prompts]
-            context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)
-            w, l = self._errors(batch.noised, Conditions(context))  # noqa: E741
+            token = self.seam.tokens(self.encoder, values, texts)
+            told = self.seam.lay(token, self.beside[batch.prompts], self.settings.layout)
+            w, l = self._errors(batch.noised, told)  # noqa: E741
         return Losses(w, l, w_ref, l_ref)
 
     def _errors(self, noised: Noised, conditions: Conditions) -> tuple[Tensor, Tensor]:
         predicted = self.denoiser.predict(noised, conditions.repeat(2))
-        errors = (predicted - noised.targets).square().mean(dim=(1, 2, 3))
-        w, l = errors.chunk(2)  # noqa: E741
+        w, l = squared_errors(predicted, noised.targets).chunk(2)  # noqa: E741
         return w, l
 
     @torch.no_grad()
@@ -274,7 +276,7 @@ class Trainer:
             for margin in (c.gamma_1 / c.beta, c.gamma_2 / c.alpha)
             if margin > 0
         ]
-        half_anyway = self.unet.dtype != torch.float32
+        half_anyway = self.network.dtype != torch.float32
         if self.settings.precision == "no" or half_anyway or self.settings.objective != "livo":
             return
         batch = self.batch(0)

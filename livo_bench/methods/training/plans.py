@@ -200,7 +200,7 @@ def amnesia(planned: Planned) -> TrainingPlan:
 
 def value_encoder(planned: Planned) -> TrainingPlan:
     """What a value encoder takes: the preference data of its values, and its training."""
-    chosen = encoder_settings.read(planned.method, planned.card.scale)
+    chosen = encoder_settings.read(planned.method, planned.card.scale, planned.card.kind)
     tasks = preference.tasks_of(chosen.coefficients)
     images = _preferences(planned.card, planned.data_settings, tasks)
     chosen = replace(chosen, steps=planned.steps or chosen.steps)
@@ -308,7 +308,7 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> Images:
     least, most, lines = 0, 0, []
     for name in tasks:
         task, prompts = value_tasks()[name], _count(card, name, "train")
-        few, many = (prompts * each for each in settings.images_of(task))
+        few, many = (prompts * each for each in settings.images_of(task, card))
         least, most = least + few, most + many
         if task.kind == BIAS:
             lines.append(
@@ -318,7 +318,7 @@ def _preferences(card: ModelCard, path: Path, tasks: Iterable[str]) -> Images:
         else:
             lines.append(
                 f"images: {prompts:,} {name} prompts x {settings.hazardous}, and up to "
-                f"{len(settings.strengths)} twins of each = {few:,} to {many:,}"
+                f"{len(settings.cleanings(card, ''))} twins of each = {few:,} to {many:,}"
             )
     return learnt_from(card, (least, most), lines)
 

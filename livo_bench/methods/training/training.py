@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from livo_bench.cards.adapters import require_offered
@@ -71,7 +72,8 @@ def train(
     processes.join(device)
     if not objective.shared:
         processes.refuse_company(method)
-    session = Session(card, data_seed, device, card.dtype, runs)
+    # What learns, and what it learns from, stays on the device.
+    session = Session(replace(card, offload=False), data_seed, device, card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
     training = Training(method, model, session, seed, place, settings, overrides)
     with alone(place) if processes.first() else nullcontext():
