@@ -107,23 +107,23 @@ def by_hand(card: ModelCard, pipe: StableDiffusionXLPipeline, recipe: Recipe) ->
     scheduler.set_timesteps(recipe.steps)
     latents = unit_noise([recipe.seed], (4, 4, 4)) * scheduler.init_noise_sigma
     nu = torch.zeros(())
+    s: SafetyGuidance | SemanticGuidance
     for step, t in enumerate(scheduler.timesteps):
         scaled = scheduler.scale_model_input(latents, t)
         e0, ep = ask(scaled, t, (empty, empty_pooled)), ask(scaled, t, read(recipe.text))
         if recipe.safety is not None:
-            s = recipe.safety
-            es = ask(scaled, t, read(s.text))
-            mu = (s.s_S * (ep - es).abs()).clamp(max=1) * (ep - es < s.threshold)
+            safety = s = recipe.safety
+            es = ask(scaled, t, read(safety.text))
+            mu = (safety.s_S * (ep - es).abs()).clamp(max=1) * (ep - es < s.threshold)
             gamma = mu * (es - e0) + s.s_m * nu
             sign = -recipe.guidance
         else:
             assert recipe.edit is not None
-            s = recipe.edit
-            ea, er = ask(scaled, t, read(s.add)), ask(scaled, t, read(s.remove))
-            gamma = largest(s.s_e * (ea - e0), s.threshold) - largest(
-                s.s_e * (er - e0), s.threshold
-            )
-            gamma = gamma + s.s_m * nu
+            edit = s = recipe.edit
+            ea, er = ask(scaled, t, read(edit.add)), ask(scaled, t, read(edit.remove))
+            gamma = s.s_m * nu
+            gamma = gamma + largest(edit.s_e * (ea - e0), s.threshold)
+            gamma = gamma - largest(edit.s_e * (er - e0), s.threshold)
             sign = 1.0
         nu = s.beta_m * nu + (1 - s.beta_m) * gamma
         said = e0 + recipe.guidance * (ep - e0) + (sign * gamma if step >= s.warmup else 0)

@@ -196,7 +196,7 @@ def test_value_text_and_encoder_change_the_image(card: ModelCard, engine: Pipeli
 
 
 def learnt_more(engine: Pipeline) -> Towers:
-    made = learnt(engine._own())
+    made = learnt(engine._of_this_thread())
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1)

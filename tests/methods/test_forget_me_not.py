@@ -53,7 +53,7 @@ def test_what_is_recorded_is_the_attention_of_every_layer_and_changes_no_predict
     layers = [n for n in tuning.unet.attn_processors if ".attn2." in n]
     assert len(recorded) == len(layers) > 1
     for each in recorded:
-        assert (each.shape[0], each.shape[-1]) == (2, tuning.states([0]).shape[1])
+        assert (each.shape[0], each.shape[-1]) == (2, tuning.conditions([0]).context.shape[1])
         torch.testing.assert_close(each.sum(-1), torch.ones(each.shape[:-1]))
     others = [p for n, p in tuning.unet.attn_processors.items() if ".attn2." not in n]
     assert all(isinstance(processor, AttnProcessor) for processor in others)
@@ -66,7 +66,7 @@ def gradients(tuning: Finetuning, noised: Noised) -> tuple[int, dict[str, Tensor
     with recorder.recording() as recorded:
         tuning.predict(noised, [0, 1])
     count = len(recorded)
-    where = torch.zeros(2, tuning.states([0]).shape[1], dtype=torch.bool)
+    where = torch.zeros(2, tuning.conditions([0]).context.shape[1], dtype=torch.bool)
     where[:, 2] = True
     forget_me_not.loss(recorded, where).backward()
     assert len(recorded) == count
@@ -88,7 +88,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradients_and_are_recorded
 def test_attention_to_the_name_is_what_falls(session: Session, noised: Noised) -> None:
     tuning = tuned(session)
     recorder = Recorder(tuning.unet)
-    where = torch.zeros(2, tuning.states([0]).shape[1], dtype=torch.bool)
+    where = torch.zeros(2, tuning.conditions([0]).context.shape[1], dtype=torch.bool)
     where[:, 2] = True
     optimiser = torch.optim.AdamW(tuning.learning.values(), lr=1e-3)
     found = []
