@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from livo_bench.cards.catalog import model_card
-from livo_bench.engines import value_encoder
 from livo_bench.interfaces import Pixels
 from livo_bench.methods.livo import encoder_settings, pairs, preference, preference_data
 from livo_bench.methods.livo.loss import Losses, batch_of, loss
@@ -62,9 +61,7 @@ class PlainLoop:
                 latents.append(trainer.denoiser.scaled(encoded))
             noise = torch.randn_like(latents[0])
             noisy = [trainer.noising.noised_at(clean, noise, times).latents for clean in latents]
-            token = value_encoder.value_tokens(
-                trainer.encoder, self.engine.tokenizer, values, texts
-            )
+            token = trainer.seam.tokens(trainer.encoder, values, texts)
             plain = self._states(texts, self.engine.tokenizer.model_max_length)
             beside = self._states(texts, self.engine.tokenizer.model_max_length - 1)
             context = torch.cat([token[:, None].to(beside.dtype), beside], dim=1)

@@ -186,7 +186,7 @@ class Pipeline:
     @contextmanager
     def _pipeline(self, overlay: str | None) -> Iterator[Any]:
         """This thread's pipeline with an overlay, for one call."""
-        pipeline, laid = self._of_this_thread(), self._overlaid[overlay]
+        pipeline, laid = self._own(), self._overlaid[overlay]
         for name, part in self._changeable.items():
             setattr(pipeline, name, laid.get(name, part))
         if not self._offload:
@@ -197,7 +197,7 @@ class Pipeline:
         yield pipeline
         pipeline.remove_all_hooks()
 
-    def _of_this_thread(self) -> Any:
+    def _own(self) -> Any:
         """This thread's pipeline: all share the networks, and none what a call leaves behind in
         sampler, tokenizers and the pipeline itself."""
         if not hasattr(self._of_thread, "pipeline"):
@@ -226,7 +226,7 @@ class Pipeline:
                 encoder, laid = recipe.value_encoder, recipe.overlay
                 if encoder is not None and encoder not in self._values:
                     place = overlay.place("value encoder", encoder, self._files)
-                    self._values.use(encoder, towers.load(place, self._of_this_thread()))
+                    self._values.use(encoder, towers.load(place, self._own()))
                 if laid is not None and laid not in self._overlaid:
                     path = overlay.place("weights", laid, self._files)
                     self._overlaid[laid] = overlay.lay_over(self._changeable, path)
@@ -345,7 +345,7 @@ def load(
         loaded["vae"].enable_slicing()
     pipeline = Pipeline(kind, built | loaded, dtype, device, card.offload, files)
     with loading("pipeline", card.pipeline):
-        pipeline._of_this_thread()
+        pipeline._own()
     return pipeline
 
 

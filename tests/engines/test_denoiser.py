@@ -130,7 +130,7 @@ def test_a_network_that_learns_takes_the_place_of_the_models_own(session: Sessio
     noisy = torch.randn(2, config.latent_channels, 4, 4)
     noised = Noised(noisy, torch.tensor([100, 900]), noisy)
     own = denoiser.predict(noised, told)
-    other = type(denoiser.network).from_config(denoiser.network.config)  # type: ignore[attr-defined]
+    other = type(denoiser.network).from_config(denoiser.network.config)
     other.load_state_dict(denoiser.network.state_dict())
     assert torch.equal(denoiser.predict(noised, told, other), own)
     with torch.no_grad():

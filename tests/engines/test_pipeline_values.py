@@ -190,13 +190,18 @@ def test_value_text_and_encoder_change_the_image(card: ModelCard, engine: Pipeli
     [recipe] = recipes(card, 1)
     image = engine.draw(recipe.family, [recipe])
     engine.use_value_encoder("other", learnt_more(engine))
-    for change in ({"value": "a nurse"}, {"text": "a nurse"}, {"value_encoder": "other"}):
+    changes: list[dict[str, Any]] = [
+        {"value": "a nurse"},
+        {"text": "a nurse"},
+        {"value_encoder": "other"},
+    ]
+    for change in changes:
         other = replace(recipe, **change)
         assert np.abs(engine.draw(other.family, [other]) - image).max() > 1e-4, change
 
 
 def learnt_more(engine: Pipeline) -> Towers:
-    made = learnt(engine._of_this_thread())
+    made = learnt(engine._own())
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1)
@@ -218,8 +223,8 @@ def test_the_token_of_flux_changes_nothing_before_it_has_learnt(
 
 def test_each_encoder_that_learns_is_its_own_tower(stock: Any, encoders: Towers) -> None:
     made = towers.new(stock)
-    for name, tower in made.items():
-        own = getattr(stock, name)
+    for name, own in ((name, getattr(stock, name)) for name in made):
+        tower: Any = made[name]
         assert tower is not own
         ids = torch.tensor([[5, 6, 7, 0]])
         assert torch.equal(tower.get_input_embeddings()(ids), own.get_input_embeddings()(ids))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ import torch
 from diffusers import DDPMScheduler
 from safetensors import safe_open
 from safetensors.torch import load_file
+from transformers import CLIPTextModel
 
 from livo_bench import interrupt
 from livo_bench.cards import adapters, catalog
@@ -392,7 +393,7 @@ def test_the_reference_is_the_model_without_the_token(trainer: Trainer) -> None:
 
 
 def test_losses_are_to_the_bit_those_of_a_step_written_out(trainer: Trainer) -> None:
-    engine, encoder = trainer.session.engine, trainer.encoder
+    engine, encoder = trainer.session.engine, cast(CLIPTextModel, trainer.encoder)
     drawn = trainer.pairs.draw(4, trainer.settings.draws, np.random.default_rng([0, 3]))
     generator = torch.Generator().manual_seed(3)
     schedule = DDPMScheduler.from_config(engine.scheduler_config)

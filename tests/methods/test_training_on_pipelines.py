@@ -148,25 +148,23 @@ def test_a_step_is_to_the_loss_written_out(made: Made) -> None:
         said_by(pipe, model, trainer, noisy, times, list(zip(values, prompts, strict=True)), steer)
         for steer in (True, False)
     ]
+    targets = trainer.batch(0).noised.targets
+    errors = torch.cat([((s - targets) ** 2).mean(dim=(1, 2, 3)) for s in said])
+    torch.testing.assert_close(torch.cat([*found]), errors, rtol=1e-4, atol=1e-6)
     if model.kind == "StableDiffusionXLPipeline":
-        targets = trainer.batch(0).noised.targets
-        errors = [((s - targets) ** 2).mean(dim=(1, 2, 3)) for s in said]
-        torch.testing.assert_close(torch.cat([found.w, found.l]), errors[0], rtol=1e-4, atol=1e-6)
-        torch.testing.assert_close(
-            torch.cat([found.w_ref, found.l_ref]), errors[1], rtol=1e-4, atol=1e-6
-        )
         return
     # What was noised is (noisy - s noise) / (1 - s), and the target is noise less that.
     s = (times.double() / 1000).numpy().reshape(-1, 1, 1, 1)
-    target = trainer.batch(0).noised.targets.double().numpy()
+    target = targets.double().numpy()
     clean = noisy.double().numpy() - s * target
     noise = clean + target
     w, l = np.split(clean, 2)  # noqa: E741
-    np.testing.assert_allclose(*np.split(noise, 2), atol=1e-4)
+    shared, again = np.split(noise, 2)
+    np.testing.assert_allclose(shared, again, atol=1e-4)
     each = [half.double().detach().numpy() for part in said for half in part.chunk(2)]
     c = (1000.0, 500.0, 1.0, 0.5)
     batch = Batch(*(torch.full((len(w),), value) for value in c))
-    expected = originals.livo_by_flow([w, l], np.split(noise, 2)[0], each, *c)
+    expected = originals.livo_by_flow([w, l], shared, each, *c)
     assert loss("livo", found, batch).item() == pytest.approx(expected, rel=1e-2)
 
 
