@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from livo_bench.records import Request as Request
     from livo_bench.records import SafetyGuidance as SafetyGuidance
     from livo_bench.records import SemanticGuidance as SemanticGuidance
+    from livo_bench.report.audit_page import draw_audit as draw_audit
     from livo_bench.report.contents import report as report
     from livo_bench.results.check import Check as Check
     from livo_bench.results.check import check as check
     from livo_bench.results.compare import Comparison as Comparison
     from livo_bench.results.compare import Difference as Difference
     from livo_bench.results.compare import compare as compare
+    from livo_bench.results.raters.audited import read_audit as read_audit
     from livo_bench.results.reading import load_results as load_results
     from livo_bench.runs.options import RunOptions as RunOptions
     from livo_bench.runs.plan import Estimate as Estimate
@@ -84,9 +86,11 @@ _HOMES = {
         "SafetyGuidance",
         "SemanticGuidance",
     ),
+    "report.audit_page": ("draw_audit",),
     "report.contents": ("report",),
     "results.check": ("Check", "check"),
     "results.compare": ("Comparison", "Difference", "compare"),
+    "results.raters.audited": ("read_audit",),
     "results.reading": ("load_results",),
     "runs.options": ("RunOptions",),
     "runs.plan": ("Estimate",),

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 import refresh
+import written_audit
 from PIL import Image
 from places import ROOT
 
@@ -20,6 +21,7 @@ from livo_bench.cards.catalog import model_card
 from livo_bench.cards.services import REFUSALS
 from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
+from livo_bench.results.raters import drawn
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -32,7 +34,9 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 def commands() -> list[str]:
     inline = re.findall(r"`(livo-bench [^`]+)`", README)
-    others = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("check", "models")]
+    others = [
+        (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("audit", "check", "models")
+    ]
     shown = [code for text in (README, *others) for code in blocks("bash", text)]
     lines = [line for block in shown for line in block.splitlines()]
     found = [line for line in [*lines, *inline] if line.startswith("livo-bench")]
@@ -161,3 +165,19 @@ def test_the_python_example_of_the_readme_runs(
     for said in ("To make: ", "career", "D1", "Table 2, bias", "Unknown method 'lvio'"):
         assert said in printed
     assert "livo-bench" not in printed.split("Unknown method")[1]
+
+
+def test_the_audit_of_the_docs_runs_and_its_page_stays_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "docs" / "audit.md").read_text("utf-8")
+    assert len(text.split()) < 1200
+    monkeypatch.chdir(tmp_path)
+    runs = written_audit.write_runs(Path("my-runs"))
+    written_audit.draw(runs, Path("audit"), labels=60)
+    written_audit.ratings(tmp_path, drawn.read(Path("audit")), "ada", written_audit.honest)
+    [example] = blocks("python", text)
+    exec(compile(example, "audit.md", "exec"), {})
+    page, shares = capsys.readouterr().out.splitlines()
+    assert page == "audit/page.html"
+    assert shares.startswith("[('livo', ")

@@ -53,6 +53,8 @@ SHIPPED = DATA / "results" / "mini"
 RUNS = Path("results/runs")
 """Where runs are written and read, unless another folder is named."""
 
+AUDIT = RUNS / "audit"
+"""Where an audit lies unless another folder is named."""
 
 ALL = "all"
 """Stands for all methods of the package, and for all its tasks but controls."""

@@ -125,6 +125,15 @@ def _recomputed(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](recomputed.as_rows(found) if for_people else list(map(asdict, found)))
 
 
+def _people(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import audit_rows
+
+    found = audit_rows.table_4(folder, model)
+    for_people = form in FOR_PEOPLE
+    rows = [*audit_rows.as_rows(found), *audit_rows.of_paper(model)]
+    return FORMS[form](rows if for_people else audit_rows.as_data(found))
+
+
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks
 
@@ -139,6 +148,7 @@ TABLES: Mapping[str, Table] = {
     "1": _preference_data,
     "2": _laid_out("table_2", "--task all", "of a task"),
     "3": _laid_out("table_3", *_WHOLE_TASKS),
+    "4": _people,
     "trade-off": _laid_out("trade_off", *_WHOLE_TASKS),
     "overcorrection": _laid_out(
         "overcorrection", "--task overcorrection", "of the task overcorrection"

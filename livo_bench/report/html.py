@@ -23,7 +23,7 @@ from livo_bench.cards.catalog import SHIPPED, model_cards, results_of
 from livo_bench.errors import BadInput, Incomplete, UnknownName
 from livo_bench.escaping import visible
 from livo_bench.files import write_atomically
-from livo_bench.report import dataset, figures, glossary, quirks, tables, thresholds
+from livo_bench.report import audit_rows, dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.columns import PAPER_METHODS, headings
 from livo_bench.report.drawings import FIGURES
 from livo_bench.report.page_pictures import IMAGES, ROWS, SIDE, PictureRow, choose_rows, write_rows
@@ -190,11 +190,16 @@ def _draw_training(model: str, out: Path) -> dict[str, str]:
 
 
 def _listings(runs: Path, model: str) -> list[Listing]:
-    """Table 1, thresholds and quirks, where there is something to list."""
+    """Tables 1 and 4, thresholds and quirks, where there is something to list."""
     sources: dict[tuple[str, str], Callable[[], Sequence[Row]]] = {
         ("Table 1", "Preference data, and prompts that evaluate"): lambda: records(
             dataset.table_1(runs, model)
         ),
+        (
+            "Table 4",
+            "What people said in an audit, and scores whose judge is corrected by it; numbers of "
+            "the miniature world are about drawings",
+        ): lambda: audit_rows.as_rows(audit_rows.table_4(runs, model)),
         (
             "Thresholds",
             "Scores if a judge's answer counted from another probability on, x100",

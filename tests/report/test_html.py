@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import chromium
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,17 +267,7 @@ def test_a_method_without_a_scored_image_leaves_the_page_whole(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Chrome]":
-    """Debian's chromium without a window, or a skip that says what is missing."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or chromedriver is None:
-        pytest.skip("chromium and chromedriver are not installed: apt install chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1366,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
+    driver = chromium.start()
     yield driver
     driver.quit()
 

@@ -306,8 +306,8 @@ def test_matrices_are_read_by_judge_in_the_order_of_the_file(tmp_path: Path) -> 
         (["j,yes,yes,5", "j,yes,no,5", "j,no,no,8"], "labels 5 of 10 images of yes right"),
         (["j,yes,yes,9", "j,yes,no,1"], "labels images no, of which there is no image"),
         (["j,yes,yes,9"], "has images of yes alone; expected at least two classes"),
-        (["j,yes,yes,9", "j,no,no,-1"], "has -1 images; expected whole numbers"),
-        (["j,yes,yes,9", "j,no,no,2.5"], "has 2.5 images; expected whole numbers"),
+        (["j,yes,yes,9", "j,no,no,-1"], "has -1 images; expected numbers from 0"),
+        (["j,yes,yes,9", "j,no,no,"], "has nan images; expected numbers from 0"),
     ],
 )
 def test_a_judge_that_cannot_be_corrected_is_refused(

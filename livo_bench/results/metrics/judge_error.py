@@ -38,8 +38,9 @@ class Confusion:
     scorer: str
     """Id of the judge, with the digest of its weights and texts: it speaks of no other."""
     classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-    """Images by true class (outer) and label (inner), in the order of the classes."""
+    counts: tuple[tuple[float, ...], ...]
+    """Images by true class (outer) and label (inner), in the order of the classes. Where images
+    were drawn with weights, the rates times what they are worth, see `raters.estimates`."""
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -106,9 +107,9 @@ def read_confusions(path: Path) -> dict[str, Confusion]:
             invertible (Levy-Desplanques); with less a judge can say nothing of the rates.
     """
     rows = read_csv(path, COLUMNS, "Make it with livo-bench mini confusion.", ("images",))
-    if wrong := [count for count in rows["images"].astype(float) if not (count >= 0 == count % 1)]:
+    if wrong := [count for count in rows["images"].astype(float) if not count >= 0]:
         raise BadInput(
-            f"{path} has {wrong[0]:g} images; expected whole numbers from 0 up.",
+            f"{path} has {wrong[0]:g} images; expected numbers from 0 up.",
             "Make it with livo-bench mini confusion.",
         )
     return {str(name): _confusion(str(name), part, path) for name, part in rows.groupby("scorer")}
@@ -132,10 +133,10 @@ def _confusion(scorer: str, rows: pd.DataFrame, path: Path) -> Confusion:
     for name, row, right in zip(classes, table, np.diag(table), strict=True):
         if 2 * right <= row.sum():
             raise BadInput(
-                f"{path}: judge {scorer} labels {right} of {row.sum()} images of {name} right; "
+                f"{path}: judge {scorer} labels {right:g} of {row.sum():g} images of {name} right; "
                 "expected more than half, or its labels cannot be corrected."
             )
-    return Confusion(scorer, classes, tuple(tuple(map(int, row)) for row in table))
+    return Confusion(scorer, classes, tuple(tuple(map(float, row)) for row in table))
 
 
 def confusion_for(
