@@ -75,7 +75,7 @@ def main(
                     session,
                     annotated,
                     blocks,
-                    lambda block: len(block.keys),
+                    len,
                     f"{method.name} {subset.name}",
                     "images",
                 )

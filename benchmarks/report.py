@@ -175,12 +175,12 @@ def fill_store(bench: Bench) -> int:
         )
         works, card = _works(session, jobs), task_cards()[task]
         for work in track(works, f"storing {task}"):
-            grey = np.full((len(work.block.keys), 1, 1, 3), 127, np.uint8)
+            grey = np.full((len(work.block), 1, 1, 3), 127, np.uint8)
             session.store.write_samples(work.block.recipes, grey)
             for scorer in work.scorers.values():
-                columns = make_up(scorer, len(work.block.keys), card, rng)
+                columns = make_up(scorer, len(work.block), card, rng)
                 session.store.write_scores(scorer.id, work.block.keys, columns)
-            stored += len(work.block.keys)
+            stored += len(work.block)
     return stored
 
 

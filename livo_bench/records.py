@@ -5,11 +5,12 @@ Nothing here imports torch or reads a disk; every record is plain data.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Annotated, Any
 
 from livo_bench.errors import BadInput
@@ -230,13 +231,31 @@ class Recipe(_Keyed):
         return _encode({name: value for name, value in values if value is not None})
 
     @property
+    def around_seed(self) -> tuple[bytes, bytes]:
+        """The canonical form before the seed and after it, in UTF-8: the same for all images that
+        differ in it alone, and all that `digest_around` asks of them."""
+        values = zip(_RECIPE_FIELDS, _values_of(self), strict=True)
+        rest = [(n, value) for n, value in values if value is not None and n != "seed"]
+        before = _encode({name: value for name, value in rest if name < "seed"})
+        after = _encode({name: value for name, value in rest if name > "seed"})
+        return f'{before[:-1]},"seed":'.encode(), f",{after[1:]}".encode()
+
+    def reseeded(self, seed: int) -> Recipe:
+        """The same recipe with another seed, faster than `dataclasses.replace`."""
+        other = object.__new__(Recipe)
+        for name, value in zip(_RECIPE_FIELDS, _values_of(self), strict=True):
+            _set(other, name, value)
+        _set(other, "seed", seed)
+        return other
+
+    @property
     def key(self) -> str:
         """SHA-256 of the canonical form: the image's address, the same for every method."""
         try:
             return self._key
         except AttributeError:
             key = sha256(self.canonical())
-            object.__setattr__(self, "_key", key)
+            _set(self, "_key", key)
             return key
 
     @property
@@ -283,12 +302,43 @@ _NEEDED = {
 _RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 _OF_STRATUM = tuple(name for name in _RECIPE_FIELDS if name not in {"seed", "pixels"})
 _OF_FAMILY = tuple(name for name in _OF_STRATUM if name != "text")
+_set = object.__setattr__
 _values_of = attrgetter(*_RECIPE_FIELDS)
+values_but_seed = attrgetter(*(name for name in _RECIPE_FIELDS if name != "seed"))
+"""The fields of a recipe but its seed, as they are."""
 _values_of_stratum = attrgetter(*_OF_STRATUM)
 _values_of_family = attrgetter(*_OF_FAMILY)
 _encode = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=asdict
 ).encode
+
+
+def same_but_seed(values: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Whether what `values_but_seed` gave has one canonical form, as far as can be seen quickly.
+
+    Numbers have to be the same objects, for 1 and 1.0 are equal and written in two ways.
+    """
+    if all(map(is_, values, others)):
+        return True
+    return all(
+        one is other
+        or (type(one) is str is type(other) and one == other)
+        or (
+            type(one) is type(other)
+            and type(one) in PARTS.values()
+            and same_but_seed(_values_of_part(one), _values_of_part(other))
+        )
+        for one, other in zip(values, others, strict=True)
+    )
+
+
+def _values_of_part(part: Any) -> tuple[object, ...]:
+    return tuple(getattr(part, field.name) for field in fields(part))
+
+
+def digest_around(before: bytes, seed: int, after: bytes) -> bytes:
+    """The bytes of a recipe's key, of its canonical form around the seed."""
+    return hashlib.sha256(b"%b%d%b" % (before, seed, after)).digest()
 
 
 # Remembered, because a plan asks for each image's, and images share few.

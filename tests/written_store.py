@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
-from livo_bench.records import Prompt, Recipe
-from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.records import Recipe
+from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.store import Store
 
 RECIPE = Recipe(
@@ -66,7 +66,16 @@ def raiser(number: int) -> Callable[..., NoReturn]:
     return fail
 
 
-def block_of(start: int, stop: int) -> Block:
-    made = tuple(recipes(start, stop))
-    keys = tuple(keys_of(made))
-    return Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), made, keys)
+@dataclass(frozen=True)
+class Named:
+    """Keys that a file may be named by."""
+
+    keys: Sequence[str]
+
+    @property
+    def id(self) -> str:
+        return id_of_keys(self.keys)
+
+
+def block_of(start: int, stop: int) -> Named:
+    return Named(keys_of(recipes(start, stop)))

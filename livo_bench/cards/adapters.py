@@ -34,7 +34,7 @@ from livo_bench.interfaces import (
     WithFiles,
     WithSources,
 )
-from livo_bench.records import Recipe, Request, wrong_field
+from livo_bench.records import Recipe, Request, same_but_seed, values_but_seed, wrong_field
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,39 +99,57 @@ class LoadedMethod:
         return dict(sorted(found.items()))
 
     def resolve(self, request: Request, base: Recipe) -> Recipe:
-        """Ask the method for a recipe, and see that it keeps the promises of `Method.resolve`.
+        """Ask the method for a recipe; raises as `resolve_all`."""
+        [recipe] = self.resolve_all([(request, base)])
+        return recipe
+
+    def resolve_all(self, asked: Sequence[tuple[Request, Recipe]]) -> list[Recipe]:
+        """Ask the method for recipes, and see that it keeps the promises of `Method.resolve`.
+
+        Args:
+            asked: Requests, each with the recipe of the unaligned model.
 
         Raises:
-            BadInput: The method cannot do this request, changed the seed, or returned no recipe or
-                one with a field that does not hold what it should.
+            BadInput: The method cannot do a request, changed a seed, or returned no recipe or one
+                with a field that does not hold what it should.
             AdapterFailed: Its code raised something else.
         """
+        recipes: list[Recipe] = []
         try:
             with _code_of(self.card, "resolve", _adapter_file(self.card)):
-                recipe = self.method.resolve(request, base)
+                for request, base in asked:
+                    recipes.append(self.method.resolve(request, base))
         except BadInput as error:
-            asked = request.principle
+            principle, prompt = request.principle, request.prompt
             raise BadInput(
-                f"Method {self.name!r} has no recipe for prompt {request.prompt.id!r} of "
-                f"{asked.task}/{asked.subset}: {error}"
+                f"Method {self.name!r} has no recipe for prompt {prompt.id!r} of "
+                f"{principle.task}/{principle.subset}: {error}"
             ) from error
-        if not isinstance(recipe, Recipe):
-            raise BadInput(
-                f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe.",
-                f"Return `base` or `dataclasses.replace(base, ...)` in {self.card.folder}.",
-            )
-        if recipe.seed != base.seed:
-            raise BadInput(
-                f"Method {self.name!r} changed the seed from {base.seed} to {recipe.seed}, "
-                "expected it kept: all methods start an image from the same noise.",
-                f"Mend `resolve` in {self.card.folder}.",
-            )
-        if (wrong := wrong_field(recipe)) is not None:
-            raise BadInput(
-                f"Method {self.name!r} resolved a request to a recipe with {wrong}.",
-                f"Mend `resolve` in {self.card.folder}.",
-            )
-        return recipe if self.generator is None else replace(recipe, generator=self.generator)
+        sound: list[tuple[object, ...]] = []
+        for (_, base), recipe in zip(asked, recipes, strict=True):
+            if not isinstance(recipe, Recipe):
+                raise BadInput(
+                    f"Method {self.name!r} resolved a request to {recipe!r}, expected a Recipe.",
+                    f"Return `base` or `dataclasses.replace(base, ...)` in {self.card.folder}.",
+                )
+            if recipe.seed != base.seed:
+                raise BadInput(
+                    f"Method {self.name!r} changed the seed from {base.seed} to {recipe.seed}, "
+                    "expected it kept: all methods start an image from the same noise.",
+                    f"Mend `resolve` in {self.card.folder}.",
+                )
+            # A prompt has few recipes, and looking at each image's takes as long as all the rest.
+            values = values_but_seed(recipe)
+            if not any(same_but_seed(values, known) for known in sound):
+                if (wrong := wrong_field(recipe)) is not None:
+                    raise BadInput(
+                        f"Method {self.name!r} resolved a request to a recipe with {wrong}.",
+                        f"Mend `resolve` in {self.card.folder}.",
+                    )
+                sound.append(values)
+        if self.generator is None:
+            return recipes
+        return [replace(recipe, generator=self.generator) for recipe in recipes]
 
     def generate(self, requests: Sequence[Request], latents: Tensor) -> Pixels:
         """Have a method that renders by itself do so, and see that it keeps the promises of

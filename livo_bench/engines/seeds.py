@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
 
 def seed_of(base_seed: int, text: str, index: int) -> int:
     """Derive an image's seed from what was asked, never from how it is made.
@@ -22,8 +24,7 @@ def seed_of(base_seed: int, text: str, index: int) -> int:
     Returns:
         The first 63 bits of a SHA-256, so that it fits a signed 64-bit integer.
     """
-    asked = json.dumps([base_seed, text, index], separators=(",", ":"), ensure_ascii=True)
-    digest = hashlib.sha256(asked.encode()).digest()
+    digest = hashlib.sha256(_encode([base_seed, text, index]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

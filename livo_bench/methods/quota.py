@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,5 +21,10 @@ def group_of(text: str, index: int, groups: Sequence[str]) -> str:
         index: Which of the prompt's images.
         groups: To be even among.
     """
-    order = np.random.default_rng(seed_of(0, text, 0)).permutation(len(groups))
-    return groups[int(order[index % len(groups)])]
+    return groups[_order(text, len(groups))[index % len(groups)]]
+
+
+# Remembered, because a prompt's images ask one after the other.
+@lru_cache(maxsize=64)
+def _order(text: str, groups: int) -> tuple[int, ...]:
+    return tuple(map(int, np.random.default_rng(seed_of(0, text, 0)).permutation(groups)))

@@ -7,8 +7,8 @@ loaded; what is wrong with judges, when a job is asked for them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
@@ -37,6 +37,7 @@ from livo_bench.runs.given_pictures import load as load_pictures
 from livo_bench.runs.given_weights import by_method
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.session import Session, find_device
+from livo_bench.runs.wanted import Wanted
 from livo_bench.scorers.substitute import put_in
 
 log = logging.getLogger(__name__)
@@ -53,11 +54,11 @@ class Job:
     """Subsets of the task that were asked for and that the method is made for."""
     images: int
     """Number of images per prompt and subset."""
-    wanted: Sequence[tuple[Request, Recipe]]
-    reference: Sequence[tuple[Request, Recipe]]
+    wanted: Wanted
+    reference: Wanted
     """The unaligned model's images of the same requests, which FID compares with; none where they
     do not share their noise, unless an independent reference needs a floor."""
-    independent: Sequence[tuple[Request, Recipe]] = ()
+    independent: Wanted = field(default_factory=Wanted)
     """The unaligned model's images of the same prompts from other noise, where FID is to compare
     with these, too."""
     prompts: str = ""
@@ -177,13 +178,17 @@ def prepare(
         _open_pictures(loaded[0], lists, images, card if prompts is None else None)
     jobs = []
     for task_card, subsets, listed in lists:
-        # Subsets ask for the same images: one recipe each, so that its key is computed once.
-        recipe_of = cache(session.recipe)
-        base = _base(recipe_of, _requests(task_card, subsets, listed, range(images)))
+        made_for = {
+            method.name: tuple(s for s in subsets if method.card.is_for(task_card, s.name))
+            for method in loaded
+        }
+        base, resolved = _resolve(
+            session, _requests(task_card, subsets, listed, range(images)), loaded, made_for
+        )
         rest = range(images, 2 * images if independent_reference else images)
-        others = _base(recipe_of, _requests(task_card, subsets, listed, rest))
+        others, _ = _resolve(session, _requests(task_card, subsets, listed, rest), [], {})
         for method in loaded:
-            own = tuple(s for s in subsets if method.card.is_for(task_card, s.name))
+            own, wanted = made_for[method.name], resolved[method.name]
             places = [f"{task_card.name}/{s.name}" for s in subsets if s not in own]
             if places:
                 where = ", ".join(places) if own else task_card.name
@@ -194,12 +199,8 @@ def prepare(
                 if len(own) < len(subsets):
                     names = {subset.name for subset in own}
                     reference, independent = _under(names, base), _under(names, others)
-                # Pictures have no seed to keep, and do not break the other promises.
-                pictures = isinstance(method.method, Pictures)
-                resolve = method.method.resolve if pictures else method.resolve
-                wanted = [(request, resolve(request, plain)) for request, plain in reference]
                 try:
-                    if not pictures:
+                    if not isinstance(method.method, Pictures):
                         _require_heard(method, card, reference, wanted)
                 except Unfit as error:
                     if method.name in map(method_name, named):
@@ -218,14 +219,13 @@ def prepare(
                     own_list,
                 )
                 unused = not job.shares_noise and not independent
-                jobs.append(replace(job, reference=[]) if unused else job)
+                jobs.append(replace(job, reference=Wanted()) if unused else job)
     if COMPILED.intersection(thrown):
         _refuse_many_shapes(jobs)
     if not jobs:
-        made_for = {method.name: ", ".join(method.card.tasks) for method in loaded}
         raise BadInput(
             f"None of the methods is made for task {task!r}. They are made for: "
-            + "; ".join(f"{name}: {names}" for name, names in made_for.items())
+            + "; ".join(f"{method.name}: {', '.join(method.card.tasks)}" for method in loaded)
             + ".",
             "See what there is: livo-bench list",
         )
@@ -292,10 +292,7 @@ def _load(
 
 
 def _require_heard(
-    method: LoadedMethod,
-    card: ModelCard,
-    reference: Iterable[tuple[Request, Recipe]],
-    wanted: Iterable[tuple[Request, Recipe]],
+    method: LoadedMethod, card: ModelCard, reference: Wanted, wanted: Wanted
 ) -> None:
     """See that a model offers what recipes need, whatever their method's card says.
 
@@ -318,7 +315,7 @@ def _require_heard(
             if one.name != TEXT and getattr(plain, one.name) != getattr(recipe, one.name)
         }
     elif card.kind != readable.PIPELINE and method.generator is None:
-        families = {recipe.family for _, recipe in wanted}
+        families = {recipe.family for recipe in wanted.recipes}
         lacking = {need for family in families for need in family.needs}.difference(card.offers)
     if lacking:
         raise Unfit(
@@ -332,7 +329,7 @@ def _require_heard(
 def _refuse_many_shapes(jobs: Iterable[Job]) -> None:
     """Kernels are made for one shape of a context, and this layout has one for each length."""
     for job in jobs:
-        if any(recipe.layout == "paper" for _, recipe in job.wanted):
+        if any(recipe.layout == "paper" for recipe in job.wanted.recipes):
             raise BadInput(
                 f"Method {job.method.name!r} lays out tokens as the released code does, each text "
                 "at its own length, and --switch compile and cuda-graphs make kernels for one.",
@@ -388,16 +385,39 @@ def by_reference(jobs: Iterable[Job]) -> Iterator[list[Job]]:
         yield list(sharing)
 
 
-def _base(
-    recipe_of: Callable[[str, int], Recipe], requests: Iterable[Request]
-) -> list[tuple[Request, Recipe]]:
-    return [(request, recipe_of(request.prompt.text, request.index)) for request in requests]
+def _resolve(
+    session: Session,
+    requests: Iterable[Request],
+    methods: Sequence[LoadedMethod],
+    made_for: Mapping[str, Sequence[Subset]],
+) -> tuple[Wanted, dict[str, Wanted]]:
+    """Resolve requests prompt by prompt, so that no list of all recipes need exist.
+
+    Returns:
+        Requests with the unaligned model's recipes, and with each method's in the subsets that it
+            is made for, by its name.
+    """
+    # Subsets ask for the same images.
+    recipe_of = cache(session.recipe)
+    base, resolved = Wanted(), {method.name: Wanted() for method in methods}
+    for principle, some in groupby(requests, lambda request: request.principle):
+        suited = [m for m in methods if principle.subset in {s.name for s in made_for[m.name]}]
+        for _, of_prompt in groupby(some, lambda request: request.prompt.id):
+            asked = list(of_prompt)
+            pairs = [(one, recipe_of(one.prompt.text, one.index)) for one in asked]
+            base.extend(pairs)
+            for method in suited:
+                # Pictures have no seed to keep, and do not break the other promises.
+                if isinstance(method.method, Pictures):
+                    recipes = [method.method.resolve(*pair) for pair in pairs]
+                else:
+                    recipes = method.resolve_all(pairs)
+                resolved[method.name].extend(zip(asked, recipes, strict=True))
+    return base, resolved
 
 
-def _under(
-    subsets: Collection[str], pairs: Iterable[tuple[Request, Recipe]]
-) -> list[tuple[Request, Recipe]]:
-    return [pair for pair in pairs if pair[0].principle.subset in subsets]
+def _under(subsets: Collection[str], wanted: Wanted) -> Wanted:
+    return wanted.where(lambda _, principle: principle.subset in subsets)
 
 
 def _scorers(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -32,10 +32,10 @@ from livo_bench.runs.plan import (
     WHOLE,
     Block,
     Estimate,
+    Plan,
     Shard,
     estimate,
     form_blocks,
-    make_plan,
     part_of,
 )
 from livo_bench.runs.requests import Job, by_reference, prepare
@@ -44,6 +44,7 @@ from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 from livo_bench.runs.summary import replaced, summarise_all
 from livo_bench.runs.unscored import refuse_unscored
+from livo_bench.runs.wanted import distinct
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Work:
 
     block: Block
     generator: LoadedMethod | Pictures | None
-    scorers: dict[str, Scorer] = field(default_factory=dict)
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
 
     @property
     def sampled(self) -> bool:
@@ -179,8 +180,8 @@ def plan(
     options["device"] = "cpu"
     session, jobs = prepare(methods, task, model, **options)
     batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
-    blocks = part_of(list({block.id: block for block in batches}.values()), shard)
-    made = make_plan(blocks, session.store.settled_keys(blocks))
+    blocks = tuple(part_of(list({block.id: block for block in batches}.values()), shard))
+    made = Plan(blocks, session.store.unsettled(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
     return replace(cost, arithmetic=_arithmetic(session, jobs, cost, rate or card.rate))
@@ -192,12 +193,15 @@ def _arithmetic(
     card = session.model
     lines = []
     for job in jobs:
-        images = Counter(request.principle.subset for request, _ in job.wanted)
+        images: Counter[str] = Counter()
+        for (_, principle), count in zip(
+            job.wanted.asked, np.bincount(job.wanted.asked_of), strict=True
+        ):
+            images[principle.subset] += int(count)
         parts = " + ".join(f"{subset} {count:,}" for subset, count in images.items())
-        distinct = len({recipe.key for _, recipe in job.wanted})
         lines.append(
             f"{job.method.name} on {job.task.name}: {parts} = {len(job.wanted):,} images to judge, "
-            f"{distinct:,} of them distinct"
+            f"{distinct([job.wanted.digests]):,} of them distinct"
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
     lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
@@ -220,11 +224,10 @@ def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
     """All blocks and who has to judge them, the reference's first."""
     works: dict[str, Work] = {}
     for job, batches in _batches(session, jobs):
-        scorers = _scorers(session, job)
+        scorers_of = _scorers(session, job)
         for block, generator in batches:
             work = works.setdefault(block.id, Work(block, generator))
-            for key in block.keys:
-                work.scorers |= scorers[key]
+            work.scorers = work.scorers | scorers_of(block)
     return list(works.values())
 
 
@@ -236,55 +239,71 @@ def _batches(
     Blocks are formed from each job alone, so they do not depend on what else a command asks for.
     """
     for of_task in by_reference(jobs):
-        # What a method shares with the unaligned model is made in the reference's batches, once.
-        shared = {recipe.key for _, recipe in of_task[0].reference}
-        reference = form_blocks(of_task[0].reference, session.model.block)
-        reference += form_blocks(of_task[0].independent, session.model.block)
+        first = of_task[0]
+        reference = form_blocks(first.reference, session.model.block)
+        reference += form_blocks(first.independent, session.model.block)
         for job in of_task:
-            rest = (pair for pair in job.wanted if pair[1].key not in shared)
-            own = form_blocks(rest, session.model.block)
+            # What a method shares with the unaligned model is made in the reference's batches.
+            own = form_blocks(job.wanted, session.model.block, shared=first.reference.digests)
             paints = isinstance(job.method.method, OwnGenerator)
             generator = job.method if paints else job.pictures
             yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
 
 
-def _scorers(session: Session, job: Job) -> dict[str, dict[str, Scorer]]:
-    """Who has to judge each image of a job or its reference: by image key, by scorer id."""
+def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Scorer]]:
+    """Who has to judge the images of a block of a job or its reference, by scorer id: whoever an
+    image of it is wanted for."""
     features = session.features
-    scorers: dict[str, dict[str, Scorer]] = {
-        recipe.key: {features.id: features} for _, recipe in (*job.reference, *job.independent)
-    }
-    for request, recipe in job.wanted:
-        judge = job.scorers[request.principle.subset, request.prompt.category]
-        of_image = scorers.setdefault(recipe.key, {})
+    of_asked = []
+    for prompt, principle in job.wanted.asked:
+        judge = job.scorers[principle.subset, prompt.category]
         scorers_of = [judge, session.clip_score, features]
-        if job.names_hazard(request.prompt):
+        if job.names_hazard(prompt):
             scorers_of.append(session.clip_neutral)
-        of_image |= {scorer.id: scorer for scorer in scorers_of}
-    return scorers
+        of_asked.append({scorer.id: scorer for scorer in scorers_of})
+    every = {features.id: features} | {id: one for of in of_asked for id, one in of.items()}
+    asked = np.array([[id in of for id in every] for of in of_asked], bool)
+    parts = [job.wanted, job.reference, job.independent]
+    _, image_of = np.unique(np.concatenate([p.digests for p in parts]), return_inverse=True)
+    wants = np.zeros((image_of.max() + 1, len(every)), bool)
+    wants[:, 0] = True
+    for column, mark in enumerate(asked.T):
+        wants[image_of[: len(job.wanted)][mark[job.wanted.asked_of]], column] = True
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    images = dict(zip(map(id, parts), np.split(image_of, ends), strict=True))
+    known: dict[bytes, dict[str, Scorer]] = {}
+
+    def scorers_of_block(block: Block) -> Mapping[str, Scorer]:
+        marks = wants[images[id(block.wanted)][block.rows]].any(axis=0)
+        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks)))
+
+    return scorers_of_block
 
 
 def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
     """The blocks that lack an image or a score; what was refused lacks neither."""
     blocks = [work.block for work in works]
-    stored = store.sample_keys(blocks)
-    refused = store.refused_keys(blocks) - stored
+    undrawn = store.undrawn(blocks)
+    unsettled = store.unsettled(blocks)
     judged_by: dict[str, list[Block]] = defaultdict(list)
     for work in works:
         for scorer in work.scorers:
             judged_by[scorer].append(work.block)
-    scored = {scorer: store.score_keys(scorer, blocks) for scorer, blocks in judged_by.items()}
-    return [
-        work
-        for work in works
-        for pictures in [set(work.block.keys) - refused]
-        if not stored >= pictures or any(not scored[one] >= pictures for one in work.scorers)
-    ]
+    unjudged = {scorer: store.unjudged(scorer, blocks) for scorer, blocks in judged_by.items()}
+
+    def lacks(work: Work) -> bool:
+        id = work.block.id
+        refused = set(undrawn.get(id, ())).difference(unsettled.get(id, ()))
+        return id in unsettled or any(
+            not refused.issuperset(unjudged[scorer].get(id, ())) for scorer in work.scorers
+        )
+
+    return [work for work in works if lacks(work)]
 
 
 def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
-    blocks = [work.block for work in works]
-    plan = make_plan(blocks, session.store.settled_keys(blocks))
+    blocks = tuple(work.block for work in works)
+    plan = Plan(blocks, session.store.unsettled(blocks))
     return estimate(plan, session.model.rate, session.model.bytes_per_image)
 
 
@@ -312,7 +331,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
         session,
         lambda work: _process(session, work),
         works,
-        count=lambda work: len(work.block.keys),
+        count=lambda work: len(work.block),
         description="sampling and judging" if sampled else "judging",
         unit="images",
     )

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_read, list_names, sweep, write_atomically
-from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.runs.plan import Together, id_of_keys
 from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 log = logging.getLogger(__name__)
@@ -67,19 +67,45 @@ class Shelf:
         the first by name, so that processes with the same plan read the same row."""
         self._planned: set[str] = set()
         """Names of the files that whole blocks of the plan are stored in."""
+        self._unread: list[tuple[str, Together]] = []
+        """Those of them that are not indexed yet."""
         self._opened = False
 
-    def keys(self, blocks: Collection[Block] | None) -> set[str]:
+    def keys(self, blocks: Collection[Together] | None) -> set[str]:
         """The keys of all rows, those of other processes included; or of those of some blocks."""
-        with self._lock:
-            if blocks is None:
+        if blocks is None:
+            with self._lock:
                 self._refresh()
                 return set(self._file_of)
-            self._find_whole(blocks)
-            wanted = {key for block in blocks for key in block.keys}
-            if not wanted <= self._file_of.keys():
+        lacking = self.lacking(blocks)
+        return {
+            key
+            for block in blocks
+            for row, key in enumerate(block.keys)
+            if row not in lacking.get(block.id, ())
+        }
+
+    def lacking(self, blocks: Collection[Together]) -> dict[str, list[int]]:
+        """Find the rows of blocks that are not here, those of other processes being so.
+
+        No file is opened to find whole blocks.
+
+        Returns:
+            Places of the missing keys in a block, by the block's id; none of whole blocks.
+        """
+        with self._lock:
+            whole = self._find_whole(blocks)
+            rest = [block for block in blocks if block.id not in whole]
+            if not rest:
+                return {}
+            self._take_in()
+            if any(key not in self._file_of for block in rest for key in block.keys):
                 self._refresh()
-            return wanted & self._file_of.keys()
+            missing = {
+                block.id: [row for row, key in enumerate(block.keys) if key not in self._file_of]
+                for block in rest
+            }
+            return {id: rows for id, rows in missing.items() if rows}
 
     def new_rows(self, keys: Sequence[str]) -> list[int]:
         """Positions of the keys that are not stored yet, each key once."""
@@ -87,6 +113,7 @@ class Shelf:
             # What another process wrote since then does no harm: its rows are the same.
             if not self._opened:
                 self._refresh()
+            self._take_in()
             first = {key: row for row, key in reversed(list(enumerate(keys)))}
             return sorted(row for key, row in first.items() if key not in self._file_of)
 
@@ -131,6 +158,7 @@ class Shelf:
 
     def _locate(self, keys: set[str]) -> dict[str, set[str]]:
         with self._lock:
+            self._take_in()
             if not keys <= self._file_of.keys():
                 self._refresh()
             by_file: dict[str, set[str]] = defaultdict(set)
@@ -177,20 +205,34 @@ class Shelf:
             "Delete it, and run again what it was made by.",
         )
 
-    def _find_whole(self, blocks: Iterable[Block]) -> None:
-        """Take in the files of whole blocks: their names say what they hold."""
+    def _find_whole(self, blocks: Iterable[Together]) -> set[str]:
+        """Ids of the blocks that have files: their names say what they hold."""
         names = self._still_there()
+        found = set()
         for block in blocks:
             name = f"{block.id}{self._suffix}"
-            if name not in self._planned and name in names:
-                self._planned.add(name)
-                self._add(name, block.keys)
+            if name in names:
+                found.add(block.id)
+                if name not in self._planned:
+                    self._planned.add(name)
+                    self._unread.append((name, block))
+        return found
+
+    def _take_in(self) -> None:
+        """Index the files of whole blocks, which takes memory: when rows are asked for by key.
+
+        The caller holds the lock.
+        """
+        unread, self._unread = self._unread, []
+        for name, block in unread:
+            self._add(name, block.keys)
 
     def _refresh(self) -> None:
         """Take in the files that other processes wrote.
 
         The caller holds the lock.
         """
+        self._take_in()
         if not self._opened:
             self._opened = True
             # Once a process: what writers that were killed left half-written.
@@ -207,6 +249,8 @@ class Shelf:
     def _still_there(self) -> set[str]:
         """The names of all files; those that are gone are forgotten."""
         names = {name for name in list_names(self.folder) if self._is_block(name)}
+        self._unread = [(name, block) for name, block in self._unread if name in names]
+        self._planned &= names
         if gone := self._keys_in.keys() - names:
             self._forget(gone)
         return names
@@ -248,6 +292,7 @@ class Shelf:
 
     def _forget(self, names: Set[str]) -> None:
         with self._lock:
+            self._take_in()
             self._planned -= names
             for name in names:
                 self._keys_in.pop(name, None)

@@ -35,7 +35,7 @@ from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_write
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
-from livo_bench.runs.plan import Block
+from livo_bench.runs.plan import Together
 from livo_bench.runs.shelf import Shelf
 
 SAMPLE_SCHEMA = pa.schema(
@@ -88,7 +88,7 @@ class Store:
         self._scores: dict[str, Shelf] = {}
         self._lock = threading.Lock()
 
-    def sample_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
+    def sample_keys(self, blocks: Collection[Together] | None = None) -> set[str]:
         """Keys of the stored images, those of other processes included.
 
         Args:
@@ -96,14 +96,28 @@ class Store:
         """
         return self._samples.keys(blocks)
 
-    def refused_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
+    def refused_keys(self, blocks: Collection[Together] | None = None) -> set[str]:
         """Keys of the images that were refused, of some blocks like `sample_keys`."""
         return self._refused.keys(blocks)
 
-    def settled_keys(self, blocks: Collection[Block] | None = None) -> set[str]:
-        """Keys of the images that need not be asked for: stored or refused, of some blocks like
-        `sample_keys`."""
-        return self.sample_keys(blocks) | self.refused_keys(blocks)
+    def undrawn(self, blocks: Collection[Together]) -> dict[str, list[int]]:
+        """Which images of blocks are not stored, see `Shelf.lacking`."""
+        return self._samples.lacking(blocks)
+
+    def unsettled(self, blocks: Collection[Together]) -> dict[str, list[int]]:
+        """Which images of blocks are neither stored nor refused, so that they are to be asked for,
+        see `Shelf.lacking`."""
+        undrawn = self.undrawn(blocks)
+        unrefused = self._refused.lacking([block for block in blocks if block.id in undrawn])
+        left = {
+            id: sorted(set(rows).intersection(unrefused.get(id, ())))
+            for id, rows in undrawn.items()
+        }
+        return {id: rows for id, rows in left.items() if rows}
+
+    def unjudged(self, scorer_id: str, blocks: Collection[Together]) -> dict[str, list[int]]:
+        """Which images of blocks this scorer has not judged, see `Shelf.lacking`."""
+        return self._shelf(scorer_id).lacking(blocks)
 
     def write_refused(self, recipes: Sequence[Recipe], reasons: Sequence[str]) -> None:
         """Store that there will be no picture of some recipes, and why, in one file.
@@ -210,7 +224,7 @@ class Store:
             lines = zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
             yield {key: recipe_from_json(line) for key, line in lines}
 
-    def score_keys(self, scorer_id: str, blocks: Collection[Block] | None = None) -> set[str]:
+    def score_keys(self, scorer_id: str, blocks: Collection[Together] | None = None) -> set[str]:
         """Keys of the images this scorer has judged, the unscored ones included; of some blocks
         like `sample_keys`."""
         return self._shelf(scorer_id).keys(blocks)

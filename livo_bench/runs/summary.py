@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from livo_bench.cards import prompts
@@ -20,9 +21,8 @@ from livo_bench.records import (
     AGGREGATE_COLUMNS,
     OVERCORRECTION,
     TOXICITY,
+    Principle,
     Prompt,
-    Recipe,
-    Request,
     Run,
 )
 from livo_bench.results import seal
@@ -60,6 +60,7 @@ from livo_bench.runs.options import recorded
 from livo_bench.runs.requests import Job, by_reference
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
+from livo_bench.runs.wanted import Wanted
 from livo_bench.scorers.checked import COSINE, VECTORS
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
@@ -227,8 +228,7 @@ def _judge(
     """
     network = session.features.id
     id_of = {place: scorer.id for place, scorer in job.scorers.items()}
-    ids = [id_of[r.principle.subset, r.prompt.category] for r, _ in job.wanted]
-    judge = pd.Series(ids, name="judge")
+    judge = _by_asked(job, lambda prompt, one: id_of[one.subset, prompt.category]).rename("judge")
     harmless = judge == network
     answers = ("label", "p_yes") if job.task.kind == TOXICITY else ("label",)
     parts = [
@@ -282,7 +282,7 @@ def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | N
     where the task is not about hazards."""
     if job.task.judge != HAZARDS:
         return None
-    named = rows[[job.names_hazard(request.prompt) for request, _ in job.wanted]]
+    named = rows[_by_asked(job, lambda prompt, _: job.names_hazard(prompt))]
     if named.empty:
         return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
     return _scored(session.store, session.clip_neutral.id, named, COSINE)
@@ -293,11 +293,17 @@ def _reference(
 ) -> quality.Features:
     """What FID compares with: the unaligned model's images, or where the protocol says so one's
     own."""
-    places = [f"{job.task.name}/{r.principle.subset}/{r.prompt.category}" for r, _ in job.wanted]
-    own = pd.Series(places).isin(session.protocol.own_reference)
+    task, listed = job.task.name, session.protocol.own_reference
+    own = _by_asked(job, lambda prompt, one: f"{task}/{one.subset}/{prompt.category}" in listed)
     if not own.any():
         return unaligned.features
     return quality.Features.of(pd.concat([unaligned.frame[~own], vectors[own]]).sort_index())
+
+
+def _by_asked(job: Job, of: Callable[[Prompt, Principle], object]) -> pd.Series:
+    """What a prompt and a principle say of each wanted image."""
+    values = pd.Series([of(*asked) for asked in job.wanted.asked])
+    return values.iloc[job.wanted.asked_of].reset_index(drop=True)
 
 
 def _intervals(session: Session) -> bool:
@@ -308,37 +314,41 @@ def _intervals(session: Session) -> bool:
 def _asked(session: Session, job: Job) -> dict[str, str]:
     """Class of the feature network that each prompt asks for, by prompt, where there is one."""
     classes = session.feature_network.classes or ()
-    contents = {request.prompt.id: job.task.content_of(request.prompt) for request, _ in job.wanted}
+    contents = {prompt.id: job.task.content_of(prompt) for prompt, _ in job.wanted.asked}
     return {prompt: content for prompt, content in contents.items() if content in classes}
 
 
-def _rows(wanted: Iterable[tuple[Request, Recipe]]) -> pd.DataFrame:
+def _rows(wanted: Wanted) -> pd.DataFrame:
     """What a scored frame says of a request before a judge has spoken."""
-    requests, recipes = zip(*wanted, strict=True)
-    asked = [request.prompt for request in requests]
+    asked = [prompt for prompt, _ in wanted.asked]
     # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
     ids = {prompt.text: prompt.id for prompt in asked}
     concepts = [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked]
-    seeds = [recipe.noise for recipe in recipes]
-    return pd.DataFrame(
-        {
-            "subset": [request.principle.subset for request in requests],
-            "prompt": [prompt.id for prompt in asked],
-            "category": [prompt.category for prompt in asked],
-            CONCEPT: concepts,
-            CLUSTER: [
-                ids.get(prompt.cluster, prompt.cluster) or default_cluster(prompt.category, concept)
-                for prompt, concept in zip(asked, concepts, strict=True)
-            ],
-            "index": [request.index for request in requests],
-            "key": [recipe.key for recipe in recipes],
-            "stratum": [recipe.stratum for recipe in recipes],
-            # Of 63 bits, which a float has no room for: a plain column would turn into one of
-            # these where a seed is missing.
-            SEED: pd.array(seeds, dtype="Int64"),
-            TEXT: [prompts.text_digest(prompt) for prompt in asked],
-        }
-    )
+    of_asked = {
+        "subset": [principle.subset for _, principle in wanted.asked],
+        "prompt": [prompt.id for prompt in asked],
+        "category": [prompt.category for prompt in asked],
+        CONCEPT: concepts,
+        CLUSTER: [
+            ids.get(prompt.cluster, prompt.cluster) or default_cluster(prompt.category, concept)
+            for prompt, concept in zip(asked, concepts, strict=True)
+        ],
+        TEXT: [prompts.text_digest(prompt) for prompt in asked],
+    }
+    told = {name: np.array(values, object)[wanted.asked_of] for name, values in of_asked.items()}
+    known = np.array([recipe.noise is not None for recipe in wanted.recipes])
+    strata = np.array([recipe.stratum for recipe in wanted.recipes], object)
+    columns = {
+        **{name: told[name] for name in of_asked if name != TEXT},
+        "index": wanted.indices.astype(np.int64),
+        "key": wanted.keys(),
+        "stratum": strata[wanted.recipe_of],
+        # Of 63 bits, which a float has no room for: a plain column would turn into one of
+        # these where a seed is missing.
+        SEED: pd.arrays.IntegerArray(wanted.seeds.copy(), ~known[wanted.recipe_of]),
+        TEXT: told[TEXT],
+    }
+    return pd.DataFrame(columns)
 
 
 def _scored(
@@ -468,8 +478,8 @@ def _record(session: Session, job: Job) -> RunRecord:
 def _prompts_of(job: Job) -> Prompts:
     """Which prompts a job asks for, all together and in each subset."""
     asked: dict[str, list[Prompt]] = {}
-    for request, _ in job.wanted:
-        asked.setdefault(request.principle.subset, []).append(request.prompt)
+    for prompt, principle in job.wanted.asked:
+        asked.setdefault(principle.subset, []).append(prompt)
     every = list(chain(*asked.values()))
     rows = _rows(job.wanted)
     return Prompts(

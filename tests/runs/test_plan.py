@@ -1,56 +1,11 @@
 import random
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from written_requests import GENDER, RACE, steered, wanted
 
-from livo_bench.engines.seeds import seed_of
-from livo_bench.records import Principle, Prompt, Recipe, Request
+from livo_bench.records import Request
 from livo_bench.runs.plan import Plan, estimate, form_blocks, id_of_keys, make_plan
-
-GENDER = Principle("bias", "gender", "gender equality", ("female", "male"))
-RACE = Principle("bias", "race", "racial equality", ("asian", "black", "white"))
-
-
-def prompt(concept: str) -> Prompt:
-    return Prompt(f"id-{concept}", f"a photo of a {concept}", concept, "career", "photo", "eval")
-
-
-def plain(request: Request) -> Recipe:
-    return Recipe(
-        model="m" * 64,
-        text=request.prompt.text,
-        seed=seed_of(0, request.prompt.text, request.index),
-        negative="",
-        guidance=2.0,
-        sampler="dpmsolver++",
-        steps=12,
-        size=64,
-        dtype="float32",
-    )
-
-
-def steered(request: Request) -> Recipe:
-    """Even indices ask for the subset's value, as LiVO does."""
-    base = plain(request)
-    if request.index % 2:
-        return base
-    return replace(base, text=f"{base.text}, {request.principle.value}")
-
-
-def wanted(
-    resolve: Callable[[Request], Recipe] = plain,
-    images: int = 6,
-    concepts: Sequence[str] = ("chef", "nurse"),
-    principles: Sequence[Principle] = (GENDER,),
-) -> list[tuple[Request, Recipe]]:
-    requests = [
-        Request(prompt(concept), index, principle)
-        for principle in principles
-        for concept in concepts
-        for index in range(images)
-    ]
-    return [(request, resolve(request)) for request in requests]
 
 
 def test_a_block_is_one_prompt_and_a_fixed_number_of_indices() -> None:
@@ -141,20 +96,23 @@ def test_a_block_with_one_missing_key_is_done_whole() -> None:
     pairs = wanted(images=8, concepts=("chef",))
     stored = {recipe.key for _, recipe in pairs} - {pairs[5][1].key}
     plan = make_plan(form_blocks(pairs, 4), stored)
-    assert plan.missing == {pairs[5][1].key}
+    [(block, rows)] = plan.lacking.items()
+    assert [block] == [one.id for one in plan.todo]
+    assert [plan.todo[0].keys[row] for row in rows] == [pairs[5][1].key]
+    assert plan.missing == 1
     assert [[request.index for request in block.requests] for block in plan.todo] == [[4, 5, 6, 7]]
 
 
 def test_nothing_is_left_to_do_when_all_is_stored() -> None:
     pairs = wanted()
     plan = make_plan(form_blocks(pairs, 4), {recipe.key for _, recipe in pairs})
-    assert plan.missing == frozenset()
+    assert plan.missing == 0
     assert plan.todo == ()
     assert str(estimate(plan, 2, 10)) == "12 images wanted, all stored: nothing to make."
 
 
 def test_nothing_wanted_is_an_empty_plan() -> None:
-    assert make_plan([], {"stored"}) == Plan((), frozenset())
+    assert make_plan([], {"stored"}) == Plan((), {})
 
 
 def test_id_of_keys_does_not_depend_on_their_order() -> None:

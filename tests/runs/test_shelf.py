@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from written_store import block_of, draw, flip, keys_of, raiser, recipes, stacked, write
+from written_store import Named, block_of, draw, flip, keys_of, raiser, recipes, stacked, write
 
-from livo_bench.records import Prompt
-from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.store import Store
 from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
@@ -156,7 +155,7 @@ def test_scores_copied_from_another_judge_are_missing_and_made_again(
     ours.parent.mkdir()
     shutil.copy(theirs, ours)
     keys = ("a", "b")
-    block = Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), (), keys)
+    block = Named(keys)
     fresh = Store(store.folder.parents[1], "mini")
     fresh.score_keys("mild", [block])
     assert fresh.read_scores("mild", keys).empty

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from places import ROOT
-from written_store import block_of, draw, flip, keys_of, raiser, recipes, stacked, write
+from written_store import Named, block_of, draw, flip, keys_of, raiser, recipes, stacked, write
 
 from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
-from livo_bench.records import Prompt, recipe_from_json
-from livo_bench.runs.plan import Block, id_of_keys
+from livo_bench.records import recipe_from_json
+from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.store import Store
 from livo_bench.sealed_parquet import seal_holds
 
@@ -60,9 +60,11 @@ def test_refusals_come_back_with_their_reasons_and_are_no_images(store: Store) -
     assert again.read_refused([*keys_of(gone), "unknown"]) == reasons
     assert again.refused_keys() == set(reasons)
     assert again.sample_keys() == set(keys_of(recipes(0, 3)))
-    assert again.settled_keys([block_of(2, 5)]) == set(keys_of(recipes(2, 5)))
+    assert again.unsettled([block_of(2, 5)]) == {}
+    assert again.undrawn([block_of(2, 5)]) == {block_of(2, 5).id: [1, 2]}
     shutil.rmtree(store.folder / "refused")
-    assert store.settled_keys() == set(keys_of(recipes(0, 3)))
+    assert store.sample_keys() == set(keys_of(recipes(0, 3)))
+    assert store.refused_keys() == set()
 
 
 def test_a_damaged_file_of_refusals_is_set_aside_and_its_rows_are_missing(store: Store) -> None:
@@ -330,7 +332,7 @@ def test_the_file_of_a_planned_block_is_read_before_others(store: Store, tmp_pat
         apart = Store(tmp_path / name, "mini")
         apart.write_scores("judge", held, {"from": np.array([name] * len(held))})
         shutil.copytree(apart.folder, store.folder, dirs_exist_ok=True)
-    block = Block(id_of_keys(keys), Prompt("p", "", "", "", "", "eval"), (), (), tuple(keys))
+    block = Named(keys)
     for also_look_around in (False, True):
         fresh = Store(tmp_path, "mini")
         if also_look_around:

@@ -25,6 +25,7 @@ from livo_bench.runs.requests import Job, prepare
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
 from livo_bench.runs.summary import PACKAGES, _rows, summarise, summarise_all
+from livo_bench.runs.wanted import Wanted
 
 PROMPTS = (
     "text,category\na photo of a doctor,career\na photo of a nurse,career\na person,positive\n"
@@ -70,7 +71,7 @@ def half_steered(prepared: tuple[Session, list[Job]]) -> Job:
         (replace(request, prompt=replace(request.prompt, concept="doctor")), recipe)
         for request, recipe in pairs
     ]
-    return replace(noise, method=replace(noise.method, name="noise:half"), wanted=wanted)
+    return replace(noise, method=replace(noise.method, name="noise:half"), wanted=Wanted(wanted))
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +277,7 @@ def test_content_is_the_class_with_the_largest_stored_logit(
     session, [sd, _] = prepared
     asking = [(request, recipe) for (request, _), (_, recipe) in
               zip(half_steered.wanted, sd.wanted, strict=True)]  # fmt: skip
-    plain = replace(sd, method=replace(sd.method, name="sd:asked"), wanted=asking)
+    plain = replace(sd, method=replace(sd.method, name="sd:asked"), wanted=Wanted(asking))
     aggregates = pd.read_csv(summarise(session, plain) / "aggregates.csv")
     keys = [recipe.key for _, recipe in sd.wanted]
     logits = session.store.read_scores(session.features.id, keys).loc[keys, "logits"]
@@ -390,7 +391,7 @@ def test_a_variant_has_a_plain_folder_and_its_full_name_in_the_table(
 def test_a_score_that_is_gone_is_not_left_out_silently(prepared: tuple[Session, list[Job]]) -> None:
     session, [sd, _] = prepared
     more = replace(
-        sd, wanted=[*((r, replace(c, seed=1)) for r, c in sd.wanted[:1]), *sd.wanted[1:]]
+        sd, wanted=Wanted([*((r, replace(c, seed=1)) for r, c in sd.wanted[:1]), *sd.wanted[1:]])
     )
     with pytest.raises(Incomplete, match=r"1 scores of clip-score-\w+ are missing"):
         summarise(session, more)

@@ -59,13 +59,13 @@ def _sample(session: Session, wanted: Sequence[tuple[Request, Recipe]]) -> None:
     blocks = part_of(form_blocks(wanted, session.model.block), processes.shard())
     plan = make_plan(blocks, session.store.sample_keys(blocks))
     if todo := plan.todo:
-        session.store.require_room(round(len(plan.missing) * session.model.bytes_per_image))
+        session.store.require_room(round(plan.missing * session.model.bytes_per_image))
         session.load_engine()
         done = in_parallel(
             session,
             lambda block: images_of(session, block),
             todo,
-            lambda block: len(block.keys),
+            len,
             "sampling pictures",
             "images",
         )
