@@ -182,9 +182,10 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
     )
+    judges = {features, clip, *(scorer.id for scorer in job.scorers.values())}
     seal.write(
         job.folder,
-        _record(session, job),
+        replace(_record(session, job), makers=store.count_makers(judges, rows["key"].unique())),
         {
             seal.IMAGES: seal.as_parquet(images),
             seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),
