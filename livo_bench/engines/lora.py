@@ -63,6 +63,8 @@ DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 HALVES = ((".lora_down.weight", ".lora_up.weight"), (DOWN, UP))
 """Ends of the names of both matrices in files whose alphas are tensors: of kohya, and of peft."""
 KOHYA = re.compile(r"lora_(unet|te|te1|te2|te3)_")
+LEARNT = re.compile(r"lora[_.]")
+"""What marks the tensors of a LoRA that learn."""
 UNREAD = ("lora_mid", "dora_scale", "lora_magnitude_vector", "hada_w", "lokr_w", ".diff")
 """What marks kinds of files that are no plain LoRA."""
 MERGE = (
@@ -119,13 +121,13 @@ def read(path: Path, own: Mapping[str, Module]) -> Lora:
             "program that trained it wrote them.",
             "Copy it again.",
         )
-    if odd := next(
-        (n for n in names if n.endswith(".alpha") and math.prod(held[n].shape) != 1), None
-    ):
-        raise BadInput(
-            f"The LoRA {path} has {odd} of shape {held[odd].shape}; expected one number.",
-            "Copy it again.",
-        )
+    for name in names:
+        shape, alpha = held[name].shape, name.endswith(".alpha")
+        if math.prod(shape) != 1 if alpha else 0 in shape:
+            wanted = "one number" if alpha else "a rank of at least 1"
+            raise _odd(path, name, f"of shape {shape}", wanted)
+        if not held[name].floating and LEARNT.search(name):
+            raise _odd(path, name, "of another kind of number", "real ones of 16 to 64 bits")
     denoiser = denoiser_of(own)
     kind = type(own[denoiser])
     if kind is SD3Transformer2DModel and (odd := next(filter(KOHYA.match, names), None)):
@@ -161,7 +163,7 @@ def _in_one_form(
         found = reader.lora_state_dict(str(path.parent), **where, **settings)
         return found[0], found[-1]
     places: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in _scaled(load_file(path)).items():
+    for name, tensor in _scaled(path).items():
         place = name.partition(".")[0] if KOHYA.match(name) else ""
         places.setdefault(place, {})[name] = tensor
     tensors: dict[str, Tensor] = {}
@@ -245,16 +247,28 @@ def _halved(names: Sequence[str]) -> str | None:
     return None
 
 
-def _scaled(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _odd(path: Path, name: str, found: str, wanted: str) -> BadInput:
+    return BadInput(f"The LoRA {path} has {name} {found}; expected {wanted}.", "Copy it again.")
+
+
+def _scaled(path: Path) -> dict[str, Tensor]:
     """The tensors of a file with alpha / rank in B: of alphas that differ from place to place
-    diffusers loses those of attention."""
+    diffusers loses those of attention.
+
+    Raises:
+        BadInput: An alpha is no finite number, or 0, which some programs read as the rank.
+    """
+    tensors = load_file(path)
     scaled = dict(tensors)
-    for name in [name for name in tensors if name.endswith(".alpha")]:
-        place = name.removesuffix(".alpha")
+    for name in sorted(name for name in tensors if name.endswith(".alpha")):
+        place, alpha = name.removesuffix(".alpha"), tensors[name].item()
+        if alpha == 0 or not math.isfinite(alpha):
+            raise _odd(path, name, f"= {alpha:g}", "a finite number other than 0")
         for down, up in HALVES:
             if place + down in tensors and place + up in tensors:
                 rank = len(tensors[place + down])
-                scaled[place + up] = tensors[place + up].float() * (scaled.pop(name).item() / rank)
+                scaled[place + up] = tensors[place + up].float() * (alpha / rank)
+                del scaled[name]
     return scaled
 
 

@@ -80,40 +80,22 @@ def changes(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> di
 
     Args:
         files: Where they are.
-        own: The network's `state_dict`.
+        own: The network's `state_dict`; its values do not count.
         names: Those that the files must hold.
 
     Raises:
         BadInput: As in `read`; or there are none, or one is no finite number.
     """
-    found = _found(files, own, names)
-    tensors = _values(own, found)
-    refuse_not_finite(files.what, files.place, tensors)
-    return tensors
-
-
-def require_places(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> None:
-    """See that tensors have a place in a network, of which nothing is read.
-
-    Args:
-        files: Where they are.
-        own: The network's `state_dict`; its values do not count.
-        names: Those that the files must hold.
-
-    Raises:
-        BadInput: As in `read`; or there are none.
-    """
-    _found(files, own, names)
-
-
-def _found(files: Files, own: Mapping[str, Tensor], names: Iterable[str]) -> _Match:
-    """What of some files takes the place of tensors of a network; all of it, and at least one."""
     found = _matched(files, own)
-    missing = set(names) - found.targets.keys()
+    if not found.held:
+        raise BadInput(f"The {files.what} of {files.place} is empty: no tensor. {files.expected}")
+    missing = set(names) - found.targets.keys() - set(found.unknown)
     if not found.targets and not found.unknown:
         missing = set(own)
     _refuse_misfits(files, own, found, missing)
-    return found
+    tensors = _values(own, found)
+    refuse_not_finite(files.what, files.place, tensors)
+    return tensors
 
 
 class _Match(NamedTuple):
@@ -149,7 +131,7 @@ def _refuse_misfits(
         count = f"{len(lacks)} of {len(own)}"
         said = [f"lacks {count} tensors{first(lacks)}"] if lacks else []
         said += [f"has {len(unknown)} that it should not have{first(unknown)}"] if unknown else []
-        if any(LORA.fullmatch(name) for name in unknown):
+        if not files.change and any(LORA.fullmatch(name) for name in unknown):
             refuse_lora(files.what, files.place, next(filter(LORA.fullmatch, unknown)))
         raise BadInput(
             f"The {files.what} of {files.place} {' and '.join(said)}. "
@@ -177,10 +159,17 @@ def _refuse_shapes(
     others = sorted(name for name, shape in shapes.items() if not _alike(shape, own[name].shape))
     if others:
         name = others[0]
+        wanted, mend = (
+            ("for this model", "They were made for another: name that with --model.")
+            if files.change
+            else (
+                "by its configuration",
+                "The weights belong to another model, or the configuration does; copy both again.",
+            )
+        )
         raise BadInput(
             f"The {files.what} of {files.place} has {len(others)} tensors of another shape, e.g. "
-            f"{name} {shapes[name]}; expected {tuple(own[name].shape)} by its configuration. The "
-            "weights belong to another model, or the configuration does; copy both again."
+            f"{name} {shapes[name]}; expected {tuple(own[name].shape)} {wanted}. {mend}"
         )
 
 
@@ -211,10 +200,7 @@ def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
         )
     if prefix := _prefix(unknown, lacks, files.spelling.plain):
         return f"Names lack {prefix!r} at their beginning. Save the model again as it was loaded."
-    return (
-        "Expected all tensors of the network and no others, by the names that its library saves. "
-        "Copy the model again, or save it again with save_pretrained."
-    )
+    return files.expected
 
 
 def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], str]) -> str:

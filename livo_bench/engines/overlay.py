@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from livo_bench.cards.catalog import model_digest
 from livo_bench.cards.declared import ModelCard
-from livo_bench.cards.readable import INDEX, parts_of
+from livo_bench.cards.readable import INDEX, PICKLES, parts_of
 from livo_bench.cards.weights import digest_folder, find_weights, loading
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file, write_atomically
@@ -37,6 +37,11 @@ LORA = "pytorch_lora_weights.safetensors"
 """Name of a LoRA in a folder, as diffusers saves it."""
 CONFIG = "config.json"
 """Name of a single network's configuration."""
+
+EXPECTED = (
+    "Expected a LoRA, or tensors of the model's UNet or transformer, all or some and no others, by "
+    "the names that diffusers has for them."
+)
 
 BASE = "base"
 """The one field of the metadata, as several would be written in any order: digest of the model
@@ -81,9 +86,16 @@ def find(path: Path, model: ModelCard) -> Found:
         with safe_open(path, framework="np") as file:
             base, _ = _said(file.metadata())
     except (OSError, SafetensorError) as error:
+        if path.suffix in PICKLES:
+            raise BadInput(
+                f"The weights {path} are a pickle, which may run code and is never read; expected "
+                "a safetensors file.",
+                "Where you trust it, load it and write its tensors with "
+                "safetensors.torch.save_file.",
+            ) from error
         raise BadInput(
-            f"Cannot read the weights {path}: {error}. Expected a safetensors file: an overlay "
-            "as livo-bench train writes it, tensors of a UNet, or a LoRA."
+            f"Cannot read the weights {path}: {error}. Expected a whole safetensors file; copy it "
+            "again."
         ) from error
     if base and base != model_digest(model):
         raise BadInput(
@@ -142,10 +154,11 @@ def _said(metadata: Mapping[str, str] | None) -> tuple[str, list[str]]:
 
 
 def require_fit(path: Path, model: ModelCard) -> None:
-    """See that all tensors of an overlay have a place in a model, of which none is loaded.
+    """See that all tensors of an overlay have a place in a model, of which none is loaded, and are
+    finite.
 
     Raises:
-        BadInput: Names the first that has none; or one is missing that was written.
+        BadInput: Names the first that is not so; or one is missing that was written.
     """
     from livo_bench.engines import lora, networks
     from livo_bench.engines.tensor_files import headers
@@ -163,7 +176,7 @@ def require_fit(path: Path, model: ModelCard) -> None:
         lora.read(path, own)
     else:
         wanted = denoiser if path.is_dir() else _written(path)
-        networks.require_places(files, denoiser, wanted)
+        networks.changes(files, denoiser, wanted)
 
 
 def changeable(name: str, kind: str) -> bool:
@@ -204,7 +217,7 @@ def _files(path: Path) -> Files:
 
     if path.is_dir():
         return files_of("denoiser", path, DIFFUSERS)
-    return Files("overlay", path, [path], DIFFUSERS)
+    return Files("overlay", path, [path], DIFFUSERS, EXPECTED)
 
 
 def lay_over(own: Mapping[str, Module], path: str | Path) -> dict[str, Module]:

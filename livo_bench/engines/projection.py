@@ -17,6 +17,7 @@ from livo_bench.engines.tensor_files import Files
 
 NAME = "projection"
 """Name of the file's one tensor."""
+EXPECTED = f"Expected one tensor, {NAME!r}, as livo-bench train writes it."
 
 
 def save(projection: Tensor, base: str, path: Path) -> None:
@@ -31,13 +32,13 @@ def save(projection: Tensor, base: str, path: Path) -> None:
 
 
 def require_fit(path: Path, model: ModelCard) -> None:
-    """See that a file holds a projection for the states of a model, of which none is loaded.
+    """See that a file holds a finite projection for the states of a model, of which none is loaded.
 
     Raises:
         BadInput: It does not.
     """
     _, width = overlay.context_shape(model)
-    networks.require_places(_files(path), _like(width), [NAME])
+    networks.changes(_files(path), _like(width), [NAME])
 
 
 def load(path: str | Path, like: Tensor) -> Tensor:
@@ -46,14 +47,11 @@ def load(path: str | Path, like: Tensor) -> Tensor:
     Raises:
         BadInput: The file does not load, or holds no finite projection of their width.
     """
-    files = _files(Path(path))
-    read = networks.read(files, _like(like.shape[-1]))
-    networks.refuse_not_finite(files.what, files.place, read)
-    return read[NAME].to(like)
+    return networks.changes(_files(Path(path)), _like(like.shape[-1]), [NAME])[NAME].to(like)
 
 
 def _files(path: Path) -> Files:
-    return Files("projection", path, [path])
+    return Files("projection", path, [path], expected=EXPECTED)
 
 
 def _like(width: int) -> dict[str, Tensor]:

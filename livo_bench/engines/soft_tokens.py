@@ -18,6 +18,7 @@ from livo_bench.errors import BadInput
 
 NAME = "tokens"
 """Name of the file's one tensor."""
+EXPECTED = f"Expected one tensor, {NAME!r}, as livo-bench train writes it."
 WORDS = 3
 """Tokens that are left to a text at least: its start, its end and one word."""
 
@@ -34,14 +35,14 @@ def save(tokens: Tensor, base: str, path: Path) -> None:
 
 
 def require_fit(path: Path, model: ModelCard) -> None:
-    """See that a file holds soft tokens for the texts of a model, of which none is loaded.
+    """See that a file holds finite soft tokens for the texts of a model, of which none is loaded.
 
     Raises:
         BadInput: It does not, or so many that a text has no room beside them.
     """
     length, width = overlay.context_shape(model)
     files = _files(path)
-    networks.require_places(files, _like(files, width), [NAME])
+    networks.changes(files, _like(files, width), [NAME])
     _require_room(files, length)
 
 
@@ -61,14 +62,13 @@ def load(path: str | Path, like: Tensor) -> Tensor:
     """
     files = _files(Path(path))
     length, width = like.shape
-    read = networks.read(files, _like(files, width))
+    read = networks.changes(files, _like(files, width), [NAME])
     _require_room(files, length)
-    networks.refuse_not_finite(files.what, files.place, read)
     return read[NAME].to(like)
 
 
 def _files(path: Path) -> Files:
-    return Files("soft tokens", path, [path])
+    return Files("set of soft tokens", path, [path], expected=EXPECTED)
 
 
 def _count(files: Files) -> int:
@@ -87,5 +87,5 @@ def _require_room(files: Files, length: int) -> None:
         raise BadInput(
             f"{files.place} holds {count} soft tokens; expected 1 to {length - WORDS}, for they "
             f"stand before a text of {length} tokens, which is cut to make room.",
-            "Train fewer: `tokens` in the method's training.toml",
+            "Train so many: `tokens` in the method's training.toml",
         )

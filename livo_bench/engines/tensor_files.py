@@ -74,9 +74,15 @@ OPEN_CLIP = Spelling(
 )
 
 
+WHOLE = (
+    "Expected all tensors of the network and no others, by the names that its library saves. "
+    "Copy the model again, or save it again with save_pretrained."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The safetensors files of one network."""
+    """The safetensors files of one network, or of what changes one."""
 
     what: str
     """Names the network in messages, e.g. `text encoder`."""
@@ -84,6 +90,13 @@ class Files:
     """The folder or file that was asked for."""
     paths: Sequence[Path]
     spelling: Spelling = PLAIN
+    expected: str = WHOLE
+    """What such files hold and where they are from, for messages."""
+
+    @property
+    def change(self) -> bool:
+        """Whether they hold what changes a network, and no whole one."""
+        return self.expected != WHOLE
 
 
 class Header(NamedTuple):

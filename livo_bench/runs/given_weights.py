@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from livo_bench.cards.catalog import HANDED, method_card, method_labels
+from livo_bench.cards.fields import NAME, place
 from livo_bench.errors import BadInput
 
 
@@ -20,14 +21,15 @@ def by_method(given: Sequence[str], methods: Sequence[str]) -> Mapping[str, list
 
     Raises:
         BadInput: It is not said whose they are, the method is none of the run's, or it gets more
-            than one.
+            than one; or no file can be called so.
     """
     found: dict[str, list[str]] = {}
     for each in given:
-        method, place = _said(each, methods)
+        method, where = _said(each, methods)
+        place(where)
         places = found.setdefault(method, [])
-        if place not in places:
-            places.append(place)
+        if where not in places:
+            places.append(where)
     for method, places in found.items():
         if len(places) > 1 and method != HANDED:
             raise BadInput(
@@ -40,19 +42,22 @@ def by_method(given: Sequence[str], methods: Sequence[str]) -> Mapping[str, list
 
 
 def _said(given: str, methods: Sequence[str]) -> tuple[str, str]:
-    name, said, place = given.partition("=")
-    if not (place if said else given):
+    name, said, where = given.partition("=")
+    if not (where if said else given):
         raise BadInput(
             f"--weights {given!r} names no place; expected a file or folder.",
             "Give one, or leave it out for the weights of the package.",
         )
     if said and name in methods:
-        return name, place
-    if said and name in method_labels():
+        return name, where
+    unheard = said and NAME.fullmatch(name) and not place(given).exists() and place(where).exists()
+    if said and (name in method_labels() or unheard):
         raise BadInput(
             f"Weights were given to {name!r} ({given}), which is none of this run's methods: "
             f"{', '.join(methods)}.",
-            f"Add --method {name}, or leave them out.",
+            "Say whose they are, or leave them out."
+            if unheard
+            else f"Add --method {name}, or leave them out.",
         )
     takers = [spec for spec in methods if "weights" in method_card(spec.partition(":")[0]).settings]
     if len(takers) == 1:

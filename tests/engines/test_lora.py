@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,12 +121,8 @@ def test_what_does_not_fit_is_refused_by_name_before_a_tensor_of_the_model_is_re
     spoil, says = DAMAGE[damage]
     spoil(tensors, next(n for n in sorted(tensors) if tensors[n].ndim > 1))
     save_file(tensors, path)
-    look: Callable[[], object] = partial(overlaid.find, path, model_card(str(tiny_model)))
-    if kind == "UNet tensors" and damage == "NaN":
-        # Values are read as they are laid over.
-        look = partial(overlay.lay_over, networks_of(engine), path)
     with pytest.raises(BadInput, match=says) as refused:
-        look()
+        overlaid.find(path, model_card(str(tiny_model)))
     assert str(path) in str(refused.value)
 
 
@@ -142,6 +137,45 @@ def test_a_place_of_a_kohya_file_has_both_matrices(
         del tensors[name]
     save_file({**tensors, f"{place}.alpha": torch.tensor(4.0)}, path)
     with pytest.raises(BadInput, match=rf"has {place}\.\w+(\.weight)? without its lora_down"):
+        overlaid.find(path, model_card(str(tiny_model)))
+
+
+@pytest.mark.parametrize("kind", ["diffusers LoRA", "kohya LoRA"])
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        (lambda half: half.new_zeros(*(n * (n > 4) for n in half.shape)), "a rank of at least 1"),
+        (lambda half: half.to(torch.int8), "another kind of number; expected real ones of 16"),
+        (lambda half: half.to(torch.float8_e4m3fn), "another kind of number; expected real ones"),
+    ],
+)
+def test_matrices_have_a_rank_and_real_numbers(
+    engine: Diffusion,
+    tiny_model: Path,
+    tmp_path: Path,
+    kind: str,
+    odd: Callable[[Tensor], Tensor],
+    says: str,
+) -> None:
+    path = KINDS[kind](engine, tmp_path)
+    halves = {name: tensor for name, tensor in load_file(path).items() if tensor.ndim > 1}
+    name = min(halves)
+    place = re.sub(r"lora_.*", "", name.removeprefix("lora_"))
+    both = {n: odd(tensor) for n, tensor in halves.items() if place in n}
+    assert len(both) == 2
+    save_file({**load_file(path), **both}, path)
+    with pytest.raises(BadInput, match=f"has {re.escape(name)} .*{says}"):
+        overlaid.find(path, model_card(str(tiny_model)))
+
+
+@pytest.mark.parametrize("alpha", [0.0, float("nan"), float("inf")])
+def test_an_alpha_is_finite_and_not_0_which_programs_read_differently(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, alpha: float
+) -> None:
+    path = KINDS["kohya LoRA"](engine, tmp_path)
+    name = f"{min(load_file(path)).partition('.')[0]}.alpha"
+    save_file({**load_file(path), name: torch.tensor(alpha)}, path)
+    with pytest.raises(BadInput, match=re.escape(f"has {name} = {alpha:g}; expected a finite")):
         overlaid.find(path, model_card(str(tiny_model)))
 
 

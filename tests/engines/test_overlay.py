@@ -115,8 +115,20 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     refused(r"lacks 1 of \d+ tensors, e\.g\. conv_in\.bias")
     save_file({"conv_in.bias": torch.zeros(2)}, path)  # says no model, so names and shapes count
     refused(r"another shape, e\.g\. conv_in\.bias \(2,\)")
+    save_file({"conv_9": torch.zeros(2)}, path, {overlay.BASE: f"{model_digest(card)} conv_9"})
+    refused(r"overlay of \S+ has 1 that it should not have, e\.g\. conv_9")
+    for said in (None, {overlay.BASE: model_digest(card)}):
+        save_file({}, path, said)
+        refused("is empty: no tensor. Expected a LoRA, or tensors of the model's UNet")
     path.write_bytes(b"no tensors")
     with pytest.raises(BadInput, match="Cannot read the weights"):
+        overlay.find(path, card)
+
+
+def test_a_pickle_is_not_opened(card: ModelCard, tmp_path: Path) -> None:
+    path = tmp_path / "fine-tuned.ckpt"
+    torch.save({"conv_in.bias": torch.zeros(2)}, path)
+    with pytest.raises(BadInput, match=r"fine-tuned\.ckpt are a pickle, which may run code"):
         overlay.find(path, card)
 
 

@@ -37,6 +37,9 @@ def test_several_weights_may_be_handed_over() -> None:
         (["uce=./x", "uce=./y"], ["uce"], "2 times: ./x, ./y", "--method weights"),
         (["ca="], ["sd", "ca"], "'ca=' names no place", "the weights of the package"),
         ([""], ["ca"], "'' names no place", "the weights of the package"),
+        (["cca=."], ["sd", "ca"], "given to 'cca' (cca=.), which is none of this run's", "Say"),
+        (["x" * 5000], ["ca"], "...' cannot be the path of a file", ""),
+        (["ca=a\0b"], ["ca"], "cannot be the path of a file", ""),
     ],
 )
 def test_what_is_not_said_or_said_twice_is_refused(
