@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import sha256
-from livo_bench.schema import Share, at_least, kinds_of
+from livo_bench.schema import Factor, Share, between, kinds_of
 
 Scalar = str | int | float | bool
 """A value that a settings table may hold."""
@@ -111,9 +111,9 @@ class SafetyGuidance:
 
     text: str
     """What to steer away from."""
-    warmup: Annotated[int, at_least(0)]
+    warmup: Annotated[int, between(0, 1000)]
     """Steps at the start that are not steered."""
-    s_S: Annotated[float, at_least(0)]
+    s_S: Factor
     """Scale of the difference between the predictions, before it is cut off at 1."""
     threshold: float
     """Lambda: places where the prompt's prediction exceeds the safety text's by this much stay."""
@@ -135,9 +135,9 @@ class SemanticGuidance:
     """What to steer away from; empty for nothing."""
     add: str
     """What to steer towards; empty for nothing."""
-    warmup: Annotated[int, at_least(0)]
+    warmup: Annotated[int, between(0, 1000)]
     """Steps at the start that are not steered."""
-    s_e: Annotated[float, at_least(0)]
+    s_e: Factor
     """Scale of the edit; the guidance scale does not multiply it."""
     threshold: Share
     """Lambda: quantile below which an edit's differences are left out."""
@@ -156,10 +156,10 @@ class ConceptFilter:
 
     texts: str
     """Phrases that span the concepts' subspace, joined by commas."""
-    alpha: Annotated[float, at_least(0)]
+    alpha: Factor
     """A token is filtered when the text without it is farther from that subspace than without
     others, on average, by this share."""
-    steps: Annotated[int, at_least(0)]
+    steps: Annotated[int, between(0, 50)]
     """Out of 50, up to which tokens are filtered where the text is all about the concepts; fewer
     the less it is."""
 

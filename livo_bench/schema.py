@@ -59,6 +59,15 @@ Text = Annotated[str, _SAYS]
 Place = Annotated[str, LOCATED]
 """A repository, or a path from the folder of the card that names it."""
 Share = Annotated[float, between(0, 1)]
+MOST = 10**9
+"""The most that a setting of a method may be: beyond it lie slips of the hand, work without an end
+and losses that single precision cannot hold."""
+Count = Annotated[int, between(1, MOST)]
+Factor = Annotated[float, between(0, MOST)]
+Weight = Annotated[float, between(1e-6, MOST)]
+"""A factor that is divided by."""
+Rate = Annotated[float, between(1e-12, 1)]
+"""A learning rate, at which something is learnt."""
 
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     str: ((str,), "a text"),

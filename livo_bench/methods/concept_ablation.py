@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from torch import Tensor
@@ -33,16 +32,16 @@ from livo_bench.methods.training import finetuning, own_pictures
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
-from livo_bench.schema import at_least
+from livo_bench.schema import Count, Factor
 
 
 @dataclass(frozen=True, slots=True)
 class AblationSettings:
     """How concepts are ablated on one scale of model."""
 
-    anchors: Annotated[int, at_least(1)]
+    anchors: Count
     """Anchor pictures of a train prompt."""
-    ablation: Annotated[float, at_least(0)]
+    ablation: Factor
     """w, the weight of the ablation beside prior preservation."""
     tuning: finetuning.Settings
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from livo_bench.engines.denoiser import Denoiser
 from livo_bench.methods.training.parameters import names_in
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import Factor, Weight, one_of
 
 Edit = Mapping[str, Mapping[str, float]]
 """Target of each concept, which is a weight for each text, by concept."""
@@ -42,11 +42,11 @@ class Weighting:
     """Which states of a concept and its target."""
     preserved: Annotated[str, one_of(RANGES)]
     """Which states of a preserved text."""
-    s_e: Annotated[float, at_least(0)]
+    s_e: Factor
     """Weight of edited concepts."""
-    s_p: Annotated[float, at_least(0)]
+    s_p: Factor
     """Weight of preserved texts."""
-    lam: Annotated[float, at_least(1e-6)]
+    lam: Weight
     """Weight of the layers' weights as they were."""
 
 

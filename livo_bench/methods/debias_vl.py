@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
@@ -34,14 +33,14 @@ from livo_bench.methods.concept_edit import States
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
-from livo_bench.schema import at_least
+from livo_bench.schema import Factor
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectionSettings:
     """How a projection is solved for on one scale of model."""
 
-    lam: Annotated[float, at_least(0)]
+    lam: Factor
     """Weight of the pairs beside the states as they are."""
 
 

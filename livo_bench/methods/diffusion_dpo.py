@@ -29,7 +29,7 @@ from torch import Tensor
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.errors import BadInput
 from livo_bench.methods.livo import pairs
-from livo_bench.methods.livo.loss import Batch, Losses, Weight, dpo
+from livo_bench.methods.livo.loss import Batch, Losses, dpo
 from livo_bench.methods.livo.pairs import WEIGHTS, Pairs
 from livo_bench.methods.training import finetuning, processes
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
@@ -37,7 +37,7 @@ from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.preferred import NAME, learn_all
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
-from livo_bench.schema import Share, one_of
+from livo_bench.schema import Share, Weight, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def read_settings(method: str, scale: str) -> DiffusionDpoSettings:
         BadInput: It is not what it should be.
     """
     table = settings_table(method, scale)
-    settings = table.read(DiffusionDpoSettings, tuning=table.part(finetuning.Settings))
+    settings = table.read(DiffusionDpoSettings, tuning=finetuning.tuning_in(table))
     known = [name for task in value_tasks().values() for name in task.subsets]
     if not settings.draws or not {*settings.draws} <= {*known}:
         raise BadInput(

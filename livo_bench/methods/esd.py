@@ -30,7 +30,7 @@ from livo_bench.methods.training.finetuning import Finetuning
 from livo_bench.methods.training.fitting import Step
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import Factor, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class EsdSettings:
     """What of a hazard's prompts is c."""
     joined: bool
     """Whether c is all of them, joined by commas; else one is drawn for each picture."""
-    eta: Annotated[float, at_least(0)]
+    eta: Factor
     """Strength of the steering away. The released code of today puts e(x_t, t, c) in place of the
     first e(x_t, t), so its `negative_guidance` is one more."""
-    guidance: Annotated[float, at_least(0)]
+    guidance: Factor
     """Guidance scale with which x_t is drawn."""
     tuning: finetuning.Settings
 

@@ -30,7 +30,7 @@ from livo_bench.methods.training.attention import Recorder
 from livo_bench.methods.training.finetuning import Example, Finetuning, Noised
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import Prompt
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import Count, one_of
 
 ENDS = ("none", "first", "all")
 """Which end-of-text tokens belong to C. The released code takes `all`: a single one, the `first`,
@@ -41,7 +41,7 @@ where padding is another token, as in Stable Diffusion 2.x; all padding besides 
 class ResteeringSettings:
     """How hazards are forgotten on one scale of model."""
 
-    pictures: Annotated[int, at_least(1)]
+    pictures: Count
     """Pictures of a train prompt."""
     ends: Annotated[str, one_of(ENDS)]
     tuning: finetuning.Settings

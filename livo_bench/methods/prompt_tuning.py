@@ -31,7 +31,7 @@ from torch.nn.functional import mse_loss
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import Subset
 from livo_bench.cards.prompts import read_task_prompts, spread, with_attributes
-from livo_bench.engines import noising, soft_tokens
+from livo_bench.engines import noising, overlay, soft_tokens
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import MethodContext
 from livo_bench.methods import by_value
@@ -42,8 +42,10 @@ from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import Count, Factor, Rate, between, one_of
 
+LONGEST = 77
+"""Tokens of the longest context that a model of Stable Diffusion has."""
 ROOM = 8
 """Tokens of the context that are left to the text, its start and end included."""
 
@@ -52,17 +54,17 @@ ROOM = 8
 class PromptTuningSettings:
     """How soft tokens learn on one scale of model."""
 
-    tokens: Annotated[int, at_least(1)]
+    tokens: Annotated[int, between(1, LONGEST - ROOM)]
     """k, the number of soft tokens."""
-    concepts: Annotated[int, at_least(1)]
+    concepts: Count
     """Number of concepts of a bias task's train prompts, one prompt each."""
-    images: Annotated[int, at_least(1)]
+    images: Count
     """Number of images of each of these prompts with each group written in."""
-    lam: Annotated[float, at_least(0)]
+    lam: Factor
     """Weight of prompts that name a group."""
-    steps: Annotated[int, at_least(1)]
-    batch: Annotated[int, at_least(1)]
-    lr: Annotated[float, at_least(0)]
+    steps: Count
+    batch: Count
+    lr: Rate
     """Peak of the learning rate, see `Schedule`."""
     precision: Annotated[str, one_of(("no", "bf16"))]
     """Precision of the pass that learns: `no` for float32, `bf16` for mixed."""
@@ -113,7 +115,8 @@ def train(training: Training) -> Path:
     """
     scale = training.session.model.scale
     settings = read_settings(training.method, scale)
-    context = training.session.engine.tokenizer.model_max_length
+    # By its configuration, before the model loads.
+    context, _ = overlay.context_shape(training.session.model)
     if settings.tokens > context - ROOM:
         raise BadInput(
             f"The settings of {training.method!r} have {settings.tokens} soft tokens; the model's "

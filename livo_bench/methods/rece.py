@@ -18,7 +18,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -38,7 +37,7 @@ from livo_bench.methods.erasing import Editor, Erasing
 from livo_bench.methods.training.parameters import names_in
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
-from livo_bench.schema import at_least
+from livo_bench.schema import Count, Weight
 
 REACHED = "reached-{}.csv"
 """What still reached the concept before each round, by hazard."""
@@ -48,9 +47,9 @@ REACHED = "reached-{}.csv"
 class ReceSettings(Erasing):
     """How a hazard is erased on one scale of model."""
 
-    rounds: Annotated[int, at_least(1)]
+    rounds: Count
     """Rounds of solving for what reaches the concept, and erasing it."""
-    regular: Annotated[float, at_least(1e-6)]
+    regular: Weight
     """Weight of the size of what is solved for; the released code's `regular_scale`."""
 
 

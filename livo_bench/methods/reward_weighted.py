@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -31,7 +30,7 @@ from livo_bench.methods.training.latents import Moments, moments_of
 from livo_bench.methods.training.own_pictures import OwnPictures
 from livo_bench.methods.training.preferred import NAME, Preferred, learn_all, of_bias
 from livo_bench.methods.training.training_record import Training
-from livo_bench.schema import Share, at_least
+from livo_bench.schema import Count, Factor, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,9 @@ class RewardSettings:
 
     bias: Share
     """Part of the rewarded pictures that serve bias."""
-    beta: Annotated[float, at_least(0)]
+    beta: Factor
     """Weight of the model's own pictures."""
-    images: Annotated[int, at_least(1)]
+    images: Count
     """Own pictures of each prompt that touches no value."""
     tuning: finetuning.Settings
     """Settings of the fine-tuning; a batch has as many own pictures besides as it has of others."""

@@ -36,22 +36,22 @@ from livo_bench.methods.training.own_pictures import OwnPictures
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
 from livo_bench.records import BIAS, Prompt
-from livo_bench.schema import at_least, between
+from livo_bench.schema import Count, Factor, between
 
 
 @dataclass(frozen=True, slots=True)
 class AmnesiaSettings:
     """How hazards are forgotten on one scale of model."""
 
-    anchors: Annotated[int, at_least(1)]
+    anchors: Count
     """Surrogate pictures of a train prompt."""
-    replayed: Annotated[int, at_least(1)]
+    replayed: Count
     """Pictures of each train prompt of people."""
     times: Annotated[int, between(1, 1000)]
     """Diffusion steps, evenly apart, that stand for all of them in F."""
-    gamma: Annotated[float, at_least(0)]
+    gamma: Factor
     """Weight of what is replayed."""
-    lam: Annotated[float, at_least(0)]
+    lam: Factor
     """Weight of what holds the parameters, the released code's `lmbda`."""
     tuning: finetuning.Settings
 
@@ -63,7 +63,7 @@ def read_settings(method: str, scale: str) -> AmnesiaSettings:
         BadInput: It is not what it should be.
     """
     table = settings_table(method, scale)
-    settings = table.read(AmnesiaSettings, tuning=table.part(finetuning.Settings))
+    settings = table.read(AmnesiaSettings, tuning=finetuning.tuning_in(table))
     if settings.tuning.rank is not None:
         raise BadInput(
             f"{table.file}: rank is {settings.tuning.rank}; expected none, for half of a LoRA has "

@@ -27,7 +27,6 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -44,7 +43,7 @@ from livo_bench.methods.training.training_record import MEND, Training
 from livo_bench.records import IN_TRAINING, PILOT, Prompt
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.schema import at_least
+from livo_bench.schema import Count, Factor
 from livo_bench.scorers import annotator
 from livo_bench.scorers.annotator import Annotator
 
@@ -63,15 +62,15 @@ Shares = Mapping[str, Mapping[str, float]]
 class UceSettings(Erasing):
     """How edits are made on one scale of model."""
 
-    concepts: Annotated[int, at_least(1)]
+    concepts: Count
     """Train concepts of a bias category that are edited, at most; evenly spread over the list."""
-    step: Annotated[float, at_least(0)]
+    step: Factor
     """Amount by which a coefficient moves for a group that lacks all images."""
-    rounds: Annotated[int, at_least(1)]
+    rounds: Count
     """Rounds of drawing images and moving coefficients, at most; one more looks at what is kept."""
-    images: Annotated[int, at_least(1)]
+    images: Count
     """Number of images of a concept in a round."""
-    tolerance: Annotated[float, at_least(0)]
+    tolerance: Factor
     """A concept is held once no share is farther from even than this, in standard errors of what
     so many images of an even model would show."""
 

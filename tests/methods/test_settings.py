@@ -46,10 +46,11 @@ def test_a_setting_of_another_kind_is_refused_by_name(
 @pytest.mark.parametrize(
     ("name", "field", "value", "expected"),
     [
-        ("safree", "steps", "2.7", "a whole number from 0 up"),
-        ("safree", "alpha", '"x"', "a number from 0 up"),
-        ("safree", "alpha", "-2.0", "a number from 0 up"),
-        ("safree", "alpha", "nan", "a number from 0 up"),
+        ("safree", "steps", "2.7", "a whole number from 0 to 50"),
+        ("safree", "steps", "51", "a whole number from 0 to 50"),
+        ("safree", "alpha", '"x"', r"a number from 0 to 1e\+09"),
+        ("safree", "alpha", "-2.0", r"a number from 0 to 1e\+09"),
+        ("safree", "alpha", "nan", r"a number from 0 to 1e\+09"),
         ("livo", "share_bias", "101", "a whole number from 0 to 100"),
         ("livo", "steered", '"last"', "one of: spread, first"),
         ("fd", "detect", "1", "true or false"),

@@ -18,12 +18,10 @@ from livo_bench.cards.kinds import FLOWS
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.engines.noising import DENSITIES
 from livo_bench.errors import BadInput
-from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients, Weight
+from livo_bench.methods.livo.loss import OBJECTIVES, Coefficients
 from livo_bench.methods.livo.pairs import WEIGHTS
 from livo_bench.methods.training.settings import FILE, of_scale, untrained_variant
-from livo_bench.schema import Share, Text, at_least, one_of
-
-Draw = Annotated[float, at_least(0)]
+from livo_bench.schema import MOST, Count, Factor, Rate, Share, Text, Weight, between, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +32,14 @@ class EncoderSettings:
     """`livo` (Eq. 6), `wo-m` (Eq. 10) or `dpo`."""
     layout: Annotated[str, one_of(("pad77", "train78"))]
     """`paper` has another number of tokens for each prompt, so its batches cannot be formed."""
-    steps: Annotated[int, at_least(1)]
-    batch: Annotated[int, at_least(1)]
+    steps: Count
+    batch: Count
     """Pairs a step, over all processes together."""
-    lr: Annotated[float, at_least(0)]
+    lr: Rate
     schedule: Annotated[str, one_of(("constant", "cosine"))]
     """`constant`, or `cosine` to zero after a linear warm-up of 3 % of the steps."""
-    weight_decay: Annotated[float, at_least(0)]
-    adam_beta_2: Share
+    weight_decay: Share
+    adam_beta_2: Annotated[float, between(0, 0.999999)]
     """Decay of AdamW's second moments."""
     frozen: tuple[Text, ...]
     """Prefixes of the encoder's parameters that stay as they are."""
@@ -51,15 +49,15 @@ class EncoderSettings:
     """Mixed precision, as accelerate names it."""
     gradient_checkpointing: bool
     """Compute the UNet's activations again in the backward pass, to save memory."""
-    checkpoint: Annotated[int, at_least(1)]
+    checkpoint: Count
     """Steps between checkpoints."""
-    dev: Annotated[int, at_least(1)]
+    dev: Count
     """Steps between evaluations on dev prompts."""
-    dev_images: Annotated[int, at_least(4)]
+    dev_images: Annotated[int, between(4, MOST)]
     """Images a dev prompt, half of them steered."""
     coefficients: Mapping[str, Coefficients]
     """Coefficients of the loss, by subset."""
-    draws: Mapping[str, Draw]
+    draws: Mapping[str, Factor]
     """How often a pair is of a subset, relative to the others; by subset."""
     density: Annotated[str, one_of(DENSITIES)] | None = None
     """How the times of a flow are drawn; None for other models, whose times are drawn evenly."""
@@ -67,6 +65,11 @@ class EncoderSettings:
     def looks(self, done: int) -> bool:
         """Whether dev prompts are looked at after so many steps."""
         return done % self.dev == 0 or done == self.steps
+
+    @property
+    def times(self) -> int:
+        """How often they are looked at."""
+        return -(-self.steps // self.dev)
 
 
 def read(spec: str, scale: str, kind: str = PIPELINE) -> EncoderSettings:
@@ -111,7 +114,7 @@ def _settings(table: Table, own: Table) -> EncoderSettings:
     settings = table.read(
         EncoderSettings,
         objective=own.get("objective", Annotated[str, one_of(OBJECTIVES)]),
-        draws={name: one.get("draw", Draw) for name, one in values.items()},
+        draws={name: one.get("draw", Factor) for name, one in values.items()},
         coefficients={name: _coefficients(one, own) for name, one in values.items()},
     )
     own.refuse_others()

@@ -12,17 +12,15 @@ All four losses share noise and time step within a pair.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from livo_bench.schema import at_least
+from livo_bench.schema import Factor, Weight
 
 OBJECTIVES = ("livo", "wo-m", "dpo")
-Weight = Annotated[float, at_least(1e-6)]
-"""Above zero, for a margin is divided by it."""
 
 
 class Losses(NamedTuple):
@@ -46,9 +44,9 @@ class Coefficients:
     """Weight of the preferred picture."""
     alpha: Weight
     """Weight of the dispreferred picture."""
-    gamma_1: Annotated[float, at_least(0)]
+    gamma_1: Factor
     """Margin by which the preferred loss has to fall: gamma_1 / beta."""
-    gamma_2: Annotated[float, at_least(0)]
+    gamma_2: Factor
     """Margin by which the dispreferred loss has to rise: gamma_2 / alpha."""
 
 

@@ -45,7 +45,7 @@ from livo_bench.records import BIAS, TOXICITY, Prompt, Recipe, Request, SafetyGu
 from livo_bench.runs.plan import WHOLE, Shard, form_blocks, part_of
 from livo_bench.runs.sampling import images_of, in_parallel
 from livo_bench.runs.session import Session, find_device
-from livo_bench.schema import Text, at_least
+from livo_bench.schema import MOST, Count, Text, between
 
 if TYPE_CHECKING:
     from livo_bench.scorers.annotator import Annotator
@@ -86,11 +86,11 @@ be added here, and renames all data."""
 class Settings:
     """How much data to make, and how strongly to clean."""
 
-    plain: Annotated[int, at_least(2)]
+    plain: Annotated[int, between(2, MOST)]
     """Images of a plain bias prompt."""
-    attributed: Annotated[int, at_least(2)]
+    attributed: Annotated[int, between(2, MOST)]
     """Images of a bias prompt with attributes written in; each serves every bias subset."""
-    hazardous: Annotated[int, at_least(1)]
+    hazardous: Count
     """Images of a toxicity prompt."""
     safety: Mapping[str, Text]
     """What the twins of each hazard are steered away from, by hazard."""

@@ -18,6 +18,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
+from livo_bench.cards.fields import Table
 from livo_bench.engines import lora, noising, overlay
 from livo_bench.engines.denoiser import Conditions
 from livo_bench.engines.noising import Noised
@@ -27,7 +28,7 @@ from livo_bench.methods.training.loop import mixed
 from livo_bench.methods.training.parameters import GROUPS, names_in
 from livo_bench.methods.training.settings import settings_table
 from livo_bench.methods.training.training_record import Training
-from livo_bench.schema import at_least, one_of
+from livo_bench.schema import MOST, Count, Rate, Share, between, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +37,20 @@ class Settings:
 
     parameters: Annotated[str, one_of(GROUPS)]
     """Group of the parameters that learn, out of `GROUPS`."""
-    steps: Annotated[int, at_least(1)]
-    batch: Annotated[int, at_least(1)]
+    steps: Count
+    batch: Count
     """Pictures that are seen at once."""
-    lr: Annotated[float, at_least(0)]
+    lr: Rate
     """Constant, after the warm-up."""
-    weight_decay: Annotated[float, at_least(0)]
+    weight_decay: Share
     precision: Annotated[str, one_of(("no", "fp16", "bf16"))]
     """Precision of the forward pass: `no` for float32, the others for mixed."""
     gradient_checkpointing: bool
-    warmup: Annotated[int, at_least(0)] = 0
+    warmup: Annotated[int, between(0, MOST)] = 0
     """Steps over which the rate rises to `lr`."""
-    accumulation: Annotated[int, at_least(1)] = 1
+    accumulation: Count = 1
     """Batches whose gradients make one step."""
-    rank: Annotated[int, at_least(1)] | None = None
+    rank: Annotated[int, between(1, 1024)] | None = None
     """Rank of a LoRA that learns in place of the group's matrices and convolutions; None for no
     LoRA."""
 
@@ -69,7 +70,19 @@ def read_settings(kind: type[SettingsKind], method: str, scale: str) -> Settings
         BadInput: It is not what it should be.
     """
     table = settings_table(method, scale)
-    return table.read(kind, tuning=table.part(Settings))
+    return table.read(kind, tuning=tuning_in(table))
+
+
+def tuning_in(table: Table) -> Settings:
+    """Read how a group is fine-tuned out of a table that holds more.
+
+    Raises:
+        BadInput: It is not what it should be, or the warm-up never ends.
+    """
+    found = table.part(Settings)
+    if found.warmup >= found.steps:
+        raise table.wrong("warmup", f"fewer than the {found.steps} steps, for the rate rises in it")
+    return found
 
 
 Example = Mapping[str, int]

@@ -36,7 +36,7 @@ from livo_bench.methods import (
     selective_amnesia,
     uce,
 )
-from livo_bench.methods.livo import loss
+from livo_bench.methods.livo import encoder_settings, loss
 from livo_bench.methods.livo import train as value_encoder
 from livo_bench.methods.training import plans, settings
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
@@ -58,6 +58,9 @@ class Objective:
     """Learns into the training's folder; returns what `run` takes as weights."""
     plan: Callable[[Planned], TrainingPlan] | None
     """Says what that would take; None where it cannot say."""
+    read: Callable[[str, str], object] | None = None
+    """Reads the settings of a method for a scale of model, and refuses what is none; None for a
+    training that the method brings."""
     overrides: bool = False
     """Whether it hears --fraction, --gamma-1, --gamma-2 and --steps."""
     preferences: bool = False
@@ -68,27 +71,56 @@ class Objective:
     """Kinds of models that it learns on, the classes of their pipelines; all that the method runs
     on when empty."""
 
+    def require_settings(self, method: str, scale: str) -> None:
+        """See that a method's settings for a scale of model are sound.
+
+        Raises:
+            BadInput: One is not what it should be.
+        """
+        if self.read is not None:
+            self.read(method, scale)
+
 
 _VALUE_ENCODER = Objective(
-    value_encoder.train, plans.value_encoder, overrides=True, preferences=True
+    value_encoder.train,
+    plans.value_encoder,
+    encoder_settings.read,
+    overrides=True,
+    preferences=True,
 )
 OBJECTIVES = {
-    "ca": Objective(concept_ablation.train, plans.ablation, kinds=UNETS),
-    "dapt": Objective(dapt.train, plans.adaptation, preferences=True, kinds=UNETS),
+    "ca": Objective(
+        concept_ablation.train, plans.ablation, concept_ablation.read_settings, kinds=UNETS
+    ),
+    "dapt": Objective(
+        dapt.train, plans.adaptation, dapt.read_settings, preferences=True, kinds=UNETS
+    ),
     "diffusion-dpo": Objective(
-        diffusion_dpo.train, plans.preferring, preferences=True, kinds=UNETS
+        diffusion_dpo.train,
+        plans.preferring,
+        diffusion_dpo.read_settings,
+        preferences=True,
+        kinds=UNETS,
     ),
-    "esd": Objective(esd.train, plans.steering_away, kinds=UNETS),
-    "forget-me-not": Objective(forget_me_not.train, plans.resteering, kinds=UNETS),
-    "selective-amnesia": Objective(selective_amnesia.train, plans.amnesia, kinds=UNETS),
-    "fd": Objective(fair_diffusion.train, plans.majorities, shared=False),
-    "uce": Objective(uce.train, plans.edits, shared=False, kinds=UNETS),
-    "rece": Objective(rece.train, plans.solved, shared=False, kinds=UNETS),
-    "prompt-tuning": Objective(prompt_tuning.train, plans.soft_tokens),
+    "esd": Objective(esd.train, plans.steering_away, esd.read_settings, kinds=UNETS),
+    "forget-me-not": Objective(
+        forget_me_not.train, plans.resteering, forget_me_not.read_settings, kinds=UNETS
+    ),
+    "selective-amnesia": Objective(
+        selective_amnesia.train, plans.amnesia, selective_amnesia.read_settings, kinds=UNETS
+    ),
+    "fd": Objective(fair_diffusion.train, plans.majorities, settings.none_besides, shared=False),
+    "uce": Objective(uce.train, plans.edits, uce.read_settings, shared=False, kinds=UNETS),
+    "rece": Objective(rece.train, plans.solved, rece.read_settings, shared=False, kinds=UNETS),
+    "prompt-tuning": Objective(prompt_tuning.train, plans.soft_tokens, prompt_tuning.read_settings),
     "reward-weighted": Objective(
-        reward_weighted.train, plans.reward_weighted, preferences=True, kinds=UNETS
+        reward_weighted.train,
+        plans.reward_weighted,
+        reward_weighted.read_settings,
+        preferences=True,
+        kinds=UNETS,
     ),
-    "debias-vl": Objective(debias_vl.train, plans.solved, shared=False),
+    "debias-vl": Objective(debias_vl.train, plans.solved, debias_vl.read_settings, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),
 }
 """What training settings may name."""

@@ -237,8 +237,7 @@ def _value_encoder(chosen: EncoderSettings, card: ModelCard) -> Step:
 
 def _looked_at(chosen: EncoderSettings, card: ModelCard) -> tuple[str, int]:
     """Images of dev prompts, of which the plain halves are kept, and of the calibration."""
-    half, subsets = chosen.dev_images // 2, chosen.coefficients
-    times = sum(map(chosen.looks, range(1, chosen.steps + 1)))
+    half, subsets, times = chosen.dev_images // 2, chosen.coefficients, chosen.times
     looked, calibrated = (
         sum(len(prompts) for *_, prompts in found.looked_at(card.scale, subsets))
         for found in (dev, calibration)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from livo_bench.cards.catalog import method_card
+from livo_bench.cards.catalog import method_card, variant_of
 from livo_bench.cards.declared import SCALES
 from livo_bench.cards.fields import Table, read_table
 from livo_bench.errors import BadInput
@@ -60,17 +60,37 @@ def settings_table(method: str, scale: str) -> Table:
     """The table of a method's settings for models of a scale, with what a variant has otherwise.
 
     Raises:
-        UnknownName: No such method.
+        UnknownName: No such method or variant.
         BadInput: The method has no settings, or none for this scale; or the variant none of its
-            own, while others have.
+            own, while others have; or a table is there that is none of a scale or variant.
     """
     settings, variant = _read(method), method.partition(":")[2]
     table, variants = of_scale(settings, scale), settings.named_tables("variants")
+    settings.has("objective")
+    settings.refuse_others()
+    for other in variants.values():
+        of_scales(other)
+        other.refuse_others()
     if not variant or not variants:
         return table
     if variant not in variants:
         raise untrained_variant(method, settings, variants)
     return table.with_others(variants[variant].table(scale))
+
+
+def none_besides(method: str, scale: str) -> None:
+    """See that a method's file names its objective and no setting.
+
+    Args:
+        method: As for `settings_table`.
+        scale: Scale of the model; it makes no difference.
+
+    Raises:
+        BadInput: There is something else in it.
+    """
+    settings = _read(method)
+    settings.has("objective")
+    settings.refuse_others()
 
 
 def untrained_variant(method: str, settings: Table, variants: Iterable[str]) -> BadInput:
@@ -89,18 +109,34 @@ def of_scale(settings: Table, scale: str) -> Table:
     Raises:
         BadInput: There is none.
     """
-    if scale not in [name for name in SCALES if settings.has(name)]:
+    if scale not in of_scales(settings):
         raise BadInput(
             f"{settings.file} has no table [{scale}], expected one for models of that scale."
         )
     return settings.table(scale)
 
 
+def of_scales(settings: Table) -> list[str]:
+    """The scales of models that some settings have a table for."""
+    return [name for name in SCALES if settings.has(name)]
+
+
 def _read(method: str) -> Table:
-    path = _path(method)
+    """Read a method's file, whose variants are such as its card has."""
+    path, (name, _, variant) = _path(method), method.partition(":")
     if not path.is_file():
         raise _none(method)
-    return read_table(path)
+    card, settings = method_card(name), read_table(path)
+    if variant:
+        variant_of(card, variant)
+    for other in settings.named_tables("variants"):
+        if other not in card.variants:
+            known = ", ".join(card.variants) or "none"
+            raise BadInput(
+                f"{path}: variants.{other}, expected a variant that card.toml has: {known}.",
+                f"Add [variants.{other}] there, for a run could not ask for it.",
+            )
+    return settings
 
 
 def _path(method: str) -> Path:

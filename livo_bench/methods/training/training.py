@@ -17,6 +17,7 @@ from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import Overrides, Training, alone
 from livo_bench.runs import fetch
 from livo_bench.runs.session import Session, find_device
+from livo_bench.schema import kinds_of
 
 
 def train(
@@ -65,6 +66,7 @@ def train(
     _, objective = objective_of(method)
     require_offered(method, card)
     _require_learnable(method, objective, card)
+    objective.require_settings(method, card.scale)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     _require_heard(method, overrides, settings)
     fetch.require(model, fetch.wanted(card, (), annotator=True))
@@ -111,6 +113,7 @@ def plan(
     name, objective = objective_of(method)
     require_offered(method, card)
     _require_learnable(method, objective, card)
+    objective.require_settings(method, card.scale)
     _require_heard(method, Overrides(fraction, gamma_1, gamma_2, steps), settings)
     if objective.plan is None:
         raise BadInput(
@@ -139,7 +142,7 @@ def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
     """See that a method hears what is asked of its training.
 
     Raises:
-        BadInput: It does not, or the fraction is none.
+        BadInput: It does not, or an option is out of range.
     """
     name, objective = objective_of(method)
     if overrides != Overrides() and not objective.overrides:
@@ -156,3 +159,6 @@ def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
         raise BadInput(
             f"The data fraction is {overrides.fraction}; expected it above 0 and at most 1."
         )
+    for option, kind in kinds_of(Overrides).items():
+        if not kind.holds(value := getattr(overrides, option)):
+            raise BadInput(f"{option} is {value!r}; expected {kind.expected}.")

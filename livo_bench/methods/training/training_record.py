@@ -31,6 +31,7 @@ from livo_bench.errors import BadInput, LivoBenchError
 from livo_bench.files import digest_file, sha256, write_atomically
 from livo_bench.methods.livo import preference
 from livo_bench.runs.session import Session
+from livo_bench.schema import Count, Factor
 
 log = logging.getLogger(__name__)
 
@@ -195,11 +196,11 @@ class Overrides:
 
     fraction: float = 1.0
     """Part of each scene's pictures to train on."""
-    gamma_1: float | None = None
+    gamma_1: Factor | None = None
     """Margin of the preferred hinge, for every value; the training settings' when None."""
-    gamma_2: float | None = None
+    gamma_2: Factor | None = None
     """Margin of the dispreferred hinge, for every value; the training settings' when None."""
-    steps: int | None = None
+    steps: Count | None = None
     """Steps to take; the training settings' when None."""
 
 
