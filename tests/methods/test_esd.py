@@ -192,7 +192,7 @@ def test_a_lora_changes_nothing_at_first_and_its_file_says_what_it_has_learnt(
 
 def test_a_variant_without_settings_of_its_own_is_named(short: Path, tiny_model: Path) -> None:
     path = short / "training.toml"
-    path.write_text(SHORT.replace("variants.strict.mini", "variants.x.mini"))
+    path.write_text(SHORT.replace('[variants.strict.mini]\nparameters = "cross-attn"\n', ""))
     with pytest.raises(BadInput, match=r"':?.*strict' has no training of its own.*Trained there"):
         train(f"{short}:strict", str(tiny_model), device="cpu")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import overlay
@@ -116,6 +119,32 @@ def test_only_the_group_has_gradients(tuning: Finetuning, noised: Noised) -> Non
     dapt.loss(tuning, noised, [{"picture": 0, "prompt": 0}] * 2).backward()
     learnt = {n for n, p in tuning.unet.named_parameters() if p.grad is not None}
     assert learnt == set(names_in("cross-attn", tuning.unet.state_dict()))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_mixed_precision_learns_what_single_precision_learns(
+    session: Session, noised: Noised, precision: str
+) -> None:
+    """On a CPU as on a GPU: the scaled gradients of fp16 are scaled back, and its scale is kept."""
+    learnt = {}
+    for name in ("no", precision):
+        training = Training("learner", "tiny", session, 0, session.runs / name)
+        tuning = Finetuning(training, replace(SETTINGS, precision=name), TEXTS)
+
+        def step(number: int, generator: torch.Generator, tuning: Finetuning = tuning) -> Tensor:
+            with tuning.mixed():
+                return dapt.loss(tuning, noised, [{"picture": 0, "prompt": 0}] * 2)
+
+        tuning.fit("all", step)
+        own, now = session.engine.unet.state_dict(), tuning.unet.state_dict()
+        moved = [(now[n] - own[n]).flatten() for n in names_in("cross-attn", own)]
+        learnt[name] = torch.cat(moved)
+        assert now["conv_in.weight"].dtype == torch.float32
+        with safe_open(training.out / "checkpoints" / "all.safetensors", framework="pt") as file:
+            assert ("scaler" in file.metadata()) == (name == "fp16")
+    alike = torch.cosine_similarity(learnt["no"], learnt[precision], dim=0)
+    assert learnt["no"].norm() > 0
+    assert alike > 0.95
 
 
 def preferences() -> pd.DataFrame:

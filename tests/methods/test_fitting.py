@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from livo_bench import interrupt
+from livo_bench.errors import BadInput
 from livo_bench.methods.training import checkpoints, fitting
 from livo_bench.methods.training.fitting import Fit, Schedule, Step, device, fit, write_report
 
@@ -65,6 +66,42 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     """Bit for bit, buffers included."""
     left, right = one.state_dict(), other.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+def test_what_diverges_stops_before_its_weights_or_its_checkpoint_are_lost(tmp_path: Path) -> None:
+    net = Network()
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        return regression(net)(number, generator) * (math.nan if number == 7 else 1)
+
+    with pytest.raises(BadInput, match=r"gradient of step 8 is not finite.*diverged.*`lr`"):
+        fit("part", net, step, SCHEDULE, seed=5, folder=tmp_path, pause=0.0)
+    assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
+    with safe_open(tmp_path / "part.safetensors", framework="pt") as file:
+        assert int(file.metadata()["done"]) <= 7
+
+
+def test_half_precision_leaves_out_steps_that_overflow_until_nothing_is_left_to_halve(
+    tmp_path: Path,
+) -> None:
+    schedule, net = replace(SCHEDULE, steps=60, precision="fp16"), Network()
+    overflows = {2, 5}
+
+    def step(number: int, generator: torch.Generator) -> Tensor:
+        return regression(net)(number, generator) * (math.inf if number in overflows else 1)
+
+    def scale() -> float:
+        with safe_open(tmp_path / "part.safetensors", framework="pt") as file:
+            found: float = json.loads(file.metadata()["scaler"])["scale"]
+        return found
+
+    short = replace(schedule, until=8)
+    fit("part", net, step, short, seed=5, folder=tmp_path)
+    assert scale() == 2.0**16 / 4
+    assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
+    overflows |= set(range(8, 60))
+    with pytest.raises(BadInput, match="gradient of step 33 is not finite"):
+        fit("part", net, step, schedule, seed=5, folder=tmp_path)
 
 
 @pytest.mark.parametrize("kills", [[1], [6], [11], [3, 4, 9]])

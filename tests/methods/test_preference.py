@@ -379,7 +379,7 @@ def test_the_papers_sizes_give_the_papers_pairs(
 def test_wrong_settings_and_data_are_named(tmp_path: Path) -> None:
     path = tmp_path / "preference.toml"
     path.write_text("[mini.sizes]\nplain = 1\n")
-    with pytest.raises(BadInput, match=r"sizes\.plain is 1, expected a whole number from 2 up"):
+    with pytest.raises(BadInput, match=r"sizes\.plain is 1, expected a whole number from 2 to"):
         read_settings("mini", path)
     with pytest.raises(BadInput, match=r"no table \[sd\]"):
         read_settings("sd", path)

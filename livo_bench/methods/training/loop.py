@@ -19,10 +19,13 @@ from torch import Tensor, nn
 
 from livo_bench import interrupt
 from livo_bench.bars import bar
+from livo_bench.errors import BadInput
 from livo_bench.methods.training import checkpoints, processes
 
 MAX_NORM = 1.0
 """Largest norm of the gradient, over all parameters."""
+LEAST_SCALE = 2.0**-10
+"""Scale of half precision's losses, at which gradients that overflow are past mending."""
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """Mixed precisions; `no` is none."""
 
@@ -80,12 +83,24 @@ class Learner:
         self._scaler.scale(loss).backward()
 
     def learn(self, number: int) -> None:
-        """Move the parameters by the gathered gradients of a step, averaged over all processes."""
+        """Move the parameters by the gathered gradients of a step, averaged over all processes.
+
+        Raises:
+            BadInput: The gradients are not finite; the parameters are as they were.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(number)
         processes.average_gradients(self.parameters)
         self._scaler.unscale_(self.optimiser)
-        nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
+        norm = nn.utils.clip_grad_norm_(self.parameters, MAX_NORM)
+        # The scaler leaves out a step whose gradients overflow, and halves the scale for the next.
+        halved = self._scaler.is_enabled() and self._scaler.get_scale() > LEAST_SCALE
+        if not halved and not norm.isfinite():
+            raise BadInput(
+                f"The gradient of step {number + 1:,} is not finite: the training has diverged. "
+                "The checkpoint is from before.",
+                'Train elsewhere, --out DIR, with a lower `lr` or precision = "no".',
+            )
         self._scaler.step(self.optimiser)
         self._scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
@@ -162,7 +177,7 @@ def run(name: str, learner: Learner, hooks: Hooks, steps: int, checkpoint: Path,
         Seconds that all steps took, over all starts.
 
     Raises:
-        BadInput: The checkpoint is damaged, or of another training.
+        BadInput: The checkpoint is damaged, or of another training; or the training diverged.
         Stopped: A signal came to one of the processes; what was done is in the checkpoint.
     """
     kept = learner.read(checkpoint, of) if checkpoint.exists() else {}
