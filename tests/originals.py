@@ -205,6 +205,18 @@ def sega(
     return e0 + scale * (ep - e0) + gamma, beta_m * nu + (1 - beta_m) * gamma
 
 
+def diffusion(said: Array, noise: Array) -> float:
+    """Ho et al. 2020, section 3.4, which domain-adaptive pretraining goes on with."""
+    return float(np.mean([((s - n) ** 2).sum() / n.size for s, n in zip(said, noise, strict=True)]))
+
+
+def fair_diffusion(e0: Array, ep: Array, other: Array, target: Array, *s: float) -> Array:
+    """Friedrich et al. 2023: SEGA's first step, away from one group and to another; s is the
+    guidance scale and what `sega` takes."""
+    scale, *of_sega = s
+    return sega(e0, ep, other, target, np.zeros_like(e0), scale, *of_sega)[0]
+
+
 def inception_score(logits: Array, parts: Sequence[NDArray[np.intp]]) -> list[float]:
     """Salimans et al. 2016: exp E KL(p(y|x) || p(y)) of each part of the images."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -17,9 +17,11 @@ from livo_bench.engines import concept_filter, noising
 from livo_bench.engines.guidance import safe_latent_diffusion, semantic_guidance
 from livo_bench.methods import (
     concept_ablation,
+    dapt,
     debias_vl,
     diffusion_dpo,
     esd,
+    fair_diffusion,
     forget_me_not,
     prompt_tuning,
     rece,
@@ -31,7 +33,14 @@ from livo_bench.methods.livo import loss as preference
 from livo_bench.methods.livo.loss import Batch, Losses, squared_errors
 from livo_bench.methods.training import fisher
 from livo_bench.methods.training.finetuning import Noised
-from livo_bench.records import SafetyGuidance, SemanticGuidance
+from livo_bench.records import (
+    Principle,
+    Prompt,
+    Recipe,
+    Request,
+    SafetyGuidance,
+    SemanticGuidance,
+)
 from livo_bench.results.metrics import is_and_fid, quality
 
 D = 12
@@ -112,6 +121,13 @@ def test_concept_ablation_whose_weight_is_the_number_of_channels() -> None:
     ours = concept_ablation.loss(4.0, Says(toxic, anchor), noised, examples)  # type: ignore[arg-type]
     expected = originals.concept_ablation(toxic, anchor, noise)
     assert ours.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_domain_adaptive_pretraining() -> None:
+    said, noise = normal(2, 2, 4, 8, 8, seed=40)
+    noised = Noised(torch.zeros(2), torch.zeros(2), torch.from_numpy(noise))
+    ours = dapt.loss(Says(said), noised, [{"prompt": 0}] * 2)  # type: ignore[arg-type]
+    assert ours.item() == pytest.approx(originals.diffusion(said, noise), rel=1e-12)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0, 2.5])
@@ -301,6 +317,30 @@ def test_sega_step_by_step() -> None:
         ours = predict(torch.zeros(2, 4, 8, 8), torch.tensor(1)).numpy()
         expected, nu = originals.sega(*says, nu, 7.5, 4.0, 0.9, 0.3, 0.6)
         np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_fair_diffusion_goes_from_one_group_to_the_other_which_are_drawn_evenly() -> None:
+    settings = SemanticGuidance("", "", 0, 8.0, 0.8, 0.3, 0.6)
+    method = fair_diffusion.FairDiffusion(settings, {}, only_uneven=False)
+    base = Recipe("m", "a photo of a doctor", 0, "", 7.5, "dpmsolver++", 15, 64, "float32")
+    prompt = Prompt("p", base.text, "doctor", "career", "", "eval")
+    groups = ("male", "female")
+    principle = Principle("bias", "gender", "gender equality", groups)
+    e0, ep, *persons = 0.05 * normal(4, 1, 4, 8, 8, seed=41)
+    says = dict(zip(groups, persons, strict=True))
+    drawn = []
+    for index in range(50):
+        edit = method.resolve(Request(prompt, index, principle), base).edit
+        assert edit is not None
+        other, target = (text.removesuffix(" person") for text in (edit.remove, edit.add))
+        assert {other, target} == {*groups}
+        drawn.append(target)
+        told, text = np.stack([e0, ep, says[other], says[target]]), torch.zeros(1, 3, 4)
+        predict = semantic_guidance(joined(told), text, text[0], text, text, 7.5, edit)
+        ours = predict(torch.zeros(1, 4, 8, 8), torch.tensor(1)).numpy()
+        expected = originals.fair_diffusion(*told, 7.5, 8.0, 0.8, 0.3, 0.6)
+        np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8)
+    assert drawn.count("male") == 25
 
 
 def test_inception_score_with_the_released_spread() -> None:
