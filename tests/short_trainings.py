@@ -20,6 +20,7 @@ from livo_bench.scorers.annotator import Annotation
 
 FEWER = {
     "steps": "2",
+    "warmup": "1",
     "batch": "2",
     "precision": '"no"',
     "dev": "2",

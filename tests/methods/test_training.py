@@ -122,7 +122,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     folder = tmp_path / "learner"
     shutil.copytree(catalog.DATA / "methods" / "dpo", folder)
     card = (folder / "card.toml").read_text().replace('name = "dpo"', 'name = "learner"')
-    (folder / "card.toml").write_text(card)
+    (folder / "card.toml").write_text(card.replace("[variants.d]", "[variants.wo-m]"))
     (folder / "training.toml").write_text(TRAINING)
     return folder
 
