@@ -117,8 +117,8 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     refused(r"another shape, e\.g\. conv_in\.bias \(2,\)")
     save_file({"conv_9": torch.zeros(2)}, path, {overlay.BASE: f"{model_digest(card)} conv_9"})
     refused(r"overlay of \S+ has 1 that it should not have, e\.g\. conv_9")
-    for said in (None, {overlay.BASE: model_digest(card)}):
-        save_file({}, path, said)
+    for metadata in (None, {overlay.BASE: model_digest(card)}):
+        save_file({}, path, metadata)
         refused("is empty: no tensor. Expected a LoRA, or tensors of the model's UNet")
     path.write_bytes(b"no tensors")
     with pytest.raises(BadInput, match="Cannot read the weights"):

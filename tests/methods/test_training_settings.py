@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from livo_bench.cards.catalog import method_cards
+from livo_bench.cards.kinds import FLOWS
 from livo_bench.errors import BadInput, UnknownName
+from livo_bench.methods.livo import encoder_settings
 from livo_bench.methods.training import settings
 from livo_bench.methods.training.objectives import objective_of
 from livo_bench.methods.training.training import plan
@@ -27,7 +29,7 @@ FILES = {
     for name, card in method_cards().items()
     if (file := card.folder / settings.FILE).is_file()
 }
-MADE_UP = 5
+MADE_UP = 4
 """Odd values of each field."""
 
 
@@ -78,6 +80,9 @@ def read(folder: Path, table: Mapping[str, Any], variant: str = "", scale: str =
     (folder / settings.FILE).write_text("\n".join(lines), encoding="utf-8")
     _, objective = objective_of(f"{folder}{variant}")
     objective.require_settings(f"{folder}{variant}", scale)
+    if "flow" in table.get(scale, {}):
+        for kind in FLOWS:
+            encoder_settings.read(f"{folder}{variant}", scale, kind)
 
 
 def odd(value: object, rng: random.Random) -> object:
