@@ -61,7 +61,7 @@ def said(made_by: Maker | None) -> str:
 
 def as_metadata(made: Sequence[Made]) -> dict[bytes, bytes]:
     """Metadata that says who made the rows of a file; nothing where nobody knows."""
-    if not any(filter(any, made)):
+    if not any(any(makers) for makers in made):
         return {}
     runs = [[*makers, len(list(some))] for makers, some in groupby(made)]
     return {METADATA: json.dumps(runs, separators=(",", ":")).encode()}

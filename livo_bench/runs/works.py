@@ -55,7 +55,7 @@ def form_works(session: Session, jobs: Sequence[Job]) -> list[Work]:
             packs += 1
         for block, _ in of_job:
             work = works[block.id]
-            work.scorers = work.scorers | scorers_of(block)
+            work.scorers = {**work.scorers, **scorers_of(block)}
     return list(works.values())
 
 
@@ -102,8 +102,8 @@ def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Score
     known: dict[bytes, dict[str, Scorer]] = {}
 
     def scorers_of_block(block: Block) -> Mapping[str, Scorer]:
-        marks = wants[images[id(block.wanted)][block.rows]].any(axis=0)
-        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks)))
+        marks = np.logical_or.reduce(wants[images[id(block.wanted)][block.rows]])
+        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks.tolist())))
 
     return scorers_of_block
 
