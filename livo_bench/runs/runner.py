@@ -187,7 +187,7 @@ def _arithmetic(
             f"{distinct([(job.wanted, np.arange(len(job.wanted)))]):,} of them distinct"
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
-    lines.append(f"disk: {cost.missing:,} images with scores x {card.bytes_per_image:,} bytes")
+    lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
     if parameters := sum(card.memory.get(part, 0) for part in NETWORKS):
         each = 4 if session.dtype == "float32" else 2
         lines.append(

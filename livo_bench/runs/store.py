@@ -22,16 +22,15 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image
 from rich.filesize import decimal
 
 from livo_bench.errors import BadInput
@@ -69,15 +68,7 @@ _SAMPLES, _SCORES = ".parquet", ".scores.parquet"
 """Ends of the names of files. Scores' differ from samples', so that scores of older versions, whose
 seals name no scorer, are left unread."""
 _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
-"""Pictures do not compress further."""
-_FORMS: Mapping[str, Mapping[str, Any]] = {
-    "WEBP": {"lossless": True, "quality": 0, "method": 0},
-    "PNG": {"compress_level": 1},
-}
-"""Lossless forms of pictures and how they are written; each row says its own by the end of its
-path. WebP is faster and smaller (docs/scale.md); versions before it wrote PNG."""
-FORM = "WEBP" if features.check("webp") else "PNG"
-"""Form that pictures are written in: Pillow may have been built without WebP."""
+"""PNG does not compress further."""
 _SCORE_KINDS = {"key": pa.string(), "unscored": pa.string()}
 """The columns that all scorers have."""
 _REFUSED_KINDS = {"key": pa.string(), "recipe": pa.string(), "reason": pa.string()}
@@ -181,7 +172,7 @@ class Store:
             {
                 "key": keys[i],
                 "recipe": recipes[i].canonical(),
-                "image": {"bytes": _encode(pixels[i]), "path": f"{keys[i]}.{FORM.lower()}"},
+                "image": {"bytes": _to_png(pixels[i]), "path": f"{keys[i]}.png"},
             }
             for i in new
         ]
@@ -221,7 +212,7 @@ class Store:
     def _pixels(self, key: str, picture: bytes | None) -> NDArray[np.uint8]:
         """Decode an image of a file whose seal holds, which says nothing of who wrote the file."""
         try:
-            return _decode(picture or b"")
+            return _from_png(picture or b"")
         # Pillow raises almost anything over a damaged picture.
         except Exception as error:
             raise BadInput(
@@ -387,14 +378,14 @@ class Store:
             return self._scores[scorer_id]
 
 
-def _encode(image: NDArray[np.uint8]) -> bytes:
+def _to_png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, FORM, **_FORMS[FORM])
+    Image.fromarray(image).save(buffer, "png", compress_level=1)
     return buffer.getvalue()
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data), formats=list(_FORMS)) as image:
+def _from_png(data: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
         if image.mode != "RGB":
             raise ValueError(f"its mode is {image.mode}, not RGB")
         return np.asarray(image)

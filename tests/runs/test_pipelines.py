@@ -207,7 +207,7 @@ def test_a_plan_of_every_card_needs_no_weights_and_names_sizes(
     said = str(runner.plan(["all"], "bias/gender", name, images=2, runs=tmp_path))
     card = model_card(name)
     assert f"x 2 bytes in {card.dtype} = " in said
-    assert "images with scores x 2,000,000 bytes" in said
+    assert "PNG images with scores x 2,000,000 bytes" in said
     assert "latents" not in said
 
 

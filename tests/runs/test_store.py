@@ -25,7 +25,7 @@ from livo_bench.errors import BadInput
 from livo_bench.files import write_atomically
 from livo_bench.records import recipe_from_json
 from livo_bench.runs.plan import id_of_keys
-from livo_bench.runs.store import FORM, Store
+from livo_bench.runs.store import Store
 from livo_bench.sealed_parquet import seal_holds
 
 
@@ -127,24 +127,8 @@ def test_plain_pandas_and_pillow_read_the_samples(store: Store) -> None:
     frame = pd.read_parquet(folder)  # skips what was set aside or left behind
     assert frame["key"].tolist() == keys_of(recipes(0, 3))
     picture = Image.open(io.BytesIO(frame["image"][1]["bytes"]))
-    assert picture.format == FORM
+    assert picture.format == "PNG"
     np.testing.assert_array_equal(np.asarray(picture), draw(recipes(1, 2))[0])
-
-
-@pytest.mark.parametrize("form", ["PNG", "WEBP"])
-def test_pictures_of_either_form_come_back_bit_for_bit(
-    store: Store, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
-    """Versions before wrote PNG."""
-    some = recipes(0, 5)
-    monkeypatch.setattr("livo_bench.runs.store.FORM", form)
-    store.write_samples(some, draw(some))
-    monkeypatch.undo()
-    [path] = (store.folder / "samples").iterdir()
-    images = pq.read_table(path)["image"].to_pylist()
-    assert {Image.open(io.BytesIO(image["bytes"])).format for image in images} == {form}
-    assert [image["path"] for image in images] == [f"{r.key}.{form.lower()}" for r in some]
-    np.testing.assert_array_equal(stacked(store.read_samples(keys_of(some))), draw(some))
 
 
 def test_samples_have_the_hugging_face_image_layout(store: Store) -> None:
