@@ -34,14 +34,12 @@ from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import TaskCard
 from livo_bench.interfaces import Columns, Scorer
 from livo_bench.runs.requests import prepare
-from livo_bench.runs.works import form_works
+from livo_bench.runs.runner import _works
 from livo_bench.scorers.features import INCEPTION, FeatureNetwork
 
 HERE = Path(__file__).parent.parent
 PROMPTS = {"bias": 588, "toxicity": 817}
 """Of the released evaluation."""
-PLANNED = 20
-"""Methods of a full comparison."""
 
 CARD = """\
 name = "synthetic"
@@ -109,11 +107,6 @@ class Bench:
     images: int
 
     @property
-    def planned(self) -> list[str]:
-        """As many methods as a full comparison has; those that are not run are there to plan."""
-        return ["sd", *(str(self.folder / f"method-{number}") for number in range(1, PLANNED))]
-
-    @property
     def card(self) -> Path:
         return self.folder / "synthetic.toml"
 
@@ -138,10 +131,6 @@ class Bench:
         for task in PROMPTS:
             plan = [*self.run(task, ["sd"]), "--plan"]
             yield f"run --plan, {task}, one method", plan
-        # The packaged list of prompts is as long as the paper's, and holds both tasks.
-        words = [word for method in self.planned for word in ("--method", method)]
-        words += ["--task", "all", "--model", "sd15", "--runs", str(self.folder / "empty")]
-        yield f"run --plan, both tasks, {len(self.planned)} methods", ["run", *words, "--plan"]
         for task in PROMPTS:
             yield f"run, all stored, {task}", self.run(task, self.methods)
         for table in ("2", "3"):
@@ -155,7 +144,7 @@ def write_inputs(bench: Bench, share: float, network: str) -> None:
     """Model card, methods and prompt lists."""
     text = CARD.format(mini=model_card("mini"), network=network)
     bench.card.write_text(text, encoding="utf-8")
-    for number, place in enumerate([*dict.fromkeys(bench.methods[1:] + bench.planned[1:])]):
+    for number, place in enumerate(bench.methods[1:]):
         folder = Path(place)
         folder.mkdir()
         half = number % 2 == 1
@@ -184,7 +173,7 @@ def fill_store(bench: Bench) -> int:
             device="cpu",
             runs=bench.runs,
         )
-        works, card = form_works(session, jobs), task_cards()[task]
+        works, card = _works(session, jobs), task_cards()[task]
         for work in track(works, f"storing {task}"):
             grey = np.full((len(work.block), 1, 1, 3), 127, np.uint8)
             session.store.write_samples(work.block.recipes, grey)

@@ -134,15 +134,6 @@ def _people(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](rows if for_people else audit_rows.as_data(found))
 
 
-def _provenance(folder: Path | None, model: str, form: str) -> RenderableType:
-    from livo_bench.report.provenance import provenance
-
-    rows = provenance(folder or RUNS, model)
-    if form in FOR_PEOPLE:
-        rows = [{**row, "count": "-" if row["count"] is None else row["count"]} for row in rows]
-    return FORMS[form](rows)
-
-
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks
 
@@ -166,6 +157,5 @@ TABLES: Mapping[str, Table] = {
     "estimators": _laid_out("estimators", "--task all", "of bias or toxicity"),
     "thresholds": _thresholds,
     "recomputed": _recomputed,
-    "provenance": _provenance,
 }
 """Tables by number in the paper, or by name where they are ours."""

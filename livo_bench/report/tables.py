@@ -377,11 +377,6 @@ def said(rows: pd.DataFrame) -> list[str]:
     for condition in conditions.of("table", SAID):
         if condition.name not in rows or condition.name == "images":
             continue
-        if condition in conditions.MAKERS:
-            runs = rows.drop_duplicates(["model", "method", "task", condition.name])
-            if mixture := conditions.mixed(condition, runs[condition.name]):
-                found.append(mixture)
-            continue
         if condition.of_method:
             # Of what differs between methods anyway, what differs within one.
             parts = [(f"{name}: ", part) for name, part in rows.groupby("method")]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -360,19 +359,6 @@ CONDITIONS = (
         "Another processor moves last bits of images.",
         note=_BITS,
     ),
-    *(
-        Condition(
-            f"makers of {what}",
-            "makers",
-            what,
-            SAID,
-            FREE,
-            FREE,
-            "A table that mixes devices, versions or switches says so by counts; the two sides of "
-            "a comparison name theirs besides.",
-        )
-        for what in ("images", "scores")
-    ),
     Condition(
         "cores",
         "hardware",
@@ -387,7 +373,6 @@ CONDITIONS = (
 
 SEED = next(one for one in CONDITIONS if one.name == "seed")
 IMAGE_SERVICE = next(one for one in CONDITIONS if one.name == "image service")
-MAKERS = [one for one in CONDITIONS if one.section == "makers"]
 CLUSTERS = next(one for one in CONDITIONS if one.name == "clusters of prompts")
 PROMPTS = next(one for one in CONDITIONS if one.name == "prompts digest")
 
@@ -429,22 +414,6 @@ def notes(records: Iterable[RunRecord], use: Use) -> list[str]:
         if len(values) > 1:
             found.append(condition.said(values))
     return found
-
-
-def mixed(condition: Condition, values: Iterable[str]) -> str | None:
-    """What is to be said of things that several made, by counts.
-
-    Args:
-        condition: Out of `MAKERS`.
-        values: Its value in each record.
-    """
-    counts: Counter[str] = Counter()
-    for value in values:
-        counts.update(json.loads(value) if value else {})
-    if len(counts) < 2:
-        return None
-    found = "; ".join(f"{count:,} on {maker}" for maker, count in sorted(counts.items()))
-    return f"{condition.field} made on different machines differ in last bits: {found}"
 
 
 def changes(

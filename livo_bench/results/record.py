@@ -15,8 +15,6 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from livo_bench.cards.declared import OURS
 from livo_bench.errors import BadInput
 
-NOT_RECORDED = "not recorded"
-"""Stands for the maker of what is in files that do not say it."""
 AGAIN = "Run it again with the same livo-bench run; its images are kept."
 
 
@@ -120,16 +118,6 @@ class Hardware:
 
 
 @dataclass(frozen=True, slots=True)
-class Makers:
-    """Who made what, as files of the store say: a device with its driver, versions and switches."""
-
-    images: Mapping[str, int] = field(default_factory=dict)
-    """How many of the different images each made; `NOT_RECORDED` for those of older files."""
-    scores: Mapping[str, int] = field(default_factory=dict)
-    """How many scores of them each gave, of all scorers together."""
-
-
-@dataclass(frozen=True, slots=True)
 class RunRecord:
     """Everything that a reader of a run's numbers has to know besides them."""
 
@@ -150,7 +138,6 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the packages that decide numbers, and of Python."""
     hardware: Hardware = Hardware()
-    makers: Makers = Makers()
 
     @property
     def identity(self) -> dict[str, str]:

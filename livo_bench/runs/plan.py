@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -28,9 +27,6 @@ Item = TypeVar("Item")
 Shard: TypeAlias = tuple[int, int]
 """Part `k` of `n` of some work, from 1."""
 WHOLE: Shard = (1, 1)
-
-PACK = 128
-"""Blocks whose scores are packed into one file: of features of Inception, 40 MB."""
 
 
 class Together(Protocol):
@@ -76,23 +72,6 @@ class Block:
         return tuple(map(self.wanted.key, self.rows))
 
 
-@dataclass(frozen=True)
-class Pack:
-    """Blocks whose scores one file may hold instead of a file each."""
-
-    blocks: tuple[Block, ...]
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys of the images, block by block."""
-        return tuple(chain.from_iterable(block.keys for block in self.blocks))
-
-    @cached_property
-    def id(self) -> str:
-        """`id_of_keys` of the keys."""
-        return id_of_keys(self.keys)
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Blocks that are wanted, and what of them is not stored yet."""
@@ -111,7 +90,9 @@ class Plan:
     @property
     def missing(self) -> int:
         """Number of the images to store."""
-        return distinct((block.wanted, block.rows[self.lacking[block.id]]) for block in self.todo)
+        return distinct(
+            block.wanted.digests[block.rows[self.lacking[block.id]]] for block in self.todo
+        )
 
 
 def id_of_keys(keys: Iterable[str]) -> str:
@@ -154,18 +135,6 @@ def form_blocks(
         for of_group in np.split(rows[order], starts)
         for layer in _one_image_an_index(wanted, of_group)
     ]
-
-
-def in_packs(blocks: Iterable[Block], size: int) -> list[tuple[Block, ...]]:
-    """Deal the blocks of a job to packs: those of its first indices first, so that adding indices
-    leaves full packs as they are, as blocks are.
-
-    Args:
-        blocks: In the order of `form_blocks`.
-        size: Indices that a block spans.
-    """
-    ordered = sorted(blocks, key=lambda block: block.wanted.indices[block.rows[0]] // size)
-    return [tuple(ordered[start : start + PACK]) for start in range(0, len(ordered), PACK)]
 
 
 def make_plan(blocks: Iterable[Block], stored: Container[str]) -> Plan:
@@ -237,7 +206,7 @@ def estimate(plan: Plan, rate: float, bytes_per_image: float) -> Estimate:
     todo = plan.todo
     rendered, missing = sum(map(len, todo)), plan.missing
     return Estimate(
-        wanted=distinct((block.wanted, block.rows) for block in plan.blocks),
+        wanted=distinct(block.wanted.digests[block.rows] for block in plan.blocks),
         missing=missing,
         rendered=rendered,
         blocks=len(todo),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from pathlib import Path
 from typing import Unpack
@@ -20,27 +20,31 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput, Incomplete
-from livo_bench.interfaces import Columns, Pixels, Scorer
+from livo_bench.interfaces import Columns, OwnGenerator, Pixels, Scorer
 from livo_bench.interrupt import Stopped
 from livo_bench.records import Prompt
+from livo_bench.runs.given_pictures import Pictures
 from livo_bench.runs.options import RunOptions, as_words
 from livo_bench.runs.plan import (
     WHOLE,
+    Block,
     Estimate,
     Plan,
     Shard,
     estimate,
+    form_blocks,
     part_of,
 )
-from livo_bench.runs.requests import Job, prepare
+from livo_bench.runs.requests import Job, by_reference, prepare
 from livo_bench.runs.sampling import in_parallel, pictures_of
 from livo_bench.runs.session import Session
+from livo_bench.runs.store import Store
 from livo_bench.runs.summary import replaced, summarise_all
 from livo_bench.runs.unscored import refuse_unscored
 from livo_bench.runs.wanted import distinct
-from livo_bench.runs.works import Packing, Work, batches, form_works, outstanding, pack_scores
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,20 @@ NETWORKS = ("unet", "transformer", "text", "vae")
 """What a model card's `[memory]` calls the parameters of a whole pipeline."""
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
+
+
+@dataclass
+class Work:
+    """A block, what makes its images and who judges them."""
+
+    block: Block
+    generator: LoadedMethod | Pictures | None
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its images are made here."""
+        return not isinstance(self.generator, Pictures)
 
 
 def run(
@@ -84,7 +102,7 @@ def run(
         Stopped: A signal came; nothing computed is lost.
     """
     session, jobs = prepare(methods, task, model, **options)
-    works = part_of(form_works(session, jobs), shard)
+    works = part_of(_works(session, jobs), shard)
     cost = _estimate(session, works)
     if session.stand_in is not None and cost.missing:
         raise Incomplete(
@@ -134,10 +152,9 @@ def _make(
     model: str,
 ) -> None:
     """Make and judge what is missing."""
-    if todo := outstanding(session.store, works):
+    if todo := _outstanding(session.store, works):
         _require_files(session, jobs, model, any(work.sampled for work in todo))
-        _work_off(session, works, todo)
-    pack_scores(session.store, works)
+        _work_off(session, todo)
 
 
 def plan(
@@ -162,8 +179,8 @@ def plan(
     """
     options["device"] = "cpu"
     session, jobs = prepare(methods, task, model, **options)
-    every = (block for _, of_job in batches(session, jobs) for block, _ in of_job)
-    blocks = tuple(part_of(list({block.id: block for block in every}.values()), shard))
+    batches = (block for _, of_job in _batches(session, jobs) for block, _ in of_job)
+    blocks = tuple(part_of(list({block.id: block for block in batches}.values()), shard))
     made = Plan(blocks, session.store.unsettled(blocks))
     card = session.model
     cost = estimate(made, rate or card.rate, card.bytes_per_image)
@@ -184,7 +201,7 @@ def _arithmetic(
         parts = " + ".join(f"{subset} {count:,}" for subset, count in images.items())
         lines.append(
             f"{job.method.name} on {job.task.name}: {parts} = {len(job.wanted):,} images to judge, "
-            f"{distinct([(job.wanted, np.arange(len(job.wanted)))]):,} of them distinct"
+            f"{distinct([job.wanted.digests]):,} of them distinct"
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
     lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
@@ -201,6 +218,87 @@ def _arithmetic(
             f"{decimal(cost.missing * latents)}; kept are the pixels that were judged)"
         )
     return tuple(lines)
+
+
+def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
+    """All blocks and who has to judge them, the reference's first."""
+    works: dict[str, Work] = {}
+    for job, batches in _batches(session, jobs):
+        scorers_of = _scorers(session, job)
+        for block, generator in batches:
+            work = works.setdefault(block.id, Work(block, generator))
+            work.scorers = work.scorers | scorers_of(block)
+    return list(works.values())
+
+
+def _batches(
+    session: Session, jobs: Sequence[Job]
+) -> Iterator[tuple[Job, list[tuple[Block, LoadedMethod | Pictures | None]]]]:
+    """Each job's blocks and what makes their images, those of its reference first.
+
+    Blocks are formed from each job alone, so they do not depend on what else a command asks for.
+    """
+    for of_task in by_reference(jobs):
+        first = of_task[0]
+        reference = form_blocks(first.reference, session.model.block)
+        reference += form_blocks(first.independent, session.model.block)
+        for job in of_task:
+            # What a method shares with the unaligned model is made in the reference's batches.
+            own = form_blocks(job.wanted, session.model.block, shared=first.reference.digests)
+            paints = isinstance(job.method.method, OwnGenerator)
+            generator = job.method if paints else job.pictures
+            yield job, [(block, None) for block in reference] + [(b, generator) for b in own]
+
+
+def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Scorer]]:
+    """Who has to judge the images of a block of a job or its reference, by scorer id: whoever an
+    image of it is wanted for."""
+    features = session.features
+    of_asked = []
+    for prompt, principle in job.wanted.asked:
+        judge = job.scorers[principle.subset, prompt.category]
+        scorers_of = [judge, session.clip_score, features]
+        if job.names_hazard(prompt):
+            scorers_of.append(session.clip_neutral)
+        of_asked.append({scorer.id: scorer for scorer in scorers_of})
+    every = {features.id: features} | {id: one for of in of_asked for id, one in of.items()}
+    asked = np.array([[id in of for id in every] for of in of_asked], bool)
+    parts = [job.wanted, job.reference, job.independent]
+    _, image_of = np.unique(np.concatenate([p.digests for p in parts]), return_inverse=True)
+    wants = np.zeros((image_of.max() + 1, len(every)), bool)
+    wants[:, 0] = True
+    for column, mark in enumerate(asked.T):
+        wants[image_of[: len(job.wanted)][mark[job.wanted.asked_of]], column] = True
+    ends = np.cumsum([len(part) for part in parts])[:-1]
+    images = dict(zip(map(id, parts), np.split(image_of, ends), strict=True))
+    known: dict[bytes, dict[str, Scorer]] = {}
+
+    def scorers_of_block(block: Block) -> Mapping[str, Scorer]:
+        marks = wants[images[id(block.wanted)][block.rows]].any(axis=0)
+        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks)))
+
+    return scorers_of_block
+
+
+def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
+    """The blocks that lack an image or a score; what was refused lacks neither."""
+    blocks = [work.block for work in works]
+    undrawn = store.undrawn(blocks)
+    unsettled = store.unsettled(blocks)
+    judged_by: dict[str, list[Block]] = defaultdict(list)
+    for work in works:
+        for scorer in work.scorers:
+            judged_by[scorer].append(work.block)
+    unjudged = {scorer: store.unjudged(scorer, blocks) for scorer, blocks in judged_by.items()}
+
+    def lacks(work: Work) -> bool:
+        id = work.block.id
+        refused = set(undrawn.get(id, ())).difference(unsettled.get(id, ()))
+        return id in unsettled or any(
+            not refused.issuperset(unjudged[scorer].get(id, ())) for scorer in work.scorers
+        )
+
+    return [work for work in works if lacks(work)]
 
 
 def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
@@ -225,9 +323,8 @@ def _require_files(session: Session, jobs: Sequence[Job], model: str, sampled: b
     fetch.warn_of_unpinned(listed)
 
 
-def _work_off(session: Session, every: Sequence[Work], works: Sequence[Work]) -> None:
-    """Make and judge blocks, those of every one that are left."""
-    packing = Packing(session.store, every, works)
+def _work_off(session: Session, works: Sequence[Work]) -> None:
+    """Make and judge blocks."""
     sampled = [work for work in works if work.sampled and session.stand_in is None]
     _load(session, works, sampled)
     done = in_parallel(
@@ -238,8 +335,8 @@ def _work_off(session: Session, every: Sequence[Work], works: Sequence[Work]) ->
         description="sampling and judging" if sampled else "judging",
         unit="images",
     )
-    for work in done:
-        packing.done(work)
+    for _ in done:
+        pass
 
 
 def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
@@ -256,20 +353,17 @@ def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> N
             scorer.load()
 
 
-def _process(session: Session, work: Work) -> Work:
+def _process(session: Session, work: Work) -> None:
     """Make what is missing of one block and judge what there is a picture of."""
     pictures = pictures_of(session, work.block, work.generator)
     if not pictures:
-        return work
+        return
     keys, pixels = list(pictures), np.stack(list(pictures.values()))
     blank = [BLANK if (image == image[0, 0]).all() else None for image in pixels]
     prompts = [work.block.prompt] * len(pixels)
-    made_by = session.store.makers(keys)
-    made = [(made_by.get(key), session.maker) for key in keys]
     for scorer in work.scorers.values():
         columns, unscored = _judge(scorer, pixels, prompts, blank)
-        session.store.write_scores(scorer.id, keys, columns, unscored, made)
-    return work
+        session.store.write_scores(scorer.id, keys, columns, unscored)
 
 
 def _judge(

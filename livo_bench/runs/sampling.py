@@ -17,9 +17,7 @@ from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.errors import Incomplete
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
-from livo_bench.records import ELSEWHERE, SERVICE
 from livo_bench.runs.given_pictures import Pictures
-from livo_bench.runs.makers import elsewhere
 from livo_bench.runs.plan import Block
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.session import Session
@@ -52,14 +50,13 @@ def images_of(
         return np.stack(list(stored.values()))
     if session.stand_in is not None:
         raise _damaged(session, len(block.keys) - len(stored))
-    made_by = session.maker
     if generator is None:
         pixels = session.renderer.render(block.recipes)
     elif isinstance(generator, Pictures):
-        pixels, made_by = generator.read(block.requests), elsewhere(ELSEWHERE)
+        pixels = generator.read(block.requests)
     else:
         pixels = generator.generate(block.requests, session.renderer.noise(block.recipes))
-    session.store.write_samples(block.recipes, pixels, made_by)
+    session.store.write_samples(block.recipes, pixels)
     for key, image in stored.items():
         pixels[block.keys.index(key)] = image
     return pixels
@@ -97,8 +94,7 @@ def _answers(session: Session, service: ImageService, block: Block) -> dict[str,
     made = {key: one for key, one in answers.items() if not isinstance(one, str)}
     reasons = {key: one for key, one in answers.items() if isinstance(one, str)}
     if made:
-        pixels = np.stack(list(made.values()))
-        session.store.write_samples([left[key] for key in made], pixels, elsewhere(SERVICE))
+        session.store.write_samples([left[key] for key in made], np.stack(list(made.values())))
     session.store.write_refused([left[key] for key in reasons], list(reasons.values()))
     if failed is not None:
         raise failed

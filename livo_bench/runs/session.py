@@ -26,7 +26,6 @@ from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
-from livo_bench.runs.makers import maker
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
@@ -74,11 +73,6 @@ class Session:
     def store(self) -> Store:
         """Images and scores of the model."""
         return Store(self.runs, self.model.name)
-
-    @cached_property
-    def maker(self) -> str:
-        """What makes images here, and judges them, see `makers`."""
-        return maker(self.device, tuple(self.switches))
 
     @cached_property
     def digest(self) -> str:

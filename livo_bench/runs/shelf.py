@@ -16,7 +16,6 @@ Three habits keep the files sound:
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -31,17 +30,10 @@ import pyarrow.parquet as pq
 from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_read, list_names, sweep, write_atomically
-from livo_bench.runs.makers import Made, as_metadata, from_metadata
-from livo_bench.runs.plan import Pack, Together, id_of_keys
+from livo_bench.runs.plan import Together, id_of_keys
 from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 log = logging.getLogger(__name__)
-
-
-def with_makers(table: pa.Table, made: Sequence[Made]) -> pa.Table:
-    """Rows with what made them in their metadata, beside what is there."""
-    metadata = {**(table.schema.metadata or {}), **as_metadata(made)}
-    return table.replace_schema_metadata(metadata or None)
 
 
 class Shelf:
@@ -93,22 +85,16 @@ class Shelf:
             if row not in lacking.get(block.id, ())
         }
 
-    def lacking(
-        self, blocks: Collection[Together], packs: Iterable[Pack] = ()
-    ) -> dict[str, list[int]]:
+    def lacking(self, blocks: Collection[Together]) -> dict[str, list[int]]:
         """Find the rows of blocks that are not here, those of other processes being so.
 
-        No file is opened to find whole blocks and packs.
-
-        Args:
-            blocks: Blocks to look for.
-            packs: Files that some of them may be packed into.
+        No file is opened to find whole blocks.
 
         Returns:
             Places of the missing keys in a block, by the block's id; none of whole blocks.
         """
         with self._lock:
-            whole = self._find_whole(blocks, packs)
+            whole = self._find_whole(blocks)
             rest = [block for block in blocks if block.id not in whole]
             if not rest:
                 return {}
@@ -142,73 +128,6 @@ class Shelf:
         with self._lock:
             self._add(name, keys)
 
-    def pack(self, packs: Iterable[Pack]) -> None:
-        """Put the rows of several blocks into one file each, where all of them are here, and remove
-        the files that hold nothing besides.
-
-        A file is removed when another with its rows lies in the folder to stay, so whoever stops
-        in between leaves rows twice, and whoever reads meanwhile finds them in either.
-        """
-        for pack in packs:
-            name = f"{pack.id}{self._suffix}"
-            with self._lock:
-                self._take_in()
-                spare = self._spare(pack, name)
-                whole = name in self._keys_in
-            if spare and (whole or self._write_pack(name, pack.keys)):
-                self._remove(spare, name)
-
-    def _spare(self, pack: Pack, name: str) -> set[str]:
-        """The files that a pack makes superfluous; none where it is not to be written.
-
-        The caller holds the lock.
-        """
-        files = {f"{block.id}{self._suffix}" for block in pack.blocks} - {name}
-        spare = {file for file in files if self._keys_in.get(file)}
-        if name in self._keys_in:
-            return spare
-        keys = set(pack.keys)
-        if not keys <= self._file_of.keys():
-            return set()
-        spare |= {
-            file
-            for file in {self._file_of[key] for key in keys}
-            if keys.issuperset(self._keys_in[file])
-        }
-        return spare if len(spare) > 1 else set()
-
-    def _write_pack(self, name: str, keys: Sequence[str]) -> bool:
-        """Write rows that are here under a name; False if one turns out damaged."""
-        tables = list(self.read(keys))
-        if sum(table.num_rows for table in tables) < len(keys) or any(
-            table.schema != tables[0].schema for table in tables
-        ):
-            return False
-        rows = pa.concat_tables(tables)
-        place = {key: row for row, key in enumerate(rows["key"].to_pylist())}
-        made = self.makers(keys)
-        ordered = with_makers(
-            rows.take([place[key] for key in keys]).replace_schema_metadata(None),
-            [made.get(key, (None, None)) for key in keys],
-        )
-        data = to_sealed_parquet(ordered, self._compression, self._owner)
-        write_atomically(self.folder / name, data, "--runs DIR")
-        with self._lock:
-            self._planned.add(name)
-            self._add(name, keys)
-        return True
-
-    def _remove(self, names: Set[str], instead: str) -> None:
-        """Remove files whose rows another one holds."""
-        with self._lock:
-            self._planned -= names
-            for name in names:
-                for key in self._keys_in.pop(name):
-                    self._file_of[key] = instead
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / name).unlink()
-
     def read(self, keys: Iterable[str], columns: list[str] | None = None) -> Iterator[pa.Table]:
         """Read the rows that are found, file by file; `columns` as in `pyarrow`, with `key`."""
         left = set(keys)
@@ -220,24 +139,6 @@ class Shelf:
                     left -= held
                     rows = [i for i, key in enumerate(table["key"].to_pylist()) if key in held]
                     yield table if len(rows) == table.num_rows else table.take(rows)
-
-    def makers(self, keys: Iterable[str]) -> dict[str, Made]:
-        """What made the rows that are found, by key, see `makers`. It is read without a look at
-        seals: no number depends on it."""
-        found: dict[str, Made] = {}
-        for name, held in self._locate(set(keys)).items():
-            try:
-                with pq.ParquetFile(self.folder / name) as file:
-                    metadata, rows = file.schema_arrow.metadata, file.metadata.num_rows
-                    made = from_metadata(metadata, rows)
-                    if len(set(made)) == 1:
-                        found |= dict.fromkeys(held, made[0])
-                        continue
-                    listed = file.read(["key"], use_threads=False)["key"].to_pylist()
-            except (pa.ArrowException, OSError, ValueError, KeyError):
-                continue  # whoever reads the rows looks into it
-            found |= {key: one for key, one in zip(listed, made, strict=True) if key in held}
-        return found
 
     def together(self, keys: Iterable[str]) -> list[list[str]]:
         """Group keys by the file that their rows lie in; those without one are a group, too."""
@@ -270,8 +171,7 @@ class Shelf:
         try:
             data = (self.folder / name).read_bytes()
         except FileNotFoundError:
-            with self._lock:
-                self._still_there()  # all that went with it at once: packed, perhaps
+            self._forget({name})
             return None
         except OSError as error:
             raise cannot_read(self.folder / name, error) from error
@@ -305,24 +205,18 @@ class Shelf:
             "Delete it, and run again what it was made by.",
         )
 
-    def _find_whole(self, blocks: Iterable[Together], packs: Iterable[Pack]) -> set[str]:
+    def _find_whole(self, blocks: Iterable[Together]) -> set[str]:
         """Ids of the blocks that have files: their names say what they hold."""
         names = self._still_there()
-        found = {block.id for block in blocks if self._is_whole(block, names)}
-        for pack in packs:
-            of_pack = {block.id for block in pack.blocks}
-            if not of_pack <= found and self._is_whole(pack, names):
-                found |= of_pack
+        found = set()
+        for block in blocks:
+            name = f"{block.id}{self._suffix}"
+            if name in names:
+                found.add(block.id)
+                if name not in self._planned:
+                    self._planned.add(name)
+                    self._unread.append((name, block))
         return found
-
-    def _is_whole(self, block: Together, names: Set[str]) -> bool:
-        name = f"{block.id}{self._suffix}"
-        if name not in names:
-            return False
-        if name not in self._planned:
-            self._planned.add(name)
-            self._unread.append((name, block))
-        return True
 
     def _take_in(self) -> None:
         """Index the files of whole blocks, which takes memory: when rows are asked for by key.

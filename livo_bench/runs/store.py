@@ -4,8 +4,6 @@
     ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
     ROOT/store/<model>/refused/<id>.parquet            key, recipe, reason
 
-A file of images is of a block, one of scores of a block or of a pack of them.
-
 An image that was refused has no picture and no scores: what was asked for and why there is nothing
 is kept, so that it is counted and not asked for again. Without the folder it is.
 
@@ -21,7 +19,6 @@ import re
 import shutil
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -38,10 +35,8 @@ from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_write
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Recipe, recipe_from_json
-from livo_bench.results.record import Makers
-from livo_bench.runs.makers import Made, Maker, said
-from livo_bench.runs.plan import Pack, Together
-from livo_bench.runs.shelf import Shelf, with_makers
+from livo_bench.runs.plan import Together
+from livo_bench.runs.shelf import Shelf
 
 SAMPLE_SCHEMA = pa.schema(
     {
@@ -120,11 +115,9 @@ class Store:
         }
         return {id: rows for id, rows in left.items() if rows}
 
-    def unjudged(
-        self, scorer_id: str, blocks: Collection[Together], packs: Collection[Pack] = ()
-    ) -> dict[str, list[int]]:
+    def unjudged(self, scorer_id: str, blocks: Collection[Together]) -> dict[str, list[int]]:
         """Which images of blocks this scorer has not judged, see `Shelf.lacking`."""
-        return self._shelf(scorer_id).lacking(blocks, packs)
+        return self._shelf(scorer_id).lacking(blocks)
 
     def write_refused(self, recipes: Sequence[Recipe], reasons: Sequence[str]) -> None:
         """Store that there will be no picture of some recipes, and why, in one file.
@@ -150,15 +143,12 @@ class Store:
             )
         }
 
-    def write_samples(
-        self, recipes: Sequence[Recipe], pixels: Pixels, made_by: Maker | None = None
-    ) -> None:
+    def write_samples(self, recipes: Sequence[Recipe], pixels: Pixels) -> None:
         """Store the images that are not stored yet, in one file.
 
         Args:
             recipes: Recipes of the images, n of them.
             pixels: RGB uint8, shape `(n, size, size, 3)`.
-            made_by: What made them, for the file's metadata.
 
         Raises:
             BadInput: The folder cannot be written, or is full.
@@ -176,16 +166,7 @@ class Store:
             }
             for i in new
         ]
-        table = pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
-        self._samples.write(with_makers(table, [(made_by,)] * len(rows)))
-
-    def makers(self, keys: Iterable[str]) -> dict[str, Maker | None]:
-        """Read what made stored images, by key; None where their files do not say."""
-        return {key: made for key, (made, *_) in self._samples.makers(keys).items()}
-
-    def score_makers(self, scorer_id: str, keys: Iterable[str]) -> dict[str, Made]:
-        """Read what made images and what judged them, by key, of those that a scorer judged."""
-        return self._shelf(scorer_id).makers(keys)
+        self._samples.write(pa.Table.from_pylist(rows, SAMPLE_SCHEMA))
 
     def read_samples(self, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
         """Read images, bit for bit as they were written.
@@ -199,9 +180,9 @@ class Store:
         """
         keys = list(dict.fromkeys(keys))
         images = {
-            key: self._pixels(key, picture)
+            key: self._pixels(key, png)
             for table in self._samples.read(keys, ["key", "image"])
-            for key, picture in zip(
+            for key, png in zip(
                 table["key"].to_pylist(),
                 pc.struct_field(table["image"], "bytes").to_pylist(),
                 strict=True,
@@ -209,10 +190,10 @@ class Store:
         }
         return {key: images[key] for key in keys if key in images}
 
-    def _pixels(self, key: str, picture: bytes | None) -> NDArray[np.uint8]:
+    def _pixels(self, key: str, png: bytes | None) -> NDArray[np.uint8]:
         """Decode an image of a file whose seal holds, which says nothing of who wrote the file."""
         try:
-            return _from_png(picture or b"")
+            return _from_png(png or b"")
         # Pillow raises almost anything over a damaged picture.
         except Exception as error:
             raise BadInput(
@@ -248,21 +229,12 @@ class Store:
         like `sample_keys`."""
         return self._shelf(scorer_id).keys(blocks)
 
-    def count_makers(self, scorer_ids: Iterable[str], keys: Collection[str]) -> Makers:
-        """Count what made images, and what judged them, by the files of some scorers."""
-        found = [self.score_makers(scorer, keys) for scorer in sorted(scorer_ids)]
-        images = {key: made for of in found for key, (made, _) in of.items()}
-        scores = [by for of in found for _, by in of.values()]
-        counts = [Counter(map(said, some)) for some in (images.values(), scores)]
-        return Makers(*(dict(sorted(count.items())) for count in counts))
-
     def write_scores(
         self,
         scorer_id: str,
         keys: Sequence[str],
         columns: Columns,
         unscored: Sequence[str | None] | None = None,
-        made: Sequence[Made] | None = None,
     ) -> None:
         """Store the scores of images that this scorer has none for yet, in one file.
 
@@ -272,7 +244,6 @@ class Store:
             columns: Numbers or strings (None where there is none), shape `(n,)`, or vectors of
                 floats, shape `(n, d)`.
             unscored: Why an image has no score, None where it has one; by default all have.
-            made: What made each image and what judged it, for the file's metadata.
 
         Raises:
             BadInput: The folder cannot be written, or is full.
@@ -289,12 +260,7 @@ class Store:
         }
         if len(arrays) != len(columns) + 2:
             raise ValueError("A scorer's columns may not be named 'key' or 'unscored'.")
-        table = pa.table(arrays)
-        shelf.write(table if made is None else with_makers(table, [made[i] for i in new]))
-
-    def pack_scores(self, scorer_id: str, packs: Iterable[Pack]) -> None:
-        """Put the scores of several blocks into one file each, see `Shelf.pack`."""
-        self._shelf(scorer_id).pack(packs)
+        shelf.write(pa.table(arrays))
 
     def read_scores(
         self, scorer_id: str, keys: Iterable[str], columns: Sequence[str] | None = None

@@ -182,10 +182,9 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
         }
     )
-    judges = {features, clip, *(scorer.id for scorer in job.scorers.values())}
     seal.write(
         job.folder,
-        replace(_record(session, job), makers=store.count_makers(judges, rows["key"].unique())),
+        _record(session, job),
         {
             seal.IMAGES: seal.as_parquet(images),
             seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),

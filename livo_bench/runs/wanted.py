@@ -156,14 +156,10 @@ class Wanted(Sequence[Pair]):
         return map(self.__getitem__, range(len(self)))
 
 
-def distinct(parts: Iterable[tuple[Wanted, NDArray[np.integer]]]) -> int:
-    """How many different keys there are in some rows."""
-    rows_of: dict[int, tuple[Wanted, list[NDArray[np.integer]]]] = {}
-    for wanted, rows in parts:
-        rows_of.setdefault(id(wanted), (wanted, []))[1].append(rows)
-    keys = [wanted.digests[np.concatenate(rows)] for wanted, rows in rows_of.values()]
-    if not sum(map(len, keys)):
+def distinct(digests: Iterable[NDArray[np.bytes_]]) -> int:
+    """How many different keys there are in some columns of them."""
+    parts = list(digests)
+    if not sum(map(len, parts)):
         return 0
-    ordered = np.concatenate(keys)
-    ordered.sort()
+    ordered = np.sort(np.concatenate(parts))
     return int((ordered[1:] != ordered[:-1]).sum()) + 1

@@ -54,8 +54,6 @@ def value_of(condition: Condition, text: str) -> object:
         "options measures",
     ):
         return {"gender": text}
-    if condition in conditions.MAKERS:
-        return {text: 10}
     return [text] if condition.place in ("scorers", "settings switches") else text
 
 
@@ -217,9 +215,6 @@ def test_what_may_differ_in_a_table_is_said_under_it(tmp_path: Path, condition: 
     _, [table] = tables.table_2(reading.load_results(runs, "mini"))
     if condition.name == "images":
         assert "methods have 10 and 20 images of a prompt" in table.note
-    elif condition in conditions.MAKERS:
-        found = f"{condition.field} made on different machines differ in last bits: "
-        assert table.note == f"{found}10 on one; 10 on two"
     elif condition.of_method:
         assert table.note == ""  # two methods differ by it
     elif condition is conditions.CLUSTERS:
