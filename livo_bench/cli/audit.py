@@ -85,7 +85,7 @@ def draw(
 @runs_option
 @format_option
 def read(files: tuple[Path, ...], folder: Path, runs: Path, form: str) -> None:
-    """Read what raters answered: how judges err, agreement, corrected scores, preferences."""
+    """Read how judges err and what is preferred out of raters' answers."""
     from livo_bench.report import audit_rows
     from livo_bench.results.raters.audited import CONFUSION, read_audit
 

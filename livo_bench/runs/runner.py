@@ -227,7 +227,7 @@ def _works(session: Session, jobs: Sequence[Job]) -> list[Work]:
         scorers_of = _scorers(session, job)
         for block, generator in batches:
             work = works.setdefault(block.id, Work(block, generator))
-            work.scorers = work.scorers | scorers_of(block)
+            work.scorers = {**work.scorers, **scorers_of(block)}
     return list(works.values())
 
 
@@ -274,8 +274,8 @@ def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Score
     known: dict[bytes, dict[str, Scorer]] = {}
 
     def scorers_of_block(block: Block) -> Mapping[str, Scorer]:
-        marks = wants[images[id(block.wanted)][block.rows]].any(axis=0)
-        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks)))
+        marks = np.logical_or.reduce(wants[images[id(block.wanted)][block.rows]])
+        return known.setdefault(marks.tobytes(), dict(compress(every.items(), marks.tolist())))
 
     return scorers_of_block
 

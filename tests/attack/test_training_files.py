@@ -171,7 +171,7 @@ def preferences(out: Path) -> Case:
 
 
 def moments(out: Path) -> Case:
-    session: Any = SimpleNamespace(engine=SimpleNamespace(vae=None))
+    session: Any = SimpleNamespace(denoiser=SimpleNamespace(vae=None))
     keys = ["a", "b", "c"]
 
     def read() -> object:

@@ -146,10 +146,12 @@ def test_damage_is_refused_with_names_and_the_likely_cause(
 ) -> None:
     path = root / loader.weights
     draw = random.Random(f"{loader} {damage.__name__}".split("<")[0])
-    if loader.what == "overlay" and damage is drop_all:
-        said = r"lacks \d+ of \d+ tensors"
-    else:
-        said = SAID[damage]
+    overlay: dict[Callable[[Tensors, random.Random], Tensors], str] = {
+        drop: r"lacks 1 of \d+ tensors, e\.g\. .*by the names that diffusers has",
+        drop_all: "is empty: no tensor",
+        add: r"has 1 that it should not have, e\.g\. .*by the names that diffusers has",
+    }
+    said = overlay.get(damage, SAID[damage]) if loader.what == "overlay" else SAID[damage]
     save(damage(load_file(path), draw), path)
     with pytest.raises(BadInput, match=said) as caught:
         loader.load(root)

@@ -232,7 +232,7 @@ def test_a_checkpoint_of_another_part_seed_or_training_is_refused(
 def test_latents_that_a_kill_or_a_disk_damaged_are_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session: Any = SimpleNamespace(engine=SimpleNamespace(vae=None))
+    session: Any = SimpleNamespace(denoiser=SimpleNamespace(vae=None))
     made = []
 
     def encode(vae: None, keys: list[str]) -> Any:
