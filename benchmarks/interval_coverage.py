@@ -7,7 +7,7 @@ Populations of prompts are made up whose mean score is known. A thousand benchma
 each, under the designs that the tables use, and scored as the package scores them. A row of the
 file is one population under one design. It is written when all designs of the population are done,
 after half a minute or so, and a run that was stopped goes on behind the last one.
-`python docs/refresh.py` prints the file in docs/metrics.md.
+`python docs/refresh.py` prints the file in docs/statistics.md.
 """
 
 from __future__ import annotations

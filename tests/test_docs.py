@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import click
 import pytest
 import refresh
 import written_audit
+from documents import PAGES, README, blocks, commands, mentioned, name_of
 from PIL import Image
 from places import ROOT
 
@@ -23,24 +25,8 @@ from livo_bench.cli import main
 from livo_bench.records import Principle, Prompt, Recipe, Request
 from livo_bench.results.raters import drawn
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str, text: str = README) -> list[str]:
-    """Code blocks of a language, their common indentation removed."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
-
-
-def commands() -> list[str]:
-    inline = re.findall(r"`(livo-bench [^`]+)`", README)
-    others = [
-        (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("audit", "check", "models")
-    ]
-    shown = [code for text in (README, *others) for code in blocks("bash", text)]
-    lines = [line for block in shown for line in block.splitlines()]
-    found = [line for line in [*lines, *inline] if line.startswith("livo-bench")]
-    return [line.partition(" > ")[0] for line in found]
+PAGE_WORDS = 1_500
+README_WORDS = 1_200
 
 
 # A command keeps the help option of its first context: that has to be the program's.
@@ -59,9 +45,29 @@ def parse(line: str) -> None:
     command.make_context(name, words, parent=PROGRAM)
 
 
-@pytest.mark.parametrize("line", commands())
-def test_commands_in_readme_and_docs_parse(line: str) -> None:
-    parse(line)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_of_a_page_parse(page: Path) -> None:
+    for line in commands(page):
+        # Variables of a shell stand for numbers.
+        parse(re.sub(r'"?\$\w+"?', "1", line))
+    for line in mentioned(page):
+        with suppress(click.MissingParameter):
+            parse(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_is_short(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page == README:
+        assert len(text.split()) < README_WORDS
+    prose = "\n".join(line for line in text.splitlines() if not line.startswith("|"))
+    assert len(prose.split()) < PAGE_WORDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
 
 
 def test_the_workflow_for_github_is_one_and_its_commands_parse() -> None:
@@ -99,18 +105,12 @@ def test_tables_are_those_of_the_results_and_cards(file: str) -> None:
     assert written == refresh.refreshed(file), "stale: run python docs/refresh.py"
 
 
-def test_pictures_of_the_docs_exist() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).is_file(), f"{document.name}: {target}"
-
-
-def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
+def test_the_method_of_the_tutorial_works(tmp_path: Path) -> None:
     folder = tmp_path / "my-method"
     folder.mkdir()
-    (folder / "card.toml").write_text(blocks("toml")[0], encoding="utf-8")
-    adapter = next(code for code in blocks("python") if "def resolve" in code)
-    (folder / "adapter.py").write_text(adapter, encoding="utf-8")
+    for block in blocks(ROOT / "docs" / "tutorials" / "my-method.md"):
+        if block.title:
+            (tmp_path / block.title).write_text(block.code, encoding="utf-8")
     method = load_method(str(folder), model_card("mini"))
     prompt = Prompt("x", "a photo of a baker", "baker", "career", "", "eval")
     request = Request(prompt, 0, Principle("bias", "gender", "gender equality"))
@@ -119,8 +119,9 @@ def test_the_method_of_the_readme_works(tmp_path: Path) -> None:
 
 
 def test_the_model_card_of_the_docs_is_one(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    example, _ = blocks("toml", text)
+    page = ROOT / "docs" / "models.md"
+    text = page.read_text(encoding="utf-8")
+    [example] = [block.code for block in blocks(page) if block.language == "toml"]
     path = tmp_path / "mymini.toml"
     path.write_text(example, encoding="utf-8")
     card = model_card(str(path))
@@ -132,8 +133,9 @@ def test_the_model_card_of_the_docs_is_one(tmp_path: Path) -> None:
 
 
 def test_the_service_of_the_docs_is_one(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
-    [example] = blocks("toml", text)
+    page = ROOT / "docs" / "services.md"
+    text = page.read_text(encoding="utf-8")
+    [example] = [block.code for block in blocks(page) if block.language == "toml"]
     path = tmp_path / "my-service.toml"
     path.write_text(example, encoding="utf-8")
     service = model_card(str(path)).service
@@ -144,23 +146,27 @@ def test_the_service_of_the_docs_is_one(tmp_path: Path) -> None:
         assert f"`{code}`" in text
 
 
-def test_the_value_encoder_works_in_the_pipeline_of_the_readme(
+def example(page: str, of: str) -> str:
+    """The Python block of a page that has these words."""
+    [found] = [block.code for block in blocks(ROOT / page) if of in block.code]
+    return found
+
+
+def test_the_value_encoder_works_in_a_pipeline_of_diffusers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    example = next(code for code in blocks("python") if "prompt_embeds" in code)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(example("docs/how-to/train-livo.md", "prompt_embeds"), {})
     with Image.open("nurse.png") as picture:
         assert picture.size == (64, 64)
         assert len(picture.getcolors(maxcolors=4096) or []) > 50
 
 
-def test_the_python_example_of_the_readme_runs(
+def test_the_python_example_says_what_it_is_shown_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    example = next(code for code in blocks("python") if "import livo_bench\n" in code)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(example("docs/how-to/python.md", "import livo_bench\n"), {})
     printed = capsys.readouterr().out
     for said in ("To make: ", "career", "D1", "Table 2, bias", "Unknown method 'lvio'"):
         assert said in printed

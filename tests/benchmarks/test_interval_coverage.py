@@ -13,7 +13,7 @@ NO_ENDS = ("CLIP score",)
 
 UNKNOWABLE = ("1 in 8 moves far", "1 in 8 at 1600, others 100")
 """Of FID, which has no end that a prompt not drawn could be given, and of a distance that is
-farther than the end it is given: docs/metrics.md says so."""
+farther than the end it is given: docs/statistics.md says so."""
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_an_adapter_that_does_not_load_says_what_it_lacks(
 def test_a_card_alone_makes_a_method_where_it_names_an_adapter(
     mini: ModelCard, tmp_path: Path
 ) -> None:
-    """LiVO with other weights, as the README says."""
+    """LiVO with other weights, as docs/tutorials/my-method.md says."""
     built_in, own = catalog.DATA / "methods" / "livo", tmp_path / "my-livo"
     place = "weights/mini/livo/value_encoder"
     shutil.copytree(built_in / place, own / place)

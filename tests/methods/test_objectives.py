@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from documents import blocks
 
 from livo_bench.cards.adapters import load_method
 from livo_bench.cards.catalog import DATA, model_card
@@ -18,7 +18,7 @@ from livo_bench.methods.training.training import plan, train
 from livo_bench.methods.training.training_plan import TrainingPlan
 from livo_bench.methods.training.training_record import alone, read
 
-ROOT = Path(__file__).parents[2]
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "training-method.md"
 CARD = """\
 name = "mine"
 title = "Mine"
@@ -47,11 +47,9 @@ def plan(planned):
 
 
 def example() -> str:
-    """The adapter that the README shows."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    [found] = [code for code in blocks if "def train(training)" in code]
-    return found
+    """The adapter that the docs show."""
+    [found] = [block for block in blocks(GUIDE) if "def train(training)" in block.code]
+    return found.code
 
 
 @pytest.fixture
@@ -69,9 +67,7 @@ def trained(mine: Path, model: Path, **options: object) -> Path:
     return train(str(mine), str(model), device="cpu", runs=runs, **options)  # type: ignore[arg-type]
 
 
-def test_the_training_of_the_readme_is_recorded_sealed_and_run(
-    mine: Path, tiny_model: Path
-) -> None:
+def test_the_training_of_the_docs_is_recorded_sealed_and_run(mine: Path, tiny_model: Path) -> None:
     out = trained(mine, tiny_model, seed=4)
     assert out == mine.parent / "runs" / "training" / "tiny" / "mine"
     record = read(out)

@@ -42,7 +42,7 @@ from livo_bench.scorers.annotator import Annotation
 KINDS = ("sd3", "sdxl", pytest.param("flux", marks=pytest.mark.slow))
 
 
-DOCS = Path(__file__).parents[2] / "docs" / "livo.md"
+DOCS = Path(__file__).parents[2] / "docs" / "livo-elsewhere.md"
 
 
 class Skewed(ByPixels):
@@ -320,7 +320,7 @@ def test_the_example_of_the_docs_gives_diffusers_own_pipeline_what_the_engine_gi
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     try:
-        exec(compile(example, "docs/livo.md", "exec"), names)
+        exec(compile(example, "docs/livo-elsewhere.md", "exec"), names)
     finally:
         torch.set_grad_enabled(True)
     assert (tmp_path / "nurse.png").is_file()

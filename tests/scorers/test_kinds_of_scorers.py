@@ -182,7 +182,7 @@ def test_a_plan_asks_a_new_kind_and_computes_nothing(
 
 
 def test_the_example_of_the_docs_is_a_kind(room: Path, tiny_model: Path, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "models.md").read_text("utf-8")
+    text = (ROOT / "docs" / "how-to" / "new-judge.md").read_text("utf-8")
     code = text.partition("```python\n")[2].partition("```")[0]
     of_table = "```toml\n[judges.attributes]\n"
     table = text.partition(of_table)[2].partition("```")[0]

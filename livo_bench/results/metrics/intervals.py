@@ -7,7 +7,7 @@ prompts form clusters, these are the highest level, and by the same argument not
 them.
 
 How often they hold the truth, with how many clusters and of which scores, was simulated:
-`benchmarks/interval_coverage.py`, and its table in docs/metrics.md.
+`benchmarks/interval_coverage.py`, and its table in docs/statistics.md.
 """
 
 from __future__ import annotations
