@@ -6,20 +6,32 @@ from data. Rows of plain data are printed by `printing`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.text import Text
 
 from livo_bench.escaping import markdown, one_line
+from livo_bench.report.absent import Absent
 from livo_bench.report.columns import headings
 from livo_bench.report.printing import latex_line, latex_tabular, latex_text, markdown_line
 from livo_bench.report.tables import ABSENT, Cell, Row, Table
 from livo_bench.report.wide_tables import Wide
 
+CONTINUED = " \\"
+"""Ends a line of a command that goes on in the next."""
+
 
 def as_rich(tables: Sequence[Table]) -> RenderableType:
     """Tables for a terminal: under each number its interval and its floor."""
-    return Group(*(_rich(table) for table in tables))
+    parts: list[RenderableType] = []
+    for table in tables:
+        parts.append(_rich(table))
+        if table.absent:
+            parts.append(_Missing(table.absent))
+    return Group(*parts)
 
 
 def _rich(table: Table) -> Wide:
@@ -35,10 +47,28 @@ def _rich(table: Table) -> Wide:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """A line below a table; where it is too long, its command can still be copied."""
+
+    absent: Absent
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        words, command = self.absent.words, self.absent.command
+        width = options.max_width
+        if len(words) + 1 + len(command) <= width:
+            yield Text(f"{words} {command}", style="dim")
+            return
+        room = width - len(CONTINUED)
+        parts = textwrap.wrap(command, room, break_long_words=False, break_on_hyphens=False)
+        yield Text("\n".join(textwrap.wrap(words, width)), style="dim")
+        yield Text(f"{CONTINUED}\n".join(parts), style="dim")
+
+
 def _rich_row(row: Row) -> list[str]:
     cells = ["\n".join(_lines(cell)) for cell in row.cells]
     title, told = one_line(row.title), one_line(row.told)
-    if row.n == ABSENT:
+    if row.n == ABSENT:  # the paper's numbers alone
         return [title, told, *cells]
     counts = f"{row.n} scored\n{row.n_distinct} distinct\n{row.unscored} unscored"
     return [f"{title}\n{counts}", told, *cells]
@@ -67,6 +97,8 @@ def _markdown(table: Table) -> str:
     lines += [markdown_line(_texts(row)) for row in table.rows]
     if table.note:
         lines += ["", markdown(table.note)]
+    if table.absent:
+        lines += ["", f"{markdown(table.absent.words)} `{table.absent.command}`"]
     return "\n".join(lines)
 
 
@@ -95,7 +127,8 @@ def _latex(table: Table) -> str:
     parts = [[latex_line(_texts(row)) for row in rows] for rows in table.groups]
     aligned = "ll" + "r" * (len(table.columns) + len(COUNTS))
     note = f"\n\\par {latex_text(table.note)}" if table.note else ""
-    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}"
+    absent = f"\n% {table.absent.words} {table.absent.command}" if table.absent else ""
+    return f"% {one_line(table.title)}\n{latex_tabular(aligned, heads, parts)}{note}{absent}"
 
 
 FORMS: Mapping[str, Callable[[Sequence[Table]], RenderableType]] = {

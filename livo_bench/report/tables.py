@@ -13,7 +13,7 @@ import pandas as pd
 from livo_bench.cards.declared import TOLD
 from livo_bench.errors import NotComparable
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
-from livo_bench.report import paper
+from livo_bench.report import absent, paper
 from livo_bench.report.columns import (
     BASELINE,
     BESIDE,
@@ -90,10 +90,13 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     """Methods that are told the same stand together, those that are told nothing first: the
-    paper's, in its order, with or without results, then others."""
+    paper's, in its order, then others. Each has results, or the paper's numbers beside those of
+    its own model."""
     note: str = ""
     """What sets these numbers apart, if anything: a list of one's own, another judge, different
     numbers of images, what else may differ (see `conditions`), an IS that means nothing."""
+    absent: absent.Absent | None = None
+    """The paper's methods that have no results here, if any."""
 
     @property
     def groups(self) -> list[list[Row]]:
@@ -294,11 +297,13 @@ def _table(
         set(present["method"]) - set(methods), key=lambda name: (name != BASELINE, name)
     )
     grouped = sorted([*methods, *others], key=lambda name: _knows(named[name]))
+    laid_out = [_row(present, name, named[name], columns, published) for name in grouped]
     return Table(
         title=layout.title,
         columns=columns,
-        rows=tuple(_row(present, name, named[name], columns, published) for name in grouped),
+        rows=tuple(row for row in laid_out if row.n != ABSENT or any(c.paper for c in row.cells)),
         note="; ".join([*_notes(present), *_misleading(present, named), *_refused(present, named)]),
+        absent=absent.from_layout(layout, present, named),
     )
 
 

@@ -70,19 +70,51 @@ def test_counts_show_a_range_where_subsets_differ() -> None:
 
 
 def test_rows_are_grouped_by_what_is_told_then_as_in_the_paper_then_others() -> None:
-    others = [aggregate(name, "gender", "D1", 0.1) for name in ("livo:wo-m", "mine")]
+    others = [aggregate(name, "gender", "D1", 0.1) for name in ("livo:wo-m", "mine", "dpo", "dapt")]
     table = bias_table(*SD, *others)
     assert [(rows[0].told, [row.title for row in rows]) for rows in table.groups] == [
-        ("nothing", ["SD", "DAPT", "LiVO w/ R"]),
-        ("category", ["CA", "UCE"]),
-        ("value", ["DPO", "LiVO", "LiVO w/o m"]),
-        ("attributes", ["FD"]),
+        ("nothing", ["SD", "DAPT"]),
+        ("value", ["DPO", "LiVO w/o m"]),
         ("-", ["mine"]),
     ]
-    for row in table.rows:
-        if row.title not in ("SD", "noise", "LiVO w/o m", "mine"):
-            assert {str(cell) for cell in row.cells} == {"-"}
-            assert row.n == "-"
+
+
+def test_a_method_without_results_has_no_row_but_a_line_that_says_how_to_get_it() -> None:
+    made = [aggregate(name, "gender", "D1", 0.1) for name in ("sd", "fd", "uce", "dapt", "livo")]
+    table = bias_table(*made)
+    assert [row.title for row in table.rows] == ["SD", "DAPT", "UCE", "LiVO", "FD"]
+    assert table.absent is not None
+    # CA is made for toxicity.
+    assert table.absent.titles == ("DPO", "LiVO w/ R")
+    command = "livo-bench run --method dpo --method livo:retrieved --task bias --model mini"
+    assert table.absent.command == command
+    line = f"No results of DPO, LiVO w/ R. For their rows run them like the others: {command}"
+    assert line in printed([table], 200).splitlines()
+    assert printed([table], 60).splitlines()[-3:] == [
+        "the others:",
+        "livo-bench run --method dpo --method livo:retrieved --task \\",
+        "bias --model mini",
+    ]
+    assert table_forms.as_markdown([table]).endswith(line.replace(command, f"`{command}`"))
+    assert table_forms.as_latex([table]).splitlines()[-1] == f"% {line}"
+
+
+def test_methods_of_a_table_over_both_tasks_are_run_on_all() -> None:
+    table = ablation_table(*ablation("sd"), *ablation("livo"))
+    assert table.absent is not None
+    assert table.absent.command == (
+        "livo-bench run --method livo:wo-v --method livo:wo-m --method dpo:d --task all "
+        "--model mini"
+    )
+
+
+def test_a_table_that_lacks_none_of_the_papers_methods_says_nothing_of_it() -> None:
+    made = [
+        aggregate(name, "gender", "D1", 0.1) for name in columns.TABLE_2_METHODS if name != "ca"
+    ]
+    table = bias_table(*made)
+    assert table.absent is None
+    assert "No results of" not in printed([table], 80)
 
 
 def test_variants_that_are_told_what_livo_is_stand_together() -> None:
@@ -93,7 +125,7 @@ def test_variants_that_are_told_what_livo_is_stand_together() -> None:
         [row.title for rows in table.groups if rows[0].told == "value" for row in rows]
         for table in tables.table_2(frame(*rows))[1]
     )
-    assert papers == ["DPO", "LiVO"]
+    assert papers == ["LiVO"]
     assert beside == ["Negative prompt, told the hazard", "SLD strong, told the hazard"]
 
 
@@ -203,13 +235,10 @@ def test_rows_are_the_papers_then_the_others_and_what_is_missing_is_a_dash() -> 
     ]
     fd = [number for number in ablation("fd") if number.task == "bias"]
     table = ablation_table(*ablation("livo:wo-m"), *unaligned, *fd)
-    assert [row.title for row in table.rows] == [
-        "SD", "LiVO w/o v", "LiVO w/o m", "DPO-d", "LiVO", "FD",
-    ]  # fmt: skip
+    assert [row.title for row in table.rows] == ["SD", "LiVO w/o m", "FD"]
     shown = {row.title: [cell.value != "-" for cell in row.cells] for row in table.rows}
     assert shown["SD"] == [True, False, True, True, False, True, *[False] * 4]
     assert all(shown["LiVO w/o m"])
-    assert not any(shown["LiVO"] + shown["LiVO w/o v"] + shown["DPO-d"])
     assert shown["FD"] == [True] * 3 + [False] * 3 + [True, False] * 2
 
 
@@ -263,7 +292,7 @@ def test_a_list_of_ones_own_is_named_under_its_table() -> None:
     both = pd.concat([frame(*SD).assign(prompts=OWN), toxic.assign(prompts="")])
     bias, toxicity = tables.table_2(both)[1]
     assert (bias.note, toxicity.note) == (f"bias: not its own prompts, but {OWN}", "")
-    assert table_forms.as_markdown([bias]).endswith(f"\n\n{bias.note}")
+    assert f"\n\n{bias.note}\n" in table_forms.as_markdown([bias])
     console = Console(width=200)
     with console.capture() as captured:
         console.print(table_forms.as_rich([bias]))
@@ -430,7 +459,7 @@ def test_methods_that_are_not_the_papers_have_a_section_with_the_baseline() -> N
         "Table 2, bias",
         "Table 2, bias: cited and neighbouring methods",
     )
-    assert {"SD", "mine", "LiVO", "UCE"} <= {row.title for row in papers.rows}
+    assert {row.title for row in papers.rows} == {"SD", "mine"}
     assert [row.title for row in beside.rows] == ["SD", "noise", "SAFREE, told the hazard"]
     without = frame(*others[:1])
     assert [row.title for row in tables.table_2(without)[1][-1].rows] == ["noise"]
@@ -487,7 +516,7 @@ def test_a_method_says_what_it_is_told_and_a_stranger_nothing() -> None:
         frame(
             *(
                 aggregate(method, "gender", "D1", 0.5)
-                for method in ("livo", "livo:retrieved", "mine")
+                for method in ("sd", "livo", "livo:retrieved", "mine")
             )
         )
     )
