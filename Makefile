@@ -1,5 +1,6 @@
 # make demo   sample, judge and tabulate SD and LiVO on the bias task of the miniature world
 # make test   lint, type check and tests
+# make docs   build the docs as a site in site/, and fail where a page or a link is missing
 # make results   remake the committed reference in results/mini
 # make sweep     train what Figure 3 shows, two trainings at a time, in about an hour
 # make explain   measure what the quirks of the released evaluation move, on what make results made
@@ -17,7 +18,7 @@ METHODS := sd fd fd:detect ca uce uce:joint rece esd esd:strict esd:u \
 # Many containers set it; each process would then compile torch and transformers anew, for 20 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint results sweep explain
+.PHONY: demo test lint docs results sweep explain
 
 demo: $(INSTALLED)
 	$(BIN)/livo-bench run --method sd --method livo --task bias
@@ -31,6 +32,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What the variable silences is a notice of the theme on what its next years bring.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 results: $(INSTALLED)
 	$(BIN)/livo-bench run $(METHODS:%=--method %) --task all --independent-reference
