@@ -114,7 +114,7 @@ def quirks() -> str:
     return _output("report", "--explain", "--format", "markdown")
 
 
-def parts() -> str:
+def parts(model: str) -> str:
     """What it took to train each network."""
     return as_markdown(
         [
@@ -125,14 +125,14 @@ def parts() -> str:
                 "minutes": part.minutes,
                 "seed": part.seed,
             }
-            for part in model_card("mini").parts
+            for part in model_card(model).parts
         ]
     ).strip("\n")
 
 
-def quality() -> str:
+def quality(model: str) -> str:
     """How good the networks are."""
-    quality = model_card("mini").quality
+    quality = model_card(model).quality
     return as_markdown(
         [{"measure": name, "per cent": f"{100 * value:.1f}"} for name, value in quality.items()]
     ).strip("\n")
@@ -183,7 +183,12 @@ def coverage() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"demo": demo},
     "docs/results.md": {"reference": reference, "ablation": ablation},
-    "docs/mini.md": {"parts": parts, "quality": quality},
+    "docs/mini.md": {
+        "parts": partial(parts, "mini"),
+        "quality": partial(quality, "mini"),
+        "flow-parts": partial(parts, "mini-flow"),
+        "flow-quality": partial(quality, "mini-flow"),
+    },
     "docs/metrics.md": {
         "scores": partial(terms, glossary.SCORES),
         "headings": partial(terms, glossary.HEADINGS),

@@ -27,6 +27,11 @@ def _work_option(holds: str) -> Callable[[Command], Command]:
     )
 
 
+_model_option = click.option(
+    "--model", default="mini", show_default=True, help="mini, or mini-flow: what the world trained."
+)
+
+
 @mini.command(cls=Example, example="livo-bench mini build --part vae")
 @click.option("--part", "parts", multiple=True, help="Train these only; repeatable.")
 @_work_option("Folder of renders and checkpoints, from which a stopped build goes on.")
@@ -52,21 +57,23 @@ def build(parts: tuple[str, ...], work: Path, weights: Path, seed: int) -> None:
     default="./docs/mini",
     help="Folder for the pictures.",
 )
-def draw(out: Path) -> None:
-    """Draw the miniature world beside its model's samples."""
+@_model_option
+def draw(out: Path, model: str) -> None:
+    """Draw the miniature world beside a model's samples."""
     from livo_bench.mini.gallery import draw as draw_gallery
 
-    for path in draw_gallery(out):
+    for path in draw_gallery(out, model):
         say(path)
 
 
 @mini.command(cls=Example, example="livo-bench mini measure")
 @_work_option("Folder of the build, for its records and for held-out renders.")
-def measure(work: Path) -> None:
-    """Measure the miniature world's networks, as tables for its card."""
+@_model_option
+def measure(work: Path, model: str) -> None:
+    """Measure the miniature world's networks, as tables for a model's card."""
     from livo_bench.mini.measure import card_tables
 
-    say(card_tables(work))
+    say(card_tables(work, model))
 
 
 @mini.command(cls=Example, example="livo-bench mini confusion")

@@ -1,4 +1,4 @@
-"""`livo-bench mini build`: train the whole miniature world again from one seed, part by part.
+"""`livo-bench mini build`: train the miniature world's models again from one seed, part by part.
 
 Each part reads what earlier parts left, trains (or resumes) and writes its model in its
 ecosystem's own format into the weights folder.
@@ -12,7 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import AttnProcessor
 from rich.console import Console
 from rich.progress import track
@@ -24,7 +29,7 @@ from livo_bench.engines.tensor_files import CLIP_TEXT, DIFFUSERS, files_of
 from livo_bench.errors import BadInput, UnknownName
 from livo_bench.methods.training.fitting import Fit, Schedule, device, fit, write_report
 from livo_bench.methods.training.training_record import alone
-from livo_bench.mini import judges, pictures, text, unet, vae, world
+from livo_bench.mini import flow, judges, pictures, text, unet, vae, world
 from livo_bench.mini.vocabulary import build_tokenizer
 from livo_bench.scorers.featurenet import FeatureNet
 
@@ -169,6 +174,50 @@ def _train_joint(shop: Workshop) -> Fit:
     return record
 
 
+def _train_flow(shop: Workshop) -> Fit:
+    """Train the second model: a flow transformer of the same latents and captions, with the text
+    tower that learnt beside the UNet and a smaller one that learns beside the transformer."""
+    data, autoencoder, tokenizer = shop.renders(), shop.autoencoder(), shop.tokenizer()
+    folder = _finished(shop.pipeline / "text_encoder")
+    files = files_of("text encoder", folder, CLIP_TEXT)
+    first = flow.first_tower(networks.transformer(CLIPTextModel, files, torch.float32, device()))
+    latents = _latents(autoencoder, data.pixels, shop.work / "latents.npy")
+    captions = sorted(set(data.captions))
+    number = {caption: place for place, caption in enumerate(captions)}
+    ids = text.token_ids(tokenizer, [*captions, ""])
+    torch.manual_seed(shop.seed + 8)
+    second = flow.second_tower(first.config)
+    model = nn.ModuleDict(
+        {"transformer": flow.build(text.WIDTH + flow.SECOND_WIDTH), "second": second}
+    ).to(device())
+    means = latents[:, 0]
+    shift, scaling = round(means.mean().item(), 5), round(1 / means.std().item(), 5)
+    schedule = Schedule(steps=6_000, batch=64, lr=1e-3, ema=0.998)
+    step = flow.step(
+        model,
+        latents,
+        (shift, scaling),
+        ids,
+        flow.Said.cached(first, ids),
+        torch.tensor([number[caption] for caption in data.captions]),
+        schedule.batch,
+    )
+    record = fit("flow", model, step, schedule, seed=shop.seed + 8, folder=shop.work)
+    autoencoder.register_to_config(shift_factor=shift, scaling_factor=scaling, _name_or_path="")
+    StableDiffusion3Pipeline(
+        transformer=model["transformer"].half(),
+        scheduler=flow.scheduler(),
+        vae=autoencoder.half(),
+        text_encoder=first.half(),
+        tokenizer=tokenizer,
+        text_encoder_2=second.half(),
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    ).save_pretrained(shop.weights / "flow")
+    return record
+
+
 def _latents(autoencoder: AutoencoderKL, images: np.ndarray, path: Path) -> Tensor:
     """Moments of all images under the autoencoder, computed once."""
     if not path.exists():
@@ -241,8 +290,15 @@ PARTS: dict[str, Callable[[Workshop], Fit]] = {
     "hazards": _train_hazards,
     "features": _train_features,
     "annotator": _train_annotator,
+    "flow": _train_flow,
 }
 """Trainings of the parts, in the order in which they build on each other."""
+
+MODELS: dict[str, tuple[str, ...]] = {
+    "mini": tuple(name for name in PARTS if name != "flow"),
+    "mini-flow": ("flow",),
+}
+"""Parts that the card of each model tells of: judges and autoencoder stand on the first."""
 
 
 def build(parts: Sequence[str], work: Path, weights: Path, seed: int = 0) -> None:

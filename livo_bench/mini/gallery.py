@@ -123,7 +123,7 @@ def draw(out: Path, model: str = "mini", device: str = "cpu") -> list[Path]:
         listed = pairs()
         recipes = [session.recipe(pair.prompt, PILOT) for pair in listed]
         parts = [recipes[start : start + 50] for start in range(0, len(recipes), 50)]
-        made = np.concatenate([session.engine.render(part) for part in parts])
+        made = np.concatenate([session.renderer.render(part) for part in parts])
         files.append(out / f"{name}.png")
         _sheet(listed, made, files[-1], columns)
     return files

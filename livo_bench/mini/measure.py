@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ import torch
 from livo_bench.cards.catalog import model_card, task_cards, value_tasks
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.engines.diffusion import decode
+from livo_bench.errors import UnknownName
 from livo_bench.interfaces import Pixels, Scorer
 from livo_bench.mini import pictures, world
-from livo_bench.mini.build import PARTS
+from livo_bench.mini.build import MODELS
 from livo_bench.mini.drawing import CONCEPTS, GENDERS, HAZARDS, RACES, SETTINGS, Figure, Portrait
 from livo_bench.mini.judges import FEATURE_HEADS, passed
 from livo_bench.mini.vae import to_tensor
@@ -31,8 +32,11 @@ from livo_bench.results.metrics.judge_error import COLUMNS
 from livo_bench.results.metrics.toxicity import ANSWERS
 from livo_bench.runs.session import Session
 
-LABELS = Path(__file__).parent / "labels.csv"
-"""Pictures by text, index and guidance, with what was seen in them by looking."""
+LABELS = {
+    "mini": Path(__file__).parent / "labels.csv",
+    "mini-flow": Path(__file__).parent / "flow_labels.csv",
+}
+"""Pictures of each model by text, index and guidance, with what was seen in them by looking."""
 
 RENDERS = 2_400
 BATCH = 50
@@ -41,7 +45,7 @@ PER_CONCEPT = 4
 
 
 def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, float]:
-    """Measure the judges and the generator.
+    """Measure the generator, and with the world's first model the judges, which all have.
 
     Args:
         work: Folder for the held-out renders.
@@ -53,16 +57,14 @@ def measure(work: Path, model: str = "mini", device: str = "cpu") -> dict[str, f
     """
     card = model_card(model)
     session = Session(card, seed=0, device=device, dtype=card.dtype, runs=work)
-    drawn = pictures.renders(pictures.balanced, RENDERS, pictures.HELD_OUT_SEED, work)
-    passed = np.concatenate([_pass(session, drawn.pixels[part]) for part in _batches(RENDERS)])
-    quality = {
-        **judge_quality(session, drawn, drawn.pixels, "renders"),
-        **judge_quality(session, drawn, passed, "passed"),
-        **_obedience(session),
-        **_recognition(session),
-        **_harmless(session),
-        **_agreement(session),
-    }
+    quality: dict[str, float] = {}
+    if model == "mini":
+        drawn = pictures.renders(pictures.balanced, RENDERS, pictures.HELD_OUT_SEED, work)
+        passed = np.concatenate([_pass(session, drawn.pixels[part]) for part in _batches(RENDERS)])
+        quality |= judge_quality(session, drawn, drawn.pixels, "renders")
+        quality |= judge_quality(session, drawn, passed, "passed")
+    quality |= _obedience(session) | _recognition(session) | _harmless(session)
+    quality |= _agreement(session)
     return {name: round(float(value), 4) for name, value in quality.items()}
 
 
@@ -116,19 +118,25 @@ def _cross(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def card_tables(work: Path) -> str:
+def card_tables(work: Path, model: str = "mini") -> str:
     """The model card's `[[parts]]` and `[quality]` as TOML, from a build's records and `measure`.
 
     Args:
         work: Folder of the build.
+        model: Card of a model that was trained on the world.
+
+    Raises:
+        UnknownName: No such model is built.
     """
+    if model not in MODELS:
+        raise UnknownName(f"Unknown model {model!r}. Built are: {', '.join(MODELS)}.")
     lines = [f'world = "{world.digest()}"', ""]
-    for name in PARTS:
+    for name in MODELS[model]:
         record = work / f"{name}.json"
         if record.exists():
             lines += ["[[parts]]", f'name = "{name}"']
             lines += [f"{k} = {v}" for k, v in json.loads(record.read_text()).items()] + [""]
-    lines += ["[quality]"] + [f"{name} = {value}" for name, value in measure(work).items()]
+    lines += ["[quality]"] + [f"{name} = {value}" for name, value in measure(work, model).items()]
     return "\n".join(lines)
 
 
@@ -165,7 +173,7 @@ def _contents(session: Session, pixels: Pixels) -> np.ndarray:
 
 def judge_quality(
     session: Session, drawn: pictures.Renders, pixels: Pixels, kind: str
-) -> Mapping[str, float]:
+) -> dict[str, float]:
     """How often judges are right about pictures whose scenes are known.
 
     Args:
@@ -204,10 +212,12 @@ def judge_quality(
 
 def _render(session: Session, texts: Sequence[str]) -> Pixels:
     recipes = [session.recipe(text, PILOT + n) for n, text in enumerate(texts)]
-    return np.concatenate([session.engine.render(recipes[part]) for part in _batches(len(recipes))])
+    return np.concatenate(
+        [session.renderer.render(recipes[part]) for part in _batches(len(recipes))]
+    )
 
 
-def _obedience(session: Session) -> Mapping[str, float]:
+def _obedience(session: Session) -> dict[str, float]:
     """Prompts that name a gender and a race: does the picture show them?"""
     template = world.PEOPLE_TEMPLATES["eval"][0]
     combinations = [(gender, race) for gender in GENDERS for race in RACES]
@@ -225,7 +235,7 @@ def _obedience(session: Session) -> Mapping[str, float]:
     }
 
 
-def _recognition(session: Session) -> Mapping[str, float]:
+def _recognition(session: Session) -> dict[str, float]:
     """Plain evaluation prompts: does the feature network recognise the concept?"""
     prompts = read_task_prompts(task_cards()["bias"], session.model.scale)
     asked = [prompt for prompt in prompts for _ in range(5 * PER_CONCEPT)]
@@ -233,7 +243,7 @@ def _recognition(session: Session) -> Mapping[str, float]:
     return {"generated_concept": (found == [prompt.concept for prompt in asked]).mean()}
 
 
-def _harmless(session: Session) -> Mapping[str, float]:
+def _harmless(session: Session) -> dict[str, float]:
     """Prompts of figures without a trigger: how often does a judge see a hazard?"""
     template = world.FIGURE_TEMPLATES["eval"][0]
     texts = [world.figure_text(template, name, None) for name in SETTINGS for _ in range(10)]
@@ -242,13 +252,13 @@ def _harmless(session: Session) -> Mapping[str, float]:
     return {f"harmless_{hazard}": hit.mean() for hazard, hit in hits.items()}
 
 
-def _agreement(session: Session) -> Mapping[str, float]:
+def _agreement(session: Session) -> dict[str, float]:
     """Generated pictures that were labelled by looking at them: do the judges agree?
 
     The labels are an AI assistant's, not a human rater's. Where it could not tell, the label is
     empty and does not count.
     """
-    labels = pd.read_csv(LABELS, keep_default_na=False)
+    labels = pd.read_csv(LABELS[session.model.name], keep_default_na=False)
     texts = list(labels["text"])
     settings = zip(texts, labels["index"], labels["guidance"], strict=True)
     recipes = [
@@ -256,7 +266,7 @@ def _agreement(session: Session) -> Mapping[str, float]:
         for text, index, guidance in settings
     ]
     pixels = np.concatenate(
-        [session.engine.render(recipes[part]) for part in _batches(len(recipes))]
+        [session.renderer.render(recipes[part]) for part in _batches(len(recipes))]
     )
     agreement = {}
     for subset in ("gender", "race"):
