@@ -27,7 +27,8 @@ from livo_bench.errors import BadInput
 
 def overview(kind: str | None = None) -> list[dict[str, str]]:
     """What can be run, a row each, variants and subsets included; of methods with what they need
-    of a model, of models with what they offer.
+    of a model, of models with what they offer. Rows have the column `needs` where there are
+    methods among them.
 
     Args:
         kind: `methods`, `tasks`, `models` or `protocols`; None for all of them.
@@ -38,7 +39,11 @@ def overview(kind: str | None = None) -> list[dict[str, str]]:
         "models": _model_rows,
         "protocols": _protocol_rows,
     }
-    return [row for name in ([kind] if kind else rows) for row in rows[name]()]
+    found = [row for name in ([kind] if kind else rows) for row in rows[name]()]
+    if kind not in (None, "methods"):
+        for row in found:
+            del row["needs"]
+    return found
 
 
 def _method_rows() -> Iterator[dict[str, str]]:

@@ -6,9 +6,10 @@ matplotlib is imported when something is drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -68,9 +69,9 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     """Draw what methods gain in alignment against what their steered images lose.
 
     A row of panels for each task: content, CLIP score and FID of the steered images over the
-    alignment metric of all images, with their 95 % intervals. The unaligned model, which steers
-    none, stands where all its images are. Methods are told apart by number and shape as well as
-    colour.
+    alignment metric of all images, with their 95 % intervals; those in which no method has a point
+    are left out. The unaligned model, which steers none, stands where all its images are. Methods
+    are told apart by number and shape as well as colour.
 
     Args:
         aggregates: Aggregates of one model, as `reading.load_results` gives them.
@@ -84,12 +85,6 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
     require_format(path)
     table = aggregates[(aggregates["subset"] == "all") & (aggregates["category"] == "all")]
     table = table[table["task"].isin({panel.task for panel in PANELS}) & table["value"].notna()]
-    tasks = sorted(set(table["task"]))
-    if not tasks:
-        raise Incomplete(
-            "There are no results over all subsets of bias or toxicity to draw.",
-            "Make some:\n    livo-bench run --method sd --method livo --task all",
-        )
     methods = sorted(set(table["method"]), key=lambda name: (name != "sd", name))
     named = tables.labels_of(table)
     note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
@@ -97,7 +92,14 @@ def trade_off(aggregates: pd.DataFrame, path: Path) -> None:
         (row["task"], row["method"], row["metric"]): Number(row["value"], row["low"], row["high"])
         for row in records(table)
     }
-    _draw(numbers, tasks, {name: named[name].title for name in methods}, note, path)
+    panels = [(panel, _points(panel, numbers, methods)) for panel in PANELS]
+    shown = {panel: points for panel, points in panels if points}
+    if not shown:
+        raise Incomplete(
+            "There are no results over all subsets of bias or toxicity to draw.",
+            "Make some:\n    livo-bench run --method sd --method livo --task all",
+        )
+    _draw(shown, [named[name].title for name in methods], note, path)
 
 
 class Number(NamedTuple):
@@ -114,23 +116,39 @@ class Number(NamedTuple):
 
 Numbers: TypeAlias = Mapping[tuple[str, str, str], Number]
 """Numbers by task, method and metric, over all subsets."""
+Points: TypeAlias = Mapping[int, tuple[Number, Number]]
+"""What methods gain and what it costs, by their place."""
 
 
-def _draw(
-    numbers: Numbers, tasks: list[str], methods: Mapping[str, str], note: str, path: Path
-) -> None:
+def _points(panel: Panel, numbers: Numbers, methods: Sequence[str]) -> Points:
+    """Points of the methods that have both numbers of a panel."""
+    found: dict[int, tuple[Number, Number]] = {}
+    for place, name in enumerate(methods):
+        gain = numbers.get((panel.task, name, panel.gain))
+        cost = numbers.get((panel.task, name, panel.cost)) or (
+            panel.unaligned and numbers.get((panel.task, name, panel.unaligned))
+        )
+        if gain and cost:
+            found[place] = gain.times(100), cost.times(METRICS[panel.cost].scale)
+    return found
+
+
+def _draw(shown: Mapping[Panel, Points], methods: Sequence[str], note: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 3.6 * len(tasks) + 0.8), layout="constrained")
-    axes = figure.subplots(len(tasks), 3, squeeze=False)
-    shown = [panel for panel in PANELS if panel.task in tasks]
-    labels = [
-        _scatter(axis, panel, numbers, list(methods))
-        for axis, panel in zip(axes.flat, shown, strict=True)
-    ]
+    rows = [list(panels) for _, panels in groupby(shown, key=lambda panel: panel.task)]
+    figure = Figure(figsize=(12, 3.6 * len(rows) + 0.8), layout="constrained")
+    axes = figure.subplots(len(rows), max(map(len, rows)), squeeze=False)
+    labels = {
+        axis: _scatter(axis, panel, shown[panel])
+        for of_row, panels in zip(axes, rows, strict=True)
+        for axis, panel in zip(of_row, panels, strict=False)
+    }
+    for axis in axes.flat:
+        axis.set_visible(axis in labels)
     handles = [
         point(axes[0, 0], [], [], number, label=f"{number + 1}  {plain(title)}")
-        for number, title in enumerate(methods.values())
+        for number, title in enumerate(methods)
     ]
     figure.legend(
         handles=handles, loc="outside right center", frameon=False, title="method", fontsize=9
@@ -139,7 +157,7 @@ def _draw(
         figure.supxlabel(plain(note), fontsize=9)
     # Where a point lies on the page is known once the axes have their places.
     figure.draw_without_rendering()
-    for axis, of_axis in zip(axes.flat, labels, strict=True):
+    for axis, of_axis in labels.items():
         label(axis, of_axis)
     write(figure, path)
 
@@ -195,20 +213,11 @@ def point(axis: Axes, x: ArrayLike, y: ArrayLike, number: int, **options: object
     return line
 
 
-def _scatter(
-    axis: Axes, panel: Panel, numbers: Numbers, methods: list[str]
-) -> dict[tuple[float, float], str]:
+def _scatter(axis: Axes, panel: Panel, points: Points) -> dict[tuple[float, float], str]:
     """Draw a panel's points with their intervals, and return their labels."""
     labels: dict[tuple[float, float], str] = {}
     highest = 1.0
-    for place, name in enumerate(methods):
-        gain = numbers.get((panel.task, name, panel.gain))
-        cost = numbers.get((panel.task, name, panel.cost)) or (
-            panel.unaligned and numbers.get((panel.task, name, panel.unaligned))
-        )
-        if not gain or not cost:
-            continue
-        x, y = gain.times(100), cost.times(METRICS[panel.cost].scale)
+    for place, (x, y) in points.items():
         spot = (x.value, y.value)
         highest = max(highest, *(end for end in y if not math.isnan(end)))
         _, colour = style(place)

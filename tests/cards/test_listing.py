@@ -43,6 +43,10 @@ def test_overview_lists_methods_tasks_with_subsets_and_models() -> None:
     names = [row["name"] for row in rows]
     assert {"sd", "noise", "bias", "bias/gender", "toxicity/horror", "mini"} <= set(names)
     assert {row["kind"] for row in listing.overview("tasks")} == {"task"}
+    for kind in ("tasks", "models", "protocols"):
+        assert {name for row in listing.overview(kind) for name in row} == {
+            *("kind", "name", "title", "summary")
+        }
     needs = {row["name"]: row["needs"] for row in rows if row["kind"] == "method"}
     assert (needs["livo"], needs["livo:wo-v"], needs["noise"]) == ("value token", "text", "")
     assert 'needs = ["text"]' in listing.card_text("livo:wo-v")

@@ -17,9 +17,17 @@ FEW = ("sd", "ca", "livo")
 """Methods, for what takes its time with all."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results() -> pd.DataFrame:
     return load_results(DATA / "results" / "mini", "mini")
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that would have been written."""
+    found: list[Figure] = []
+    monkeypatch.setattr(figures, "write", lambda figure, _: found.append(figure))
+    return found
 
 
 def test_the_trade_off_names_every_method_and_is_the_same_file_again(
@@ -48,6 +56,25 @@ def test_a_png_has_a_row_for_each_task_that_there_is(results: pd.DataFrame, tmp_
         assert tall.height > 1.5 * flat.height
 
 
+def test_a_panel_without_a_point_is_left_out(
+    results: pd.DataFrame, drawn: list[Figure], tmp_path: Path
+) -> None:
+    few = results[results["method"].isin(FEW)]
+    figures.trade_off(few[few["method"] == "sd"], tmp_path / "sd.svg")
+    figures.trade_off(few[few["metric"] != "content_steered"], tmp_path / "real.svg")
+    no_fid = (few["task"] == "bias") & (few["metric"] == "fid_steered")
+    figures.trade_off(few[~no_fid], tmp_path / "some.svg")
+    shapes = [
+        [axis.get_ylabel().split(" of ")[0] for axis in figure.axes if axis.get_visible()]
+        for figure in drawn
+    ]
+    assert shapes == [
+        ["content", "CLIP score", "content", "neutral CLIP score"],
+        ["content", "CLIP score", "FID", "content", "neutral CLIP score", "FID"],
+        ["content", "CLIP score", "content", "neutral CLIP score", "FID"],
+    ]
+
+
 def test_any_two_methods_of_a_table_look_different() -> None:
     assert len({figures.style(number) for number in range(30)}) == 30
 
@@ -69,14 +96,6 @@ def test_a_pdf_is_the_same_file_again(results: pd.DataFrame, tmp_path: Path) -> 
     figures.trade_off(few, other)
     assert one.read_bytes().startswith(b"%PDF")
     assert one.read_bytes() == other.read_bytes()
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures that would have been written."""
-    found: list[Figure] = []
-    monkeypatch.setattr(figures, "write", lambda figure, _: found.append(figure))
-    return found
 
 
 def test_shares_end_at_100_and_points_keep_off_the_frame(
