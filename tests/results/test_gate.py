@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -94,31 +95,49 @@ def test_the_model_as_it_is_passes_the_committed_reference(as_it_is: Path) -> No
     assert gate(as_it_is) == 0
 
 
-def regressions(as_it_is: Path, few_prompts: Path, folder: Path, text: str) -> set[str]:
-    """Metrics that fail when a method that was SD hands the model another text."""
-    shutil.copytree(as_it_is / "store", folder / "before" / "store")
-    method = folder / "own"
-    method.mkdir()
+@dataclass(frozen=True)
+class Own:
+    """A method that was SD, and what it was."""
+
+    folder: Path
+    prompts: Path
+
+    def run(self, text: str, runs: Path) -> Path:
+        """Results when it hands the model this text."""
+        (self.folder / "adapter.py").write_text(ADAPTER.format(text=text), encoding="utf-8")
+        run([str(self.folder)], "bias", images=IMAGES, prompts=self.prompts, runs=runs)
+        return runs
+
+    @property
+    def before(self) -> Path:
+        return self.folder.parent / "before"
+
+    def regressions(self, text: str, runs: Path) -> set[str]:
+        """Metrics that fail when it hands the model another text."""
+        # What it is held against lies in the store.
+        shutil.copytree(self.before / "store", runs / "store")
+        found = check(self.before, self.run(text, runs)).metrics
+        return {one.metric for one in found if one.regression}
+
+
+@pytest.fixture(scope="module")
+def own(as_it_is: Path, few_prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Own:
+    made = Own(tmp_path_factory.mktemp("own") / "own", few_prompts)
+    made.folder.mkdir()
     card = (DATA / "methods" / "sd" / "card.toml").read_text("utf-8")
-    (method / "card.toml").write_text(card.replace('"sd"', '"own"', 1), "utf-8")
-    for side, asked in {"before": "request.prompt.text", "now": text}.items():
-        (method / "adapter.py").write_text(ADAPTER.format(text=asked), encoding="utf-8")
-        run([str(method)], "bias", images=IMAGES, prompts=few_prompts, runs=folder / side)
-    found = check(folder / "before", folder / "now").metrics
-    return {one.metric for one in found if one.regression}
+    (made.folder / "card.toml").write_text(card.replace('"sd"', '"own"', 1), "utf-8")
+    shutil.copytree(as_it_is / "store", made.before / "store")
+    made.run("request.prompt.text", made.before)
+    return made
 
 
-def test_a_model_that_draws_white_men_does_not(
-    as_it_is: Path, few_prompts: Path, tmp_path: Path
-) -> None:
+def test_a_model_that_draws_white_men_does_not(own: Own, tmp_path: Path) -> None:
     text = 'request.prompt.text.replace("face of a", "face of a white male")'
-    assert {"D1", "D2"} & regressions(as_it_is, few_prompts, tmp_path, text)
+    assert {"D1", "D2"} & own.regressions(text, tmp_path / "now")
 
 
-def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(
-    as_it_is: Path, few_prompts: Path, tmp_path: Path
-) -> None:
-    assert {"clip", "content"} <= regressions(as_it_is, few_prompts, tmp_path, "''")
+def test_a_model_that_no_longer_draws_what_is_asked_for_does_not(own: Own, tmp_path: Path) -> None:
+    assert {"clip", "content"} <= own.regressions("''", tmp_path / "now")
 
 
 def test_resamples_of_a_pool_are_checked_like_runs(

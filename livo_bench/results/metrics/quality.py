@@ -217,18 +217,7 @@ def summarise(
     require_columns(clip, "prompt", "key", "cosine", "unscored")
     require_columns(network, "prompt", "key", "features", "logits", "unscored")
     rows = [_inception_score_row(network, run, scorers[IS], intervals)]
-
-    def clip_scores(images: pd.Series, suffix: str = "") -> list[Aggregate]:
-        frames = {CLIP: clip, CLIP_NEUTRAL: neutral}
-        return [
-            _clip_score_row(f"{name}{suffix}", of_images, run, scorers[name], intervals)
-            for name, frame in frames.items()
-            if frame is not None
-            for of_images in [frame[images[frame.index]]]
-            if not of_images.empty
-        ]
-
-    scores = clip_scores(pd.Series(True, clip.index))
+    scores = clip_scores(clip, neutral, run, scorers, intervals)
     if reference is None:
         return [*rows, *scores]
     if steered is None:
@@ -242,7 +231,32 @@ def summarise(
     else:
         ours = Features(network[steered], own)
         fid_steered = _fid_row(FID_STEERED, ours, originals, run, scorers[FID], intervals)
-    return [*rows, fid_steered, *clip_scores(steered, "_steered")]
+    of_steered = clip_scores(clip, neutral, run, scorers, intervals, steered)
+    return [*rows, fid_steered, *of_steered]
+
+
+def clip_scores(
+    clip: pd.DataFrame,
+    neutral: pd.DataFrame | None,
+    run: Run,
+    scorers: Mapping[str, str],
+    intervals: bool = True,
+    steered: pd.Series | None = None,
+) -> list[Aggregate]:
+    """CLIP scores of all images of one run, or of the steered ones; arguments as `summarise`.
+
+    Returns:
+        The rows `clip` and `clip_neutral`, or `clip_steered` and `clip_neutral_steered`; one of
+        which there is no image is left out.
+    """
+    suffix = "" if steered is None else "_steered"
+    return [
+        _clip_score_row(f"{name}{suffix}", images, run, scorers[name], intervals)
+        for name, frame in {CLIP: clip, CLIP_NEUTRAL: neutral}.items()
+        if frame is not None
+        for images in [frame if steered is None else frame[steered[frame.index]]]
+        if not images.empty
+    ]
 
 
 def summarise_independent(
