@@ -446,6 +446,10 @@ def test_half_precision_is_refused_where_rounding_swallows_the_margin(
     path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e-6"))
     with pytest.raises(BadInput, match=r"bf16 moves .* smallest margin, 1e-09.*precision = \"no\""):
         make_trainer(small_world, model, tmp_path).require_precision()
+    with pytest.raises(BadInput, match="bf16 moves"):
+        trained(small_world, model, tmp_path / "runs", steps=2)
+    path.write_text(TRAINING)
+    trained(small_world, model, tmp_path / "runs", steps=2)  # in the folder that was refused
     path.write_text(text.replace("gamma_1 = 1.0", "gamma_1 = 1e6").replace("0.5", "1e6"))
     trainer = make_trainer(small_world, model, tmp_path)
     trainer.require_precision()

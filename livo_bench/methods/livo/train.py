@@ -71,17 +71,22 @@ def train(training: Training) -> Path:
     folder = training.preferences(preference.tasks_of(chosen.coefficients))
     rows = preference_data.read(folder)
     rows = rows[rows["subset"].isin(chosen.coefficients)]
-    training.begin(
-        fraction=fraction,
-        settings=said,
-        data=folder.name,
-        rows=preference_data.digest_of(rows),
-    )
+    of = {
+        "fraction": fraction,
+        "settings": said,
+        "data": folder.name,
+        "rows": preference_data.digest_of(rows),
+    }
+    training.require_same(**of)
     rows = pairs.fraction_of(rows, fraction, training.seed)
     with processes.first_goes_first():
         formed = pairs.form(session, rows, chosen.coefficients, chosen.weight, folder)
     dev = Dev(session, annotator.load(judge, session.device), chosen.layout, chosen.dev_images)
-    Trainer(session, chosen, formed, training.seed, out).run(training, dev)
+    trainer = Trainer(session, chosen, formed, training.seed, out)
+    # Settings that cannot be learnt with do not bind the folder.
+    trainer.require_precision()
+    training.begin(**of)
+    trainer.run(training, dev)
     processes.wait()
     return out / value_encoder.FOLDER
 
@@ -311,7 +316,6 @@ class _Watched(Hooks):
     def resume(self, kept: Mapping[str, str]) -> None:
         if processes.first():
             self.logs.cut(kept.get("logs", "{}"))
-        self.trainer.require_precision()
 
     def step(self, number: int) -> str:
         self.row = self.trainer.step(number)
