@@ -265,6 +265,38 @@ def transformer(
     return finished(network, files, device)
 
 
+def of_any_kind(library: Any, files: Files, dtype: torch.dtype, device: torch.device | str) -> Any:
+    """Load a network of transformers whose files may have names of older versions.
+
+    Args:
+        library: Its class, or one of the `Auto` classes.
+        files: In a folder with its `config.json`.
+        dtype: Dtype of its real numbers.
+        device: Where it goes.
+
+    Raises:
+        BadInput: It does not load, or a tensor is missing, unknown, of another shape or no finite
+            number.
+    """
+    with loading(files.what, files.place):
+        network, report = library.from_pretrained(
+            files.place,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(str(one) for one in report[fault]):
+            raise BadInput(
+                f"The {files.what} of {files.place} has {len(names)} {fault.replace('_keys', '')} "
+                f"tensors{first(names)}. {files.expected}"
+            )
+    return finished(network, files, device)
+
+
 def diffuser(
     kind: type[Network], files: Files, dtype: torch.dtype, device: torch.device | str
 ) -> Network:

@@ -45,6 +45,7 @@ from livo_bench.runs.store import Store
 from livo_bench.runs.summary import replaced, summarise_all
 from livo_bench.runs.unscored import refuse_unscored
 from livo_bench.runs.wanted import distinct
+from livo_bench.scorers import ABSTAINED
 
 log = logging.getLogger(__name__)
 
@@ -386,8 +387,11 @@ def _judge(
         return judged, blank
     scored = shown.copy()
     scored[shown] = sound
+    silent = shown.copy()
+    silent[shown] = np.asarray(judged["label"]) == ABSTAINED if "label" in judged else False
     reasons = [
-        reason if reason or ok else NOT_A_NUMBER for reason, ok in zip(blank, scored, strict=True)
+        reason if reason or ok else ABSTAINED if abstains else NOT_A_NUMBER
+        for reason, ok, abstains in zip(blank, scored, silent, strict=True)
     ]
     return {name: _spread(values[sound], scored) for name, values in judged.items()}, reasons
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ABSTAINED = "abstained"
+"""Label of an image about which a judge says nothing; its probabilities are NaN."""
+
 
 class Lazy(Generic[T]):
     """A value that is built when first asked for, once, whichever threads ask."""

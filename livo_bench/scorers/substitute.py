@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from livo_bench.cards.declared import ModelCard, TaskCard
+from livo_bench.cards.fields import read_table
 from livo_bench.cards.scorer_kinds import (
     ATTRIBUTES,
     CLIP,
@@ -17,6 +18,10 @@ from livo_bench.cards.scorer_kinds import (
 )
 from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
+from livo_bench.schema import Text
+
+JUDGE = "judge.toml"
+"""File that declares a judge, in a folder of its own."""
 
 
 def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[ModelCard, str]:
@@ -25,7 +30,8 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     Args:
         card: Card of the model whose images are judged.
         scorer: What a kind of scorers knows by its place alone (`ScorerKind.at`): a folder, a
-            Hugging Face repository, or a name that open_clip or torch-fidelity knows.
+            Hugging Face repository, or a name that open_clip or torch-fidelity knows; or a
+            `judge.toml`, or the folder of one.
         tasks: Tasks that it is to judge.
 
     Returns:
@@ -38,7 +44,11 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     """
     _refuse_annotator(card, scorer)
     place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
-    role, judge = _judge(card, scorer, place)
+    if (file := _judge_file(place)) is not None:
+        role, judge = read_judge(file)
+        _refuse_annotator(card, judge.weights)
+    else:
+        role, judge = _judge(card, scorer, place)
     unasked = [task.name for task in tasks if role == HAZARDS and task.question is None]
     if unasked:
         raise BadInput(
@@ -49,6 +59,30 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     if CLIP not in (*judges, *judges[ATTRIBUTES].roles):
         judges[CLIP] = card.judges[ATTRIBUTES]
     return replace(card, judges=judges), role
+
+
+def _judge_file(place: str) -> Path | None:
+    """The `judge.toml` that a place means, if it means one."""
+    if place.endswith(".toml"):
+        return Path(place)
+    return file if (file := Path(place, JUDGE)).is_file() else None
+
+
+def read_judge(file: Path) -> tuple[str, ScorerKind]:
+    """Read `judge.toml`: a role, a kind that can have it, and what a card's table of it holds.
+
+    Raises:
+        BadInput: It cannot be read, or a field is missing, unknown or not what the kind asks for.
+    """
+    table = read_table(file.resolve())
+    kind = kind_named(table.get("kind", Text))
+    if kind is None:
+        raise table.wrong("kind", f"one of: {', '.join(known_kinds())}")
+    role: str = table.get("role", Text)
+    if role not in kind.roles or role == CLIP:
+        can = ", ".join(one for one in kind.roles if one != CLIP)
+        raise table.wrong("role", f"what its kind can be: {can or 'nothing'}")
+    return role, table.read(kind)
 
 
 def _refuse_annotator(card: ModelCard, scorer: str) -> None:

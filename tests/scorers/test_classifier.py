@@ -1,0 +1,95 @@
+"""An image classifier as judge, declared by `judge.toml`."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from written_inputs import write_prompts
+
+from livo_bench.errors import BadInput
+from livo_bench.runs import runner
+
+PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career"]
+JUDGE = """\
+kind = "classifier"
+role = "attributes"
+weights = "./network"
+dtype = "float32"
+subsets = ["gender"]
+
+[labels]
+Man = "male"
+Woman = "female"
+Nobody = "abstained"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("judge")
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=16,
+        patch_size=8,
+        id2label={0: "Man", 1: "Woman", 2: "Nobody"},
+        label2id={"Man": 0, "Woman": 1, "Nobody": 2},
+    )
+    ViTForImageClassification(config).save_pretrained(place / "network")
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(place / "network")
+    (place / "judge.toml").write_text(JUDGE, "utf-8")
+    return place
+
+
+def test_a_classifier_judges_stored_images_and_what_it_abstains_from_is_counted(
+    folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    prompts = write_prompts(tmp_path / "own.csv", PEOPLE)
+    runs = tmp_path / "runs"
+    made = {"model": str(tiny_model), "images": 3, "prompts": prompts, "device": "cpu"}
+    runner.run(methods=["sd"], task="bias/gender", runs=runs, **made)  # type: ignore[arg-type]
+    for line, name in (("", "answers"), ("threshold = 1.0\n", "silent")):
+        file = folder / f"{name}.toml"
+        file.write_text(line + JUDGE.replace('Nobody = "abstained"', 'Nobody = "male"'), "utf-8")
+    run = {**made, "methods": ["sd"], "task": "bias/gender", "runs": runs}
+    [results] = runner.run(**run, scorer=str(folder / "answers.toml"))  # type: ignore[arg-type]
+    images = pd.read_parquet(results / "images.parquet")
+    images = images[images["subset"] == "gender"]
+    assert set(images["label"]) <= {"male", "female"}
+    assert images["unscored"].isna().all()
+    assert (images["p_male"] + images["p_female"]).to_numpy() == pytest.approx(1)
+    with pytest.raises(Exception, match="abstained"):
+        runner.run(**run, scorer=str(folder / "silent.toml"))  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="asks about 'race'"):
+        runner.run(**{**run, "task": "bias/race"}, scorer=str(folder))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('Woman = "female"', 'Lady = "female"', "classes of .* are Man, Nobody, Woman"),
+        ('"female"', '"lady"', "answers lady, male; subset 'gender' .* expects"),
+        ('"classifier"', '"oracle"', "kind is 'oracle', expected one of"),
+        ('"attributes"', '"features"', "role is 'features', expected"),
+    ],
+)
+def test_a_judge_of_other_labels_is_refused_before_it_loads(
+    old: str, new: str, message: str, folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    (folder / "wrong.toml").write_text(JUDGE.replace(old, new), "utf-8")
+    with pytest.raises(BadInput, match=message):
+        runner.run(
+            methods=["sd"],
+            task="bias/gender",
+            model=str(tiny_model),
+            images=3,
+            prompts=write_prompts(tmp_path / "own.csv", PEOPLE),
+            device="cpu",
+            runs=tmp_path / "runs",
+            scorer=str(folder / "wrong.toml"),
+        )
