@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import tomllib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -52,9 +52,13 @@ def parse(line: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_of_a_page_parse(page: Path) -> None:
+    written = False
     for line in commands(page):
-        # Variables of a shell stand for numbers.
-        parse(re.sub(r'"?\$\w+"?', "1", line))
+        written |= line.startswith("livo-bench init ")
+        # An experiment's file says what is not typed.
+        with suppress(click.MissingParameter) if written else nullcontext():
+            # Variables of a shell stand for numbers.
+            parse(re.sub(r'"?\$\w+"?', "1", line))
     for line in mentioned(page):
         with suppress(click.MissingParameter):
             parse(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Unpack
@@ -13,6 +14,7 @@ from livo_bench.cards.catalog import RUNS
 from livo_bench.cli.output import print_rows, say
 from livo_bench.cli.program import Example, main
 from livo_bench.cli.shared_options import (
+    Command,
     Number,
     Share,
     device_option,
@@ -26,21 +28,35 @@ from livo_bench.cli.shared_options import (
     shard_option,
 )
 from livo_bench.report.printing import FOR_PEOPLE
+from livo_bench.runs import experiment
 from livo_bench.runs.options import RunOptions
 
-
-@main.command(cls=Example, example="livo-bench run --method sd --task bias")
-@click.option(
+_methods_option = click.option(
     "--method",
     "methods",
     multiple=True,
     help="Name, name:variant or folder of a method, or all; repeat it for several.",
 )
-@click.option(
-    "--task",
-    required=True,
-    help="Name, name/subset or folder of a task; all is every task that is not a control.",
+
+
+def _tasks_option(required: bool) -> Callable[[Command], Command]:
+    return click.option(
+        "--task",
+        "tasks",
+        multiple=True,
+        required=required,
+        help="Name, name/subset or folder of a task; all is every task that is not a control. "
+        "Repeat it for several.",
+    )
+
+
+@main.command(
+    cls=Example,
+    example="livo-bench run --method sd --task bias",
+    heeds={name: name for name in experiment.FIELDS},
 )
+@_methods_option
+@_tasks_option(required=True)
 @model_option
 @run_options
 @shard_option
@@ -48,14 +64,14 @@ from livo_bench.runs.options import RunOptions
 @rate_option
 def run(
     methods: tuple[str, ...],
-    task: str,
+    tasks: tuple[str, ...],
     model: str,
     shard: tuple[int, int],
     plan: bool,
     rate: float | None,
     **options: Unpack[RunOptions],
 ) -> None:
-    """Sample, score and summarise methods on a task."""
+    """Sample, score and summarise methods on tasks."""
     from livo_bench.runs import runner
 
     if not methods and not plan:
@@ -63,20 +79,36 @@ def run(
     require_plan(rate, plan)
 
     wanted = list(methods) or ["sd"]
-    if plan:
-        planned = runner.plan(
-            methods=wanted, task=task, model=model, rate=rate, shard=shard, **options
-        )
-        say(planned)
-        return
-    for folder in runner.run(methods=wanted, task=task, model=model, shard=shard, **options):
-        say(folder)
+    for task in dict.fromkeys(tasks):
+        if plan:
+            say(
+                runner.plan(
+                    methods=wanted, task=task, model=model, rate=rate, shard=shard, **options
+                )
+            )
+            continue
+        for folder in runner.run(methods=wanted, task=task, model=model, shard=shard, **options):
+            say(folder)
     k, n = shard
-    if n > 1:
+    if n > 1 and not plan:
         say(
             f"Part {k} of {n} is made and judged. When all parts are, the same "
             "command without --shard writes the results."
         )
+
+
+@main.command(cls=Example, example="livo-bench init --method livo --task bias", heeds={})
+@_methods_option
+@_tasks_option(required=False)
+@model_option
+@run_options
+def init(
+    methods: tuple[str, ...], tasks: tuple[str, ...], model: str, **options: Unpack[RunOptions]
+) -> None:
+    """Write an experiment into livo-bench.toml, where commands read it."""
+    asked = {"methods": methods or ("sd",), "tasks": tasks or ("bias",), "model": model}
+    experiment.write({**asked, **options})
+    say(f"Written: {experiment.FILE}\nSee what it comes to:\n    livo-bench run --plan")
 
 
 @main.command(cls=Example, example="livo-bench train --method livo")

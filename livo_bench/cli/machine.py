@@ -30,7 +30,7 @@ def fetch(model: str, methods: tuple[str, ...], weights: str | None, form: str) 
         say(f"Model {model} and its judges are folders of this machine: nothing to fetch.")
 
 
-@main.command(cls=Example, example="livo-bench doctor")
+@main.command(cls=Example, example="livo-bench doctor", heeds={})
 @device_option
 @format_option
 def doctor(device: str, form: str) -> None:

@@ -32,7 +32,7 @@ _model_option = click.option(
 )
 
 
-@mini.command(cls=Example, example="livo-bench mini build --part vae")
+@mini.command(cls=Example, heeds={}, example="livo-bench mini build --part vae")
 @click.option("--part", "parts", multiple=True, help="Train these only; repeatable.")
 @_work_option("Folder of renders and checkpoints, from which a stopped build goes on.")
 @click.option(
@@ -50,7 +50,7 @@ def build(parts: tuple[str, ...], work: Path, weights: Path, seed: int) -> None:
     build_world(parts=list(parts), work=work, weights=weights, seed=seed)
 
 
-@mini.command(cls=Example, example="livo-bench mini draw --out docs/mini")
+@mini.command(cls=Example, heeds={}, example="livo-bench mini draw --out docs/mini")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -66,7 +66,7 @@ def draw(out: Path, model: str) -> None:
         say(path)
 
 
-@mini.command(cls=Example, example="livo-bench mini measure")
+@mini.command(cls=Example, heeds={}, example="livo-bench mini measure")
 @_work_option("Folder of the build, for its records and for held-out renders.")
 @_model_option
 def measure(work: Path, model: str) -> None:
@@ -76,7 +76,7 @@ def measure(work: Path, model: str) -> None:
     say(card_tables(work, model))
 
 
-@mini.command(cls=Example, example="livo-bench mini confusion")
+@mini.command(cls=Example, heeds={}, example="livo-bench mini confusion")
 @_work_option("Folder of the build, for held-out renders.")
 @device_option
 def confusion(work: Path, device: str) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import shlex
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from livo_bench import interrupt
 from livo_bench.cli.output import say
 from livo_bench.errors import AdapterFailed, LivoBenchError, NotComparable, NothingScored
 from livo_bench.escaping import redacted, visible
+from livo_bench.runs import experiment
 
 
 class Visible(logging.Formatter):
@@ -29,16 +32,52 @@ def _make_logs_visible() -> None:
         logging.basicConfig(handlers=[logging.lastResort])
 
 
+SHARED = ("model", "runs", "device")
+"""What an experiment says to every command that has it."""
+
+
 class Example(click.Command):
     """A command whose help is one sentence and an example that runs as written."""
 
-    def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, example: str, heeds: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        """
+        Args:
+            example: What its help ends with.
+            heeds: Which of its parameters the experiment's file may say, and as what; whose images
+                and results, where they are and on which device when None.
+        """
         super().__init__(*args, **kwargs)
         self.example = example
+        names = {str(param.name) for param in self.params}
+        self.heeds = {name: name for name in SHARED if name in names} if heeds is None else heeds
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Example"):
             formatter.write_text(self.example)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from_file = [
+            param.opts[0]
+            for param in self.params
+            if param.name and ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
+        ]
+        if from_file:
+            say(f"From {experiment.FILE}: {', '.join(from_file)}", err=True)
+        return super().invoke(ctx)
+
+
+def _from_file(command: click.Command) -> dict[str, Any]:
+    """What this folder's experiment says of a command, or of those of a group, by their names."""
+    if isinstance(command, click.Group):
+        inner: dict[str, Any] = {}
+        for one in command.commands.values():
+            inner |= _from_file(one)
+        return {str(command.name): inner}
+    heeds = command.heeds if isinstance(command, Example) else {}
+    asked = experiment.read() if heeds else {}
+    return {str(command.name): {param: asked[key] for param, key in heeds.items() if key in asked}}
 
 
 def _exit_code(error: LivoBenchError) -> int:
@@ -52,6 +91,14 @@ class Program(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.obj = list(args)
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing and command is not None and experiment.FILE.exists():
+            ctx.default_map = _from_file(command)
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         _make_logs_visible()

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from livo_bench.results.check import Check
 
 
-@main.command(cls=Example, example="livo-bench report --table 2")
+@main.command(
+    cls=Example,
+    example="livo-bench report --table 2",
+    heeds={"model": "model", "folder": "runs"},
+)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.option(
     "--table",
