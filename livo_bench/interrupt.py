@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from livo_bench import telling
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -99,6 +101,9 @@ def _ask(number: int, frame: FrameType | None) -> None:
         signal.signal(each, signal.SIG_DFL)
     _state.asked = number
     # Not print, whose buffer the signal may have found half written.
-    os.write(2, b"\nStopping when the work in hand is done; once more stops at once.\n")
+    stopping = "Stopping when the work in hand is done; once more stops at once."
+    told = telling.form() == telling.JSON
+    line = telling.line("message", message=stopping) if told else f"\n{stopping}\n"
+    os.write(2, line.encode())
     if not _state.held:
         raise Stopped(number)

@@ -20,6 +20,7 @@ from livo_bench.cli.shared_options import (
     device_option,
     format_option,
     model_option,
+    progress_options,
     rate_option,
     require_plan,
     run_options,
@@ -59,6 +60,7 @@ def _tasks_option(required: bool) -> Callable[[Command], Command]:
 @_tasks_option(required=True)
 @model_option
 @run_options
+@progress_options
 @shard_option
 @click.option("--plan", is_flag=True, help="Say what the run would make and cost, and stop.")
 @rate_option
@@ -134,6 +136,7 @@ def init(
 @device_option
 @settings_option
 @runs_option
+@progress_options
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from livo_bench import interrupt
+from livo_bench import interrupt, telling
 from livo_bench.cli.output import say
 from livo_bench.errors import AdapterFailed, LivoBenchError, NotComparable, NothingScored
 from livo_bench.escaping import redacted, visible
@@ -63,7 +63,7 @@ class Example(click.Command):
             for param in self.params
             if param.name and ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
         ]
-        if from_file:
+        if from_file and telling.form() != telling.QUIET:
             say(f"From {experiment.FILE}: {', '.join(from_file)}", err=True)
         return super().invoke(ctx)
 
@@ -102,13 +102,27 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         _make_logs_visible()
+        with telling.restored():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             with interrupt.listening():
                 return super().invoke(ctx)
+        except click.ClickException as error:
+            if telling.form() != telling.JSON:
+                raise
+            telling.tell("error", message=error.format_message(), exit_code=error.exit_code)
+            ctx.exit(error.exit_code)
         except LivoBenchError as error:
             if isinstance(error, AdapterFailed):
                 say("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
-            say(f"Error: {error}", err=True)
+            if telling.form() == telling.JSON:
+                told = {"message": error.message, "hint": error.hint}
+                shown = {name: redacted(text) for name, text in told.items()}
+                telling.tell("error", **shown, exit_code=_exit_code(error))
+            else:
+                say(f"Error: {error}", err=True)
             ctx.exit(_exit_code(error))
         except interrupt.Stopped as stopped:
             kept = getattr(stopped, "__notes__", ["What was finished is kept."])

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from livo_bench import telling
 from livo_bench.report.printing import FORMS
 from livo_bench.runs.options import OPTIONS, Option, RunOptions, options_of
 
@@ -113,6 +114,45 @@ def format_option(command: Command) -> Command:
         default="table",
         help="How to print; csv and json hold every digit, latex needs the package booktabs.",
     )(command)
+
+
+def progress_options(command: Command) -> Command:
+    """How to tell of progress on standard error; it holds from here on."""
+    command = click.option(
+        "--quiet",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_be_quiet,
+        help="Show no progress; warnings and errors are shown.",
+    )(command)
+    return click.option(
+        "--progress",
+        type=click.Choice([telling.BAR, telling.JSON]),
+        default=telling.BAR,
+        is_eager=True,
+        expose_value=False,
+        callback=_tell_by,
+        help="Standard error as bars, or as lines of JSON and nothing else.",
+    )(command)
+
+
+def _tell_by(ctx: click.Context, param: click.Parameter, form: str) -> None:
+    if form != telling.BAR and not ctx.resilient_parsing:
+        _choose(form)
+
+
+def _be_quiet(ctx: click.Context, param: click.Parameter, quiet: bool) -> None:
+    if quiet and not ctx.resilient_parsing:
+        _choose(telling.QUIET)
+
+
+def _choose(form: str) -> None:
+    if telling.form() not in (telling.BAR, form):
+        raise click.UsageError(
+            "--quiet and --progress json ask for different things. Leave out one."
+        )
+    telling.tell_by(form)
 
 
 class Shard(click.ParamType):

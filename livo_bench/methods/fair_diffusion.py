@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
+from livo_bench.bars import status
 from livo_bench.cards.catalog import value_tasks
 from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.fields import read_table, settings_of
@@ -205,7 +205,7 @@ def detect(session: Session, annotator: Annotator) -> pd.DataFrame:
     def look(item: tuple[TaskCard, Prompt]) -> tuple[str, list[dict[str, object]]]:
         return item[1].text, list(_majorities(session, annotator, *item))
 
-    with Console(stderr=True).status("loading models"):
+    with status("loading models"):
         session.load_engine()
     done = in_parallel(session, look, work, lambda _: 1, "finding majorities", "prompts")
     found = dict(done)

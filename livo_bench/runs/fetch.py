@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench.bars import status
 from livo_bench.cards import readable
 from livo_bench.cards.catalog import method_card, method_cards, model_card, model_cards
 from livo_bench.cards.declared import Labeller, ModelCard
@@ -219,7 +219,7 @@ def _get(listed: Sequence[Wanted]) -> None:
                 f"expected files of those names for the {one.need.what}, weights in safetensors.",
                 f"Name another repository or revision{_or_resave(one.need)}",
             )
-    with Console(stderr=True).status("checking digests"):
+    with status("checking digests"):
         for one in listed:
             for path in one.need.files():
                 _check(path)

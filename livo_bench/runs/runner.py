@@ -17,9 +17,9 @@ from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.filesize import decimal
 
+from livo_bench.bars import status
 from livo_bench.cards.adapters import LoadedMethod
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput, Incomplete
@@ -341,7 +341,7 @@ def _work_off(session: Session, works: Sequence[Work]) -> None:
 
 
 def _load(session: Session, works: Sequence[Work], sampled: Sequence[Work]) -> None:
-    with Console(stderr=True).status("loading models"):
+    with status("loading models"):
         if sampled and session.service is None:
             session.renderer.load_files(recipe for work in sampled for recipe in work.block.recipes)
             blocks = [work.block for work in sampled]

@@ -54,13 +54,15 @@ def test_run_takes_what_init_wrote_and_what_is_typed_goes_before_it(calls: Calls
 
 
 def test_other_commands_take_whose_results_and_where_they_are(folder: Path) -> None:
-    file = f'[run]\nmodel = "mini"\nmethods = ["sd"]\nruns = "{REFERENCE}"\nseed = 7\n'
+    file = (
+        f'[run]\nmodel = "mini"\nmethods = ["sd"]\nruns = "{REFERENCE / "sd" / "bias"}"\nseed = 7\n'
+    )
     (folder / "livo-bench.toml").write_text(file)
     of_file = invoke("report", "--table", "2").stdout
     assert len(of_file) > 1000
-    assert of_file == invoke("report", str(REFERENCE), "--table", "2").stdout
+    assert of_file == invoke("report", str(REFERENCE / "sd" / "bias"), "--table", "2").stdout
     (folder / "livo-bench.toml").write_text('[run]\nmodel = "nobody"\n')
-    refused = invoke("compare", "sd", "livo", "--runs", str(REFERENCE))
+    refused = invoke("compare", "sd", "livo", "--runs", str(REFERENCE / "sd"))
     assert refused.exit_code != 0
     assert "nobody" in refused.stderr
 

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
+from livo_bench.bars import status
 from livo_bench.cards.catalog import RUNS, model_card, task_cards, value_tasks
 from livo_bench.cards.declared import ModelCard, Subset, TaskCard
 from livo_bench.cards.fields import read_table
@@ -405,7 +405,7 @@ def build(
         fetch.require(model, fetch.wanted(card, (), annotator=True))
         least = sum(len(unit.prompts) * chosen.images_of(unit.task, card)[0] for unit in left)
         session.store.require_room(round(least * card.bytes_per_image))
-        with Console(stderr=True).status("loading models"):
+        with status("loading models"):
             session.load_engine()
         done = in_parallel(
             session, builder.write, left, lambda _: 1, "building preferences", "concepts"

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from livo_bench.bars import counted
 from livo_bench.errors import BadInput
 from livo_bench.methods.training import checkpoints, loop, processes
 from livo_bench.methods.training.finetuning import Finetuning
@@ -112,6 +111,6 @@ def _losses(tuning: Finetuning, pictures: OwnPictures, times: int) -> Iterator[I
             yield error * len(part) * (steps / times)
 
     every = [(text, row) for text, rows in enumerate(pictures.rows) for row in rows]
-    shown = track(every, "Fisher information", console=Console(stderr=True))
+    shown = counted(every, "Fisher information")
     for number, (text, row) in enumerate(shown):
         yield of_picture(text, row, loop.generator(tuning.training.seed, number))

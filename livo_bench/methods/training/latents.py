@@ -14,10 +14,9 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from livo_bench.bars import counted
 from livo_bench.engines.diffusion import vae_batch
 from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
@@ -57,7 +56,7 @@ def moments_of(session: Session, keys: Sequence[str], folder: Path) -> Moments:
         unfinished = path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         shape = (len(keys), *_encode(vae, _pixels(session, keys[:1])).shape[1:])
         moments = open_memmap(unfinished, "w+", np.float16, shape)
-        for part in track(parts, "encoding pictures", console=Console(stderr=True)):
+        for part in counted(parts, "encoding pictures"):
             moments[[rows[key] for key in part]] = _encode(vae, _pixels(session, part))
         moments.flush()
         with unfinished.open("ab") as file:
