@@ -26,6 +26,7 @@ from livo_bench.files import write_atomically
 from livo_bench.report import audit_rows, dataset, figures, glossary, quirks, tables, thresholds
 from livo_bench.report.columns import PAPER_METHODS, headings
 from livo_bench.report.drawings import FIGURES
+from livo_bench.report.page_answer import answers_of
 from livo_bench.report.page_pictures import IMAGES, ROWS, SIDE, PictureRow, choose_rows, write_rows
 from livo_bench.report.page_prompts import Prompts, changes_of, prompts_of, texts_of
 from livo_bench.report.printing import Row, records
@@ -103,6 +104,9 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     card = model_cards().get(generator)
     title_of = titles(list(chain(*tasks.values())))
     changes = changes_of(tasks, title_of)
+    told = {
+        title_of.get(name, name): label.told for name, label in tables.labels_of(aggregates).items()
+    }
     prompts = [
         table
         for sides in tasks.values()
@@ -120,6 +124,7 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         tables=_tables(aggregates),
         listings=_listings(runs, model),
         training=_draw_training(model, out),
+        answers=answers_of(changes, told),
         changes=changes,
         prompts=prompts,
         rows=rows,

@@ -344,6 +344,37 @@ def test_filters_show_what_they_say_and_count_it(opened: "Chrome") -> None:
     assert count.text == "3 of 8 prompts, 3 of 6 rows of pictures shown"
 
 
+def test_a_method_that_is_pressed_is_followed_through_tables_prompts_and_pictures(
+    opened: "Chrome",
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    name = opened.find_element("css selector", ".follow")
+    assert name.text == EVIL
+    name.send_keys(Keys.ENTER)
+    assert f"Following {EVIL}" in opened.find_element("id", "followed").text
+    for place in ("#answer tr", "#tables tr", "#prompts td", "#pictures li"):
+        assert opened.find_elements("css selector", f"{place}.followed")
+    titles = texts(opened, "#pictures .followed b")
+    assert set(titles) == {EVIL}
+    name.send_keys(Keys.ENTER)
+    assert not opened.find_elements("css selector", ".followed")
+
+
+def test_a_heading_sorts_its_table_down_and_up(opened: "Chrome") -> None:
+    column = (
+        "return [...document.querySelector('.prompts').tBodies[0].rows]"
+        ".map((row) => parseFloat(row.cells[4].textContent))"
+    )
+    head = opened.find_element("css selector", ".prompts th[data-column='4']")
+    before = opened.execute_script(column)
+    head.find_element("tag name", "button").click()
+    assert opened.execute_script(column) == sorted(before)
+    assert head.get_attribute("aria-sort") == "ascending"
+    head.find_element("tag name", "button").click()
+    assert opened.execute_script(column) == sorted(before, reverse=True)
+
+
 def test_hazards_are_blurred_until_somebody_asks(opened: "Chrome") -> None:
     from selenium.webdriver.common.keys import Keys
 

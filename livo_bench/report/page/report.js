@@ -37,7 +37,58 @@ function press(button, pressed) {
   button.setAttribute("aria-pressed", String(pressed));
 }
 
+// Mark a method wherever it stands; pressed again, no more.
+function follow(method) {
+  for (const element of document.querySelectorAll("[data-follow], [data-method]")) {
+    const own = element.dataset.follow ?? element.dataset.method;
+    element.classList.toggle("followed", method !== null && own === method);
+  }
+  for (const button of document.querySelectorAll(".follow")) {
+    press(button, method !== null && button.closest("[data-follow]").dataset.follow === method);
+  }
+  document.getElementById("followed").textContent =
+    method === null ? "" : `Following ${method} in every figure, table and picture.`;
+}
+
+// Rows stay within their group: only there an order is one of methods.
+function sort(head) {
+  const column = head.dataset.column;
+  const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  const value = (row) => row.cells[column].textContent.trim();
+  const number = (text) => (Number.isNaN(parseFloat(text)) ? null : parseFloat(text));
+  const order = (one, other) => {
+    const [a, b] = [value(one), value(other)];
+    const [x, y] = [number(a), number(b)];
+    if (x === null && y === null) {
+      return turn * a.localeCompare(b);
+    }
+    // What has no number is last either way.
+    return x === null ? 1 : y === null ? -1 : turn * (x - y);
+  };
+  const table = head.closest("table");
+  table.querySelectorAll("[aria-sort]").forEach((other) => other.removeAttribute("aria-sort"));
+  head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
+  for (const body of table.tBodies) {
+    body.append(...[...body.rows].sort(order));
+  }
+}
+
+for (const head of document.querySelectorAll("th[data-column]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "sort";
+  button.append(...head.childNodes);
+  button.addEventListener("click", () => sort(head));
+  head.append(button);
+}
+
 document.addEventListener("click", ({ target }) => {
+  const followed = target.closest("[data-follow] svg, [data-follow] .follow, g[data-follow]");
+  if (followed !== null) {
+    const row = followed.closest("[data-follow]");
+    follow(row.classList.contains("followed") ? null : row.dataset.follow);
+    return;
+  }
   const button = target.closest("button[aria-pressed]");
   if (button === null) {
     return;
