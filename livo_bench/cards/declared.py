@@ -301,8 +301,8 @@ class ModelCard:
     licence: Text = ""
     """Licence of the pipeline's weights."""
     memory: Mapping[str, Annotated[int, at_least(1)]]
-    """Parameters of `unet` or `transformer`, of all text encoders as `text`, and of `vae`; and for
-    `train --plan` groups of them and bytes of a picture's latents and activations, which
+    """Parameters of the UNet or transformer as `denoiser`, of all encoders of `text` and of the
+    `vae`; for `train --plan` groups of them and bytes of a picture's latents and activations, which
     `benchmarks/memory.py` counts."""
 
     @property

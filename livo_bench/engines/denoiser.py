@@ -132,12 +132,12 @@ def of_diffusion(engine: Diffusion) -> Denoiser:
         engine.unet,
         engine.vae,
         read=lambda text: Conditions(engine.embed(text)[None]),
-        ask=_ask,
+        ask=ask_unet,
         noises=lambda _: DiffusionNoise(engine.scheduler_config),
         tokenizer=engine.tokenizer,
     )
 
 
-def _ask(network: Module, noisy: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
+def ask_unet(network: Module, noisy: Tensor, times: Tensor, conditions: Conditions) -> Tensor:
     said: Tensor = network(noisy, times, conditions.context, return_dict=False)[0]
     return said

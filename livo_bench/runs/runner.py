@@ -54,7 +54,7 @@ BLANK = "blank image"
 NOT_A_NUMBER = "score is not a number"
 """Why an image is unscored of which a judge said NaN or infinity."""
 
-NETWORKS = ("unet", "transformer", "text", "vae")
+NETWORKS = ("denoiser", "text", "vae")
 """What a model card's `[memory]` calls the parameters of a whole pipeline."""
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""

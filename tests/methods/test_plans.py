@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import memory as counter
 import pytest
 import torch
 from click.testing import CliRunner
-from diffusers import UNet2DConditionModel
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
@@ -17,10 +18,12 @@ from livo_bench.cards.catalog import model_card, value_tasks
 from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cli import main
+from livo_bench.engines.denoiser import Conditions
+from livo_bench.engines.hearing import HEARINGS
 from livo_bench.errors import BadInput
 from livo_bench.methods.training import training
 from livo_bench.methods.training.training import plan
-from livo_bench.methods.training.training_plan import MEMORY
+from livo_bench.methods.training.training_plan import OF_ANY, OF_DIFFUSION
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +64,8 @@ def test_a_value_encoders_steps_are_counted_in_evaluations(lists: dict[str, int]
     looked, calibrated = 2 * lists["bias dev"] + lists["toxicity dev"], 2 * 24
     assert found.dev_seconds == 10 * (looked * (1 + 15) + calibrated * 2) / 2
     memory = model_card("sd15").memory
-    frozen = 2 * (memory["unet"] + memory["text"] + memory["vae"])
-    kept = 16 * memory["context_learns_checkpointed"] + 8 * memory["text_learns"]
+    frozen = 2 * (memory["denoiser"] + memory["text"] + memory["vae"])
+    kept = 16 * memory["context_learns_checkpointed"] + 8 * memory["value_encoder_learns"]
     # In float32 a parameter, its gradient and two moments, and the parameter in half precision.
     assert found.memory == frozen + (4 * 4 + 2) * memory["text"] + kept
     assert 8e9 < found.memory < 9e9
@@ -79,12 +82,12 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     dapt = plan("dapt", "sd15", rate=2.0)
     assert dapt.seconds == pytest.approx(15_000 * 8 * 4 / 100)
     memory = model_card("sd15").memory
-    assert dapt.memory > 16 * memory["unet"]
+    assert dapt.memory > 16 * memory["denoiser"]
     assert dapt.dev_seconds == 0
     ca = plan("ca", "sd15", rate=2.0)
     # What does not learn has no gradient and no moments; a finished hazard's checkpoint stays.
     assert ca.memory < dapt.memory
-    checkpoints = 4 * (4 * memory["unet"] + 8 * memory["attn"])
+    checkpoints = 4 * (4 * memory["denoiser"] + 8 * memory["attn"])
     assert ca.disk == (4 * lists["toxicity"] * (500_000 + memory["latents"]) + checkpoints,) * 2
     assert ca.seconds == pytest.approx(3 * 400 * 16 * 4 / 100)
     assert ca.data_seconds == (4 * lists["toxicity"] / 2,) * 2
@@ -141,7 +144,7 @@ def test_what_autograd_keeps_is_counted_as_a_gpu_casts_it() -> None:
         network = nn.Sequential(
             nn.Conv2d(4, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.SiLU(), nn.Conv2d(6, 4, 1)
         )
-        return counter.kept(network, torch.randn(pictures, 4, 8, 8))
+        return counter.kept(network, partial(network, torch.randn(pictures, 4, 8, 8)))
 
     inputs, statistics = 64 * (4 * 2 + 6 * 4 + 6 * 4 + 6 * 2), 2 * 2 * 4
     assert counter.of_a_picture(count, "cuda") == inputs + statistics
@@ -153,18 +156,21 @@ def test_a_real_pass_keeps_what_the_card_says() -> None:
     unet = unet.float().train()
     unet.set_attn_processor(AttnProcessor())
     few, many = (
-        counter.kept(unet, torch.zeros(n, 8, 8, 8), torch.zeros(n), torch.zeros(n, 32, 128))
+        counter.kept(
+            unet,
+            partial(unet, torch.zeros(n, 8, 8, 8), torch.zeros(n), torch.zeros(n, 32, 128)),
+        )
         for n in (1, 3)
     )
     # A CPU has the statistics of norms in float32, where fake tensors have them in bfloat16.
-    assert (many - few) / 2 == pytest.approx(card.memory["unet_learns"], rel=0.005)
+    assert (many - few) / 2 == pytest.approx(card.memory["denoiser_learns"], rel=0.005)
 
 
 @pytest.mark.parametrize(
     ("memory", "said"),
     [
         ("", r"has no table \[memory\]"),
-        ("[memory]\nunet = 5\n", r"has no fields text, vae, latents"),
+        ("[memory]\ndenoiser = 5\n", r"has no fields text, vae, value_encoder, latents"),
     ],
 )
 def test_a_card_that_does_not_say_what_the_model_takes_is_named(
@@ -179,4 +185,30 @@ def test_a_card_that_does_not_say_what_the_model_takes_is_named(
 
 def test_the_cards_of_the_package_say_all_that_a_plan_asks() -> None:
     for name in ("mini", "sd15", "sd21"):
-        assert set(model_card(name).memory) == set(MEMORY)
+        assert set(model_card(name).memory) == {*OF_ANY, *OF_DIFFUSION}
+    for name in ("mini-flow", "sdxl", "sd35-medium", "flux1-dev", "flux1-schnell"):
+        assert set(model_card(name).memory) == set(OF_ANY)
+        assert plan("livo", name).memory > 0
+
+
+def test_a_real_pass_of_a_transformer_keeps_what_the_card_says() -> None:
+    card = model_card("mini-flow")
+    network = SD3Transformer2DModel.from_pretrained(Path(card.pipeline) / "transformer")
+    network = network.float().requires_grad_(False)
+    few, many = (
+        counter.kept(
+            network,
+            partial(
+                HEARINGS[card.kind].ask,
+                network,
+                torch.zeros(n, 8, 8, 8),
+                torch.zeros(n),
+                Conditions(
+                    torch.zeros(n, 32, 224, requires_grad=True),
+                    {"pooled_projections": torch.zeros(n, 224)},
+                ),
+            ),
+        )
+        for n in (1, 3)
+    )
+    assert (many - few) / 2 == pytest.approx(card.memory["context_learns"], rel=0.005)

@@ -145,7 +145,7 @@ def soft_tokens(planned: Planned) -> TrainingPlan:
                 )
     again = made.gradient_checkpointing
     memory, full = memory_of(card), made.precision == "no"
-    unet, weight = memory["unet"], weight_of(made.precision)
+    unet, weight = memory["denoiser"], weight_of(made.precision)
     kept = memory["context_learns" + "_checkpointed" * again]
     step = Step(
         pictures=made.batch,
@@ -211,12 +211,12 @@ def _value_encoder(chosen: EncoderSettings, card: ModelCard) -> Step:
     """Preferred and dispreferred pictures, with the value token and, without gradients, without."""
     again = chosen.gradient_checkpointing
     memory = memory_of(card)
-    unet, text = memory["unet"], memory["text"]
+    network, encoder = memory["denoiser"], memory["value_encoder"]
     weight = weight_of(chosen.precision) + LEARNING
     full = chosen.precision == "no"
     held = frozen(card)
     if card.dtype == "float32" and not full:
-        held.append((f"its UNet in half precision, {unet:,} x 2 bytes", unet * 2))
+        held.append((f"its network in half precision, {network:,} x 2 bytes", network * 2))
     pictures = 2 * chosen.batch
     kept = memory["context_learns" + "_checkpointed" * again]
     return Step(
@@ -226,11 +226,11 @@ def _value_encoder(chosen: EncoderSettings, card: ModelCard) -> Step:
         steps=chosen.steps,
         memory=[
             *held,
-            (f"value encoder, {text:,} x {weight} bytes", text * weight),
-            activations("value encoder", chosen.batch, memory["text_learns"], full),
-            activations("UNet", pictures, kept, full and card.dtype == "float32"),
+            (f"value encoder, {encoder:,} x {weight} bytes", encoder * weight),
+            activations("value encoder", chosen.batch, memory["value_encoder_learns"], full),
+            activations("network", pictures, kept, full and card.dtype == "float32"),
         ],
-        checkpoints=checkpoints(1, text, text),
+        checkpoints=checkpoints(1, encoder, encoder),
         dev=_looked_at(chosen, card),
     )
 
@@ -274,10 +274,10 @@ def _finetuning(
     """
     again = settings.gradient_checkpointing
     memory = memory_of(card)
-    unet, weight = memory["unet"], weight_of(settings.precision)
+    unet, weight = memory["denoiser"], weight_of(settings.precision)
     learns = _learns(settings, card)
     at_most = "at most " if settings.rank is not None else ""
-    kept = memory["unet_learns" + "_checkpointed" * again]
+    kept = memory["denoiser_learns" + "_checkpointed" * again]
     return Step(
         pictures=pictures * settings.accumulation,
         passes="forward + 2 backward" + " + forward again" * again,
@@ -296,7 +296,7 @@ def _finetuning(
 def _learns(settings: finetuning.Settings, card: ModelCard) -> int:
     """Count the parameters of the group that learns."""
     memory = memory_of(card)
-    unet = memory["unet"]
+    unet = memory["denoiser"]
     groups = {**memory, "full-weight": unet, "noxattn": unet - memory["xattn"]}
     return groups[settings.parameters]
 

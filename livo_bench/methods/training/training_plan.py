@@ -1,6 +1,6 @@
 """What a training would take, from its settings and the model's card: `livo-bench train --plan`.
 
-Time is counted in evaluations of the UNet, of which the card says how many there are a second:
+Time is counted in evaluations of the network, of which the card says how many there are a second:
 those of a sampled image, times its images a second, and how many times slower they are in training.
 A backward pass counts like a forward one, and like two where the UNet's own parameters learn.
 Memory is what the model, what learns and what autograd keeps take, all as if at once, by the card's
@@ -18,15 +18,20 @@ from typing import TypeVar
 from rich.filesize import decimal
 
 from livo_bench.cards.declared import ModelCard
+from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput
 from livo_bench.runs.plan import duration
 
-MEMORY = (
-    *("unet", "text", "vae", "latents", "attn", "cross-attn", "xattn"),
-    *("text_learns", "context_learns", "context_learns_checkpointed"),
-    *("unet_learns", "unet_learns_checkpointed"),
+OF_ANY = (
+    *("denoiser", "text", "vae", "value_encoder", "latents"),
+    *("value_encoder_learns", "context_learns", "context_learns_checkpointed"),
 )
-"""What a card's table `[memory]` says."""
+"""What the table `[memory]` says in the card of every model that something trains on."""
+OF_DIFFUSION = (
+    *("attn", "cross-attn", "xattn"),
+    *("denoiser_learns", "denoiser_learns_checkpointed"),
+)
+"""What it says besides of Stable Diffusion 1.x and 2.x, whose UNet may learn."""
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MOMENTS = 8
 """Bytes of AdamW's two moments of a parameter, in float32."""
@@ -105,7 +110,7 @@ class Step:
     passes: str
     """What the UNet does with each, in words."""
     evaluations: int
-    """Number of evaluations of the UNet for each picture."""
+    """Number of evaluations of the network for each picture."""
     steps: int
     memory: Sequence[tuple[str, int]]
     """Memory, in words how it comes about, and in bytes."""
@@ -138,7 +143,7 @@ def of_step(planned: Planned, images: Images, step: Step) -> TrainingPlan:
     lines = [
         *without.arithmetic,
         f"disk: {step.checkpoints[0]} = {decimal(step.checkpoints[1])}",
-        f"a step: {step.pictures} pictures x ({step.passes}) = {a_step} evaluations of the UNet",
+        f"a step: {step.pictures} pictures x ({step.passes}) = {a_step} evaluations of the network",
         f"time: {step.steps:,} steps x {a_step} / {in_training(planned)}; n processes take an n-th "
         "of it",
     ]
@@ -158,12 +163,12 @@ def of_step(planned: Planned, images: Images, step: Step) -> TrainingPlan:
 
 
 def evaluations_of(card: ModelCard) -> int:
-    """How often the UNet is evaluated for one image."""
+    """How often the network is evaluated for one image."""
     return card.steps * (2 if card.guidance != 1 else 1)
 
 
 def evaluations_a_second(planned: Planned) -> float:
-    """How often the UNet is evaluated a second in training."""
+    """How often the network is evaluated a second in training."""
     return planned.rate * evaluations_of(planned.card) / planned.card.slower
 
 
@@ -194,7 +199,8 @@ def memory_of(card: ModelCard) -> dict[str, int]:
     Raises:
         BadInput: It says nothing, or not all of it.
     """
-    if lacking := [name for name in MEMORY if name not in card.memory]:
+    wanted = OF_ANY + OF_DIFFUSION * (card.kind == PIPELINE)
+    if lacking := [name for name in wanted if name not in card.memory]:
         what = f"fields {', '.join(lacking)} in its" if card.memory else "table"
         raise BadInput(
             f"The card of model {card.name!r} has no {what} [memory], so what a training would "
@@ -208,7 +214,7 @@ def frozen(card: ModelCard) -> list[tuple[str, int]]:
     """What the model itself takes in memory, in words and in bytes."""
     memory = memory_of(card)
     size = BYTES[card.dtype]
-    count = memory["unet"] + memory["text"] + memory["vae"]
+    count = memory["denoiser"] + memory["text"] + memory["vae"]
     return [(f"the model, {count:,} parameters x {size} bytes", count * size)]
 
 
