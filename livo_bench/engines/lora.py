@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ READERS: Mapping[type[Any], Any] = {
     FluxTransformer2DModel: FluxLoraLoaderMixin,
 }
 """What brings the names of a file to one form, by the class of the denoiser that it is for."""
+OF_PEFT = "base_model.model."
+"""Begins names in the files of peft itself, whose alpha is in the configuration beside them."""
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 """Ends of peft's names for the matrices A and B."""
 HALVES = ((".lora_down.weight", ".lora_up.weight"), (DOWN, UP))
@@ -126,7 +129,7 @@ def read(path: Path, own: Mapping[str, Module]) -> Lora:
         if math.prod(shape) != 1 if alpha else 0 in shape:
             wanted = "one number" if alpha else "a rank of at least 1"
             raise _odd(path, name, f"of shape {shape}", wanted)
-        if not held[name].floating and LEARNT.search(name):
+        if not held[name].floating and not alpha and LEARNT.search(name):
             raise _odd(path, name, "of another kind of number", "real ones of 16 to 64 bits")
     denoiser = denoiser_of(own)
     kind = type(own[denoiser])
@@ -148,6 +151,38 @@ def read(path: Path, own: Mapping[str, Module]) -> Lora:
         )
     networks.refuse_not_finite("LoRA", path, found.tensors)
     return found
+
+
+def refuse_peft(path: Path, names: Iterable[str], denoiser: Module, source: Path) -> None:
+    """See that a LoRA is none as peft saves it, whose file does not say its alpha.
+
+    Args:
+        path: Path of the file.
+        names: Names of its tensors.
+        denoiser: The network that the pipeline denoises with.
+        source: Folder of that network.
+
+    Raises:
+        BadInput: It is one.
+    """
+    name = min((name for name in names if name.startswith(OF_PEFT)), default=None)
+    if name is None:
+        return
+    fitting = f"{_place(name.removeprefix(OF_PEFT))}.weight" in denoiser.state_dict()
+    kind, own, said = type(denoiser).__name__, str(source), str(path.absolute().parent)
+    merge = (
+        f"from diffusers import {kind} as N; from peft import PeftModel as P; "
+        f"P.from_pretrained(N.from_pretrained({own!r}), {said!r}).merge_and_unload()"
+        ".save_pretrained('merged')"
+    )
+    raise BadInput(
+        f"The LoRA {path} has {name}, which is named as peft saves it: its alpha is in the "
+        "adapter_config.json beside it and not in the file. Expected a LoRA as diffusers or the "
+        "kohya scripts save it, or a UNet that it is merged into.",
+        f"Merge it: python -c {shlex.quote(merge)}, and pass --weights merged"
+        if fitting
+        else MERGE,
+    )
 
 
 def _in_one_form(

@@ -170,13 +170,15 @@ def require_fit(path: Path, model: ModelCard) -> None:
         for name, (library, kind) in parts_of(found.config).items()
         if changeable(name, kind)
     }
-    denoiser = own[lora.denoiser_of(own)].state_dict()
+    part = lora.denoiser_of(own)
     files = _files(path)
-    if lora.is_lora(headers(files.what, files.paths)):
+    held = headers(files.what, files.paths)
+    if lora.is_lora(held):
+        lora.refuse_peft(path, held, own[part], source / part)
         lora.read(path, own)
     else:
-        wanted = denoiser if path.is_dir() else _written(path)
-        networks.changes(files, denoiser, wanted)
+        denoiser = own[part].state_dict()
+        networks.changes(files, denoiser, denoiser if path.is_dir() else _written(path))
 
 
 def changeable(name: str, kind: str) -> bool:

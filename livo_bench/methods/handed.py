@@ -6,6 +6,7 @@ Their file gives the results their name, so that several can be compared.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +47,22 @@ def load(context: MethodContext) -> Handed:
         raise BadInput(
             f"{place} is no file and no folder of weights; expected a safetensors file with a "
             "LoRA or with tensors of a UNet, or the folder of one of diffusers.",
-            "Pass a folder of overlays to the method that they are of: --weights uce=DIR",
+            _instead(place),
         )
     found = whole(place, context.model)
     return Handed(found.edit, found.overlays, called_after(Path(found.overlays[found.edit].path)))
+
+
+def _instead(place: Path) -> str:
+    """What to pass in place of what is no weights."""
+    from livo_bench.engines import lora
+
+    parts = (place / name for name in lora.DENOISERS)
+    inside = [*filter(overlay.is_whole, parts), *sorted(place.glob("*.safetensors"))]
+    if not inside:
+        return f"Name one that is there; in {place} is none." if place.is_dir() else "Name it."
+    also = " or, of a method's several, to that: --weights uce=DIR" if len(inside) > 1 else ""
+    return f"Pass what is in it: --weights {shlex.quote(str(inside[0]))}{also}"
 
 
 def called_after(place: Path) -> str:

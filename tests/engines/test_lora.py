@@ -4,12 +4,15 @@ refused by name."""
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from handed_over import KINDS, changed, diffusers_lora, kohya_lora, networks_of, trained
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -188,6 +191,42 @@ def test_an_alpha_is_one_number(engine: Diffusion, tiny_model: Path, tmp_path: P
             overlaid.find(path, model_card(str(tiny_model)))
     save_file({**load_file(path), name: torch.ones(1, 1)}, path)
     overlaid.find(path, model_card(str(tiny_model)))
+
+
+def test_an_alpha_may_be_a_whole_number(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path
+) -> None:
+    path = KINDS["kohya LoRA"](engine, tmp_path)
+    held = load_file(path)
+    whole = {n: t.long() for n, t in held.items() if n.endswith(".alpha")}
+    save_file({**held, **whole}, path)
+    overlaid.find(path, model_card(str(tiny_model)))
+    drawn = overlay.lay_over(networks_of(engine), path)
+    save_file({**held, **{name: tensor.float() for name, tensor in whole.items()}}, path)
+    alike = overlay.lay_over(networks_of(engine), path)
+    for name, network in drawn.items():
+        other = alike[name].state_dict()
+        assert all(torch.equal(t, other[n]) for n, t in network.state_dict().items())
+
+
+def test_a_lora_of_peft_itself_is_merged_by_the_command_that_its_refusal_prints(
+    engine: Diffusion, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = LoraConfig(r=2, lora_alpha=8, target_modules=["to_q"], init_lora_weights=False)
+    saved = get_peft_model(deepcopy(engine.unet), settings)  # type: ignore[arg-type]  # no model of transformers
+    saved.save_pretrained(str(tmp_path / "an adapter"))
+    path = tmp_path / "an adapter" / "adapter_model.safetensors"
+    with pytest.raises(BadInput, match=r"base_model\.model\.\S+, which .* alpha is in") as refused:
+        overlaid.find(path, model_card(str(tiny_model)))
+    said = re.search(r"python -c ('.*'), and pass --weights merged", str(refused.value))
+    assert said is not None
+    monkeypatch.chdir(tmp_path)
+    exec(shlex.split(said[1])[0], {})
+    found = overlaid.find(tmp_path / "merged", model_card(str(tiny_model)))
+    laid = overlay.lay_over(networks_of(engine), found.path)["unet"].state_dict()
+    merged = saved.merge_and_unload().state_dict()
+    for name, tensor in laid.items():
+        torch.testing.assert_close(tensor, merged[name])
 
 
 def test_what_is_no_plain_lora_is_named(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from handed_over import KINDS, changed, diffusers_lora, unet_tensors
+from handed_over import KINDS, changed, diffusers_lora, unet_folder, unet_tensors
 
 from livo_bench.cards.catalog import model_card, model_digest
 from livo_bench.engines import diffusion, overlay
@@ -124,6 +124,15 @@ def test_no_weights_and_wrong_ones_are_refused_before_anything_is_loaded(
         planned()
     with pytest.raises(BadInput, match=r"is no file and no folder of weights"):
         planned(str(tmp_path / "nowhere.safetensors"))
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(BadInput, match=r"in \S*mine is none"):
+        planned(str(tmp_path / "mine"))
+    inside = unet_tensors(engine, tmp_path / "mine")
+    with pytest.raises(BadInput, match=rf"Pass what is in it: --weights {inside}"):
+        planned(str(tmp_path / "mine"))
+    shutil.copytree(unet_folder(engine, tmp_path), tmp_path / "whole" / "unet")
+    with pytest.raises(BadInput, match=rf"--weights {tmp_path}/whole/unet"):
+        planned(str(tmp_path / "whole"))
     other = diffusion.load(model_card("mini").pipeline, "cpu", "float32")
     with pytest.raises(BadInput, match=r"text_encoder\.\S+ is \(2, 128\), for \(64, 32\)"):
         planned(str(diffusers_lora(other, tmp_path)))
