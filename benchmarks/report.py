@@ -34,7 +34,7 @@ from livo_bench.cards.catalog import model_card, task_cards
 from livo_bench.cards.declared import TaskCard
 from livo_bench.interfaces import Columns, Scorer
 from livo_bench.runs.requests import prepare
-from livo_bench.runs.runner import _works
+from livo_bench.runs.work import works_of
 from livo_bench.scorers.features import INCEPTION, FeatureNetwork
 
 HERE = Path(__file__).parent.parent
@@ -173,7 +173,7 @@ def fill_store(bench: Bench) -> int:
             device="cpu",
             runs=bench.runs,
         )
-        works, card = _works(session, jobs), task_cards()[task]
+        works, card = works_of(session, jobs), task_cards()[task]
         for work in track(works, f"storing {task}"):
             grey = np.full((len(work.block), 1, 1, 3), 127, np.uint8)
             session.store.write_samples(work.block.recipes, grey)

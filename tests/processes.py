@@ -71,6 +71,15 @@ def command(words: Sequence[str], folder: Path) -> None:
     main(list(words))
 
 
+def whole_command(words: Sequence[str], folder: Path) -> None:
+    """Run a command line, whose standard error goes to `stderr` in a folder."""
+    from livo_bench.cli import main
+
+    os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in background
+    main(list(words))
+
+
 def command_that_is_killed(words: Sequence[str]) -> None:
     """Run a command line of another pipeline that is killed in its second block."""
     from livo_bench.cli import main

@@ -126,6 +126,20 @@ class RunOptions(TypedDict, total=False):
         ),
     ]
     """See `acceleration`."""
+    executor: Annotated[
+        str,
+        Option(
+            "auto",
+            "Who does the work: this process, or several, which is the default where there are "
+            "several GPUs.",
+            choices=("auto", "local", "processes"),
+        ),
+    ]
+    """See `executors.choice`."""
+    workers: Annotated[
+        int | None,
+        Option(None, "Number of processes.  [default: one a GPU, or one a CPU core]", least=1),
+    ]
 
 
 def options_of(record: type) -> dict[str, tuple[object, Option]]:

@@ -112,6 +112,8 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(
                 "scorer": None,
                 "independent_reference": False,
                 "switches": (),
+                "executor": "auto",
+                "workers": None,
             },
         )
     ]

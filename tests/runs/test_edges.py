@@ -15,7 +15,7 @@ from livo_bench.cli import main
 from livo_bench.errors import BadInput, NothingScored
 from livo_bench.files import write_atomically
 from livo_bench.results import seal
-from livo_bench.runs import runner
+from livo_bench.runs import runner, work
 from livo_bench.runs.store import Store
 from livo_bench.scorers.clip_encoder import ClipEncoder
 
@@ -111,7 +111,7 @@ def test_nan_is_counted_as_unscored_in_every_number(
     [folder] = runner.run(**finished)
     images = pd.read_parquet(folder / "images.parquet")
     unscored = images[images["unscored"].notna()]
-    assert set(unscored["unscored"]) == {runner.NOT_A_NUMBER}
+    assert set(unscored["unscored"]) == {work.NOT_A_NUMBER}
     assert len(unscored) == 2 * lost  # for gender and for race
     assert unscored[["label", "p_male", "p_white"]].isna().all(axis=None)
     whole = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
@@ -124,7 +124,7 @@ def test_nan_is_counted_as_unscored_in_every_number(
     assert np.isfinite(whole["value"]["all", "all", "clip"])
     assert row_of("Own", report(finished["runs"]).stdout)[-1] == str(lost)
     gate = check(baseline, finished["runs"])
-    assert f"without a score {2 * lost} ({2 * lost} {runner.NOT_A_NUMBER}), before 0" in gate.stderr
+    assert f"without a score {2 * lost} ({2 * lost} {work.NOT_A_NUMBER}), before 0" in gate.stderr
 
 
 def test_nan_that_lies_in_the_store_is_refused(finished: Asked) -> None:
@@ -154,7 +154,7 @@ def test_black_images_are_counted_and_the_gate_says_so(
     assert str(len(ROWS)) in row_of("Own", report(finished["runs"]).stdout)[-1]
     gate = check(baseline, finished["runs"])
     assert (
-        f"without a score {2 * len(ROWS)} ({2 * len(ROWS)} {runner.BLANK}), before 0" in gate.stderr
+        f"without a score {2 * len(ROWS)} ({2 * len(ROWS)} {work.BLANK}), before 0" in gate.stderr
     )
 
 
@@ -164,7 +164,7 @@ def test_images_that_are_all_black_are_results_without_numbers_and_exit_4(
     method = painter(tmp_path / "painter", black="True")
     with pytest.raises(NothingScored, match=rf"none of {TOTAL} images by clip-gender-") as raised:
         runner.run(**finished | {"methods": [method]})
-    assert runner.BLANK in str(raised.value)
+    assert work.BLANK in str(raised.value)
     folder = finished["runs"] / "tiny" / "painter" / "bias"
     assert f"{folder}, subset gender" in str(raised.value)
     images = pd.read_parquet(folder / seal.IMAGES)

@@ -33,7 +33,7 @@ from livo_bench.engines import diffusion
 from livo_bench.engines.diffusion import Diffusion
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete, NothingScored
 from livo_bench.records import Recipe
-from livo_bench.runs import runner, store
+from livo_bench.runs import runner, store, work
 from livo_bench.runs.options import RunOptions
 from livo_bench.runs.plan import id_of_keys
 from livo_bench.runs.session import Session
@@ -442,7 +442,7 @@ def test_blank_images_are_counted_and_not_judged(
     [folder] = runner.run(**finished | {"methods": [own]})
     images = images_of(folder)
     unscored = images[images["unscored"].notna()]
-    assert set(unscored["unscored"]) == {runner.BLANK}
+    assert set(unscored["unscored"]) == {work.BLANK}
     assert unscored["subset"].value_counts().to_dict() == {"gender": count, "race": count}
     assert unscored[["label", "p_male", "p_white"]].isna().all(axis=None)
     gender = images[(images["subset"] == "gender") & images["unscored"].isna()]
@@ -463,7 +463,7 @@ def test_a_run_of_blank_images_alone_completes_without_numbers(
     with pytest.raises(NothingScored, match="subset gender: none of 21 images by clip-gender"):
         runner.run(**finished | {"methods": [own]})
     folder = finished["runs"] / "tiny" / "painter" / "bias"
-    assert set(images_of(folder)["unscored"]) == {runner.BLANK}
+    assert set(images_of(folder)["unscored"]) == {work.BLANK}
     aggregates = aggregates_of(folder)
     assert aggregates.loc[aggregates["metric"] != "D2_unbiased", "value"].isna().all()
     assert set(aggregates["n"]) == {0}
