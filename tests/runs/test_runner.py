@@ -9,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from diffusers import UNet2DConditionModel
+from documents import blocks
+from places import ROOT
 from processes import SECONDS, start
 from written_inputs import Asked, write_method, write_prompts
 
@@ -566,6 +569,35 @@ def test_parts_of_a_run_make_its_store_and_the_whole_writes_its_results(
     runner.run(**options)
     assert sum(rendered) == len(ROWS) * IMAGES
     assert files(options["runs"]) == files(unbroken)
+
+
+def test_parts_in_folders_of_their_own_are_merged_by_copying(
+    unbroken: Path, options: Asked, tmp_path: Path, rendered: list[int]
+) -> None:
+    """By the lines of the docs, with stand-ins for the scheduler and for the command."""
+    page = {block.title: block.code for block in blocks(ROOT / "docs" / "tutorials" / "cluster.md")}
+    words = tmp_path / "words"
+    stand_in = tmp_path / "bin" / "livo-bench"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f'#!/bin/sh\necho "$@" >> "{words}"\n', encoding="utf-8")
+    stand_in.chmod(0o755)
+    known = {
+        "PATH": f"{stand_in.parent}{os.pathsep}{os.environ['PATH']}",
+        "RUNS": str(tmp_path / "parts"),
+    }
+    for k in (1, 2):
+        job = known | {"SLURM_ARRAY_TASK_ID": str(k)}
+        subprocess.run(["bash", "-euc", page["livo-bench.sbatch"]], env=job, check=True)
+        part = words.read_text(encoding="utf-8").splitlines()[-1]
+        assert part.endswith(f"--shard {k}/64 --runs {tmp_path}/parts/{k}")
+        runner.run(**options | {"runs": tmp_path / "parts" / str(k)}, shard=(k, 2))
+    made = sum(rendered)
+    subprocess.run(["bash", "-euc", page["merge.sh"]], env=known, cwd=tmp_path, check=True)
+    whole = words.read_text(encoding="utf-8").splitlines()[-1]
+    assert "--shard" not in whole
+    runner.run(**options | {"runs": tmp_path / "results" / "runs"})
+    assert sum(rendered) == made == len(ROWS) * IMAGES
+    assert files(tmp_path / "results" / "runs") == files(unbroken)
 
 
 def test_a_part_says_what_is_left_to_do(options: Asked) -> None:
