@@ -107,6 +107,12 @@ def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Score
     return scorers_of_block
 
 
+def doing(session: Session, works: Sequence[Work]) -> str:
+    """What is done to blocks, as bars say it."""
+    sampled = session.stand_in is None and any(work.sampled for work in works)
+    return "sampling and judging" if sampled else "judging"
+
+
 def load(session: Session, works: Sequence[Work]) -> None:
     """Load what makes and judges blocks, before several threads ask for it."""
     sampled = [work for work in works if work.sampled and session.stand_in is None]

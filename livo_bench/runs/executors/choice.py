@@ -11,7 +11,7 @@ from livo_bench.runs.executors.command import Command
 from livo_bench.runs.executors.processes import Processes
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
-from livo_bench.runs.work import Work, load, make
+from livo_bench.runs.work import Work, doing, load, make
 
 
 class Executor(Protocol):
@@ -32,7 +32,6 @@ class Local:
         """Do blocks, in about their order, as `sampling.in_parallel` says."""
         session, todo = self._session, [self._works[id] for id in blocks]
         load(session, todo)
-        sampled = session.stand_in is None and any(work.sampled for work in todo)
 
         def done(work: Work) -> str:
             make(session, work)
@@ -43,7 +42,7 @@ class Local:
             done,
             todo,
             count=lambda work: len(work.block),
-            description="sampling and judging" if sampled else "judging",
+            description=doing(session, todo),
             unit="images",
         )
 

@@ -29,7 +29,7 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError
 from livo_bench.runs.executors.command import Command, bases
 from livo_bench.runs.executors.worker import hands
 from livo_bench.runs.session import Session
-from livo_bench.runs.work import Work
+from livo_bench.runs.work import Work, doing
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ class Processes:
             devices: Device of each worker.
         """
         self._command, self._session, self._works = command, session, works
-        self._images = {work.block.id: len(work.block) for work in works}
+        self._work_of = {work.block.id: work for work in works}
         self._devices = devices
         self._heard: SimpleQueue[tuple[_Worker, Any]] = SimpleQueue()
         self._deaths: Counter[str] = Counter()
@@ -143,9 +143,10 @@ class Processes:
         queue = deque(blocks)
         left = set(blocks)
         workers: dict[_Worker, TaskID] = {}
-        total = sum(self._images[id] for id in blocks)
+        todo = [self._work_of[id] for id in blocks]
+        total = sum(len(work.block) for work in todo)
         with bar("images") as progress, interrupt.held():
-            whole = progress.add_task("all", total=total)
+            whole = progress.add_task(doing(self._session, todo), total=total)
             try:
                 for place, device in enumerate(self._devices[: len(blocks)], 1):
                     line = progress.add_task(f"{place} {device}", total=total)
@@ -164,7 +165,7 @@ class Processes:
                     elif id := self._hear(worker, said, blocks):
                         left.discard(id)
                         for task in (whole, workers[worker]):
-                            progress.advance(task, self._images[id])
+                            progress.advance(task, len(self._work_of[id].block))
                         yield id
             finally:
                 progress.stop()

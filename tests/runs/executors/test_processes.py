@@ -171,6 +171,7 @@ def gone(processes_of: list[psutil.Process]) -> bool:
     return not any(one.is_running() and one.status() != "zombie" for one in processes_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 def test_a_stopped_driver_leaves_no_worker_and_goes_on_later(
     whole: tuple[Asked, Path], tmp_path: Path, number: signal.Signals
