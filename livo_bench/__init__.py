@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from livo_bench.records import SemanticGuidance as SemanticGuidance
     from livo_bench.report.audit_page import draw_audit as draw_audit
     from livo_bench.report.contents import report as report
+    from livo_bench.report.hub_folder import export_hub as export_hub
     from livo_bench.results.check import Check as Check
     from livo_bench.results.check import check as check
     from livo_bench.results.compare import Comparison as Comparison
@@ -88,6 +89,7 @@ _HOMES = {
     ),
     "report.audit_page": ("draw_audit",),
     "report.contents": ("report",),
+    "report.hub_folder": ("export_hub",),
     "results.check": ("Check", "check"),
     "results.compare": ("Comparison", "Difference", "compare"),
     "results.raters.audited": ("read_audit",),

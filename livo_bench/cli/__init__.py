@@ -5,7 +5,7 @@ inside the command that needs it, so that `--help` and `list` answer at once.
 """
 
 # Each module adds its commands to the program.
-from livo_bench.cli import audit, compute, data, machine, mini, results
+from livo_bench.cli import audit, compute, data, machine, mini, results, sharing
 from livo_bench.cli.program import main
 
-__all__ = ["audit", "compute", "data", "machine", "main", "mini", "results"]
+__all__ = ["audit", "compute", "data", "machine", "main", "mini", "results", "sharing"]
