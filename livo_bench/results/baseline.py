@@ -33,7 +33,8 @@ def update(
         runs: Folder of the new results.
         model: Name of the model card.
         methods: Copy these only; empty means all in `runs`.
-        tasks: Copy these tasks only; empty means all in `runs`.
+        tasks: Copy what has images of these only, each `name` or `name/subset`; empty means all in
+            `runs`. What a run wrote together is copied together.
 
     Returns:
         A line for each run: what was added or what changed.
@@ -47,7 +48,7 @@ def update(
     new = {
         run: results
         for run, results in found.items()
-        if (not methods or run.method in methods) and (not tasks or run.task in tasks)
+        if (not methods or run.method in methods) and not results.only(tasks).images.empty
     }
     if not new:
         raise Incomplete(

@@ -110,3 +110,14 @@ def test_subsets_that_were_run_one_by_one_go_each_to_its_own_folder(tmp_path: Pa
     (runs / "mini" / "sd" / "bias.race").rename(runs / "mini" / "sd" / "other")
     with pytest.raises(BadInput, match=r"bias.gender, bias.race, .* bias.gender, other"):
         update(baseline, runs)
+
+
+def test_a_subset_that_was_run_alone_is_asked_for_by_its_name(tmp_path: Path) -> None:
+    runs, baseline = tmp_path / "runs", tmp_path / "baseline"
+    for subset in ("gender", "race"):
+        images = bias_images(MALES, subset=subset)
+        write_run(runs / "mini" / f"of-{subset}" / f"bias.{subset}", images, f"of-{subset}")
+    update(baseline, runs, tasks=["bias/gender"])
+    assert [path.name for path in baseline.iterdir()] == ["of-gender"]
+    with pytest.raises(Incomplete, match="tasks: bias/age"):
+        update(baseline, runs, tasks=["bias/age"])
