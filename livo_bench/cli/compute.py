@@ -19,6 +19,7 @@ from livo_bench.cli.shared_options import (
     Share,
     device_option,
     format_option,
+    log_option,
     model_option,
     progress_options,
     rate_option,
@@ -136,6 +137,7 @@ def init(
 @device_option
 @settings_option
 @runs_option
+@log_option
 @progress_options
 @click.option(
     "--out",
@@ -156,6 +158,7 @@ def train(
     device: str,
     settings: Path | None,
     runs: Path,
+    log_to: tuple[str, ...],
     out: Path | None,
 ) -> None:
     """Train a method, or go on where a training stopped."""
@@ -189,6 +192,7 @@ def train(
         runs=runs,
         out=out,
         settings=settings,
+        log_to=log_to,
     )
     if not processes.first():
         return

@@ -48,7 +48,7 @@ def run_option(name: str) -> Callable[[Command], Command]:
 def _type(kind: type, option: Option) -> click.ParamType:
     """What the command line takes for a value of a type."""
     if option.choices:
-        return click.Choice(option.choices)
+        return click.Choice(list(option.choices))
     if kind is Path:
         folder = option.place == "folder"
         return click.Path(file_okay=not folder, dir_okay=folder, path_type=Path)
@@ -67,6 +67,7 @@ def run_options(command: Command) -> Command:
 runs_option = run_option("runs")
 device_option = run_option("device")
 seed_option = run_option("seed")
+log_option = run_option("log_to")
 
 
 def model_option(command: Command) -> Command:

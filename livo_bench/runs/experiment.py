@@ -74,13 +74,18 @@ def _require(path: Path, name: str, value: object) -> None:
         raise BadInput(
             f"{_line(path, name)}: {name} is {value!r}, expected {kind.expected}{limit}."
         )
-    if choices and value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1)
+    odd = [one for one in _as_list(value) if choices and one not in choices]
+    if odd:
+        close = difflib.get_close_matches(str(odd[0]), choices, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise BadInput(
             f"{_line(path, name)}: {name} is {value!r}, "
             f"expected one of: {', '.join(choices)}.{hint}"
         )
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [value]
 
 
 def _kind(of: Any) -> Kind:

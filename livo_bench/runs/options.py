@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypedDict, cast, get_type_hints
 from livo_bench.cards.catalog import RUNS, unknown_name
 from livo_bench.cards.declared import OURS
 from livo_bench.results.record import Asked
+from livo_bench.trackers import TRACKERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,16 @@ class RunOptions(TypedDict, total=False):
         ),
     ]
     """Other noise is that of the next `images` indices of each prompt."""
+    log_to: Annotated[
+        Sequence[str],
+        Option(
+            (),
+            "Show the numbers there, too: tensorboard, wandb or mlflow, each an extra; repeatable.",
+            choices=tuple(TRACKERS),
+            one="log-to",
+        ),
+    ]
+    """See `trackers`."""
     switches: Annotated[
         Sequence[str],
         Option(

@@ -17,12 +17,14 @@ from typing import Unpack
 import numpy as np
 from rich.filesize import decimal
 
+from livo_bench import trackers
 from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import Incomplete
 from livo_bench.interrupt import Stopped
+from livo_bench.runs import logged
 from livo_bench.runs.executors.choice import Executor, executor_of
 from livo_bench.runs.executors.command import Command
-from livo_bench.runs.options import RunOptions, as_words
+from livo_bench.runs.options import RunOptions, as_words, complete
 from livo_bench.runs.plan import (
     WHOLE,
     Block,
@@ -76,6 +78,7 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
+    trackers.require(complete(options)["log_to"])
     session, jobs = prepare(methods, task, model, **options)
     every = works_of(session, jobs)
     works = part_of(every, shard)
@@ -94,11 +97,15 @@ def run(
             return []
         for note in filter(None, (replaced(session, job) for job in jobs)):
             log.warning(note)
-        return _finish(session, jobs, works, model, executor)
+        folders = _finish(session, jobs, works, model, executor)
     except Stopped as stopped:
         made = _estimate(session, works)
         stopped.add_note(f"In {session.store.folder}: {made}")
         raise
+    if session.options["log_to"]:
+        for folder in folders:
+            logged.log(folder, session.options["log_to"])
+    return folders
 
 
 def _finish(

@@ -111,6 +111,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(
                 "protocol": "ours",
                 "scorer": None,
                 "independent_reference": False,
+                "log_to": (),
                 "switches": (),
                 "executor": "auto",
                 "workers": None,

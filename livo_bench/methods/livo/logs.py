@@ -1,7 +1,7 @@
 """What a value encoder's training logs: losses of every step, and what is seen on dev prompts.
 
 Both are CSV files, which go back to the last checkpoint with the training. Where TensorBoard is
-installed (`pip install livo-bench[tensorboard]`), it gets the same numbers.
+installed (`pip install livo-bench[tensorboard]`), it gets the same numbers, and so do `trackers`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,35 @@ from typing import Any
 
 import pandas as pd
 
+from livo_bench import trackers
 from livo_bench.errors import BadInput
 from livo_bench.files import sha256, write_atomically
+from livo_bench.trackers import TENSORBOARD
 
 LOG, CURVE = "log.csv", "dev.csv"
-TENSORBOARD = "tensorboard"
-"""Folder of TensorBoard's files."""
+EMPTY: Mapping[str, object] = {}
 
 
 class Logs:
     """The logs in a training's folder."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(
+        self,
+        out: Path,
+        log_to: Sequence[str] = (),
+        name: str = "training",
+        about: Mapping[str, object] = EMPTY,
+    ) -> None:
+        """
+        Args:
+            out: Folder of the training.
+            log_to: Trackers that get the numbers besides, see `trackers`.
+            name: What the training is called there, and `about` what there is to know of it.
+            about: By name.
+        """
         self._paths = [out / LOG, out / CURVE]
-        self._board = _board(out / TENSORBOARD)
+        board = (TENSORBOARD,) if _has_board() else ()
+        self._trackers = trackers.opened((*board, *log_to), out, name, about)
 
     def cut(self, seals: str) -> None:
         """Drop what was written after a checkpoint: those steps will be taken again.
@@ -56,22 +71,21 @@ class Logs:
         self._show(done, {f"dev/{one['subset']}/{one['metric']}": one["value"] for one in seen})
 
     def close(self) -> None:
-        """Write out what TensorBoard still holds back."""
-        if self._board is not None:
-            self._board.close()
+        """Write out what trackers still hold back."""
+        for tracker in self._trackers:
+            tracker.close()
 
     def _show(self, done: int, row: Mapping[str, float]) -> None:
-        if self._board is not None:
-            for name, value in row.items():
-                self._board.add_scalar(name, value, global_step=done)
+        for tracker in self._trackers:
+            tracker.show(done, row)
 
 
-def _board(folder: Path) -> Any | None:
+def _has_board() -> bool:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        import torch.utils.tensorboard  # noqa: F401
     except ImportError:
-        return None
-    return SummaryWriter(str(folder))
+        return False
+    return True
 
 
 def _append(path: Path, step: int, rows: Sequence[Mapping[str, object]]) -> None:

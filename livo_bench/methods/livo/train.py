@@ -191,7 +191,7 @@ class Trainer:
         """
         chosen, out = self.settings, self.out
         checkpoint = out / "checkpoint.safetensors"
-        hooks = _Watched(self, dev)
+        hooks = _Watched(self, dev, training)
         seconds = loop.run(
             "training", self.learner, hooks, chosen.steps, checkpoint, training.digest
         )
@@ -304,14 +304,16 @@ class Trainer:
 class _Watched(Hooks):
     """A training whose every step is logged, and which looks at dev prompts on the way."""
 
-    def __init__(self, trainer: Trainer, dev: Dev) -> None:
-        self.trainer, self.dev = trainer, dev
+    def __init__(self, trainer: Trainer, dev: Dev, training: Training) -> None:
+        self.trainer, self.dev, self.training = trainer, dev, training
         self.row: dict[str, float] = {}
 
     @cached_property
     def logs(self) -> Logs:
         """The logs of the first process, which alone asks for them."""
-        return Logs(self.trainer.out)
+        about = self.training.identity
+        name = f"train/{about['model']}/{about['method']}"
+        return Logs(self.trainer.out, self.training.log_to, name, about)
 
     def resume(self, kept: Mapping[str, str]) -> None:
         if processes.first():

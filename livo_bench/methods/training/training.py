@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from livo_bench import trackers
 from livo_bench.cards.adapters import require_offered
 from livo_bench.cards.catalog import RUNS, model_card
 from livo_bench.cards.declared import ModelCard
@@ -34,6 +36,7 @@ def train(
     runs: Path = RUNS,
     out: Path | None = None,
     settings: Path = SETTINGS,
+    log_to: Sequence[str] = (),
 ) -> Path:
     """Train a method, or go on where an earlier training stopped.
 
@@ -54,6 +57,8 @@ def train(
         runs: Folder of images and data.
         out: Folder to write to; `<runs>/training/<model>/<method>` when None.
         settings: Settings of the preference data, for methods that learn from it.
+        log_to: For value encoders, the trackers that get losses and dev numbers besides the logs,
+            see `trackers`.
 
     Returns:
         What `run` takes as `weights`.
@@ -69,6 +74,12 @@ def train(
     objective.require_settings(method, card.scale)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     _require_heard(method, overrides, settings)
+    trackers.require(log_to)
+    if log_to and not objective.overrides:
+        raise BadInput(
+            f"The training of {method!r} logs no numbers, so there are none for "
+            f"{', '.join(log_to)}. Leave --log-to out: it is for value encoders."
+        )
     fetch.require(model, fetch.wanted(card, (), annotator=True))
     device = find_device(device)
     processes.join(device)
@@ -77,7 +88,9 @@ def train(
     # What learns, and what it learns from, stays on the device.
     session = Session(replace(card, offload=False), data_seed, device, card.dtype, runs)
     place = out or runs / "training" / card.name / Path(method).name.replace(":", "-")
-    training = Training(method, model, session, seed, place, settings, overrides)
+    training = Training(
+        method, model, session, seed, place, settings, overrides, log_to=tuple(log_to)
+    )
     with alone(place) if processes.first() else nullcontext():
         return objective.train(training)
 

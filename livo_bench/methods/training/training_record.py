@@ -221,6 +221,8 @@ class Training:
     data_settings: Path = preference.SETTINGS
     """Settings of the preference data, for a method that learns from it."""
     overrides: Overrides = Overrides()
+    log_to: tuple[str, ...] = ()
+    """Trackers that get the numbers of a value encoder's training."""
     adapter: str | None = None
     """Digest of the `adapter.py` that brings the training; None for a training of this package."""
     settings: Mapping[str, Any] = field(default_factory=dict)
