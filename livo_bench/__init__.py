@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from livo_bench.records import SafetyGuidance as SafetyGuidance
     from livo_bench.records import SemanticGuidance as SemanticGuidance
     from livo_bench.report.audit_page import draw_audit as draw_audit
+    from livo_bench.report.board import add_to_board as add_to_board
     from livo_bench.report.contents import report as report
     from livo_bench.report.hub_folder import export_hub as export_hub
     from livo_bench.results.check import Check as Check
@@ -88,6 +89,7 @@ _HOMES = {
         "SemanticGuidance",
     ),
     "report.audit_page": ("draw_audit",),
+    "report.board": ("add_to_board",),
     "report.contents": ("report",),
     "report.hub_folder": ("export_hub",),
     "results.check": ("Check", "check"),

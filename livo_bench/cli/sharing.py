@@ -8,7 +8,7 @@ import click
 
 from livo_bench.cli.output import say
 from livo_bench.cli.program import Example, main
-from livo_bench.cli.shared_options import results_option, runs_option
+from livo_bench.cli.shared_options import Share, device_option, results_option, runs_option
 
 
 @main.group()
@@ -28,3 +28,37 @@ def hub(folder: Path, runs: Path, model: str, push: str | None) -> None:
     from livo_bench.report.hub_folder import export_hub
 
     say(export_hub(folder, runs, model, push))
+
+
+@main.group()
+def board() -> None:
+    """A leaderboard folder, for results of several people."""
+
+
+@board.command(cls=Example, example="livo-bench board add results/runs --by ada")
+@click.argument(
+    "results", nargs=-1, required=True, type=click.Path(file_okay=False, path_type=Path)
+)
+@click.option("--by", required=True, metavar="NAME", help="Whose results they are.")
+@click.option(
+    "--board",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="board",
+    help="Folder of the board.",
+)
+@results_option
+@click.option(
+    "--remake", "share", type=Share(), default="0.1%", help="So many of the images to make again."
+)
+@device_option
+def add(
+    results: tuple[Path, ...], by: str, board: Path, model: str, share: float, device: str
+) -> None:
+    """Add sealed results in folders RESULTS to a board, and write its page.
+
+    What cannot stand in one table with the others is refused. Where images lie beside results, some
+    are made again and have to be the same.
+    """
+    from livo_bench.report.board import add_to_board
+
+    say(add_to_board(results, by, board, model, share, device))
