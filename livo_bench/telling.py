@@ -72,16 +72,11 @@ def line(event: str, **said: object) -> str:
 class _Lines(io.TextIOBase):
     """Standard error, where each line that somebody writes becomes a `message`."""
 
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
     def __init__(self) -> None:
         self._begun = ""
-
-    @property
-    def encoding(self) -> str:
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:
-        return "backslashreplace"
 
     def writable(self) -> bool:
         return True
