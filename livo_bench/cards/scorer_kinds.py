@@ -71,6 +71,9 @@ class ScorerKind:
     called: ClassVar[str] = ""
     """What `--scorer` expects of the kind, for messages; empty where `at` knows none."""
 
+    name: Text = ""
+    """What its results are called as those of another judge; the place of its weights when
+    empty."""
     weights: Annotated[str, _NONE] = ""
     """Place of its network; a kind that has one declares it anew."""
     licence: Text = ""

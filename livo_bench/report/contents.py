@@ -134,6 +134,14 @@ def _people(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](rows if for_people else audit_rows.as_data(found))
 
 
+def _judges(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import judge_rows
+    from livo_bench.results.two_judges import compare_judges
+
+    pairs = compare_judges(folder or RUNS, model)
+    return FORMS[form](getattr(judge_rows, "as_rows" if form in FOR_PEOPLE else "as_data")(pairs))
+
+
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks
 
@@ -149,6 +157,7 @@ TABLES: Mapping[str, Table] = {
     "2": _laid_out("table_2", "--task all", "of a task"),
     "3": _laid_out("table_3", *_WHOLE_TASKS),
     "4": _people,
+    "judges": _judges,
     "trade-off": _laid_out("trade_off", *_WHOLE_TASKS),
     "overcorrection": _laid_out(
         "overcorrection", "--task overcorrection", "of the task overcorrection"

@@ -100,14 +100,17 @@ class RunOptions(TypedDict, total=False):
         ),
     ]
     scorer: Annotated[
-        str | None,
+        Sequence[str],
         Option(
-            None,
-            "Another judge for the images that are stored; makes none. Its results lie apart.",
+            (),
+            "Another judge for the images that are stored; makes none. Its results lie apart. "
+            "Repeatable.",
             metavar="NAME|FOLDER",
+            one="scorer",
         ),
     ]
-    """See `substitute.put_in`. The results go to `<runs>/rejudged/<judge>`."""
+    """See `substitute.put_in`. The results go to `<runs>/rejudged/<judge>`, one judge after the
+    other."""
     independent_reference: Annotated[
         bool,
         Option(
@@ -173,10 +176,14 @@ def complete(options: RunOptions) -> RunOptions:
         if name not in OPTIONS:
             raise unknown_name("option of a run", name, OPTIONS)
     given = {
-        name: (value,) if OPTIONS[name].one and isinstance(value, str) else value
-        for name, value in options.items()
+        name: _listed(value) if OPTIONS[name].one else value for name, value in options.items()
     }
     return cast(RunOptions, {name: one.default for name, one in OPTIONS.items()} | given)
+
+
+def _listed(value: object) -> object:
+    """A list of one of a text, of nothing of None."""
+    return (value,) if isinstance(value, str) else () if value is None else value
 
 
 def recorded(options: RunOptions) -> Asked:

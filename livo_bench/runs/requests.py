@@ -147,8 +147,8 @@ def prepare(
         loaded, skipped = [_pictures(images_from, methods[0], tasks, weights)], []
     files = {digest: place for method in loaded for digest, place in method.files.items()}
     stand_in = None
-    if asked["scorer"] is not None:
-        card, stand_in = put_in(card, asked["scorer"], [task_card for task_card, _ in tasks])
+    for scorer in asked["scorer"]:  # of several only a plan asks, whose images are the same
+        card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
     for role in card.roles_for(task for task, _ in tasks):
         card.judges[role].check(role)
     thrown = choose(asked["switches"])

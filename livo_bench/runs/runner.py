@@ -19,7 +19,7 @@ from rich.filesize import decimal
 
 from livo_bench import trackers
 from livo_bench.cards.readable import PIPELINE
-from livo_bench.errors import Incomplete
+from livo_bench.errors import Incomplete, NothingScored
 from livo_bench.interrupt import Stopped
 from livo_bench.runs import logged
 from livo_bench.runs.executors.choice import Executor, executor_of
@@ -78,7 +78,10 @@ def run(
         LivoBenchError: Something to fix first; nothing computed is lost.
         Stopped: A signal came; nothing computed is lost.
     """
-    trackers.require(complete(options)["log_to"])
+    asked = complete(options)
+    trackers.require(asked["log_to"])
+    if len(asked["scorer"]) > 1:
+        return _one_by_one(asked["scorer"], methods, task, model, shard, options)
     session, jobs = prepare(methods, task, model, **options)
     every = works_of(session, jobs)
     works = part_of(every, shard)
@@ -105,6 +108,30 @@ def run(
     if session.options["log_to"]:
         for folder in folders:
             logged.log(folder, session.options["log_to"])
+    return folders
+
+
+def _one_by_one(
+    scorers: Sequence[str],
+    methods: Sequence[str],
+    task: str,
+    model: str,
+    shard: Shard,
+    options: RunOptions,
+) -> list[Path]:
+    """Run for each of several judges; what is wrong with one is said before another judges."""
+    each: list[RunOptions] = [{**options, "scorer": (one,)} for one in dict.fromkeys(scorers)]
+    for one in each:
+        prepare(methods, task, model, **one)
+    folders: list[Path] = []
+    nothing: list[NothingScored] = []
+    for one in each:
+        try:
+            folders += run(methods, task, model, shard, **one)
+        except NothingScored as error:
+            nothing.append(error)
+    if nothing:
+        raise nothing[0]
     return folders
 
 
@@ -259,5 +286,5 @@ def _command(methods: Sequence[str], task: str, model: str, options: RunOptions)
     """The command line of a run that samples."""
     words = [word for method in methods for word in ("--method", method)]
     words += ["--task", task, "--model", model]
-    samples: RunOptions = {**options, "scorer": None}
+    samples: RunOptions = {**options, "scorer": ()}
     return shlex.join(["livo-bench", "run", *words, *as_words(samples)])

@@ -65,7 +65,8 @@ class Session:
         """Folder of the numbers; each judge that stands in has one of its own."""
         if self.stand_in is None:
             return self.runs
-        name = Path(self.model.judges[self.stand_in].weights).name
+        judge = self.model.judges[self.stand_in]
+        name = judge.name or Path(judge.weights).name
         digest = self.network(self.stand_in).digest[:8]
         return self.runs / REJUDGED / f"{re.sub('[^A-Za-z0-9._-]+', '-', name)}-{digest}"
 

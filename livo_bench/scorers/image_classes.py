@@ -29,7 +29,7 @@ class ImageClassifier:
         found = find_weights(kind.weights, "config.json")
         if found.folder is not None:
             kind.refuse_other_classes([*map(str, found.config.get("id2label", {}).values())])
-        self.digest = found.digest()
+        self.digest = kind.digest_with(found.digest())
         self._weights = kind.weights
         self._net = Lazy(lambda: _load(found, device, kind.dtype))
 

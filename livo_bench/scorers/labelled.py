@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from livo_bench.cards.declared import Subset, TaskCard
 from livo_bench.cards.scorer_kinds import ATTRIBUTES, HAZARDS, NetworkKind, labels_of
 from livo_bench.errors import BadInput
+from livo_bench.files import sha256
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import Prompt
 from livo_bench.schema import Share, Text
@@ -58,6 +59,11 @@ class LabelKind(NetworkKind):
             )
         return LabelJudge(self, network, subset.name, asked)
 
+    def digest_with(self, weights: str) -> str:
+        """Digest of the weights' digest and of all that the file says of answers."""
+        says = sorted(self.labels.items()), self.threshold, self.dtype
+        return sha256(f"{weights} {says}")
+
     def refuse_other_classes(self, classes: Sequence[str]) -> None:
         """See that just the network's classes have a label.
 
@@ -102,9 +108,6 @@ class LabelJudge:
             f"{kind.what}-{subset}",
             network=network.digest,
             labels=list(labels),
-            classes=sorted(kind.labels.items()),
-            threshold=kind.threshold,
-            dtype=kind.dtype,
         )
         self._kind, self._network, self._labels = kind, network, tuple(labels)
 

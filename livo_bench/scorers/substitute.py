@@ -82,7 +82,8 @@ def read_judge(file: Path) -> tuple[str, ScorerKind]:
     if role not in kind.roles or role == CLIP:
         can = ", ".join(one for one in kind.roles if one != CLIP)
         raise table.wrong("role", f"what its kind can be: {can or 'nothing'}")
-    return role, table.read(kind)
+    name = file.resolve().parent.name if file.name == JUDGE else file.stem
+    return role, table.read(kind, name=name)
 
 
 def _refuse_annotator(card: ModelCard, scorer: str) -> None:

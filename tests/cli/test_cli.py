@@ -109,7 +109,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(
                 "runs": Path("./results/runs"),
                 "weights": (),
                 "protocol": "ours",
-                "scorer": None,
+                "scorer": (),
                 "independent_reference": False,
                 "log_to": (),
                 "switches": (),

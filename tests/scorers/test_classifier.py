@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +10,8 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from written_inputs import write_prompts
 
 from livo_bench.errors import BadInput
+from livo_bench.report import contents
+from livo_bench.results.two_judges import cohens_kappa, compare_judges
 from livo_bench.runs import runner
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career"]
@@ -93,3 +96,40 @@ def test_a_judge_of_other_labels_is_refused_before_it_loads(
             runs=tmp_path / "runs",
             scorer=str(folder / "wrong.toml"),
         )
+
+
+def test_several_judges_are_held_against_each_other(
+    folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    made = {
+        "methods": ["sd"],
+        "task": "bias/gender",
+        "model": str(tiny_model),
+        "images": 3,
+        "prompts": write_prompts(tmp_path / "own.csv", PEOPLE),
+        "device": "cpu",
+        "runs": tmp_path / "runs",
+    }
+    runner.run(**made)  # type: ignore[arg-type]
+    swapped = (
+        JUDGE.replace('"male"', '"x"').replace('"female"', '"male"').replace('"x"', '"female"')
+    )
+    for name, text in (("one", JUDGE), ("two", swapped)):
+        (folder / f"{name}.toml").write_text(text.replace('"abstained"', '"male"'), "utf-8")
+    judges = tuple(str(folder / f"{name}.toml") for name in ("one", "two"))
+    assert len(runner.run(**made, scorer=judges)) == 2  # type: ignore[arg-type]
+    pairs = compare_judges(tmp_path / "runs", "tiny")
+    assert len(pairs) == 3
+    assert {pair.n for pair in pairs} == {6}
+    for pair in pairs:
+        assert sum(pair.confusion.values()) == 6
+    told = str(contents.report("judges", form="csv", folder=tmp_path / "runs", model="tiny"))
+    assert told.count("\n") >= 3
+    with pytest.raises(BadInput, match="no model folder"):
+        runner.run(**made, scorer=(judges[0], str(tmp_path / "none")))  # type: ignore[arg-type]
+
+
+def test_kappa_is_that_of_cohen() -> None:
+    # Cohen's kappa of 20, 5, 10, 15: observed 0.7, expected 0.5.
+    counts = np.array([[[20.0, 5], [10, 15]], [[4, 0], [0, 0]], [[5, 0], [0, 5]]])
+    assert cohens_kappa(counts) == pytest.approx([0.4, np.nan, 1], nan_ok=True)

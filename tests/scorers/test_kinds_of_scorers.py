@@ -158,7 +158,7 @@ def test_a_new_kind_that_knows_a_place_stands_in_and_leaves_the_clip_score(
     [own], [other] = (
         runner.run(
             ["sd"], "bias", str(tiny_model), images=1, prompts=prompts, device="cpu", runs=runs,
-            scorer=scorer,
+            scorer=scorer or (),
         )
         for scorer in (None, str(lamp))
     )  # fmt: skip
