@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
+import threading
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,31 @@ def test_a_killed_worker_costs_nothing_and_changes_no_byte(
     assert files(tmp_path) == files(expected)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_workers_killed_at_random_moments_change_no_byte(
+    whole: tuple[Asked, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Six times: while they import, plan, load, sample, judge or write."""
+    moments, start = random.Random(seed), processes._Worker.__init__
+    killed: list[threading.Timer] = []
+
+    def start_and_kill(self: processes._Worker, *arguments: Any) -> None:
+        start(self, *arguments)
+        if len(killed) < 6:
+            after = moments.uniform(0, moments.choice([5, 20]))
+            killed.append(threading.Timer(after, self._process.send_signal, [signal.SIGKILL]))
+            killed[-1].start()
+
+    monkeypatch.setattr(processes._Worker, "__init__", start_and_kill)
+    monkeypatch.setattr(processes, "DEATHS", 100)
+    runner.run(**whole[0] | {"runs": tmp_path, "executor": "processes", "workers": 2})
+    for timer in killed:
+        timer.cancel()
+    assert len(killed) > 2  # at least one was replaced
+    assert files(tmp_path) == files(whole[1])
+
+
 def test_workers_that_die_of_a_block_again_and_again_end_the_run(
     whole: tuple[Asked, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,9 +137,9 @@ def planned(options: Any) -> Any:
 
 
 def test_a_command_survives_being_written(whole: tuple[Asked, Path]) -> None:
-    methods, task, model, *_ = (whole[0][name] for name in ("methods", "task", "model"))  # type: ignore[literal-required]
-    options: Any = {k: v for k, v in whole[0].items() if k not in ("methods", "task", "model")}
-    command = Command(methods, task, model, options | {"weights": ("a", "b")})
+    options: Any = dict(whole[0]) | {"weights": ("a", "b")}
+    methods, task, model = (options.pop(name) for name in ("methods", "task", "model"))
+    command = Command(methods, task, model, options)
     assert read_command(command.as_json()) == command
     assert read_command(command.as_json(device="cuda:1")).options["device"] == "cuda:1"
 
