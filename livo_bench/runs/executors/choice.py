@@ -8,7 +8,7 @@ from typing import Protocol
 
 from livo_bench.errors import BadInput
 from livo_bench.runs.executors.command import Command
-from livo_bench.runs.executors.processes import Processes
+from livo_bench.runs.executors.several import Processes
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session
 from livo_bench.runs.work import Work, doing, load, make

@@ -18,10 +18,10 @@ from written_inputs import Asked, write_method, write_prompts
 
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete
 from livo_bench.runs import runner
-from livo_bench.runs.executors import processes
+from livo_bench.runs.executors import several
 from livo_bench.runs.executors.choice import Local, devices_of
 from livo_bench.runs.executors.command import Command, bases, read_command
-from livo_bench.runs.executors.processes import Processes
+from livo_bench.runs.executors.several import Processes
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.work import works_of
 
@@ -51,15 +51,15 @@ def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[A
 def killing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
     """Have workers killed that were just given a block, so often; their blocks."""
     killed: list[str] = []
-    give = processes._Worker.give
+    give = several._Worker.give
 
-    def give_and_kill(self: processes._Worker, id: str) -> None:
+    def give_and_kill(self: several._Worker, id: str) -> None:
         give(self, id)
         if len(killed) < times:
             killed.append(id)
             self._process.send_signal(signal.SIGKILL)
 
-    monkeypatch.setattr(processes._Worker, "give", give_and_kill)
+    monkeypatch.setattr(several._Worker, "give", give_and_kill)
     return killed
 
 
@@ -83,18 +83,18 @@ def test_workers_killed_at_random_moments_change_no_byte(
     whole: tuple[Asked, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Six times: while they import, plan, load, sample, judge or write."""
-    moments, start = random.Random(seed), processes._Worker.__init__
+    moments, start = random.Random(seed), several._Worker.__init__
     killed: list[threading.Timer] = []
 
-    def start_and_kill(self: processes._Worker, *arguments: Any) -> None:
+    def start_and_kill(self: several._Worker, *arguments: Any) -> None:
         start(self, *arguments)
         if len(killed) < 6:
             after = moments.uniform(0, moments.choice([5, 20]))
             killed.append(threading.Timer(after, self._process.send_signal, [signal.SIGKILL]))
             killed[-1].start()
 
-    monkeypatch.setattr(processes._Worker, "__init__", start_and_kill)
-    monkeypatch.setattr(processes, "DEATHS", 100)
+    monkeypatch.setattr(several._Worker, "__init__", start_and_kill)
+    monkeypatch.setattr(several, "DEATHS", 100)
     runner.run(**whole[0] | {"runs": tmp_path, "executor": "processes", "workers": 2})
     for timer in killed:
         timer.cancel()
@@ -105,7 +105,7 @@ def test_workers_killed_at_random_moments_change_no_byte(
 def test_workers_that_die_of_a_block_again_and_again_end_the_run(
     whole: tuple[Asked, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "DEATHS", 2)
+    monkeypatch.setattr(several, "DEATHS", 2)
     killed = killing(monkeypatch, 2)
     with pytest.raises(Incomplete, match=r"2 workers died over block [0-9a-f]{32}.*exit code -9"):
         runner.run(**whole[0] | {"runs": tmp_path, "workers": 1})
@@ -125,7 +125,7 @@ def test_a_worker_that_plans_something_else_is_refused(
     whole: tuple[Asked, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_this = {**bases(*planned(whole[0])), "torch": "0.1"}
-    monkeypatch.setattr(processes, "bases", lambda session, works: of_this)
+    monkeypatch.setattr(several, "bases", lambda session, works: of_this)
     with pytest.raises(BadInput, match=r"would not do the same work: torch is .* and '0.1' here"):
         runner.run(**whole[0] | {"runs": tmp_path, "workers": 1})
     assert not list(tmp_path.rglob("*.parquet"))
