@@ -44,3 +44,11 @@ def write_method(folder: Path, resolve: str = "return base", generate: str | Non
     lines += ["def load(context):", "    return Own()"]
     (folder / "adapter.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(folder)
+
+
+TEMPLATE = (
+    "{% for message in messages %}USER: {% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>\n{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+"""A chat template of a model that sees one picture, as LLaVA 1.5 has it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from livo_bench import cards
 from livo_bench.cards.declared import ModelCard, TaskCard
 from livo_bench.cards.fields import read_table
 from livo_bench.cards.scorer_kinds import (
@@ -22,6 +23,8 @@ from livo_bench.schema import Text
 
 JUDGE = "judge.toml"
 """File that declares a judge, in a folder of its own."""
+READY = Path(cards.__file__).parent / "judges"
+"""Folder of the judges that come with the package, a file each."""
 
 
 def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[ModelCard, str]:
@@ -44,7 +47,7 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     """
     _refuse_annotator(card, scorer)
     place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
-    if (file := _judge_file(place)) is not None:
+    if (file := judge_file(place)) is not None:
         role, judge = read_judge(file)
         _refuse_annotator(card, judge.weights)
     else:
@@ -61,10 +64,17 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     return replace(card, judges=judges), role
 
 
-def _judge_file(place: str) -> Path | None:
-    """The `judge.toml` that a place means, if it means one."""
+def ready() -> list[str]:
+    """Names of the judges that come with the package."""
+    return sorted(path.stem for path in READY.glob("*.toml"))
+
+
+def judge_file(place: str) -> Path | None:
+    """The `judge.toml` that a place or the name of a ready judge means, if it means one."""
     if place.endswith(".toml"):
         return Path(place)
+    if place in ready() and not Path(place).exists():
+        return READY / f"{place}.toml"
     return file if (file := Path(place, JUDGE)).is_file() else None
 
 

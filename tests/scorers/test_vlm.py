@@ -16,17 +16,12 @@ from transformers import (
     LlavaNextProcessor,
     PreTrainedTokenizerFast,
 )
-from written_inputs import write_prompts
+from written_inputs import TEMPLATE, write_prompts
 
 from livo_bench.errors import BadInput, NothingScored
 from livo_bench.runs import runner
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career"]
-TEMPLATE = (
-    "{% for message in messages %}USER: {% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>\n{% else %}{{ part.text }}{% endif %}{% endfor %}"
-    "{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
-)
 JUDGE = """\
 kind = "vlm"
 role = "attributes"
