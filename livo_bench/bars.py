@@ -98,7 +98,7 @@ class _Told(Progress):
         super().advance(task_id, advance)
         self._tell(task_id)
 
-    def update(self, task_id: TaskID, **options: Any) -> None:  # type: ignore[override]
+    def update(self, task_id: TaskID, **options: Any) -> None:
         super().update(task_id, **options)
         self._tell(task_id)
 

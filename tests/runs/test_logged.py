@@ -24,8 +24,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gender(folder: Path) -> Any:
-    rows = pd.read_csv(folder / "aggregates.csv").set_index(["subset", "category", "metric"])
-    return rows.loc["gender", "all", "D1"]
+    rows = pd.read_csv(folder / "aggregates.csv")
+    [row] = rows.query("subset == 'gender' and category == 'all' and metric == 'D1'").to_dict(
+        "records"
+    )
+    return row
 
 
 def test_wandb_gets_each_number_with_its_interval_and_count(
