@@ -213,7 +213,7 @@ def test_a_lora_of_peft_itself_is_merged_by_the_command_that_its_refusal_prints(
     engine: Diffusion, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = LoraConfig(r=2, lora_alpha=8, target_modules=["to_q"], init_lora_weights=False)
-    saved = get_peft_model(deepcopy(engine.unet), settings)  # type: ignore[arg-type]  # no model of transformers
+    saved = get_peft_model(deepcopy(engine.unet), settings)
     saved.save_pretrained(str(tmp_path / "an adapter"))
     path = tmp_path / "an adapter" / "adapter_model.safetensors"
     with pytest.raises(BadInput, match=r"base_model\.model\.\S+, which .* alpha is in") as refused:
