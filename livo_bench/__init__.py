@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from livo_bench.report.board import add_to_board as add_to_board
     from livo_bench.report.contents import report as report
     from livo_bench.report.hub_folder import export_hub as export_hub
+    from livo_bench.report.view import view as view
     from livo_bench.results.check import Check as Check
     from livo_bench.results.check import check as check
     from livo_bench.results.compare import Comparison as Comparison
@@ -92,6 +93,7 @@ _HOMES = {
     "report.board": ("add_to_board",),
     "report.contents": ("report",),
     "report.hub_folder": ("export_hub",),
+    "report.view": ("view",),
     "results.check": ("Check", "check"),
     "results.compare": ("Comparison", "Difference", "compare"),
     "results.raters.audited": ("read_audit",),

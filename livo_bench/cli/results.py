@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from livo_bench.cards.catalog import RUNS
 from livo_bench.cli.output import print_rows, print_shown, say
 from livo_bench.cli.program import Example, main
 from livo_bench.cli.shared_options import Number, format_option, results_option, runs_option
@@ -263,3 +264,23 @@ def compare(
 
         draw_grid(grid, methods, task, model, runs, rows, show)
         say(grid, err=True)
+
+
+@main.command(
+    cls=Example,
+    example="livo-bench view results/mini",
+    heeds={"model": "model", "folder": "runs"},
+)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=contents.PORT,
+    help="Port of 127.0.0.1; 0 takes a free one.",
+)
+@results_option
+def view(folder: Path | None, port: int, model: str) -> None:
+    """Serve the page of results, and of a run while it goes, on this machine until Ctrl-C."""
+    from livo_bench.report.view import view as serve
+
+    serve(folder or RUNS, model, port, said=lambda address: say(f"{address}  Ctrl-C ends it."))

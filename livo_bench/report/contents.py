@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 HTML = "html"
 PAGE = Path("results/report")
 """Folder of the page."""
+PORT = 8077
+"""Port of the page of a run that goes."""
 
 Table: TypeAlias = "Callable[[Path | None, str, str], RenderableType]"
 """Makes a table of a folder (its own one for None), a model and a form."""

@@ -113,7 +113,7 @@ def write_rows(
         files = {key: f"{IMAGES}/{recipes[key].key}.png" for key in images}
         for key, file in files.items():
             if file not in written:
-                write_atomically(out / file, _png(images[key], size))
+                write_atomically(out / file, to_png(images[key], size))
         written |= set(files.values())
         first = {key: method for method, key in reversed(here)}
         rows.append(
@@ -172,7 +172,8 @@ def _judgement(side: Results, image: pd.Series) -> tuple[str, str]:
     return label, f"labelled {words} by {judge}"
 
 
-def _png(pixels: NDArray[np.uint8], side: int) -> bytes:
+def to_png(pixels: NDArray[np.uint8], side: int) -> bytes:
+    """Encode a square image of shape `(h, h, 3)` as PNG of `side` pixels."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS).save(buffer, "png")
     return buffer.getvalue()
