@@ -2,6 +2,7 @@
 # make test   lint, type check and tests
 # make docs   build the docs as a site in site/, and fail where a page or a link is missing
 # make results   remake the committed reference in results/mini
+# make flow      remake what the second miniature model gives, in results/mini-flow
 # make sweep     train what Figure 3 shows, two trainings at a time, in about an hour
 # make explain   measure what the quirks of the released evaluation move, on what make results made
 # Each installs .venv first when it is missing or older than what it is made from.
@@ -18,7 +19,7 @@ METHODS := sd fd fd:detect ca uce uce:joint rece esd esd:strict esd:u \
 # Many containers set it; each process would then compile torch and transformers anew, for 20 s.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint docs results sweep explain
+.PHONY: demo test lint docs results flow sweep explain
 
 demo: $(INSTALLED)
 	$(BIN)/livo-bench run --method sd --method livo --task bias
@@ -41,6 +42,12 @@ results: $(INSTALLED)
 	$(BIN)/livo-bench run $(METHODS:%=--method %) --task all --independent-reference
 	$(BIN)/livo-bench run $(METHODS:%=--method %) --task overcorrection
 	cp -r results/runs/mini/. results/mini/
+
+flow: $(INSTALLED)
+	$(BIN)/livo-bench run --model mini-flow --task all --independent-reference \
+	  --method sd --method attributes --method negative --method livo --method dpo \
+	  --method weights --weights weights=benchmarks/weights/balanced-lora.safetensors
+	mkdir -p results/mini-flow && cp -r results/runs/mini-flow/. results/mini-flow/
 
 sweep: $(INSTALLED)
 	$(BIN)/python benchmarks/sweep.py --worker 1/2 & first=$$!; \

@@ -5,9 +5,9 @@
 
 It learns by the flow loss alone from the preferred pictures of the preference data, drawn as LiVO
 draws them, with the prompts that they were made for: after them the model is to show both genders,
-all races and no hazard without being told. Written is OUT/pytorch_lora_weights.safetensors, as
-diffusers writes it, for `livo-bench run --method weights --weights OUT/...`; a stopped training
-goes on where it was.
+all races and no hazard without being told. Written is OUT/balanced-lora.safetensors, as diffusers
+writes it; a stopped training goes on where it was. `benchmarks/weights` holds what it wrote: 1,000
+steps in 3.9 minutes on one of two cores.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from livo_bench.methods.training.loop import Learner
 from livo_bench.runs.session import Session
 
 MODEL = "mini-flow"
+NAME = "balanced-lora.safetensors"
 PLACES = [
     *("to_q", "to_k", "to_v", "to_out.0"),
     *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
@@ -96,7 +97,8 @@ def main(out: Path, runs: Path) -> None:
     tuning = Tuning(session)
     of = f"lora {RANK} {STEPS} {BATCH} {LR} {SEED}"
     seconds = loop.run("LoRA", tuning.learner, tuning, STEPS, out / "checkpoint.safetensors", of)
-    StableDiffusion3Pipeline.save_lora_weights(out, get_peft_model_state_dict(tuning.network))
+    lora = get_peft_model_state_dict(tuning.network)
+    StableDiffusion3Pipeline.save_lora_weights(out, lora, weight_name=NAME)
     click.echo(f"{STEPS:,} steps of {BATCH} pictures in {seconds / 60:.1f} minutes")
 
 

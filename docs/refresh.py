@@ -62,6 +62,12 @@ def reference() -> str:
     return _output("report", str(ROOT / "results" / "mini"), "--format", "markdown")
 
 
+def flow() -> str:
+    """What the second miniature model gives."""
+    folder = str(ROOT / "results" / "mini-flow")
+    return _output("report", folder, "--model", "mini-flow", "--format", "markdown")
+
+
 def ablation() -> str:
     """Table 3 of the committed reference."""
     folder = str(ROOT / "results" / "mini")
@@ -188,6 +194,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "quality": partial(quality, "mini"),
         "flow-parts": partial(parts, "mini-flow"),
         "flow-quality": partial(quality, "mini-flow"),
+        "flow": flow,
     },
     "docs/metrics.md": {
         "scores": partial(terms, glossary.SCORES),
