@@ -192,6 +192,8 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/mini.md": {
         "parts": partial(parts, "mini"),
         "quality": partial(quality, "mini"),
+    },
+    "docs/mini-flow.md": {
         "flow-parts": partial(parts, "mini-flow"),
         "flow-quality": partial(quality, "mini-flow"),
         "flow": flow,

@@ -280,7 +280,10 @@ def compare(
 )
 @results_option
 def view(folder: Path | None, port: int, model: str) -> None:
-    """Serve the page of results, and of a run while it goes, on this machine until Ctrl-C."""
+    """Serve the page of results, and of a run while it goes.
+
+    On this machine alone, until Ctrl-C.
+    """
     from livo_bench.report.view import view as serve
 
     serve(folder or RUNS, model, port, said=lambda address: say(f"{address}  Ctrl-C ends it."))

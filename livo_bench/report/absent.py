@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from livo_bench.cards import catalog
+from livo_bench.cards.declared import ModelCard
 from livo_bench.report.columns import Column, Layout
 from livo_bench.report.titles import Label
 from livo_bench.results.frames import ALL
@@ -29,28 +30,36 @@ class Absent:
 
 
 def from_layout(layout: Layout, present: pd.DataFrame, named: Mapping[str, Label]) -> Absent | None:
-    """The paper's methods that are made for a table's tasks and not in its results.
+    """The paper's methods that a table's tasks and model allow, and that are not in its results.
 
     Args:
         layout: What the table holds.
         present: Aggregates in the table, at least one, of one model.
         named: How methods are printed, by name.
     """
+    results = present["model"].iloc[0]
+    model = catalog.model_cards().get(catalog.results_of(results)[0])
     methods = [
         method
         for method in layout.methods
-        if method not in set(present["method"]) and any(_is_for(method, layout.columns))
+        if method not in set(present["method"])
+        and any(_is_for(method, layout.columns))
+        and (model is None or _is_offered(method, model))
     ]
     if not methods:
         return None
     tasks = {column.task for column in layout.columns}
     task = tasks.pop() if len(tasks) == 1 else catalog.ALL
     options = [*(f"--method {method}" for method in methods), f"--task {task}"]
-    model = catalog.run_options(present["model"].iloc[0])
     return Absent(
         tuple(named[method].title for method in methods),
-        f"livo-bench run {' '.join(options)} {model}",
+        f"livo-bench run {' '.join(options)} {catalog.run_options(results)}",
     )
+
+
+def _is_offered(method: str, model: ModelCard) -> bool:
+    name, _, variant = method.partition(":")
+    return all(need in model.offers for need in catalog.method_cards()[name].needs_of(variant))
 
 
 def _is_for(method: str, columns: tuple[Column, ...]) -> list[bool]:

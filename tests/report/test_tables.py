@@ -99,6 +99,14 @@ def test_a_method_without_results_has_no_row_but_a_line_that_says_how_to_get_it(
     assert table_forms.as_latex([table]).splitlines()[-1] == f"% {line}"
 
 
+def test_what_a_model_does_not_offer_is_not_told_to_be_run_on_it() -> None:
+    made = [aggregate(name, "gender", "D1", 0.1, model="mini-flow") for name in ("sd", "dpo")]
+    absent = bias_table(*made).absent
+    assert absent is not None
+    # FD asks for a prediction of noise.
+    assert absent.titles == ("UCE", "DAPT", "LiVO", "LiVO w/ R")
+
+
 def test_methods_of_a_table_over_both_tasks_are_run_on_all() -> None:
     table = ablation_table(*ablation("sd"), *ablation("livo"))
     assert table.absent is not None
