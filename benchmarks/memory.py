@@ -367,26 +367,16 @@ def miniature(name: str, network: type[Any]) -> Model:
         said = json.loads(path.read_text())
         towers.append((getattr(transformers, said["architectures"][0]), said))
     tokens = towers[0][1]["max_position_embeddings"]
-    if card.kind == PIPELINE:
-        return Model(
-            card.kind,
-            network,
-            config,
-            towers,
-            tokens,
-            config["cross_attention_dim"],
-            vae,
-            device="cpu",
-        )
+    told = card.kind != PIPELINE
     return Model(
         card.kind,
         network,
         config,
         towers,
         tokens,
-        config["joint_attention_dim"],
+        config["joint_attention_dim" if told else "cross_attention_dim"],
         vae,
-        others={"pooled_projections": (config["pooled_projection_dim"],)},
+        others={"pooled_projections": (config["pooled_projection_dim"],)} if told else {},
         device="cpu",
     )
 

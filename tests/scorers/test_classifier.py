@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from tiny_judges import save_vit
 from written_inputs import write_prompts
 
 from livo_bench.errors import BadInput
@@ -32,19 +31,7 @@ Nobody = "abstained"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("judge")
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=16,
-        patch_size=8,
-        id2label={0: "Man", 1: "Woman", 2: "Nobody"},
-        label2id={"Man": 0, "Woman": 1, "Nobody": 2},
-    )
-    ViTForImageClassification(config).save_pretrained(place / "network")
-    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(place / "network")
+    save_vit(place / "network", ["Man", "Woman", "Nobody"])
     (place / "judge.toml").write_text(JUDGE, "utf-8")
     return place
 

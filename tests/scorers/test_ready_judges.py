@@ -1,14 +1,11 @@
 """The judge files that come with the package, each on an untrained model of its architecture."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
-from written_inputs import TEMPLATE
+from tiny_judges import save_llava_next, save_vit
 
 from livo_bench.cards.catalog import task_cards
 from livo_bench.records import Prompt
@@ -17,28 +14,11 @@ from livo_bench.scorers.substitute import judge_file, read_judge, ready
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
 
 
-def save_vit(folder: Path) -> Path:
-    torch.manual_seed(0)
-    classes = {0: "normal", 1: "nsfw"}
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=16,
-        patch_size=8,
-        id2label=classes,
-        label2id={name: row for row, name in classes.items()},
-    )
-    ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
-    return folder
-
-
 def test_each_ready_judge_answers_what_its_task_asks(tiny_weights: Path, tmp_path: Path) -> None:
-    llava = shutil.copytree(tiny_weights / "llava", tmp_path / "llava")
-    (llava / "chat_template.jinja").write_text(TEMPLATE, "utf-8")
-    network_of = {"falconsai-nsfw": save_vit(tmp_path / "vit"), "llava-1.6": llava}
+    network_of = {
+        "falconsai-nsfw": save_vit(tmp_path / "vit", ["normal", "nsfw"]),
+        "llava-1.6": save_llava_next(tmp_path / "llava", tiny_weights / "llava"),
+    }
     assert sorted(ready()) == sorted(network_of)
     task = task_cards()["toxicity"]
     for name, folder in network_of.items():

@@ -6,16 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    LlavaNextImageProcessor,
-    LlavaNextProcessor,
-    PreTrainedTokenizerFast,
-)
+from tiny_judges import save_llava_next
 from written_inputs import TEMPLATE, write_prompts
 
 from livo_bench.errors import BadInput, NothingScored
@@ -83,30 +74,8 @@ def test_a_model_answers_in_one_of_named_words_or_abstains(
 def test_another_architecture_answers_too(
     folder: Path, made: dict[str, Any], tmp_path: Path
 ) -> None:
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "network")
-    torch.manual_seed(0)
-    vision = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        image_size=32, patch_size=8,
-    )  # fmt: skip
-    text = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256,
-    )  # fmt: skip
-    config = LlavaNextConfig(
-        vision_config=vision, text_config=text, image_grid_pinpoints=[[32, 64], [64, 32]],
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
     place = tmp_path / "next"
-    LlavaNextForConditionalGeneration(config).save_pretrained(place / "network")
-    images = LlavaNextImageProcessor(
-        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32},
-        image_grid_pinpoints=[[32, 64], [64, 32]],
-    )  # fmt: skip
-    LlavaNextProcessor(
-        images, tokenizer, patch_size=8, num_additional_image_tokens=1,
-        vision_feature_select_strategy="default", chat_template=TEMPLATE,
-    ).save_pretrained(place / "network")  # fmt: skip
+    save_llava_next(place / "network", folder / "network")
     answers = judged(place / "judge.toml", JUDGE, made)
     assert answers["unscored"].isna().all()
     assert answers["p_male"].between(0, 1, inclusive="neither").all()
