@@ -1,6 +1,7 @@
 """What a run says of itself: written, read, and refused where it cannot be."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,15 @@ def test_a_committed_record_is_written_as_it_was_read() -> None:
         said = json.loads(path.read_text("utf-8"))
         del said["format"], said["seal"]
         assert json.dumps(from_json(said, path).as_json()) == json.dumps(said)
+
+
+def test_no_committed_record_names_a_path_of_the_machine_that_made_it() -> None:
+    paths = sorted(REFERENCE.parent.glob("mini*/**/run.json"))
+    assert {path.parts[len(REFERENCE.parent.parts)] for path in paths} == {"mini", "mini-flow"}
+    for path in paths:
+        for told in json.loads(path.read_text("utf-8"))["method"].values():
+            words = re.split(r"[\s=,]", told) if isinstance(told, str) else []
+            assert not [word for word in words if Path(word).is_absolute()], path
 
 
 def test_what_is_not_known_is_left_out_and_read_as_none() -> None:
