@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
-from livo_bench.cards.catalog import model_card, value_tasks
+from livo_bench.cards.catalog import method_card, model_card, value_tasks
 from livo_bench.cards.declared import TaskCard
 from livo_bench.cards.prompts import read_task_prompts
 from livo_bench.cli import main
@@ -116,6 +117,17 @@ def test_the_other_methods_are_counted_by_what_they_do(lists: dict[str, int]) ->
     of_data = plan("dapt", "mini", rate=2.0).data_seconds
     assert weighted.data_seconds == tuple(seconds + 2 * 300 / 2 for seconds in of_data)
     assert weighted.seconds == pytest.approx(1_000 * 2 * 8 * 3 / (2 * 30) * slower)
+
+
+@pytest.mark.parametrize("method", ["esd", "esd:u", "livo:wo-m", "uce"])
+def test_what_the_weights_that_ship_took_stands_beside_what_is_counted(method: str) -> None:
+    own = method_card(method.partition(":")[0]).folder / "weights" / "mini"
+    records = [json.loads(path.read_text()) for path in own.glob("**/training.json")]
+    (minutes,) = (each["minutes"] for each in records if each["method"] == method)
+    said = [line for line in str(plan(method)).splitlines() if "recorded: " in line]
+    assert len(said) == 1
+    assert f"took {sum(minutes.values()):.1f} min" in said[0]
+    assert "recorded" not in str(plan(method, "sd15"))
 
 
 def test_what_cannot_be_known_is_refused(tmp_path: object, tiny_model: object) -> None:

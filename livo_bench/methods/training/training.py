@@ -9,14 +9,14 @@ from pathlib import Path
 
 from livo_bench import trackers
 from livo_bench.cards.adapters import require_offered
-from livo_bench.cards.catalog import RUNS, model_card
+from livo_bench.cards.catalog import RUNS, method_card, model_card
 from livo_bench.cards.declared import ModelCard
 from livo_bench.errors import BadInput, Unfit
 from livo_bench.methods.livo.preference import SETTINGS
 from livo_bench.methods.training import processes
 from livo_bench.methods.training.objectives import Objective, objective_of
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
-from livo_bench.methods.training.training_record import Overrides, Training, alone
+from livo_bench.methods.training.training_record import RECORD, Overrides, Training, alone, read
 from livo_bench.runs import fetch
 from livo_bench.runs.session import Session, find_device
 from livo_bench.schema import kinds_of
@@ -133,7 +133,21 @@ def plan(
             f"What a training of {method!r} would take is not known: its {name} defines no "
             "plan(planned). Train it without --plan."
         )
-    return objective.plan(Planned(method, card, rate or card.rate, steps, settings))
+    found = objective.plan(Planned(method, card, rate or card.rate, steps, settings))
+    return replace(found, arithmetic=(*found.arithmetic, *_recorded(method, card)))
+
+
+def _recorded(method: str, card: ModelCard) -> list[str]:
+    """What the training of the weights that a method has took, by its record, for a plan counts
+    the evaluations of the network alone."""
+    own = method_card(method.partition(":")[0]).folder / "weights" / card.name
+    records = [read(path.parent) for path in sorted(own.glob(f"**/{RECORD}"))]
+    return [
+        f"recorded: the method's own weights took {sum(record['minutes'].values()):.1f} min, on "
+        "the machine that trained them"
+        for record in records
+        if record is not None and record.get("method") == method and record.get("minutes")
+    ]
 
 
 def _require_learnable(method: str, objective: Objective, card: ModelCard) -> None:
