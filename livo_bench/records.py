@@ -31,10 +31,10 @@ PILOT = 1000
 """First image index that no evaluation uses: for choosing settings and for looking."""
 
 TEXT = "text"
-NEEDS = (TEXT, "negative", "weights", "value token", "context", "noise prediction")
+NEEDS = (TEXT, "negative", "weights", "unet", "value token", "context", "noise prediction")
 """What methods may ask of a model: to draw a text, to be guided away from another, to draw with
-changed weights, to attend to one token more, to other states than the text's own, and to join noise
-predictions in another way."""
+changed weights, to have a UNet to edit or fine-tune, to attend to one token more, to other states
+than the text's own, and to join noise predictions in another way."""
 
 IN_TRAINING = "in training"
 """Stands in a recipe for the digest of weights that are on no disk yet."""

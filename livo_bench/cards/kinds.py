@@ -40,7 +40,7 @@ TOWERS = {
 """Parts that a value encoder starts from, by kind; of Stable Diffusion 1.x and 2.x that is the one
 text encoder."""
 _TAKEN_APART = {
-    "StableDiffusionXLPipeline": ("weights", "value token", "noise prediction"),
+    "StableDiffusionXLPipeline": ("weights", "unet", "value token", "noise prediction"),
     "StableDiffusion3Pipeline": ("weights", "value token"),
     "FluxPipeline": ("weights", "value token"),
 }

@@ -428,7 +428,8 @@ def test_cards_say_what_the_recipes_of_their_methods_need(mini: ModelCard) -> No
                             base = replace(BASE, text=request.prompt.text)
                             found |= method.resolve(request, base).needs
         _, _, variant = spec.partition(":")
-        needs = set(method.card.needs_of(variant))
+        # What makes the weights asks for a UNet; the recipe has their digest alone.
+        needs = set(method.card.needs_of(variant)) - {"unet"}
         assert needs == (set() if method.generator else found - {TEXT} or {TEXT}), spec
     assert catalog.method_card(catalog.HANDED).needs == ("weights",)
 

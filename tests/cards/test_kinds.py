@@ -30,7 +30,7 @@ def test_kinds_are_those_that_diffusers_draws_from_a_text_with() -> None:
 
 
 FLOW = ("weights", "value token")
-XL = (*FLOW, "noise prediction")
+XL = ("weights", "unet", "value token", "noise prediction")
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_overview_lists_methods_tasks_with_subsets_and_models() -> None:
     assert 'needs = ["text"]' in listing.card_text("livo:wo-v")
     summaries = {row["name"]: row["summary"] for row in rows}
     assert summaries["sdxl"].endswith(
-        "; offers text, negative, weights, value token, noise prediction"
+        "; offers text, negative, weights, unet, value token, noise prediction"
     )
     assert listing.card_text("released").startswith("# The released evaluation's protocol")
     assert listing.card_text("sd") == (catalog.DATA / "methods/sd/card.toml").read_text("utf-8")

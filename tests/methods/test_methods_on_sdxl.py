@@ -147,17 +147,19 @@ def test_a_training_that_broke_off_ends_as_one_that_did_not(
     assert len(fitted) == 4  # what was finished is not made again
 
 
-def test_what_learns_on_a_unet_alone_says_so_before_a_model_loads(
+def test_what_edits_or_fine_tunes_a_unet_says_so_before_a_model_loads(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     flux = str(tiny_pipelines.made("flux", tiny_model, tmp_path))
-    message = (
-        r"'esd' learns on a StableDiffusionPipeline or a StableDiffusionXLPipeline\. "
-        r"'tiny-flux' is a FluxPipeline\. .*--method weights --weights PLACE"
-    )
-    for command in (training.train, training.plan):
+    edited = [name for name, card in method_cards().items() if "unet" in card.needs]
+    assert {"uce", "ca", "esd", "dapt"} < {*edited}
+    for method in edited:
+        message = rf"'{method}' needs of a model: unet\. 'tiny-flux', a FluxPipeline, offers: "
+        for command in (training.train, training.plan):
+            with pytest.raises(Unfit, match=message):
+                command(method, flux)
         with pytest.raises(Unfit, match=message):
-            command("esd", flux)
+            run([method], "toxicity", flux, device="cpu", runs=tmp_path)
 
 
 @pytest.mark.slow

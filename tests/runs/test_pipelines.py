@@ -159,8 +159,8 @@ def test_all_is_what_can_run_there_and_the_rest_is_named(
     assert left == method_cards().keys() - made - {"weights"}
     assert (
         "safree is left out: Method 'safree' needs of a model: context. 'tiny-sdxl', a "
-        "StableDiffusionXLPipeline, offers: text, negative, weights, value token, noise prediction."
-        in caplog.messages
+        "StableDiffusionXLPipeline, offers: text, negative, weights, unet, value token, noise "
+        "prediction." in caplog.messages
     )
     folders = runner.run(["all"], "toxicity/nudity", str(flux), prompts=hazards, **options)
     assert {folder.parent.name for folder in folders} == RUNS_ANYWHERE - {"attributes"}

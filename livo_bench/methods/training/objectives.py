@@ -13,13 +13,12 @@ method's own `adapter.py` may define::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from livo_bench.cards.adapters import adapter_function
 from livo_bench.cards.catalog import method_card
-from livo_bench.cards.readable import PIPELINE
 from livo_bench.errors import BadInput
 from livo_bench.files import digest_file
 from livo_bench.methods import (
@@ -46,10 +45,6 @@ OWN = "adapter.py"
 """Name of the objective that a method brings itself."""
 
 
-UNETS = (PIPELINE, "StableDiffusionXLPipeline")
-"""Kinds of models that have a UNet, with cross-attention to a text."""
-
-
 @dataclass(frozen=True, slots=True)
 class Objective:
     """A way to learn, and what it hears of a training's options."""
@@ -67,9 +62,6 @@ class Objective:
     """Whether it reads preference data, so that it hears --settings."""
     shared: bool = True
     """Whether several processes may train together."""
-    kinds: Sequence[str] = ()
-    """Kinds of models that it learns on, the classes of their pipelines; all that the method runs
-    on when empty."""
 
     def require_settings(self, method: str, scale: str) -> None:
         """See that a method's settings for a scale of model are sound.
@@ -89,36 +81,28 @@ _VALUE_ENCODER = Objective(
     preferences=True,
 )
 OBJECTIVES = {
-    "ca": Objective(
-        concept_ablation.train, plans.ablation, concept_ablation.read_settings, kinds=UNETS
-    ),
-    "dapt": Objective(
-        dapt.train, plans.adaptation, dapt.read_settings, preferences=True, kinds=UNETS
-    ),
+    "ca": Objective(concept_ablation.train, plans.ablation, concept_ablation.read_settings),
+    "dapt": Objective(dapt.train, plans.adaptation, dapt.read_settings, preferences=True),
     "diffusion-dpo": Objective(
         diffusion_dpo.train,
         plans.preferring,
         diffusion_dpo.read_settings,
         preferences=True,
-        kinds=UNETS,
     ),
-    "esd": Objective(esd.train, plans.steering_away, esd.read_settings, kinds=UNETS),
-    "forget-me-not": Objective(
-        forget_me_not.train, plans.resteering, forget_me_not.read_settings, kinds=UNETS
-    ),
+    "esd": Objective(esd.train, plans.steering_away, esd.read_settings),
+    "forget-me-not": Objective(forget_me_not.train, plans.resteering, forget_me_not.read_settings),
     "selective-amnesia": Objective(
-        selective_amnesia.train, plans.amnesia, selective_amnesia.read_settings, kinds=UNETS
+        selective_amnesia.train, plans.amnesia, selective_amnesia.read_settings
     ),
     "fd": Objective(fair_diffusion.train, plans.majorities, settings.none_besides, shared=False),
-    "uce": Objective(uce.train, plans.edits, uce.read_settings, shared=False, kinds=UNETS),
-    "rece": Objective(rece.train, plans.solved, rece.read_settings, shared=False, kinds=UNETS),
+    "uce": Objective(uce.train, plans.edits, uce.read_settings, shared=False),
+    "rece": Objective(rece.train, plans.solved, rece.read_settings, shared=False),
     "prompt-tuning": Objective(prompt_tuning.train, plans.soft_tokens, prompt_tuning.read_settings),
     "reward-weighted": Objective(
         reward_weighted.train,
         plans.reward_weighted,
         reward_weighted.read_settings,
         preferences=True,
-        kinds=UNETS,
     ),
     "debias-vl": Objective(debias_vl.train, plans.solved, debias_vl.read_settings, shared=False),
     **dict.fromkeys(loss.OBJECTIVES, _VALUE_ENCODER),

@@ -11,10 +11,10 @@ from livo_bench import trackers
 from livo_bench.cards.adapters import require_offered
 from livo_bench.cards.catalog import RUNS, method_card, model_card
 from livo_bench.cards.declared import ModelCard
-from livo_bench.errors import BadInput, Unfit
+from livo_bench.errors import BadInput
 from livo_bench.methods.livo.preference import SETTINGS
 from livo_bench.methods.training import processes
-from livo_bench.methods.training.objectives import Objective, objective_of
+from livo_bench.methods.training.objectives import objective_of
 from livo_bench.methods.training.training_plan import Planned, TrainingPlan
 from livo_bench.methods.training.training_record import RECORD, Overrides, Training, alone, read
 from livo_bench.runs import fetch
@@ -70,7 +70,6 @@ def train(
     card = model_card(model)
     _, objective = objective_of(method)
     require_offered(method, card)
-    _require_learnable(method, objective, card)
     objective.require_settings(method, card.scale)
     overrides = Overrides(fraction, gamma_1, gamma_2, steps)
     _require_heard(method, overrides, settings)
@@ -125,7 +124,6 @@ def plan(
     card = model_card(model)
     name, objective = objective_of(method)
     require_offered(method, card)
-    _require_learnable(method, objective, card)
     objective.require_settings(method, card.scale)
     _require_heard(method, Overrides(fraction, gamma_1, gamma_2, steps), settings)
     if objective.plan is None:
@@ -148,21 +146,6 @@ def _recorded(method: str, card: ModelCard) -> list[str]:
         for record in records
         if record is not None and record.get("method") == method and record.get("minutes")
     ]
-
-
-def _require_learnable(method: str, objective: Objective, card: ModelCard) -> None:
-    """See that a method learns on a kind of model.
-
-    Raises:
-        Unfit: It does not.
-    """
-    if objective.kinds and card.kind not in objective.kinds:
-        raise Unfit(
-            f"Method {method!r} learns on a {' or a '.join(objective.kinds)}. {card.name!r} is a "
-            f"{card.kind}.",
-            "Name a model of such a kind, or hand over weights of your own: --method weights "
-            "--weights PLACE",
-        )
 
 
 def _require_heard(method: str, overrides: Overrides, settings: Path) -> None:
