@@ -2,10 +2,10 @@
 
     python benchmarks/mini.py
 
-Both sides run the same weights, prompts, steps, guidance and dtype on all cores, after a warm-up,
-in turn. The plain loop is what one writes without a harness: `pipe(prompt,
-num_images_per_prompt=25)`, then a judging pass per metric, each over PIL images in batches of 25.
-Ours is `runner.run` into an empty folder, storing included. Prints Markdown.
+All sides run the same prompts, steps, guidance and dtype on all cores, after a warm-up, in turn.
+The plain loop is what one writes without a harness: `pipe(prompt, num_images_per_prompt=25)`, then a
+judging pass per metric, each over PIL images in batches of 25. Ours is `runner.run` into an empty
+folder, storing included, of the same weights, and of the flow transformer. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def ours(prompts: list[str], images: int) -> None:
+def ours(prompts: list[str], images: int, model: str = "mini") -> None:
     with tempfile.TemporaryDirectory() as folder:
         listing = Path(folder) / "prompts.csv"
         listing.write_text("text,category\n" + "".join(f"{p},career\n" for p in prompts))
-        runner.run(["sd"], "bias", images=images, prompts=listing, runs=Path(folder))
+        runner.run(["sd"], "bias", model, images=images, prompts=listing, runs=Path(folder))
 
 
 def profile(prompt: str, images: int) -> dict[str, float]:
@@ -128,24 +128,29 @@ def profile(prompt: str, images: int) -> dict[str, float]:
 @click.option("--images", default=50, show_default=True, help="Images a prompt.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds of each side, in turn.")
 def main(count: int, images: int, rounds: int) -> None:
-    """Measure both sides in turn and print a Markdown table."""
+    """Measure all sides in turn and print a Markdown table."""
     card = model_card("mini")
     session = Session(card, seed=42, device="cpu", dtype=card.dtype, runs=Path(os.devnull))
     texts = [p.text for p in read_task_prompts(task_cards()["bias"], "mini")][: count + 1]
     warm, texts = texts[0], texts[1:]
     plain = PlainLoop(session)
     plain.run([warm], images)
-    ours([warm], images)
-    pairs = [
-        (timed(lambda: plain.run(texts, images)), timed(lambda: ours(texts, images)))
-        for _ in range(rounds)
+    sides: dict[str, Callable[[list[str], int], None]] = {
+        "plain loop": plain.run,
+        "livo-bench run, loading included": ours,
+        "the same with --model mini-flow": partial(ours, model="mini-flow"),
+    }
+    for side in sides.values():
+        side([warm], images)
+    taken = [
+        [timed(partial(side, texts, images)) for side in sides.values()] for _ in range(rounds)
     ]
     made = len(texts) * images
-    theirs, mine = (statistics.median(side) for side in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
     print("| | images/s | ratio |\n| --- | --- | --- |")
-    print(f"| plain loop | {made / theirs:.1f} | 1 |")
-    print(f"| livo-bench run, loading included | {made / mine:.1f} | {ratio:.2f} |")
+    for number, name in enumerate(sides):
+        seconds = statistics.median(times[number] for times in taken)
+        ratio = statistics.median(times[0] / times[number] for times in taken)
+        print(f"| {name} | {made / seconds:.1f} | {ratio:.2f} |")
     torch.set_num_threads(1)
     stages = profile(warm, images)
     total = sum(stages.values())
