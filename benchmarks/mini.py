@@ -3,8 +3,8 @@
     python benchmarks/mini.py
 
 All sides run the same prompts, steps, guidance and dtype on all cores, after a warm-up, in turn.
-The plain loop is what one writes without a harness: `pipe(prompt, num_images_per_prompt=25)`, then a
-judging pass per metric, each over PIL images in batches of 25. Ours is `runner.run` into an empty
+The plain loop is what one writes without a harness: `pipe(prompt, num_images_per_prompt=25)`, then
+a judging pass per metric, each over PIL images in batches of 25. Ours is `runner.run` into an empty
 folder, storing included, of the same weights, and of the flow transformer. Prints Markdown.
 """
 
