@@ -135,7 +135,7 @@ def _refuse_misfits(
             refuse_lora(files.what, files.place, next(filter(LORA.fullmatch, unknown)))
         raise BadInput(
             f"The {files.what} of {files.place} {' and '.join(said)}. "
-            f"{_cause(files, lacks, unknown)}"
+            f"{_cause(files, own, lacks, unknown)}"
         )
     shapes = {target: found.held[name].shape for target, name in found.targets.items()}
     _refuse_shapes(files, own, shapes)
@@ -178,14 +178,15 @@ def _alike(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return tuple(shape) == tuple(other) or {tuple(shape), tuple(other)} == {(), (1,)}
 
 
-def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
+def _cause(files: Files, own: Iterable[str], lacks: list[str], unknown: list[str]) -> str:
     """Why tensors may be missing or unknown, and what to do about it."""
     if single := next(filter(SINGLE_FILE.fullmatch, unknown), None):
         return (
             f"{single} is named as in a checkpoint of one file for all parts. Make it a folder: "
             f"{readable.converting(files.paths[0])}"
         )
-    if prefix := _prefix(lacks, unknown, files.spelling.plain):
+    # Some of a network's tensors, as a change of it has, lack none.
+    if prefix := _prefix(own if files.change else lacks, unknown, files.spelling.plain):
         path = str(files.paths[0])
         code = (
             "from pathlib import Path; from safetensors.torch import load, save_file; "
@@ -203,7 +204,7 @@ def _cause(files: Files, lacks: list[str], unknown: list[str]) -> str:
     return files.expected
 
 
-def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], str]) -> str:
+def _prefix(names: Iterable[str], longer: Sequence[str], plain: Callable[[str], str]) -> str:
     """What stands before some names in most of the others, or nothing."""
     ends = set(map(plain, names))
     found = [
@@ -213,7 +214,7 @@ def _prefix(names: Sequence[str], longer: Sequence[str], plain: Callable[[str], 
         if plain(name[cut:]) in ends
     ]
     common = max(sorted(set(found), key=len), key=found.count, default="")
-    return common if 2 * found.count(common) > len(ends) else ""
+    return common if 2 * found.count(common) > min(len(ends), len(longer)) else ""
 
 
 def _values(own: Mapping[str, Tensor], found: _Match) -> dict[str, Tensor]:

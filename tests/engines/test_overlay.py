@@ -1,5 +1,8 @@
 """Overlays: what is written, shared and refused, and that the engine draws with them."""
 
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -123,6 +126,22 @@ def test_weights_of_another_model_or_another_shape_are_refused(
     path.write_bytes(b"no tensors")
     with pytest.raises(BadInput, match="Cannot read the weights"):
         overlay.find(path, card)
+
+
+@pytest.mark.parametrize("before", ["unet.", "module.", "denoiser.unet."])
+@pytest.mark.parametrize("count", [1, 40])
+def test_what_stands_before_the_names_of_some_tensors_is_taken_off_by_the_command_that_is_told(
+    engine: Diffusion, card: ModelCard, before: str, count: int, tmp_path: Path
+) -> None:
+    own = dict(list(engine.unet.state_dict().items())[:count])
+    path = tmp_path / "tuned's.safetensors"
+    save_file({before + name: tensor for name, tensor in own.items()}, path)
+    with pytest.raises(BadInput, match=rf"Names begin with '{before}'") as refused:
+        overlay.require_fit(path, card)
+    command = shlex.split(str(refused.value).partition("anew: ")[2])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    overlay.require_fit(path, card)
+    assert load_file(path).keys() == own.keys()
 
 
 def test_a_pickle_is_not_opened(card: ModelCard, tmp_path: Path) -> None:
