@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from livo_bench.cards.catalog import RUNS, method_labels, method_name, run_options, task_cards
+from livo_bench.cards.catalog import (
+    HANDED,
+    RUNS,
+    method_labels,
+    method_name,
+    run_options,
+    task_cards,
+)
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.records import Run
 from livo_bench.results import conditions, judged, paired
@@ -241,12 +248,14 @@ def notes(sides: Sequence[Results]) -> list[str]:
 def _lacking(
     methods: Sequence[str], task: str, model: str, runs: Path, results: Mapping[Run, Results]
 ) -> Incomplete:
-    asked = {side.run.method: side.asked for side in results.values()}
+    asked = {HANDED: f"--method {HANDED} --weights FILE"}
+    asked |= {side.run.method: side.asked for side in results.values()}
+    handed = f"Results of {HANDED!r} are named after their file: compare by that name. "
     words = " ".join(asked.get(method, f"--method {method}") for method in methods)
     return Incomplete(
         f"{runs} does not hold the results to compare {', '.join(methods[1:])} with {methods[0]} "
         f"on task {task!r}; of model {model!r} it has {judged.what_is_there(results)}.",
-        "Make what is missing with\n"
+        f"{handed if HANDED in methods else ''}Make what is missing with\n"
         f"    livo-bench run {words} --task {task} {run_options(model)} "
         f"--runs {shlex.quote(str(runs))}",
     )

@@ -71,6 +71,10 @@ def test_every_kind_of_weights_is_compared_with_the_model_in_one_run(
         compare(["sd", "kohya"], "toxicity", "tiny", tmp_path / "runs")
     again = f"livo-bench run --method sd --method weights --weights weights={places[-1]} --task tox"
     assert again in missing.value.hint
+    with pytest.raises(Incomplete) as unnamed:
+        compare(["sd", "weights"], "bias/gender", "tiny", tmp_path / "runs")
+    assert "named after their file: compare by that name" in unnamed.value.hint
+    assert "run --method sd --method weights --weights FILE --task" in unnamed.value.hint
     sides = read_results(tmp_path / "runs", "tiny").values()
     handed = [side for side in sides if side.run.method == "kohya"]
     assert f"weights={places[-1]} --task bias" in paired.command(handed)
