@@ -126,7 +126,7 @@ def parse_parquet(
     for name, column in rows.items():
         title = str(name)
         if title in (*texts, *holed, *optional):
-            is_text = _are(column, str)
+            is_text = _are_texts(column)
             wrong = ~is_text if title in texts else ~is_text & column.notna()
             _refuse(path, wrong, column, title, "a text", remedy)
         elif title in whole:
@@ -137,16 +137,25 @@ def parse_parquet(
             _refuse(path, column.notna() & (not exact), column, title, "a whole number", remedy)
             rows[name] = pd.array(table[title].to_pylist(), dtype="Int64")
         elif title in numbers or (title.startswith("p_") and "p_*" in numbers):
-            known = _are(column, int, float) & ~_are(column, bool) | column.isna()
-            _refuse(path, ~known, column, title, "a number", remedy)
+            _refuse(path, ~_are_numbers(column), column, title, "a number", remedy)
             rows[name] = column.astype(float)
             _refuse(path, rows[name].abs() > LARGEST, column, title, "a number", remedy)
     return rows
 
 
-def _are(column: pd.Series, *kinds: type) -> pd.Series:
-    """Which values are of the kinds; of no values, too, truths (`map` keeps their type)."""
-    return column.map(lambda value: isinstance(value, kinds)).astype(bool)
+def _are_texts(column: pd.Series) -> pd.Series:
+    """Which values are texts; none that is missing is one."""
+    if isinstance(column.dtype, pd.StringDtype):
+        return column.notna()
+    return column.map(lambda value: isinstance(value, str)).astype(bool)  # of no values, too
+
+
+def _are_numbers(column: pd.Series) -> pd.Series:
+    """Which values are numbers or missing; a truth is no number."""
+    if column.dtype.kind in "iuf":
+        return pd.Series(True, index=column.index)
+    numbers = column.map(lambda v: isinstance(v, int | float) and not isinstance(v, bool))
+    return numbers.astype(bool) | column.isna()
 
 
 def _refuse(
