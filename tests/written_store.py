@@ -79,3 +79,12 @@ class Named:
 
 def block_of(start: int, stop: int) -> Named:
     return Named(keys_of(recipes(start, stop)))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content by name, but for what a killed process was writing."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".tmp"
+    }

@@ -144,9 +144,9 @@ class RunOptions(TypedDict, total=False):
         str,
         Option(
             "auto",
-            "Who does the work: this process, or several, which is the default where there are "
-            "several GPUs.",
-            choices=("auto", "local", "processes"),
+            "Who does the work: this process, several, which is the default where there are "
+            "several GPUs, or actors of Ray.",
+            choices=("auto", "local", "processes", "ray"),
         ),
     ]
     """See `executors.choice`."""
@@ -154,6 +154,16 @@ class RunOptions(TypedDict, total=False):
         int | None,
         Option(None, "Number of processes.  [default: one a GPU, or one a CPU core]", least=1),
     ]
+    address: Annotated[
+        str | None,
+        Option(
+            None,
+            "Address of a cluster of Ray, HOST:PORT or auto.  [default: Ray is started on this "
+            "machine alone]",
+            metavar="HOST:PORT",
+        ),
+    ]
+    """See `executors.ray_cluster`."""
 
 
 def options_of(record: type) -> dict[str, tuple[object, Option]]:

@@ -113,6 +113,20 @@ def doing(session: Session, works: Sequence[Work]) -> str:
     return "sampling and judging" if sampled else "judging"
 
 
+def by_weights(works: Sequence[Work]) -> list[Work]:
+    """Order work by the weights and then the shape that it needs, so that they change seldom."""
+    first = [work.block.wanted.recipe(int(work.block.rows[0])) for work in works]
+    weights = [(recipe.generator, recipe.overlay) for recipe in first]
+    place = {one: number for number, one in reversed(list(enumerate(weights)))}
+
+    def key(number: int) -> tuple[int, str, bool, bool, int]:
+        recipe = first[number]
+        branches = recipe.safety is None, recipe.edit is None
+        return place[weights[number]], recipe.layout or "", *branches, -len(works[number].block)
+
+    return [works[number] for number in sorted(range(len(works)), key=key)]
+
+
 def load(session: Session, works: Sequence[Work]) -> None:
     """Load what makes and judges blocks, before several threads ask for it."""
     sampled = [work for work in works if work.sampled and session.stand_in is None]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from livo_bench.errors import BadInput
+from livo_bench.runs.executors.actors import Actors
 from livo_bench.runs.executors.command import Command
 from livo_bench.runs.executors.several import Processes
 from livo_bench.runs.sampling import in_parallel
@@ -55,6 +56,16 @@ def executor_of(session: Session, command: Command, works: Sequence[Work]) -> Ex
         command: What the run was asked for.
         works: All its work, stored or not.
     """
+    options = session.options
+    if options["executor"] == "ray":
+        _refuse_service(session)
+        return Actors(command, session, works, options["address"], options["workers"])
+    if options["address"] is not None:
+        raise BadInput(
+            f"--address {options['address']} is that of a cluster of Ray, which does not do this "
+            "run.",
+            "Leave it out, or pass --executor ray",
+        )
     devices = devices_of(session)
     if not devices:
         return Local(session, works)
@@ -80,13 +91,17 @@ def devices_of(session: Session) -> Sequence[str]:
                 "Leave it out, or pass --executor processes",
             )
         return ()
-    if session.service is not None:
-        raise BadInput(
-            f"{session.model.name!r} is an image service, which one process asks.",
-            "Leave --executor out.",
-        )
+    _refuse_service(session)
     if several:
         there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         return [there[number % len(there)] for number in range(workers or len(there))]
     default = (os.cpu_count() or 1) if session.device == "cpu" else 1
     return [session.device] * (workers or default)
+
+
+def _refuse_service(session: Session) -> None:
+    if session.service is not None:
+        raise BadInput(
+            f"{session.model.name!r} is an image service, which one process asks.",
+            "Leave --executor out.",
+        )

@@ -19,22 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.progress import TaskID
 
-from livo_bench import errors, interrupt
+from livo_bench import interrupt
 from livo_bench.bars import bar
-from livo_bench.errors import BadInput, Incomplete, LivoBenchError
+from livo_bench.errors import Incomplete
 from livo_bench.runs.executors.command import Command, bases
-from livo_bench.runs.executors.worker import hands
+from livo_bench.runs.executors.planned import DEATHS, hands, raise_failure, require_same
 from livo_bench.runs.session import Session
-from livo_bench.runs.work import Work, doing
+from livo_bench.runs.work import Work, by_weights, doing
 
 log = logging.getLogger(__name__)
-
-DEATHS = 3
-"""Of workers over one block, or before their first, until it is not begun again."""
 
 
 class _Worker:
@@ -128,7 +125,7 @@ class Processes:
         self._warned: set[str] = set()
 
     def run(self, blocks: Sequence[str]) -> Iterator[str]:
-        """Do blocks, in about their order.
+        """Do blocks, those of the same weights together.
 
         Returns:
             Ids of the blocks as they are done. Stopped by an error or a signal, those in hand are
@@ -140,10 +137,10 @@ class Processes:
             LivoBenchError: What a worker raised.
             Stopped: A signal came.
         """
-        queue = deque(blocks)
+        todo = by_weights([self._work_of[id] for id in blocks])
+        queue = deque(work.block.id for work in todo)
         left = set(blocks)
         workers: dict[_Worker, TaskID] = {}
-        todo = [self._work_of[id] for id in blocks]
         total = sum(len(work.block) for work in todo)
         with bar("images") as progress, interrupt.held():
             whole = progress.add_task(doing(self._session, todo), total=total)
@@ -172,7 +169,8 @@ class Processes:
                 self._end(workers)
 
     def _start(self, device: str) -> _Worker:
-        return _Worker(self._command.as_json(executor="local", workers=None, device=device),
+        return _Worker(self._command.as_json(executor="local", workers=None, address=None,
+                                                device=device),
                        device, self._heard)  # fmt: skip
 
     def _next(self) -> tuple[_Worker, Any]:
@@ -185,7 +183,7 @@ class Processes:
     def _hear(self, worker: _Worker, said: dict[str, Any], blocks: Sequence[str]) -> str | None:
         """Take in what a worker says; the block, if one is done."""
         if "bases" in said:
-            self._require_same(worker.device, said["bases"])
+            require_same(worker.device, self._bases, said["bases"])
             self._deaths.pop(_start_on(worker.device), None)
             worker.begin(blocks)
         elif "warning" in said:
@@ -194,7 +192,7 @@ class Processes:
             self._warned.add(said["warning"])
         elif "error" in said:
             worker.in_hand.clear()
-            _raise(*said["error"])
+            raise_failure(said["error"])
         elif said["done"] in worker.in_hand:
             worker.in_hand.remove(said["done"])
             return str(said["done"])
@@ -204,15 +202,6 @@ class Processes:
     def _bases(self) -> Mapping[str, str]:
         """What workers must agree in with this process."""
         return bases(self._session, self._works)
-
-    def _require_same(self, device: str, theirs: Mapping[str, str]) -> None:
-        for name, ours in self._bases.items():
-            if theirs.get(name) != ours:
-                raise BadInput(
-                    f"A worker on {device} would not do the same work: {name} is "
-                    f"{theirs.get(name)!r} there and {ours!r} here.",
-                    "Something changed while the command began: start it again.",
-                )
 
     def _bury(self, worker: _Worker) -> None:
         """Take leave of a worker that is dead, and see that others do not follow it for ever."""
@@ -250,13 +239,3 @@ class Processes:
 
 def _start_on(device: str) -> str:
     return f"the start on {device}"
-
-
-def _raise(name: str, message: str, hint: str) -> NoReturn:
-    """Raise what a worker did."""
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, LivoBenchError):
-        if kind is errors.AdapterFailed:
-            raise kind(message) from RuntimeError(hint)
-        raise kind(message, hint)
-    raise RuntimeError(f"A worker failed: {name}: {message}\n{hint}")

@@ -10,21 +10,22 @@ wants no more, and what is half written has no name yet.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import IO, NoReturn, TypedDict
 
 from livo_bench import interrupt
-from livo_bench.errors import LivoBenchError
-from livo_bench.runs.executors.command import bases, read_command
-from livo_bench.runs.requests import prepare
-from livo_bench.runs.work import load, make, works_of
+from livo_bench.runs.executors.planned import (
+    Failure,
+    Planned,
+    failure_of,
+    hands,
+    single_threaded,
+)
 
 
 class Said(TypedDict, total=False):
@@ -35,23 +36,8 @@ class Said(TypedDict, total=False):
     done: str
     """Id of a block whose images and scores are stored."""
     warning: str
-    error: tuple[str, str, str]
-    """Class, message and hint of a `LivoBenchError`, or the name of another error and its
-    traceback. The worker ends with it."""
-
-
-def hands(device: str) -> int:
-    """How many blocks a worker has in hand: on a GPU one is judged while the other is sampled."""
-    return 1 if device == "cpu" else 2
-
-
-class _Warnings(logging.Handler):
-    def __init__(self, out: IO[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._out = out
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(self._out, warning=record.getMessage())
+    error: Failure
+    """The worker ends with it."""
 
 
 _LOCK = threading.Lock()
@@ -66,17 +52,8 @@ def say(out: IO[str], **said: object) -> None:
 
 def serve(lines: IO[str], out: IO[str]) -> None:
     """Do blocks until there are no more lines, and end the process then."""
-    import torch
-
-    command = read_command(lines.readline())
-    logging.disable(logging.WARNING)  # whoever planned it first has said so
-    session, jobs = prepare(command.methods, command.task, command.model, **command.options)
-    works = {work.block.id: work for work in works_of(session, jobs)}
-    say(out, bases=bases(session, list(works.values())))
-    logging.disable(logging.NOTSET)
-    told = logging.getLogger("livo_bench")
-    told.addHandler(_Warnings(out))
-    told.propagate = False
+    planned = Planned(lines.readline(), lambda words: say(out, warning=words))
+    say(out, bases=planned.bases)
     todo: list[str] = json.loads(lines.readline() or "[]")
     wanted: SimpleQueue[str] = SimpleQueue()
 
@@ -86,30 +63,25 @@ def serve(lines: IO[str], out: IO[str]) -> None:
         os._exit(0)
 
     def work_off() -> None:
-        torch.set_num_threads(1)  # as `sampling.in_parallel`
+        single_threaded()
         try:
             while True:
                 id = wanted.get()
-                make(session, works[id])
+                planned.make(id)
                 say(out, done=id)
         except BaseException as error:
             _fail(out, error)
 
     threading.Thread(target=listen, daemon=True).start()
-    torch.set_num_threads(1)
-    load(session, [works[id] for id in todo])
-    for _ in range(hands(session.device) - 1):
+    planned.load(todo)
+    for _ in range(hands(planned.device) - 1):
         threading.Thread(target=work_off, daemon=True).start()
     work_off()
 
 
 def _fail(out: IO[str], error: BaseException) -> NoReturn:
     """Say an error and end."""
-    if isinstance(error, LivoBenchError) and error.__cause__ is None:
-        said = [type(error).__name__, error.message, error.hint]
-    else:
-        said = [type(error).__name__, str(error), "".join(traceback.format_exception(error))]
-    say(out, error=said)
+    say(out, error=failure_of(error))
     os._exit(1)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from processes import SECONDS, start, wait_for, whole_command
-from written_inputs import Asked, write_method, write_prompts
+from written_inputs import Asked, write_method
+from written_store import files
 
 from livo_bench.errors import AdapterFailed, BadInput, Incomplete
 from livo_bench.runs import runner
@@ -24,28 +25,6 @@ from livo_bench.runs.executors.command import Command, bases, read_command
 from livo_bench.runs.executors.several import Processes
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.work import works_of
-
-ROWS = ["a photo of a doctor,career", "a photo of a nurse,career", "a photo of a person,positive"]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Content by name, but for what a killed process was writing."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".tmp"
-    }
-
-
-@pytest.fixture(scope="module")
-def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Asked, Path]:
-    """Arguments of a run of six blocks, and the folder of one that this process made."""
-    folder = tmp_path_factory.mktemp("whole")
-    prompts = write_prompts(folder / "own.csv", ROWS)
-    options: Any = {"methods": ["sd"], "task": "bias", "model": str(tiny_model), "images": 7,
-               "prompts": prompts, "device": "cpu", "runs": folder / "runs"}  # fmt: skip
-    runner.run(**options)
-    return options, folder / "runs"
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
