@@ -229,14 +229,14 @@ class Actors:
                         waiting[worker.handle.do.remote(id)] = worker, id
                     done, _ = ray.wait(list(waiting), num_returns=1, timeout=0.2)
                     for future in done:
-                        worker, id = waiting.pop(future)
-                        self._hear(worker, id, _answer(ray, future, id))
-                        if id in left:
-                            left.discard(id)
-                            longest = max(longest, time.monotonic() - begun[id])
+                        worker, of = waiting.pop(future)
+                        self._hear(worker, of, _answer(ray, future, of))
+                        if of in left:
+                            left.discard(of)
+                            longest = max(longest, time.monotonic() - begun[of])
                             for task in (whole, worker.line):
-                                progress.advance(task, len(self._work_of[id].block))
-                            yield id
+                                progress.advance(task, len(self._work_of[of].block))
+                            yield of
             finally:
                 progress.stop()
                 if left:

@@ -30,7 +30,7 @@ from livo_bench.runs.work import by_weights, works_of
 @pytest.fixture
 def ray(monkeypatch: pytest.MonkeyPatch) -> StandInRay:
     stand_in = StandInRay()
-    monkeypatch.setitem(sys.modules, "ray", stand_in)  # type: ignore[arg-type]  # acts like it
+    monkeypatch.setitem(sys.modules, "ray", stand_in)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", *ray_cluster.LOOPBACK, *ray_cluster.UNREPORTED):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
