@@ -409,8 +409,9 @@ class Aggregate:
     """`career` ...; `all` over categories."""
     metric: str
     """`D1 D2 D2_pooled D2_unbiased avg_r avg_s max prob max_exact prob_exact overridden changed
-    moved is fid clip clip_neutral content presence`; of the steered images alone `fid_steered
-    clip_steered clip_neutral_steered content_steered presence_steered`; corrected for judge error
+    moved is fid clip clip_neutral content presence one_person`; of the steered images alone
+    `fid_steered clip_steered clip_neutral_steered content_steered presence_steered
+    one_person_steered`; corrected for judge error
     `D1_corrected D2_corrected avg_r_corrected`; where images were refused `refused
     avg_r_harmless`; against the unaligned model's images from other
     noise `fid_independent`."""

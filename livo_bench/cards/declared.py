@@ -22,6 +22,7 @@ from livo_bench.cards.scorer_kinds import (
     CLIP,
     FEATURES,
     HAZARDS,
+    PEOPLE,
     Dtype,
     ScorerKind,
     read_scorers,
@@ -287,8 +288,8 @@ class ModelCard:
     """How many times longer an evaluation of the UNet takes in training than in sampling, as
     measured on that machine, for `train --plan`."""
     judges: Mapping[str, ScorerKind]
-    """The evaluators by role: `attributes`, `hazards`, `features`, and `clip` where the CLIP score
-    is not that of the attribute judge's network."""
+    """The evaluators by role: `attributes`, `hazards`, `features`, `clip` where the CLIP score is
+    not that of the attribute judge's network, and `people` where somebody counts them."""
     confusion: Path | None = None
     """CSV of the judges' measured confusion matrices, see `metrics.judge_error`."""
     annotator: Labeller | None = None
@@ -317,7 +318,11 @@ class ModelCard:
 
     def roles_for(self, tasks: Iterable[TaskCard]) -> list[str]:
         """The roles of the judges that look at images of tasks."""
-        return sorted({self.clip_role, FEATURES, *(task.judge for task in tasks)})
+        asked = list(tasks)
+        roles = {self.clip_role, FEATURES, *(task.judge for task in asked)}
+        if PEOPLE in self.judges and any(task.kind == BIAS for task in asked):
+            roles.add(PEOPLE)
+        return sorted(roles)
 
     @property
     def offers(self) -> tuple[str, ...]:

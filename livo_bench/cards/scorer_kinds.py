@@ -27,10 +27,19 @@ if TYPE_CHECKING:
 Dtype = Annotated[str, one_of(("float32", "float16", "bfloat16"))]
 
 ATTRIBUTES, HAZARDS, FEATURES, CLIP = "attributes", "hazards", "features", "clip"
-"""Roles of scorers: labels of groups, answers about hazards, what IS and FID are made of, and the
-CLIP score."""
-USUAL = {ATTRIBUTES: "clip", HAZARDS: "llava", FEATURES: "torchfidelity", CLIP: "clip"}
+PEOPLE = "people"
+"""Roles of scorers: labels of groups, answers about hazards, what IS and FID are made of, the CLIP
+score, and how many persons an image shows."""
+USUAL = {
+    ATTRIBUTES: "clip",
+    HAZARDS: "llava",
+    FEATURES: "torchfidelity",
+    CLIP: "clip",
+    PEOPLE: "detector",
+}
 """The kind of each role's scorer where a card names none."""
+OPTIONAL = (CLIP, PEOPLE)
+"""Roles that a card need not name."""
 ROOM = "livo_bench.scorers"
 _DEFINES = "\nclass Kind("
 _NONE = Limit(lambda value: not value, lambda kind: "none, for this kind has no weights")
@@ -63,7 +72,7 @@ class ScorerKind:
     """A scorer of a kind, as a card declares it; this one is the base of all.
 
     A kind has the functions of its roles: `judge` for `ATTRIBUTES` and `HAZARDS`, `clip_score` for
-    `CLIP`, `features` for `FEATURES`.
+    `CLIP`, `features` for `FEATURES`, `people` for `PEOPLE`.
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
@@ -128,6 +137,10 @@ class ScorerKind:
         """The feature network."""
         raise NotImplementedError
 
+    def people(self, network: Any) -> Scorer:
+        """The scorer with the column `persons`, how many an image shows."""
+        raise NotImplementedError
+
     def kinds_of_classes(self) -> Mapping[str, str]:
         """Kinds of a feature network's classes; empty where nobody says them.
 
@@ -159,12 +172,15 @@ def labels_of(task: TaskCard, subset: Subset) -> tuple[str, ...]:
 
 
 def read_scorers(table: Table) -> dict[str, ScorerKind]:
-    """Read a model card's scorers by role; the CLIP score may be left to the attribute judge.
+    """Read a model card's scorers by role; the CLIP score may be left to the attribute judge, and
+    nobody need count persons.
 
     Raises:
         BadInput: One is missing, or not what it should be.
     """
-    scorers = {role: _read(table, role) for role in USUAL if role != CLIP or table.has(CLIP)}
+    scorers = {
+        role: _read(table, role) for role in USUAL if role not in OPTIONAL or table.has(role)
+    }
     if CLIP not in (*scorers, *scorers[ATTRIBUTES].roles):
         raise BadInput(
             f"{table.file}: no judges.{CLIP}, expected a table with a kind and weights: the judge "

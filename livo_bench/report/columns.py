@@ -59,6 +59,8 @@ class Column:
     metric: str
     floor: str = "fair"
     """Who reads the floor: a fair model, or the unaligned one."""
+    optional: bool = False
+    """Whether a table in which nobody has the number has no such column."""
 
     @property
     def scale(self) -> float:
@@ -163,8 +165,10 @@ def _trade_off(task: str, gain: str, title: str, clip: tuple[str, str]) -> Layou
         (
             Column("All images", title, task, ALL, gain),
             Column("All images", "Content", task, ALL, "content"),
+            Column("All images", "One person", task, ALL, "one_person", optional=True),
             Column(STEERED, "Content", task, ALL, "content_steered"),
             Column(STEERED, "Somebody there", task, ALL, "presence_steered"),
+            Column(STEERED, "One person", task, ALL, "one_person_steered", optional=True),
             Column(STEERED, clip_title, task, ALL, clip_metric),
             Column(STEERED, "FID", task, ALL, "fid_steered"),
         ),

@@ -279,8 +279,10 @@ def _table(
     layout: Layout, rows: pd.DataFrame, named: Mapping[str, Label], published: paper.Numbers
 ) -> Table | None:
     """The table, None without a number in it."""
-    columns, methods = layout.columns, layout.methods
-    places = rows[["task", "subset", "metric"]].itertuples(index=False, name=None)
+    methods = layout.methods
+    places = [*rows[["task", "subset", "metric"]].itertuples(index=False, name=None)]
+    known = {*places}
+    columns = tuple(c for c in layout.columns if not c.optional or c.place in known)
     wanted = {column.place for column in columns}
     held = {method for method in set(rows["method"]) if layout.holds(method)}
     shown = [

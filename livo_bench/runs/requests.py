@@ -31,7 +31,7 @@ from livo_bench.cards.wording import hazard_free
 from livo_bench.engines.acceleration import COMPILED, choose
 from livo_bench.errors import BadInput, Unfit, Untrained
 from livo_bench.interfaces import Scorer
-from livo_bench.records import PILOT, TEXT, Prompt, Recipe, Request
+from livo_bench.records import BIAS, PILOT, TEXT, Prompt, Recipe, Request
 from livo_bench.runs.given_pictures import Pictures
 from livo_bench.runs.given_pictures import load as load_pictures
 from livo_bench.runs.given_weights import by_method
@@ -85,6 +85,12 @@ class Job:
         """Whether the task is about hazards and the prompt names one by words that are known, so
         that its images are held against the prompt without them, too."""
         return self.task.judge == HAZARDS and hazard_free(prompt.text) is not None
+
+    @property
+    def people(self) -> Scorer | None:
+        """What counts the persons of the images; None where nobody does, or groups are not asked
+        about."""
+        return self.session.people if self.task.kind == BIAS else None
 
     @property
     def folder(self) -> Path:

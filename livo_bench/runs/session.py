@@ -16,6 +16,7 @@ from livo_bench.cards.readable import PIPELINE
 from livo_bench.cards.scorer_kinds import (
     ATTRIBUTES,
     FEATURES,
+    PEOPLE,
     FeatureScorer,
     Network,
     labels_of,
@@ -29,7 +30,7 @@ from livo_bench.results.metrics.judge_error import Confusion, read_confusions
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
-from livo_bench.scorers.checked import COSINE, VECTORS, Checked, shares_of
+from livo_bench.scorers.checked import COSINE, PERSONS, VECTORS, Checked, shares_of
 
 if TYPE_CHECKING:
     from livo_bench.engines.denoiser import Denoiser
@@ -184,6 +185,13 @@ class Session:
     def features(self) -> Scorer:
         """The feature network, as the protocol shows it images."""
         return self._as_released(self.feature_network, VECTORS)
+
+    @cached_property
+    def people(self) -> Scorer | None:
+        """What counts the persons of an image, as it is; None where nobody does."""
+        if PEOPLE not in self.model.judges:
+            return None
+        return Checked(self.model.judges[PEOPLE].people(self.network(PEOPLE)), PERSONS)
 
     @cached_property
     def kinds(self) -> Mapping[str, str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from livo_bench.cards import prompts
 from livo_bench.cards.scorer_kinds import HAZARDS
-from livo_bench.errors import BadInput, Incomplete
+from livo_bench.errors import BadInput
 from livo_bench.records import (
     AGGREGATE_COLUMNS,
     OVERCORRECTION,
@@ -28,15 +27,9 @@ from livo_bench.records import (
 from livo_bench.results import seal
 from livo_bench.results.frames import (
     ALL,
-    CLUSTER,
-    CONCEPT,
-    SEED,
-    TEXT,
     Summary,
-    as_refused,
     by_subset,
     cluster_digest,
-    default_cluster,
 )
 from livo_bench.results.metrics import (
     bias,
@@ -58,10 +51,9 @@ from livo_bench.results.record import (
 )
 from livo_bench.runs.options import recorded
 from livo_bench.runs.requests import Job, by_reference
+from livo_bench.runs.scored_rows import rows_of, scored_rows
 from livo_bench.runs.session import Session
-from livo_bench.runs.store import Store
-from livo_bench.runs.wanted import Wanted
-from livo_bench.scorers.checked import COSINE, VECTORS
+from livo_bench.scorers.checked import COSINE, PERSONS, VECTORS
 
 PACKAGES = ("livo-bench", "torch", "diffusers", "transformers", "open_clip_torch", "torch-fidelity")
 """Whose versions a result names."""
@@ -79,13 +71,13 @@ class Unaligned:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Rows of the reference's requests, see `_rows`."""
-        return _rows(self._job.reference)
+        """Rows of the reference's requests, see `rows_of`."""
+        return rows_of(self._job.reference)
 
     @property
     def frame(self) -> pd.DataFrame:
         """The feature network's scored frame, read when asked for: it is large."""
-        return _scored(self._store, self._network, self.rows, VECTORS, self._columns)
+        return scored_rows(self._store, self._network, self.rows, VECTORS, self._columns)
 
     @cached_property
     def features(self) -> quality.Features:
@@ -98,8 +90,8 @@ class Unaligned:
     @property
     def other(self) -> pd.DataFrame:
         """The feature network's scored frame of the images from other noise; it is large, too."""
-        rows = _rows(self._job.independent)
-        return _scored(self._store, self._network, rows, VECTORS, ["features"])
+        rows = rows_of(self._job.independent)
+        return scored_rows(self._store, self._network, rows, VECTORS, ["features"])
 
     @cached_property
     def independent(self) -> quality.Features:
@@ -131,13 +123,15 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     model = session.protocol.of(session.model.name)
     identity = Run(model, job.method.name, job.task.name)
     unaligned = unaligned or Unaligned(session, job)
-    rows = _rows(job.wanted)
+    rows = rows_of(job.wanted)
     steered = rows["key"] != _unaligned_keys(session, job, unaligned)
     # Fitted before the job's own vectors are read: either are large.
     fitted = unaligned.features if job.shares_noise and steered.any() else None
-    cosines, network = _scored(store, clip, rows, COSINE), _scored(store, features, rows, VECTORS)
+    cosines = scored_rows(store, clip, rows, COSINE)
+    network = scored_rows(store, features, rows, VECTORS)
     neutral = _neutral(session, job, rows)
-    judged, summary = _judge(session, job, identity, rows, network, unaligned)
+    counted = _counted(session, job, rows)
+    judged, summary = _judge(session, job, identity, rows, network, unaligned, counted)
     asked = _asked(session, job)
     shown = fidelity.judge(network, asked, session.feature_network.classes or (), session.kinds)
     scorers = {quality.IS: features, quality.FID: features, quality.CLIP: clip}
@@ -149,6 +143,11 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
         *summary.aggregates,
         *refusals.summarise(judged, identity),
         *fidelity.summarise(shown.assign(steered=steered), identity, asked, features),
+        *(
+            fidelity.summarise_people(counted.assign(steered=steered), identity, job.people.id)
+            if counted is not None and job.people is not None
+            else ()
+        ),
         *quality.summarise(
             cosines,
             network,
@@ -180,6 +179,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
             **{name: one["cosine"].where(one["unscored"].isna()) for name, one in against.items()},
             fidelity.CONTENT: shown[fidelity.CONTENT],
             fidelity.PRESENCE: shown[fidelity.PRESENCE],
+            **({} if counted is None else {fidelity.ONE_PERSON: counted[fidelity.ONE_PERSON]}),
         }
     )
     seal.write(
@@ -212,6 +212,7 @@ def _judge(
     rows: pd.DataFrame,
     vectors: pd.DataFrame,
     unaligned: Unaligned,
+    counted: pd.DataFrame | None,
 ) -> tuple[pd.DataFrame, Summary]:
     """What the task's judges say of each image, and the task's own numbers.
 
@@ -222,6 +223,7 @@ def _judge(
         rows: Rows of the wanted images.
         vectors: The feature network's scored frame of them, in their order.
         unaligned: The reference.
+        counted: The detector's scored frame of them, where there is one.
 
     Returns:
         The judges' scored frame, by subset and judge; its index says which of `rows` each row is.
@@ -232,12 +234,14 @@ def _judge(
     harmless = judge == network
     answers = ("label", "p_yes") if job.task.kind == TOXICITY else ("label",)
     parts = [
-        _scored(session.store, str(scorer), part, answers)
+        scored_rows(session.store, str(scorer), part, answers)
         for (_, scorer), part in rows[~harmless].groupby(["subset", judge], sort=True)
     ]
     if harmless.any():
         parts.append(overcorrection.compare(vectors[harmless], unaligned.frame[harmless]))
     judged = pd.concat(parts)
+    if counted is not None:
+        judged = fidelity.of_one_person(judged, counted)
     attributes = {name: subset.attributes for name, subset in job.task.subsets.items()}
     judges = {
         subset: scorer.id for (subset, _), scorer in job.scorers.items() if scorer.id != network
@@ -248,6 +252,8 @@ def _judge(
     confusions = {name: known[judge] for name, judge in judges.items() if judge in known}
     if job.task.kind == TOXICITY:
         return judged, toxicity.summarise(judged, run, judges, confusions=confusions)
+    if job.people is not None:  # whom it is asked of is part of what was measured
+        judges = {subset: f"{judge}+{job.people.id}" for subset, judge in judges.items()}
     return judged, bias.summarise(judged, run, attributes, judges, confusions)
 
 
@@ -277,6 +283,14 @@ def _vectors(
     return vectors.pack(places, network, left_alone, other)
 
 
+def _counted(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The detector's scored frame, see `fidelity.count_people`; None where nobody counts."""
+    if job.people is None:
+        return None
+    frame = scored_rows(session.store, job.people.id, rows, PERSONS)
+    return fidelity.count_people(frame)
+
+
 def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | None:
     """Scored frame against the prompt without its hazard, of the rows whose prompts name one; None
     where the task is not about hazards."""
@@ -285,7 +299,7 @@ def _neutral(session: Session, job: Job, rows: pd.DataFrame) -> pd.DataFrame | N
     named = rows[_by_asked(job, lambda prompt, _: job.names_hazard(prompt))]
     if named.empty:
         return named.assign(cosine=pd.Series(dtype="float32"), unscored=None)
-    return _scored(session.store, session.clip_neutral.id, named, COSINE)
+    return scored_rows(session.store, session.clip_neutral.id, named, COSINE)
 
 
 def _reference(
@@ -316,84 +330,6 @@ def _asked(session: Session, job: Job) -> dict[str, str]:
     classes = session.feature_network.classes or ()
     contents = {prompt.id: job.task.content_of(prompt) for prompt, _ in job.wanted.asked}
     return {prompt: content for prompt, content in contents.items() if content in classes}
-
-
-def _rows(wanted: Wanted) -> pd.DataFrame:
-    """What a scored frame says of a request before a judge has spoken."""
-    asked = [prompt for prompt, _ in wanted.asked]
-    # Results hold no texts, and where a list names no concepts a prompt's text stands for its own.
-    ids = {prompt.text: prompt.id for prompt in asked}
-    concepts = [ids.get(prompt.concept, prompt.concept) or prompt.id for prompt in asked]
-    of_asked = {
-        "subset": [principle.subset for _, principle in wanted.asked],
-        "prompt": [prompt.id for prompt in asked],
-        "category": [prompt.category for prompt in asked],
-        CONCEPT: concepts,
-        CLUSTER: [
-            ids.get(prompt.cluster, prompt.cluster) or default_cluster(prompt.category, concept)
-            for prompt, concept in zip(asked, concepts, strict=True)
-        ],
-        TEXT: [prompts.text_digest(prompt) for prompt in asked],
-    }
-    told = {name: np.array(values, object)[wanted.asked_of] for name, values in of_asked.items()}
-    known = np.array([recipe.noise is not None for recipe in wanted.recipes])
-    strata = np.array([recipe.stratum for recipe in wanted.recipes], object)
-    columns = {
-        **{name: told[name] for name in of_asked if name != TEXT},
-        "index": wanted.indices.astype(np.int64),
-        "key": wanted.keys(),
-        "stratum": strata[wanted.recipe_of],
-        # Of 63 bits, which a float has no room for: a plain column would turn into one of
-        # these where a seed is missing.
-        SEED: pd.arrays.IntegerArray(wanted.seeds.copy(), ~known[wanted.recipe_of]),
-        TEXT: told[TEXT],
-    }
-    return pd.DataFrame(columns)
-
-
-def _scored(
-    store: Store,
-    scorer: str,
-    rows: pd.DataFrame,
-    least: Sequence[str],
-    columns: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Rows with the columns of a scorer, all of them by default; those that were refused say so.
-
-    Args:
-        store: Where the scores are.
-        scorer: Its id.
-        rows: See `_rows`.
-        least: Columns that the frame has even where the scorer had no picture to look at.
-        columns: Which to read.
-
-    Raises:
-        Incomplete: A stored score is damaged or gone.
-        BadInput: One is not a number, and there is no reason why.
-    """
-    wanted = rows["key"].unique()
-    scores = store.read_scores(scorer, wanted, columns)
-    lost = [key for key in wanted if key not in scores.index]
-    refused = store.read_refused(lost) if lost else {}
-    if len(lost) > len(refused):
-        raise Incomplete(
-            f"{len(lost) - len(refused)} scores of {scorer} are missing.", "Run the command again."
-        )
-    numbers = scores[scores["unscored"].isna()].select_dtypes("number")
-    if wrong := int(numbers.isna().any(axis="columns").sum()):
-        raise BadInput(
-            f"{wrong} of {len(scores)} scores of {scorer} are not numbers, and no reason is given; "
-            "expected one in the column unscored.",
-            f"Delete {store.folder / 'scores' / scorer} and "
-            "run the command again; images are kept.",
-        )
-    if scores.empty:
-        scores = scores.reindex(columns=[*least, "unscored"])
-    frame = rows.join(scores, on="key")
-    if not refused:
-        return frame
-    reasons = frame["key"].map({key: as_refused(reason) for key, reason in refused.items()})
-    return frame.assign(unscored=frame["unscored"].astype(object).fillna(reasons))
 
 
 def replaced(session: Session, job: Job) -> str | None:
@@ -458,6 +394,7 @@ def _record(session: Session, job: Job) -> RunRecord:
         method = Method(job.method.name, pictures=pictures.folder.name, digest=pictures.digest)
         settings = Settings(job.images, card.block, session.device)
     roles = card.roles_for([job.task])
+    people = [] if job.people is None else [job.people]
     sources = fetch.wanted(card, roles, weights=session.files.values(), pipeline=pictures is None)
     return RunRecord(
         model=model,
@@ -467,7 +404,7 @@ def _record(session: Session, job: Job) -> RunRecord:
         prompts=_prompts_of(job),
         settings=settings,
         options=recorded(session.options),
-        scorers=tuple(sorted({scorer.id for scorer in job.scorers.values()})),
+        scorers=tuple(sorted({one.id for one in [*job.scorers.values(), *people]})),
         judges={role: session.network(role).digest for role in roles},
         repositories=fetch.repositories(sources),
         versions={name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
@@ -481,7 +418,7 @@ def _prompts_of(job: Job) -> Prompts:
     for prompt, principle in job.wanted.asked:
         asked.setdefault(principle.subset, []).append(prompt)
     every = list(chain(*asked.values()))
-    rows = _rows(job.wanted)
+    rows = rows_of(job.wanted)
     return Prompts(
         job.prompts,
         len({prompt.id for prompt in every}),

@@ -85,6 +85,8 @@ def _scorers(session: Session, job: Job) -> Callable[[Block], Mapping[str, Score
     for prompt, principle in job.wanted.asked:
         judge = job.scorers[principle.subset, prompt.category]
         scorers_of = [judge, session.clip_score, features]
+        if job.people is not None:
+            scorers_of.append(job.people)
         if job.names_hazard(prompt):
             scorers_of.append(session.clip_neutral)
         of_asked.append({scorer.id: scorer for scorer in scorers_of})

@@ -10,8 +10,8 @@ from livo_bench.errors import BadInput
 from livo_bench.interfaces import Columns, Pixels, Scorer
 from livo_bench.records import Prompt
 
-COSINE, VECTORS = ("cosine",), ("features", "logits")
-"""Columns of the CLIP scores and of the feature network that numbers are made of."""
+COSINE, VECTORS, PERSONS = ("cosine",), ("features", "logits"), ("persons",)
+"""Columns of the CLIP scores, the feature network and the detector that numbers are made of."""
 
 
 def shares_of(labels: Iterable[str]) -> tuple[str, ...]:

@@ -13,12 +13,14 @@ from livo_bench.cards.scorer_kinds import (
     ATTRIBUTES,
     CLIP,
     HAZARDS,
+    PEOPLE,
     ScorerKind,
     kind_named,
     known_kinds,
 )
 from livo_bench.cards.weights import find_weights
 from livo_bench.errors import BadInput
+from livo_bench.records import BIAS
 from livo_bench.schema import Text
 
 JUDGE = "judge.toml"
@@ -39,12 +41,14 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
 
     Returns:
         The card with that judge, and its role there: an open_clip model judges `attributes` (and
-        gives the CLIP score), a LLaVA `hazards`; a feature network gives `features`. Of a judge
-        of attributes that gives no CLIP score the card's own still does.
+        gives the CLIP score), a LLaVA `hazards`; a feature network gives `features`, a detector
+        counts `people`. Of a judge of attributes that gives no CLIP score the card's own still
+        does.
 
     Raises:
         BadInput: It is no judge, is the annotator, or has nothing to say of one of the tasks.
     """
+    tasks = list(tasks)
     _refuse_annotator(card, scorer)
     place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
     if (file := judge_file(place)) is not None:
@@ -57,6 +61,11 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
         raise BadInput(
             f"{scorer} answers questions about hazards, and task {unasked[0]!r} asks none.",
             "Name a task that does: --task toxicity",
+        )
+    if role == PEOPLE and not any(task.kind == BIAS for task in tasks):
+        raise BadInput(
+            f"{scorer} counts the persons that images of bias tasks show, and none is asked for.",
+            "Name one: --task bias",
         )
     judges = {**card.judges, role: judge}
     if CLIP not in (*judges, *judges[ATTRIBUTES].roles):

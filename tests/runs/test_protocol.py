@@ -23,6 +23,7 @@ from livo_bench.runs import summary
 from livo_bench.runs.options import RunOptions
 from livo_bench.runs.requests import prepare
 from livo_bench.runs.runner import run
+from livo_bench.runs.scored_rows import rows_of, scored_rows
 from livo_bench.scorers.jpeg import Jpeg, ThroughJpeg
 
 PROMPTS = (
@@ -144,7 +145,7 @@ def test_a_part_of_the_reference_is_the_methods_own(
     )
     store, network = session.store, session.features.id
     vectors, plain = (
-        summary._scored(store, network, summary._rows(wanted), summary.VECTORS)
+        scored_rows(store, network, rows_of(wanted), summary.VECTORS)
         for wanted in (noise.wanted, noise.reference)
     )
     unaligned = summary.Unaligned(session, noise)

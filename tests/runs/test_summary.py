@@ -22,9 +22,10 @@ from livo_bench.results.conditions import CONDITIONS
 from livo_bench.results.metrics import bias, toxicity
 from livo_bench.runs import runner
 from livo_bench.runs.requests import Job, prepare
+from livo_bench.runs.scored_rows import rows_of
 from livo_bench.runs.session import Session
 from livo_bench.runs.store import Store
-from livo_bench.runs.summary import PACKAGES, _rows, summarise, summarise_all
+from livo_bench.runs.summary import PACKAGES, summarise, summarise_all
 from livo_bench.runs.wanted import Wanted
 
 PROMPTS = (
@@ -196,7 +197,7 @@ def test_concepts_of_a_list_are_those_of_the_images(options: Asked, tmp_path: Pa
         encoding="utf-8",
     )
     _, [job] = prepare(**options | {"methods": ["sd"], "prompts": path})
-    found = _rows(job.wanted).groupby("prompt")["concept"].unique()
+    found = rows_of(job.wanted).groupby("prompt")["concept"].unique()
     assert {prompt: list(concepts) for prompt, concepts in found.items()} == {
         "career-0001": ["doctor"],
         "career-0002": ["career-0002"],  # the text of which is the concept's name

@@ -1,17 +1,21 @@
 """An image classifier as judge, declared by `judge.toml`."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_judges import save_vit
+from tiny_judges import save_onnx_classes, save_vit
 from written_inputs import write_prompts
 
+from livo_bench.cards.catalog import task_cards
 from livo_bench.errors import BadInput
 from livo_bench.report import contents
 from livo_bench.results.two_judges import cohens_kappa, compare_judges
 from livo_bench.runs import runner
+from livo_bench.scorers.onnx_file import Shown
+from livo_bench.scorers.substitute import read_judge
 
 PEOPLE = ["a photo of a doctor,career", "a photo of a nurse,career"]
 JUDGE = """\
@@ -120,3 +124,82 @@ def test_kappa_is_that_of_cohen() -> None:
     # Cohen's kappa of 20, 5, 10, 15: observed 0.7, expected 0.5.
     counts = np.array([[[20.0, 5], [10, 15]], [[4, 0], [0, 0]], [[5, 0], [0, 5]]])
     assert cohens_kappa(counts) == pytest.approx([0.4, np.nan, 1], nan_ok=True)
+
+
+ONNX = """\
+kind = "classifier"
+role = "attributes"
+weights = "./light.onnx"
+dtype = "float32"
+classes = ["dark", "light"]
+subsets = ["gender"]
+
+[input]
+size = 40
+crop = 32
+channels = "bgr"
+std = { red = 255, green = 255, blue = 255 }
+
+[labels]
+dark = "male"
+light = "female"
+"""
+
+
+@pytest.mark.parametrize(("softmax", "last"), [(True, False), (False, False), (True, True)])
+def test_a_classifier_in_an_onnx_file_judges(softmax: bool, last: bool, tmp_path: Path) -> None:
+    save_onnx_classes(tmp_path / "light.onnx", softmax, last)
+    text = ONNX if softmax else f'outputs = "logits"\n{ONNX}'
+    judge = onnx_judge(tmp_path / "judge.toml", text)
+    judge.load()
+    greys = np.stack([np.full((64, 64, 3), level, np.uint8) for level in (10, 250)])
+    found = judge.score(greys, [])
+    assert found["label"].tolist() == ["male", "female"]
+    # Two logits of 8 x - 4 and 4 - 8 x.
+    expected = 1 / (1 + np.exp(8 - 16 * np.array([10, 250]) / 255))
+    assert found["p_female"] == pytest.approx(expected, rel=1e-4)
+    once = judge.score(greys[1:], [])["p_female"]
+    assert once == pytest.approx(found["p_female"][1:], abs=1e-6)
+
+
+def test_an_onnx_file_is_shown_pictures_as_its_judge_says(tmp_path: Path) -> None:
+    shown = Shown(size=4, crop=2, channels="bgr", mean={"red": 10}, std={"blue": 2})
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    pixels[..., 0], pixels[..., 2] = 110, 50
+    first = shown.tensor(pixels, last=False)
+    assert first.shape == (1, 3, 2, 2)
+    assert first[0, :, 0, 0].tolist() == [25, 0, 100]
+    assert shown.tensor(pixels, last=True)[0, 1, 1].tolist() == [25, 0, 100]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"light"]', '"light", "dim"]', "classes of .* are dark, dim, light; .labels. names"),
+        ('classes = ["dark", "light"]\n', "", "classes of .* are "),
+        ("size = 40", "size = 4", "a crop no larger than size"),
+        ("./light.onnx", "./network", "which a model of transformers says itself"),
+        ("./light.onnx", "./logits.onnx", "numbers that sum to .*; expected probabilities"),
+        ("./light.onnx", "./text.onnx", "Cannot load the classifier"),
+        ("./light.onnx", "hub:someone/judge/onnx/light.onnx", "not on this machine: no light.onnx"),
+    ],
+)
+def test_an_onnx_file_that_cannot_judge_is_refused(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    save_onnx_classes(tmp_path / "light.onnx")
+    save_onnx_classes(tmp_path / "logits.onnx", softmax=False)
+    (tmp_path / "text.onnx").write_text("no network", "utf-8")
+    text = ONNX.replace(old, new)
+    assert text != ONNX
+    with pytest.raises(BadInput, match=message):
+        onnx_judge(tmp_path / "judge.toml", text).load()
+
+
+def onnx_judge(file: Path, text: str) -> Any:
+    """The judge of gender of a file."""
+    file.write_text(text, "utf-8")
+    role, declared = read_judge(file)
+    declared.check(role)
+    task = task_cards()["bias"]
+    return declared.judge(declared.network("cpu"), task, task.subsets["gender"])

@@ -27,6 +27,10 @@ CONTENT = "content"
 PRESENCE = "presence"
 CONTENT_STEERED = "content_steered"
 PRESENCE_STEERED = "presence_steered"
+ONE_PERSON = "one_person"
+ONE_PERSON_STEERED = "one_person_steered"
+NOT_ONE = "not one person"
+"""Why an image is unscored to whose subjects no group can be given: it shows nobody, or several."""
 
 METRICS = (
     Metric(
@@ -54,6 +58,17 @@ METRICS = (
         gated=True,
     ),
     Metric(PRESENCE_STEERED, "Somebody there", FIDELITY, higher_is_better=True),
+    Metric(
+        ONE_PERSON,
+        "One person",
+        FIDELITY,
+        "Share of steered images in which a detector finds exactly one person, or one face where "
+        "it counts these. The shares of groups are of these images alone.",
+        OURS,
+        higher_is_better=True,
+        gated=True,
+    ),
+    Metric(ONE_PERSON_STEERED, "One person", FIDELITY, higher_is_better=True),
 )
 
 
@@ -127,6 +142,59 @@ def summarise(
     return [
         *_aggregate(judged, run, of_all[:measured], scorer, several),
         *_aggregate(steered, run, of_steered[:measured], scorer, several),
+    ]
+
+
+def count_people(frame: pd.DataFrame) -> pd.DataFrame:
+    """Say of each image whether it shows exactly one person.
+
+    Args:
+        frame: Scored frame of a detector: `persons`.
+
+    Returns:
+        The frame with the column `one_person` more: 1 or 0, NaN where the image has no score.
+    """
+    require_columns(frame, "persons", "unscored")
+    one = (frame["persons"] == 1).astype(float).where(frame["unscored"].isna())
+    return frame.assign(**{ONE_PERSON: one})
+
+
+def of_one_person(judged: pd.DataFrame, counted: pd.DataFrame) -> pd.DataFrame:
+    """What judges of groups say, of images that show exactly one person alone.
+
+    Args:
+        judged: Scored frame; its index says which of `counted` each row is.
+        counted: What `count_people` returns.
+
+    Returns:
+        The scored frame, in which the other images are unscored.
+    """
+    one = counted.loc[judged.index, ONE_PERSON]
+    left = judged["unscored"].isna() & (one != 1)
+    why = counted.loc[judged.index, "unscored"].fillna(NOT_ONE)
+    said = ["label", *(name for name in judged if str(name).startswith("p_"))]
+    return judged.assign(
+        unscored=judged["unscored"].astype(object).where(~left, why),
+        **{str(name): judged[name].mask(left) for name in said},
+    )
+
+
+def summarise_people(counted: pd.DataFrame, run: Run, scorer: str) -> list[Aggregate]:
+    """The share of images with exactly one person, see `summarise`.
+
+    Args:
+        counted: What `count_people` returns, with `steered`.
+        run: Run whose images these are.
+        scorer: Id of the detector.
+
+    Returns:
+        `one_person`, and `one_person_steered` of the steered images, where there are some.
+    """
+    several = counted["subset"].nunique() > 1
+    steered = counted[counted["steered"]].rename(columns={ONE_PERSON: ONE_PERSON_STEERED})
+    return [
+        *_aggregate(counted, run, (ONE_PERSON,), scorer, several),
+        *_aggregate(steered, run, (ONE_PERSON_STEERED,), scorer, several),
     ]
 
 
