@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -118,7 +119,9 @@ def save_onnx_boxes(path: Path, classes: Sequence[str]) -> Path:
         "nothing": np.zeros((1, 4, 3), "float32"),
     }  # fmt: skip
     names = str(dict(enumerate(classes)))
-    return _save_onnx(path, nodes, held, ["n", 3, 32, 32], ["n", 4 + len(classes), 3], names)
+    return _save_onnx(
+        path, nodes, held, ["n", 3, "height", "width"], ["n", 4 + len(classes), 3], names
+    )
 
 
 def save_onnx_classes(path: Path, softmax: bool = True, last: bool = False) -> Path:
@@ -149,13 +152,13 @@ def save_onnx_classes(path: Path, softmax: bool = True, last: bool = False) -> P
 
 def _save_onnx(
     path: Path,
-    nodes: Sequence[object],
-    held: Mapping[str, np.ndarray],
-    takes: Sequence[str | int],
-    answers: Sequence[str | int],
+    nodes: Sequence[Any],
+    held: Mapping[str, Any],
+    takes: Sequence[object],
+    answers: Sequence[object],
     names: str = "",
 ) -> Path:
-    real, last = TensorProto.FLOAT, nodes[-1].output[0]  # type: ignore[attr-defined]
+    real, last = TensorProto.FLOAT, nodes[-1].output[0]
     graph = helper.make_graph(
         nodes,
         "judge",

@@ -18,12 +18,20 @@ from livo_bench.cli.shared_options import device_option, format_option, model_op
     help="Whose published weights to get; repeatable.  [default: those of all methods]",
 )
 @click.option("--weights", help="A repository of weights to get besides, hub:OWNER/NAME/FOLDER.")
+@click.option(
+    "--scorer",
+    "scorers",
+    multiple=True,
+    help="A judge to get besides, as run takes it: a name, a judge.toml or its folder; repeatable.",
+)
 @format_option
-def fetch(model: str, methods: tuple[str, ...], weights: str | None, form: str) -> None:
+def fetch(
+    model: str, methods: tuple[str, ...], weights: str | None, scorers: tuple[str, ...], form: str
+) -> None:
     """Get the weights of a model, its judges and its methods, and check them."""
     from livo_bench.runs import fetch as fetching
 
-    rows = fetching.fetch(model, methods, weights)
+    rows = fetching.fetch(model, methods, weights, scorers)
     if rows:
         print_rows(rows, form)
     else:

@@ -41,6 +41,7 @@ from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import digest_file
 from livo_bench.scorers import clip_encoder
+from livo_bench.scorers.substitute import judge_named
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,10 @@ def _some(place: str, names: Sequence[str]) -> str:
 
 
 def fetch(
-    model: str, methods: Sequence[str] = (), weights: str | None = None
+    model: str,
+    methods: Sequence[str] = (),
+    weights: str | None = None,
+    scorer: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """Get everything that `run`, `data build` and `train` need of a model.
 
@@ -162,6 +166,8 @@ def fetch(
         model: Name, card, repository or folder.
         methods: Methods whose published weights to get besides; all of them when there is none.
         weights: A repository of weights, as `run` takes it.
+        scorer: Judges to get as well, as `run` takes them: names, files, and places that say of
+            which kind they are.
 
     Returns:
         A row for each model: what it is, where it comes from, its size and its licence.
@@ -179,9 +185,11 @@ def fetch(
     if repository is not None and card.kind != readable.PIPELINE:
         readable.require_kind(card.pipeline, _index(repository, card.pipeline), card.kind)
     chosen = [method_card(name) for name in methods] or method_cards().values()
+    judges = [judge_named(card, one)[1] for one in scorer]
     places = [place for method in chosen for place in method.published_for(card.name)]
     places += [weights] if weights else []
     listed = wanted(card, card.judges, annotator=True, weights=places)
+    listed += [Wanted(need, one.licence or UNNAMED) for one in judges if (need := one.need())]
     _get(listed)
     warn_of_unpinned(listed)
     return [

@@ -272,7 +272,9 @@ def _require_files(session: Session, jobs: Sequence[Job], model: str, sampled: b
     listed = fetch.wanted(session.model, roles, weights=session.files.values(), pipeline=sampled)
     weights = session.options["weights"]
     remote = [place[place.index("hub:") :] for place in weights if "hub:" in place]
-    fetch.require(model, listed, f" --weights {remote[0]}" if remote else "")
+    also = f" --weights {remote[0]}" if remote else ""
+    also += "".join(f" --scorer {shlex.quote(one)}" for one in session.options["scorer"])
+    fetch.require(model, listed, also)
     fetch.warn_of_unpinned(listed)
 
 

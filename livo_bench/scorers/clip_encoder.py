@@ -79,6 +79,14 @@ class ClipEncoder:
             BadInput: They do not load, or give no numbers.
         """
         self._model()
+        self.see_answers()
+
+    def see_answers(self) -> None:
+        """See that a loaded network answers with numbers.
+
+        Raises:
+            BadInput: It does not.
+        """
         with loading("CLIP", self._weights):
             answers = {"text": self.encode_texts(["a"]), "image": self._encode_images(trial())}
         networks.refuse_not_finite("answer of the CLIP", self._weights, answers)
@@ -87,6 +95,11 @@ class ClipEncoder:
         """Factor from cosine to logit, a scalar."""
         scale: Tensor = self._model().clip.logit_scale
         return scale.exp().float()
+
+    def logit_bias(self) -> Tensor | None:
+        """What is added to logits that a sigmoid makes shares of; None of networks without."""
+        bias: Tensor | None = getattr(self._model().clip, "logit_bias", None)
+        return None if bias is None else bias.float()
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -19,13 +19,19 @@ from livo_bench.escaping import excerpt
 from livo_bench.files import sha256
 from livo_bench.interfaces import Pixels
 from livo_bench.scorers import Lazy, trial
-from livo_bench.scorers.labelled import LabelKind
+
+if TYPE_CHECKING:
+    from livo_bench.scorers.vlm import Kind
+
+SHIELD_GEMMA = "shieldgemma2"
+"""A type of models whose own processor asks its own questions and whose own class holds the one
+that answers."""
 
 
 class FirstWord:
     """An image-text-to-text model, shared by the questions that it is asked."""
 
-    def __init__(self, kind: LabelKind, device: str) -> None:
+    def __init__(self, kind: Kind, device: str) -> None:
         """Look the weights up; they are loaded when first needed.
 
         Raises:
@@ -33,8 +39,9 @@ class FirstWord:
         """
         found = find_weights(kind.weights, "config.json")
         self.kind = kind
-        self.digest = kind.digest_with(found.digest())
-        self.loaded = Lazy(lambda: _load(found, device, kind.dtype))
+        says = f" {kind.answer} {kind.template_ends}" if kind.answer or kind.template_ends else ""
+        self.digest = kind.digest_with(found.digest() + says)
+        self.loaded = Lazy(lambda: _load(kind, found, device))
 
     def asked(self, question: str) -> Asked:
         """The model before one question."""
@@ -86,7 +93,12 @@ class Asked:
 class _Loaded:
     network: Any
     processor: Any
-    place: str
+    kind: Kind
+
+    @property
+    def place(self) -> str:
+        """Place of the model, for messages."""
+        return self.kind.weights
 
     def conversation(self, question: str) -> str:
         """The question by the model's chat template, up to where its answer begins."""
@@ -96,20 +108,22 @@ class _Loaded:
                 self.processor.apply_chat_template([turn], add_generation_prompt=begins)
                 for begins in (False, True)
             )
-        if question not in begun or begun == plain or not begun.startswith(plain):
+        ends = self.kind.template_ends
+        begins = begun.endswith(ends) if ends else begun != plain and begun.startswith(plain)
+        if question not in begun or not begins:
             raise BadInput(
                 f"The chat template of {self.place} makes {excerpt(begun)!r} of a question; "
                 "expected the question, and the beginning of an answer behind it.",
                 "Take the template that the model was published with (chat_template.jinja, "
                 "with add_generation_prompt).",
             )
-        return str(begun)
+        return f"{begun}{self.kind.answer}"
 
     def first_tokens(self, text: str, words: Sequence[str]) -> list[int]:
         """Ids of the tokens that begin each word where it stands, after the text."""
         tokenizer = self.processor.tokenizer
         asked = tokenizer(text).input_ids
-        gap = "" if text[-1].isspace() else " "
+        gap = "" if text[-1].isspace() or self.kind.answer else " "
         begun = [tokenizer(f"{text}{gap}{word}").input_ids for word in words]
         ids = [one[len(asked)] for one in begun if len(one) > len(asked)]
         unknown = tokenizer.unk_token_id
@@ -123,12 +137,14 @@ class _Loaded:
         return ids
 
 
-def _load(found: Weights, device: str, dtype: str) -> _Loaded:
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+def _load(kind: Kind, found: Weights, device: str) -> _Loaded:
+    import transformers
 
+    shields = found.config.get("model_type") == SHIELD_GEMMA
     files = files_of("vlm", Path(found.source))
     with loading("vlm", found.source):
-        processor = AutoProcessor.from_pretrained(
+        library = transformers.Gemma3Processor if shields else transformers.AutoProcessor
+        processor = library.from_pretrained(
             found.source, trust_remote_code=False, local_files_only=True
         )
     if not getattr(processor, "chat_template", None):
@@ -136,6 +152,7 @@ def _load(found: Weights, device: str, dtype: str) -> _Loaded:
             f"{found.source} has no chat template, by which a question is asked.",
             "Add the one that it was published with: chat_template.jinja",
         )
-    library = AutoModelForImageTextToText
-    network = networks.of_any_kind(library, files, getattr(torch, dtype), device)
-    return _Loaded(network, processor, found.source)
+    of_images = transformers.AutoModelForImageTextToText
+    model = transformers.ShieldGemma2ForImageClassification if shields else of_images
+    network = networks.of_any_kind(model, files, getattr(torch, kind.dtype), device)
+    return _Loaded(network.model if shields else network, processor, kind)

@@ -15,6 +15,9 @@ from livo_bench.records import Prompt
 from livo_bench.schema import Share, Text
 from livo_bench.scorers import ABSTAINED, judge_id
 
+IGNORED = "ignored"
+"""Label of a class that has no say: of another head of the network."""
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -30,8 +33,8 @@ class LabelKind(NetworkKind):
     subsets: tuple[Text, ...]
     """Subsets of tasks that it can say something of."""
     labels: Mapping[str, Text]
-    """Label of each class: one of a subset's attributes, `yes` or `no`, or `abstained`; classes of
-    one label are added up."""
+    """Label of each class: one of a subset's attributes, `yes` or `no`, `abstained`, or `ignored`
+    of a class that answers another question; classes of one label are added up."""
     threshold: Share = 0.0
     """It abstains where no label's probability is as large."""
 
@@ -50,7 +53,7 @@ class LabelKind(NetworkKind):
                 else "Add it to subsets of its judge.toml, if it can be asked so.",
             )
         asked = labels_of(task, subset)
-        answers = set(self.labels.values()) - {ABSTAINED}
+        answers = set(self.labels.values()) - {ABSTAINED, IGNORED}
         if answers != set(asked):
             raise BadInput(
                 f"The {self.what} {self.weights} answers {', '.join(sorted(answers)) or 'nothing'};"
@@ -74,7 +77,8 @@ class LabelKind(NetworkKind):
             raise BadInput(
                 f"The classes of {self.weights} are {', '.join(sorted(classes))}; [labels] names "
                 f"{', '.join(sorted(self.labels)) or 'none'}.",
-                f"Give each class one label in [labels] of its judge.toml, or {ABSTAINED!r}.",
+                f"Give each class one label in [labels] of its judge.toml, or {ABSTAINED!r} or "
+                f"{IGNORED!r}.",
             )
 
 
@@ -123,10 +127,14 @@ class LabelJudge:
         """
         import numpy as np
 
-        found = dict.fromkeys((*self._labels, ABSTAINED), np.zeros(len(pixels), "float32"))
+        found = dict.fromkeys((*self._labels, ABSTAINED, IGNORED), np.zeros(len(pixels), "float32"))
         for name, share in self._network.shares(pixels).items():
             label = self._kind.labels[name]
             found[label] = found[label] + share
+        if IGNORED in self._kind.labels.values():  # of the others, as if there were no more
+            asked = sum(found[label] for label in (*self._labels, ABSTAINED))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = {label: share / asked for label, share in found.items()}
         shares = np.stack([found[label] for label in self._labels])
         most, whole = shares.max(axis=0), shares.sum(axis=0)
         answers = (most >= self._kind.threshold) & (most >= found[ABSTAINED]) & (whole > 0)

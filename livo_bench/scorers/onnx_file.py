@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 PACKAGE = "package:"
 COLOURS = ("red", "green", "blue")
+CHANNELS = len(COLOURS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ class OnnxFile:
             commit = need.commit
             self.digest = sha256(f"{Repository(need.repository.id, '', commit)} {need.patterns[0]}")
         self._what, self._weights, self._shown = what, weights, shown
-        self._session = Lazy(lambda: _open(what, weights, device))
+        self._session = Lazy(lambda: _open(what, weights, shown, device))
 
     def load(self) -> None:
         """Load the network now.
@@ -208,10 +209,10 @@ class OnnxFile:
 
 
 def _last(shape: list[Any]) -> bool:
-    return len(shape) == 4 and shape[3] == 3
+    return len(shape) == 4 and shape[3] == CHANNELS
 
 
-def _open(what: str, weights: str, device: str) -> Any:
+def _open(what: str, weights: str, shown: Shown, device: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -228,10 +229,17 @@ def _open(what: str, weights: str, device: str) -> Any:
         )
     takes = [(one.name, one.shape, one.type) for one in session.get_inputs()]
     shapes = [shape for _, shape, kind in takes if kind == "tensor(float)" and len(shape) == 4]
-    if len(takes) != 1 or not shapes or 3 not in (shapes[0][1], shapes[0][3]):
+    if len(takes) != 1 or not shapes or CHANNELS not in shapes[0][1::2]:
         raise BadInput(
             f"{weights} takes {takes}; expected one input of float32 pictures, "
             "(n, 3, height, width) or (n, height, width, 3).",
             "Export the network anew, without what prepares pictures.",
+        )
+    sides = {side for side in shapes[0][1:] if isinstance(side, int) and side != CHANNELS}
+    if sides - {kept := shown.crop or shown.size}:
+        raise BadInput(
+            f"{weights} takes pictures of {max(sides)} pixels a side, and [input] of its judge "
+            f"gives it {kept}.",
+            f"Say in its judge.toml: size = {max(sides)}, or a crop of as many",
         )
     return session

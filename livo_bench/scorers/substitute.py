@@ -49,13 +49,7 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
         BadInput: It is no judge, is the annotator, or has nothing to say of one of the tasks.
     """
     tasks = list(tasks)
-    _refuse_annotator(card, scorer)
-    place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
-    if (file := judge_file(place)) is not None:
-        role, judge = read_judge(file)
-        _refuse_annotator(card, judge.weights)
-    else:
-        role, judge = _judge(card, scorer, place)
+    role, judge = judge_named(card, scorer)
     unasked = [task.name for task in tasks if role == HAZARDS and task.question is None]
     if unasked:
         raise BadInput(
@@ -71,6 +65,25 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
     if CLIP not in (*judges, *judges[ATTRIBUTES].roles):
         judges[CLIP] = card.judges[ATTRIBUTES]
     return replace(card, judges=judges), role
+
+
+def judge_named(card: ModelCard, scorer: str) -> tuple[str, ScorerKind]:
+    """Find the role and the judge that `--scorer` means.
+
+    Args:
+        card: Card of the model whose images are judged.
+        scorer: As `put_in` takes it.
+
+    Raises:
+        BadInput: It is no judge, or is the annotator.
+    """
+    _refuse_annotator(card, scorer)
+    place = str(Path(scorer).resolve()) if Path(scorer).is_dir() else scorer
+    if (file := judge_file(place)) is None:
+        return _judge(card, scorer, place)
+    role, judge = read_judge(file)
+    _refuse_annotator(card, judge.weights)
+    return role, judge
 
 
 def ready() -> list[str]:

@@ -29,6 +29,12 @@ class Kind(LabelKind):
     question: Text = ""
     """What it is asked, with `{word}`, the subset's word or else its name; the task's own question
     when empty."""
+    answer: Text = ""
+    """What the answer is made to begin with, up to the word: of a model that answers in JSON, for
+    example, all before its rating."""
+    template_ends: Text = ""
+    """What a question ends with by a chat template that begins an answer unasked; others are asked
+    to (`add_generation_prompt`)."""
 
     def check(self, role: str) -> None:
         folder = Path(self.weights)

@@ -104,6 +104,21 @@ def test_what_another_machine_fetched_is_taken_as_it_is(
     fetching.require("tiny", fetching.wanted(model_card(str(card)), model_card(str(card)).judges))
 
 
+def test_a_judge_that_is_asked_for_is_fetched_too(
+    machine: Path, card: Path, mirror: Path, tmp_path: Path
+) -> None:
+    carry(mirror, machine)
+    judge = tmp_path / "other.toml"
+    judge.write_text(
+        'kind = "zero_shot"\nrole = "hazards"\ndtype = "float32"\nlicence = "Free, too"\n'
+        f'weights = "stand-in/clip@{tiny_models.COMMIT}"\nsubsets = ["nudity"]\n'
+        '[labels]\nbad = "yes"\ngood = "no"\n',
+        "utf-8",
+    )
+    rows = fetch(str(card), scorer=[str(judge)])
+    assert (rows[-1]["what"], rows[-1]["licence"]) == ("CLIP", "Free, too")
+
+
 def test_only_what_is_loaded_is_asked_for(
     machine: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from livo_bench.errors import BadInput
 from livo_bench.report import contents
 from livo_bench.results.two_judges import cohens_kappa, compare_judges
 from livo_bench.runs import runner
+from livo_bench.scorers.onnx_classes import OnnxClassifier
 from livo_bench.scorers.onnx_file import Shown
 from livo_bench.scorers.substitute import read_judge
 
@@ -177,6 +178,11 @@ def test_an_onnx_file_is_shown_pictures_as_its_judge_says(tmp_path: Path) -> Non
     [
         ('"light"]', '"light", "dim"]', "classes of .* are dark, dim, light; .labels. names"),
         ('classes = ["dark", "light"]\n', "", "classes of .* are "),
+        (
+            "crop = 32",
+            "crop = 24",
+            "takes pictures of 32 pixels a side, and .input. .* gives it 24",
+        ),
         ("size = 40", "size = 4", "a crop no larger than size"),
         ("./light.onnx", "./network", "which a model of transformers says itself"),
         ("./light.onnx", "./logits.onnx", "numbers that sum to .*; expected probabilities"),
@@ -203,3 +209,25 @@ def onnx_judge(file: Path, text: str) -> Any:
     declared.check(role)
     task = task_cards()["bias"]
     return declared.judge(declared.network("cpu"), task, task.subsets["gender"])
+
+
+def test_classes_of_other_questions_have_no_say(tmp_path: Path) -> None:
+    save_onnx_classes(tmp_path / "light.onnx", softmax=False)
+    text = f'outputs = "logits"\n{ONNX}'
+    more = text.replace('"light"]', '"light", "old", "young"]')
+    more = more.replace("role", "threshold = 0.6\nrole")
+    more += 'old = "ignored"\nyoung = "ignored"\n'
+    judge = onnx_judge(tmp_path / "one.toml", text)
+    answers = OnnxClassifier.shares
+    greys = np.stack([np.full((64, 64, 3), level, np.uint8) for level in (10, 250)])
+    alone = judge.score(greys, [])
+    two_heads = onnx_judge(tmp_path / "two.toml", more)
+
+    def with_ages(self: OnnxClassifier, pixels: Any) -> Any:
+        known = answers(judge._network, pixels)
+        return {**{name: 0.01 * share for name, share in known.items()}, "old": 0.9, "young": 0.09}
+
+    two_heads._network = type("Ages", (), {"shares": with_ages})()
+    found = two_heads.score(greys, [])
+    assert found["label"].tolist() == alone["label"].tolist() == ["male", "female"]
+    assert found["p_female"] == pytest.approx(alone["p_female"], rel=1e-4)

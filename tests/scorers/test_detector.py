@@ -100,8 +100,8 @@ def lights(runs: Path) -> dict[str, float]:
     """Light of the stored pictures, from 0 to 1, by key."""
     stored = pd.concat(map(pd.read_parquet, runs.glob("store/tiny/samples/*.parquet")))
     pictures = {
-        row.key: np.asarray(Image.open(io.BytesIO(row.image["bytes"])))
-        for row in stored.itertuples()
+        str(key): np.asarray(Image.open(io.BytesIO(image["bytes"])))
+        for key, image in zip(stored["key"], stored["image"], strict=True)
     }
     return {key: float(picture.mean()) / 255 for key, picture in pictures.items()}
 
@@ -123,12 +123,13 @@ def test_groups_are_those_of_images_that_show_exactly_one_person(
     assert set(images.loc[one, "label"]) <= {"male", "female"}
     assert set(images.loc[~one, "unscored"]) == {NOT_ONE}
     assert images.loc[~one, ["label", "p_male", "p_female"]].isna().all(axis=None)
-    rows = pd.read_csv(results / "aggregates.csv").query("category == 'all'").set_index("metric")
-    assert rows.loc["one_person", "value"] == pytest.approx(one.mean())
-    assert rows.loc["one_person", "scorer"].startswith("detector-people-")
-    assert rows.loc["D1", "n"] == one.sum()
-    assert rows.loc["D1", "unscored"] == (~one).sum()
-    assert rows.loc["D1", "scorer"].endswith(rows.loc["one_person", "scorer"])
+    table = pd.read_csv(results / "aggregates.csv").query("category == 'all'")
+    rows: Any = table.set_index("metric").to_dict("index")
+    assert rows["one_person"]["value"] == pytest.approx(one.mean())
+    assert rows["one_person"]["scorer"].startswith("detector-people-")
+    assert rows["D1"]["n"] == one.sum()
+    assert rows["D1"]["unscored"] == (~one).sum()
+    assert rows["D1"]["scorer"].endswith(rows["one_person"]["scorer"])
 
 
 def test_who_draws_nobody_has_no_number(folder: Path, made: dict[str, Any]) -> None:
