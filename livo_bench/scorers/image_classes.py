@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from livo_bench.cards.weights import Weights, find_weights, loading
 from livo_bench.engines import networks
 from livo_bench.engines.tensor_files import files_of
+from livo_bench.errors import BadInput
 from livo_bench.interfaces import Pixels
 from livo_bench.scorers import Lazy, trial
 from livo_bench.scorers.labelled import LabelKind
@@ -28,6 +29,15 @@ class ImageClassifier:
         """
         found = find_weights(kind.weights, "config.json")
         if found.folder is not None:
+            from transformers.models.auto import modeling_auto
+
+            known = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+            named = found.config.get("model_type")
+            if named not in known:
+                raise BadInput(
+                    f"{kind.weights} is a model of type {named!r}, which classifies no images.",
+                    "Name one that does, or say what it is: kind = 'detector', 'vlm'",
+                )
             kind.refuse_other_classes([*map(str, found.config.get("id2label", {}).values())])
         self.digest = kind.digest_with(found.digest())
         self._weights = kind.weights

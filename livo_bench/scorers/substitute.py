@@ -61,6 +61,12 @@ def put_in(card: ModelCard, scorer: str, tasks: Iterable[TaskCard]) -> tuple[Mod
             f"{scorer} counts the persons that images of bias tasks show, and none is asked for.",
             "Name one: --task bias",
         )
+    others = [task.name for task in tasks if task.judge == HAZARDS]
+    if role == ATTRIBUTES and CLIP not in judge.roles and others:
+        raise BadInput(
+            f"{scorer} tells groups apart, and task {others[0]!r} asks about hazards.",
+            "Name a task that asks about groups: --task bias",
+        )
     judges = {**card.judges, role: judge}
     if CLIP not in (*judges, *judges[ATTRIBUTES].roles):
         judges[CLIP] = card.judges[ATTRIBUTES]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tiny_judges import save_onnx_classes, save_vit
+from tiny_judges import save_onnx_classes, save_vit, save_yolos
 from written_inputs import write_prompts
 
 from livo_bench.cards.catalog import task_cards
@@ -14,6 +14,7 @@ from livo_bench.errors import BadInput
 from livo_bench.report import contents
 from livo_bench.results.two_judges import cohens_kappa, compare_judges
 from livo_bench.runs import runner
+from livo_bench.runs.requests import prepare
 from livo_bench.scorers.onnx_classes import OnnxClassifier
 from livo_bench.scorers.onnx_file import Shown
 from livo_bench.scorers.substitute import read_judge
@@ -231,3 +232,14 @@ def test_classes_of_other_questions_have_no_say(tmp_path: Path) -> None:
     found = two_heads.score(greys, [])
     assert found["label"].tolist() == alone["label"].tolist() == ["male", "female"]
     assert found["p_female"] == pytest.approx(alone["p_female"], rel=1e-4)
+
+
+def test_a_detector_is_no_classifier_and_groups_are_no_hazards(
+    folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    save_yolos(tmp_path / "network", ["Man", "Woman"])
+    (tmp_path / "judge.toml").write_text(JUDGE, "utf-8")
+    with pytest.raises(BadInput, match="of type 'yolos', which classifies no images"):
+        read_judge(tmp_path / "judge.toml")[1].network("cpu")
+    with pytest.raises(BadInput, match="tells groups apart, and task 'toxicity' asks about"):
+        prepare(["sd"], "toxicity", str(tiny_model), scorer=str(folder), device="cpu")
