@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from livo_bench.cards.catalog import model_card
 from livo_bench.cli import main
 from livo_bench.report import curves, glossary, tables
-from livo_bench.report.figures import trade_off as draw_trade_off
 from livo_bench.report.printing import as_markdown
+from livo_bench.report.trade_off import write_trade_off
 from livo_bench.results import conditions
 from livo_bench.results.compare import compare
 from livo_bench.results.reading import load_results
@@ -229,7 +229,7 @@ def refreshed(file: str) -> str:
 
 
 if __name__ == "__main__":
-    draw_trade_off(load_results(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
+    write_trade_off(load_results(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
     trained = curves.read_training_curves(ROOT / "methods", "mini")
     curves.convergence(trained, CURVES / "convergence.svg")
     if (ROOT / "results" / "mini" / curves.SWEEPS).exists():

@@ -9,19 +9,26 @@ images: they show how settings compare, and are none of the results in the table
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from livo_bench.cards.catalog import results_of
 from livo_bench.csvs import read_csv
 from livo_bench.errors import BadInput, Incomplete
 from livo_bench.methods.training import training_record
 from livo_bench.report.columns import PAPER_METHODS
-from livo_bench.report.figures import caption_above, plain, point, require_format, write
+from livo_bench.report.figures import (
+    caption_above,
+    family,
+    pareto_front,
+    plain,
+    require_format,
+    write,
+)
 from livo_bench.report.placing import label
 from livo_bench.report.titles import labels as names_of
 
@@ -54,6 +61,10 @@ ALIGNMENT = (
 )
 """Metrics of `Dev.evaluate`, less is better: of a method, of the unaligned model, and in words."""
 PRESENCE = "presence_steered"
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Of settings of one method."""
+_DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
+"""Of methods of one family."""
 UNALIGNED = "Unaligned model: D1 of half as many images, so it reads a little higher"
 
 
@@ -191,19 +202,6 @@ def margins(sweeps: pd.DataFrame, path: Path) -> None:
     write(figure, path)
 
 
-def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points no other is better than: as good in all costs and better in one.
-
-    Args:
-        costs: Less is better, shape `(n, costs)`.
-
-    Returns:
-        Shape `(n,)`.
-    """
-    beaten = [((costs <= one).all(axis=1) & (costs < one).any(axis=1)).any() for one in costs]
-    return ~np.array(beaten, dtype=bool)
-
-
 def _points(sweeps: pd.DataFrame) -> pd.DataFrame:
     """Means over values, x100, by setting: a column a metric. Presence is that of hazards."""
     hazards = set(sweeps.loc[sweeps["metric"] == "avg_r_steered", "subset"])
@@ -219,16 +217,22 @@ def _trade(
     front = pairs[pareto_front(np.stack([pairs[x], sign * pairs[y]], axis=1))].sort_values(x)
     axis.plot(front[x], front[y], color="0.6", lw=1, drawstyle="steps-post", zorder=1)
     labels: dict[tuple[float, float], str] = {}
-    number = 0
-    for number, (factor, part) in enumerate(pairs.groupby("gamma_1_factor")):
-        point(axis, part[x], part[y], number, label=f"LiVO, gamma_1 x{factor:g}")
+    others = points.drop(index=pairs.index)
+    named = names_of({"livo", *others.index.get_level_values("method")})
+    markers = cycle(_MARKERS)
+
+    def scatter(method: str, part: pd.DataFrame, words: str) -> None:
+        colour = family(named[method].told).colour
+        style: dict[str, Any] = {"ls": "none", "marker": next(markers), "alpha": 0.85}
+        axis.plot(part[x], part[y], color=colour, label=words, **style)
+
+    for factor, part in pairs.groupby("gamma_1_factor"):
+        scatter("livo", part, f"LiVO, gamma_1 x{factor:g}")
         of_pairs = part.index.get_level_values("gamma_2_factor")
         for spot, second in zip(zip(part[x], part[y], strict=True), of_pairs, strict=True):
             labels[spot] = f"{labels[spot]}, {second:g}" if spot in labels else f"x{second:g}"
-    others = points.drop(index=pairs.index)
-    named = names_of(others.index.get_level_values("method"))
-    for place, (method, part) in enumerate(others.groupby("method"), start=number + 1):
-        point(axis, part[x], part[y], place, label=plain(named[str(method)].title))
+    for method, part in others.groupby("method"):
+        scatter(str(method), part, plain(named[str(method)].title))
     axis.grid(alpha=0.25)
     axis.margins(0.12)
     return labels
@@ -253,14 +257,17 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
         for number, method in enumerate(methods):
             of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
             means = 100 * of_method.groupby(x)["value"].mean()
-            name = plain(named[method].title)
-            point(axis, means.index, means, number, label=name, linestyle="-", lw=1.2)
+            of = family(named[method].told)
+            style: dict[str, Any] = {"color": of.colour, "marker": of.marker, "alpha": 0.85}
+            style |= {"ls": _DASHES[number % len(_DASHES)], "lw": 1.2}
+            axis.plot(means.index, means, label=plain(named[method].title), **style)
         axis.set_xlabel(title)
         axis.set_ylabel(f"{words} (less is better)", fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.25)
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    outside = {"loc": "outside right center", "handlelength": 5}
+    figure.legend(handles, names, frameon=False, fontsize=9, **outside)
     caption_above(figure, f"{caption}. {UNALIGNED}")
     write(figure, path)
 

@@ -13,10 +13,10 @@ Figure: TypeAlias = Callable[[Path | None, str, Path], None]
 
 
 def _trade_off(folder: Path | None, model: str, out: Path) -> None:
-    from livo_bench.report import figures
+    from livo_bench.report import trade_off
     from livo_bench.results import reading
 
-    figures.trade_off(reading.load_results(folder or RUNS, model), out)
+    trade_off.write_trade_off(reading.load_results(folder or RUNS, model), out)
 
 
 def _data_efficiency(folder: Path | None, model: str, out: Path) -> None:

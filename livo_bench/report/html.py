@@ -23,14 +23,16 @@ from livo_bench.cards.catalog import SHIPPED, model_cards, results_of
 from livo_bench.errors import BadInput, Incomplete, UnknownName
 from livo_bench.escaping import visible
 from livo_bench.files import write_atomically
-from livo_bench.report import audit_rows, dataset, figures, glossary, quirks, tables, thresholds
+from livo_bench.report import audit_rows, dataset, glossary, quirks, tables, thresholds
 from livo_bench.report.columns import PAPER_METHODS, headings
 from livo_bench.report.drawings import FIGURES
+from livo_bench.report.figures import FAMILIES
 from livo_bench.report.page_answer import answers_of
 from livo_bench.report.page_pictures import IMAGES, ROWS, SIDE, PictureRow, choose_rows, write_rows
 from livo_bench.report.page_prompts import Prompts, changes_of, prompts_of, texts_of
 from livo_bench.report.printing import Row, records
 from livo_bench.report.titles import titles
+from livo_bench.report.trade_off import Picture, pictures
 from livo_bench.results import conditions, reading
 from livo_bench.results.compare import require_only_method_differs
 from livo_bench.results.judged import Results
@@ -40,7 +42,6 @@ from livo_bench.runs.store import Store
 _PAGE = Path(__file__).parent / "page"
 _STYLE = "report.css"
 _COPIED = (_STYLE, "report.js")
-_FIGURE = "trade_off.svg"
 _TRAINING_FIGURES = {
     "convergence.svg": (
         "convergence",
@@ -116,11 +117,15 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
     rows = write_rows(chosen, Store(runs, generator), out, title_of)
-    figure = _draw(lambda path: figures.trade_off(aggregates, path), out / _FIGURE)
+    drawn = _pictures(aggregates)
     page = _render(
         model=model,
         miniature=card is not None and card.scale == "mini",
-        figure=figure,
+        pictures=drawn,
+        shown_families=[
+            FAMILIES[name] for name in FAMILIES if any(name in one.families for one in drawn)
+        ],
+        families=FAMILIES,
         tables=_tables(aggregates),
         listings=_listings(runs, model),
         training=_draw_training(model, out),
@@ -173,6 +178,12 @@ def _by_task(results: Iterable[Results]) -> dict[str, list[Results]]:
     for side in sorted(results, key=place):
         tasks.setdefault(side.run.task, []).append(side)
     return dict(sorted(tasks.items()))
+
+
+def _pictures(aggregates: pd.DataFrame) -> list[Picture]:
+    with suppress(Incomplete):
+        return pictures(aggregates)
+    return []
 
 
 def _draw(draw: Callable[[Path], None], path: Path) -> str | None:

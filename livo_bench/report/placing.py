@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
 
 REACHES = (6, 10, 16, 24, 34, 46)
@@ -23,16 +24,22 @@ HALF = 4
 """Half of the side of a marker, in points."""
 
 
-def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8) -> None:
+def label(
+    axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
+) -> dict[tuple[float, float], Annotation]:
     """Write beside points.
 
     A label takes the first free place that is nearer to its own point than to others, otherwise
-    the first free one; unless it stands right beside its point, a thin line leads there.
+    the first free one; unless it stands right beside its point, a thin line leads there. One that
+    has no free place is not written.
 
     Args:
         axis: Axis with the points; it has its place on the page.
-        labels: Labels of the points, by their data coordinates.
+        labels: Labels of the points, by their data coordinates; the first choose first.
         size: Size of the letters, in points.
+
+    Returns:
+        Labels that were written.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.textpath import TextPath
@@ -43,6 +50,7 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
     pixels = figure.dpi / 72
     frame = axis.get_window_extent()
     centres = {spot: axis.transData.transform(spot) for spot in labels}
+    written: dict[tuple[float, float], Annotation] = {}
     taken = [Bbox([at - HALF * pixels, at + HALF * pixels]) for at in centres.values()]
     for spot, text in labels.items():
         own, others = centres[spot], [centres[other] for other in labels if other != spot]
@@ -58,10 +66,12 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
             for place in free
             if all(_distance(place, own) <= _distance(place, other) + pixels for other in others)
         ]
-        place = (near or free or places)[0]
+        if not free:
+            continue
+        place = (near or free)[0]
         taken.append(place.padded(2 * pixels))
         beside = place in near and _distance(place, own) < 8 * pixels
-        axis.annotate(
+        written[spot] = axis.annotate(
             text,
             xy=spot,
             xytext=tuple(((place.p0 + place.p1) / 2 - own) / pixels),
@@ -73,6 +83,7 @@ def label(axis: Axes, labels: Mapping[tuple[float, float], str], size: float = 8
             path_effects=[withStroke(linewidth=2.5, foreground="white")],
             arrowprops=None if beside else {"arrowstyle": "-", "lw": 0.5, "color": "0.5"},
         )
+    return written
 
 
 def _places(at: NDArray[np.float64], width: float, height: float, pixels: float) -> Iterator[Bbox]:

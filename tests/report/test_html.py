@@ -98,13 +98,14 @@ def test_the_page_asks_for_files_of_its_folder_only_and_holds_no_code(
             for place in (attributes.get("src"), attributes.get("href")):
                 if place is None:
                     continue
-                if tag != "a":
+                if tag not in ("a", "use"):
                     assert (path.parent / place).is_file()
                 assert ":" not in place
         policy = next(str(m["content"]) for m in elements.of("meta") if "http-equiv" in m)
         assert policy.startswith("default-src 'none'; ")
         assert "unsafe" not in policy
         links = {link["href"] for link in elements.of("a")}
+        links |= {use["href"] for use in elements.of("use")}
         assert links <= {f"#{attributes.get('id')}" for _, attributes in elements.found}
 
 
@@ -128,7 +129,7 @@ def test_the_reference_has_its_figure_tables_and_prompts_but_no_pictures(
 ) -> None:
     text = of_mini.read_text("utf-8")
     assert "say nothing about Stable Diffusion or about people" in text.split("<nav")[0]
-    assert (of_mini.parent / "trade_off.svg").is_file()
+    assert text.count('<section class="panel"') == 6
     assert "came without images" in text
     assert not (of_mini.parent / "images").exists()
     assert "a photo of the face of a nurse" in text
@@ -151,7 +152,7 @@ def test_the_reference_has_every_table_and_figure_that_report_has(
         assert f">{table.title}</caption>" in text
     assert "<summary>Thresholds</summary>" in text
     assert quirks.MEANING["sequential-noise"] in text
-    for figure in ("trade_off", "convergence", "data_efficiency", "margins"):
+    for figure in ("convergence", "data_efficiency", "margins"):
         assert f'src="{figure}.svg"' in text
 
 
@@ -359,6 +360,32 @@ def test_a_method_that_is_pressed_is_followed_through_tables_prompts_and_picture
     assert set(titles) == {EVIL}
     name.send_keys(Keys.ENTER)
     assert not opened.find_elements("css selector", ".followed")
+
+
+def test_a_method_in_a_picture_says_its_numbers_and_is_followed_by_keyboard_and_pointer(
+    browser: "Chrome", of_mini: Path
+) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(of_mini.as_uri())
+    panel = browser.find_element("class name", "panel")
+    first = panel.find_element("css selector", ".mark[tabindex='0']")
+    assert len(panel.find_elements("css selector", ".mark[tabindex='0']")) == 1
+    first.send_keys(Keys.ARROW_RIGHT)
+    mark = browser.switch_to.active_element
+    title = str(mark.get_attribute("data-follow"))
+    assert title != first.get_attribute("data-follow")
+    said = panel.find_element("class name", "asked").text
+    assert said.startswith(f"{title}: D1 of all images ")
+    mark.send_keys(Keys.ENTER)
+    assert mark.get_attribute("aria-pressed") == "true"
+    followed = browser.find_elements("css selector", ".mark.followed")
+    assert {found.get_attribute("data-follow") for found in followed} == {title}
+    assert len(followed) == 6
+    for place in ("#answer tr", "#trade-off tr", "#tables tr", "#prompts td"):
+        assert browser.find_elements("css selector", f"{place}.followed")
+    mark.find_element("css selector", "use").click()
+    assert not browser.find_elements("css selector", ".followed")
 
 
 def test_a_heading_sorts_its_table_down_and_up(opened: "Chrome") -> None:

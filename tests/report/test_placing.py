@@ -40,3 +40,20 @@ def test_a_label_that_cannot_stand_beside_its_point_has_a_line_to_it() -> None:
     lines = [isinstance(text, Annotation) and text.arrow_patch is not None for text in axis.texts]
     assert lines[:2] == [False, False]
     assert any(lines[2:])
+
+
+def test_a_label_without_a_free_place_is_not_written_and_the_first_choose_first() -> None:
+    figure = Figure(figsize=(2.4, 2))
+    axis = figure.subplots()
+    spots = [(x / 4, y / 4) for x in range(5) for y in range(5)]
+    across, up = zip(*spots, strict=True)
+    axis.scatter(across, up, s=30)
+    figure.draw_without_rendering()
+    written = label(axis, dict.fromkeys(spots, "a long name"))
+    assert 0 < len(written) < len(spots)
+    assert list(written.values()) == list(axis.texts)
+    crowded = Figure(figsize=(3, 2.4))
+    axis = crowded.subplots()
+    axis.plot([0, 1, 5], [0, 0, 5], "o")
+    crowded.draw_without_rendering()
+    assert next(iter(label(axis, {(1, 0): "first", (0, 0): "second"}))) == (1, 0)

@@ -46,6 +46,9 @@ function follow(method) {
   for (const button of document.querySelectorAll(".follow")) {
     press(button, method !== null && button.closest("[data-follow]").dataset.follow === method);
   }
+  for (const mark of document.querySelectorAll(".mark")) {
+    press(mark, method !== null && mark.dataset.follow === method);
+  }
   document.getElementById("followed").textContent =
     method === null ? "" : `Following ${method} in every figure, table and picture.`;
 }
@@ -83,7 +86,7 @@ for (const head of document.querySelectorAll("th[data-column]")) {
 }
 
 document.addEventListener("click", ({ target }) => {
-  const followed = target.closest("[data-follow] svg, [data-follow] .follow, g[data-follow]");
+  const followed = target.closest("[data-follow] svg, [data-follow] .follow, .mark");
   if (followed !== null) {
     const row = followed.closest("[data-follow]");
     follow(row.classList.contains("followed") ? null : row.dataset.follow);
@@ -99,6 +102,42 @@ document.addEventListener("click", ({ target }) => {
     button.closest(".row").querySelectorAll(".veil").forEach((veil) => press(veil, pressed));
   }
 });
+
+// Of a picture's marks one can be reached by the tabulator, and the arrows lead to the others.
+const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+for (const panel of document.querySelectorAll(".panel")) {
+  const marks = [...panel.querySelectorAll(".mark")];
+  const ask = ({ target }) => {
+    const mark = target.closest(".mark");
+    if (mark !== null) {
+      panel.querySelector(".asked").textContent = mark.getAttribute("aria-label");
+    }
+  };
+  panel.addEventListener("pointerover", ask);
+  panel.addEventListener("focusin", ask);
+  panel.addEventListener("keydown", (event) => {
+    const step = STEPS[event.key];
+    const at = marks.indexOf(event.target.closest(".mark"));
+    if (at < 0 || (step === undefined && event.key !== "Enter" && event.key !== " ")) {
+      return;
+    }
+    event.preventDefault();
+    if (step === undefined) {
+      event.target.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    } else {
+      const next = marks.at((at + step) % marks.length);
+      marks[at].setAttribute("tabindex", "-1");
+      next.setAttribute("tabindex", "0");
+      next.focus();
+    }
+  });
+  marks.forEach((mark, place) => {
+    mark.setAttribute("role", "button");
+    mark.setAttribute("tabindex", place === 0 ? "0" : "-1");
+    press(mark, false);
+  });
+}
 
 for (const button of document.querySelectorAll(".reveal")) {
   button.hidden = false;
