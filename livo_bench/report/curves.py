@@ -258,16 +258,16 @@ def _draw_lines(frame: pd.DataFrame, x: str, title: str, caption: str, path: Pat
             of_method = frame[(frame["method"] == method) & (frame["metric"] == metric)]
             means = 100 * of_method.groupby(x)["value"].mean()
             of = family(named[method].told)
-            style: dict[str, Any] = {"color": of.colour, "marker": of.marker, "alpha": 0.85}
-            style |= {"ls": _DASHES[number % len(_DASHES)], "lw": 1.2}
-            axis.plot(means.index, means, label=plain(named[method].title), **style)
+            line: dict[str, Any] = {"color": of.colour, "marker": of.marker, "alpha": 0.85}
+            line |= {"ls": _DASHES[number % len(_DASHES)], "lw": 1.2}
+            axis.plot(means.index, means, label=plain(named[method].title), **line)
         axis.set_xlabel(title)
         axis.set_ylabel(f"{words} (less is better)", fontsize=9)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.25)
     handles, names = figure.axes[0].get_legend_handles_labels()
-    outside = {"loc": "outside right center", "handlelength": 5}
-    figure.legend(handles, names, frameon=False, fontsize=9, **outside)
+    style: dict[str, Any] = {"frameon": False, "fontsize": 9, "handlelength": 5}
+    figure.legend(handles, names, loc="outside right center", **style)
     caption_above(figure, f"{caption}. {UNALIGNED}")
     write(figure, path)
 
