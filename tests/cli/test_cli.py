@@ -115,6 +115,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(
                 "switches": (),
                 "executor": "auto",
                 "workers": None,
+                "address": None,
             },
         )
     ]
