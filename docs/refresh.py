@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import claims
 import goals
 import pandas as pd
 from click.testing import CliRunner
@@ -25,6 +26,7 @@ from livo_bench.results.compare import compare
 from livo_bench.results.reading import load_results
 
 ROOT = Path(__file__).resolve().parent.parent
+MINI = ROOT / "results" / "mini"
 FIGURE = "docs/comparison/trade_off.svg"
 CURVES = ROOT / "docs" / "livo"
 DEMO = ("D1", "fid_steered", "content_steered")
@@ -40,7 +42,7 @@ def _output(*arguments: str) -> str:
 
 def demo() -> str:
     """The scores of Table 2 that `make demo` ends with, and what they cost."""
-    results = load_results(ROOT / "results" / "mini", "mini")
+    results = load_results(MINI, "mini")
     asked = results["method"].isin(["sd", "livo"]) & (results["task"] == "bias")
     _, [table] = tables.table_2(results[asked])
     places = [n for n, column in enumerate(table.columns) if column.metric in DEMO]
@@ -59,7 +61,7 @@ def demo() -> str:
 
 def reference() -> str:
     """The committed reference."""
-    return _output("report", str(ROOT / "results" / "mini"), "--format", "markdown")
+    return _output("report", str(MINI), "--format", "markdown")
 
 
 def flow() -> str:
@@ -70,32 +72,31 @@ def flow() -> str:
 
 def ablation() -> str:
     """Table 3 of the committed reference."""
-    folder = str(ROOT / "results" / "mini")
+    folder = str(MINI)
     return _output("report", folder, "--table", "3", "--format", "markdown")
 
 
 def reached() -> str:
     """What LiVO reaches, goal by goal."""
-    return goals.goals(ROOT / "results" / "mini").strip("\n")
+    return goals.goals(MINI).strip("\n")
 
 
 def trade_off() -> str:
     """What methods gain, and what their steered images lose."""
-    folder = str(ROOT / "results" / "mini")
+    folder = str(MINI)
     return _output("report", folder, "--table", "trade-off", "--format", "markdown")
 
 
 def overcorrection() -> str:
     """What methods do where they should do nothing."""
-    folder = str(ROOT / "results" / "mini")
+    folder = str(MINI)
     return _output("report", folder, "--table", "overcorrection", "--format", "markdown")
 
 
 def differences() -> str:
     """Every method against the unaligned model, by D1 and Avg. R."""
-    results = ROOT / "results" / "mini"
-    methods = sorted(set(load_results(results, "mini")["method"]) - {"sd"})
-    metrics = compare(["sd", *methods], runs=results).metrics
+    methods = sorted(set(load_results(MINI, "mini")["method"]) - {"sd"})
+    metrics = compare(["sd", *methods], runs=MINI).metrics
     return as_markdown(
         [
             {
@@ -211,6 +212,12 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "differences": differences,
         "overcorrection": overcorrection,
     },
+    "docs/claims.md": {
+        "claims": partial(claims.claims, MINI),
+        "spread": partial(claims.spread, MINI),
+        "by-fraction": partial(claims.by_fraction, MINI),
+        "by-step": partial(claims.by_step, ROOT / "methods"),
+    },
     "docs/quirks.md": {"quirks": quirks},
 }
 """By file, what stands between `<!-- name -->` and `<!-- /name -->`."""
@@ -229,11 +236,11 @@ def refreshed(file: str) -> str:
 
 
 if __name__ == "__main__":
-    write_trade_off(load_results(ROOT / "results" / "mini", "mini"), ROOT / FIGURE)
+    write_trade_off(load_results(MINI, "mini"), ROOT / FIGURE)
     trained = curves.read_training_curves(ROOT / "methods", "mini")
     curves.convergence(trained, CURVES / "convergence.svg")
-    if (ROOT / "results" / "mini" / curves.SWEEPS).exists():
-        sweeps = curves.read_sweeps(ROOT / "results" / "mini", "mini")
+    if (MINI / curves.SWEEPS).exists():
+        sweeps = curves.read_sweeps(MINI, "mini")
         curves.data_efficiency(sweeps, CURVES / "data_efficiency.svg")
         curves.margins(sweeps, CURVES / "margins.svg")
     for name in BLOCKS:
