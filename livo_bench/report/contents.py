@@ -127,6 +127,14 @@ def _recomputed(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](recomputed.as_rows(found) if for_people else list(map(asdict, found)))
 
 
+def _variety(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import variety
+
+    found = variety.variety(folder or RUNS, model)
+    for_people = form in FOR_PEOPLE
+    return FORMS[form](variety.as_rows(found) if for_people else list(map(asdict, found)))
+
+
 def _people(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import audit_rows
 
@@ -168,5 +176,6 @@ TABLES: Mapping[str, Table] = {
     "estimators": _laid_out("estimators", "--task all", "of bias or toxicity"),
     "thresholds": _thresholds,
     "recomputed": _recomputed,
+    "variety": _variety,
 }
 """Tables by number in the paper, or by name where they are ours."""
