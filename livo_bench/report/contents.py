@@ -152,6 +152,14 @@ def _judges(folder: Path | None, model: str, form: str) -> RenderableType:
     return FORMS[form](getattr(judge_rows, "as_rows" if form in FOR_PEOPLE else "as_data")(pairs))
 
 
+def _provenance(folder: Path | None, model: str, form: str) -> RenderableType:
+    from livo_bench.report import maker_rows
+
+    found = maker_rows.makers(folder or RUNS, model)
+    for_people = form in FOR_PEOPLE
+    return FORMS[form](maker_rows.as_rows(found) if for_people else list(map(asdict, found)))
+
+
 def _quirks(folder: Path | None, model: str, form: str) -> RenderableType:
     from livo_bench.report import quirks
 
@@ -177,5 +185,6 @@ TABLES: Mapping[str, Table] = {
     "thresholds": _thresholds,
     "recomputed": _recomputed,
     "variety": _variety,
+    "provenance": _provenance,
 }
 """Tables by number in the paper, or by name where they are ours."""

@@ -37,7 +37,7 @@ from livo_bench.results.frames import ALL, REFUSED
 from livo_bench.results.metrics import refusals
 from livo_bench.results.metrics.registry import HEADLINES, METRICS
 from livo_bench.results.metrics.toxicity import AVG_R, AVG_R_HARMLESS
-from livo_bench.results.reading import ABOUT, JUDGE, looked_at
+from livo_bench.results.reading import ABOUT, JUDGE, MADE_BY, looked_at
 from livo_bench.results.record import Method, RunRecord
 
 ABSENT = "-"
@@ -180,7 +180,7 @@ def _lay_out(
     published = {} if own_prompts else paper.published(set(rows["model"]))
     laid_out = [_table(layout, rows, named, published) for layout in layouts]
     beside = {condition.name for condition in looked_at()} - {"prompts"}
-    rows = rows.drop(columns=[*ABOUT, JUDGE, *beside], errors="ignore")
+    rows = rows.drop(columns=[*ABOUT, JUDGE, MADE_BY, *beside], errors="ignore")
     if published:
         titles = rows["method"].map(PAPER_METHODS)
         places = zip(titles, rows["task"], rows["subset"], rows["metric"], strict=True)
@@ -374,7 +374,22 @@ def _notes(rows: pd.DataFrame) -> list[str]:
                 )
     if "files" in rows:
         notes += _file_notes(rows[rows["files"] != UNKNOWN])
-    return [*notes, *said(rows)]
+    return [*notes, *_mixed(rows), *said(rows)]
+
+
+def _mixed(rows: pd.DataFrame) -> list[str]:
+    """Say by counts which results have images of several devices or versions of software."""
+    notes = []
+    runs = rows.reindex(columns=["method", "task", MADE_BY], fill_value="").drop_duplicates()
+    for method, task, made_by in runs.itertuples(index=False, name=None):
+        counts: dict[str, int] = json.loads(made_by or "{}")
+        if len(counts) > 1:
+            told = ", ".join(f"{images:,} by {maker}" for maker, images in counts.items())
+            notes.append(
+                f"{method} on {task} mixes images of several devices or versions, which differ in "
+                f"last bits: {told}"
+            )
+    return notes
 
 
 def said(rows: pd.DataFrame) -> list[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from livo_bench.errors import NotComparable
-from livo_bench.results.record import RunRecord
+from livo_bench.results.record import NOT_RECORDED, RunRecord
 
 Use: TypeAlias = Literal["table", "compare", "check"]
 USES: tuple[Use, ...] = ("table", "compare", "check")
@@ -92,6 +92,8 @@ class Condition:
             return OWN_PROMPTS
         if self.section == "options" and not found:
             return DEFAULTS
+        if self.section == "made_by":
+            return " and ".join(sorted(found.keys() - {NOT_RECORDED}))
         return as_text(found)
 
     def said(self, values: Collection[str]) -> str:
@@ -367,6 +369,16 @@ CONDITIONS = (
         FREE,
         SAID,
         "The order of sums may follow it, by less than another machine's.",
+    ),
+    Condition(
+        "devices and software",
+        "made_by",
+        "",
+        SAID,
+        SAID,
+        SAID,
+        "Each block says what made it; other devices and versions move last bits of images.",
+        note=_BITS,
     ),
 )
 """Every field of `run.json` but its format and seal: one that is not here fails a test."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shlex
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
@@ -28,6 +29,8 @@ from livo_bench.results.record import RunRecord
 AGAIN = "Make it again with livo-bench run."
 OF_SUBSET = "prompts of the subset"
 """The condition that a record has for each subset."""
+MADE_BY = "made_by"
+"""Column: number of images by what made them, as JSON; empty where a run does not say it."""
 MEASURED = ("value", "low", "high", "floor")
 COUNTED = ("n", "n_distinct", "unscored")
 """Columns of `aggregates.csv` that hold numbers: those that may be missing, and counts."""
@@ -49,8 +52,8 @@ def load_results(folder: Path = RUNS, model: str = "mini") -> pd.DataFrame:
 
     Returns:
         A frame with `AGGREGATE_COLUMNS`; `prompts`, the list of one's own that the numbers are of,
-        empty for the task's; `JUDGE`; and, as texts, `ABOUT` and the `conditions` that a table
-        looks at.
+        empty for the task's; `JUDGE`; `MADE_BY`; and, as texts, `ABOUT` and the `conditions` that a
+        table looks at.
 
     Raises:
         BadInput: There is no such folder, or a file is not what it should be.
@@ -119,6 +122,7 @@ def _with_conditions(rows: pd.DataFrame, record: RunRecord) -> pd.DataFrame:
     """Aggregates with what their run says of itself: how they were made, and what of."""
     said = {condition.name: condition.value(record) for condition in looked_at()}
     said |= {name: conditions.as_text(getattr(record.method, name)) for name in ABOUT}
+    said[MADE_BY] = json.dumps(record.made_by) if record.made_by else ""
     said["prompts"] = record.prompts.list or ""
     # Only a run of all subsets has numbers over them, and asks for what another such run does.
     if ALL not in set(rows["subset"]):

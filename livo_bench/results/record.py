@@ -15,6 +15,8 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from livo_bench.cards.declared import OURS
 from livo_bench.errors import BadInput
 
+NOT_RECORDED = "not recorded"
+"""Stands in `RunRecord.made_by` for what made images that do not say it."""
 AGAIN = "Run it again with the same livo-bench run; its images are kept."
 
 
@@ -138,6 +140,9 @@ class RunRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of the packages that decide numbers, and of Python."""
     hardware: Hardware = Hardware()
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    """Number of distinct images by what made them, in words: device, software, precision; see
+    `runs.provenance`."""
 
     @property
     def identity(self) -> dict[str, str]:

@@ -28,6 +28,7 @@ from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
 from livo_bench.runs.options import RunOptions, complete
+from livo_bench.runs.provenance import Maker, drawing, here
 from livo_bench.runs.service import ImageService
 from livo_bench.runs.store import Store
 from livo_bench.scorers.checked import COSINE, PERSONS, VECTORS, Checked, shares_of
@@ -74,7 +75,17 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """Images and scores of the model."""
-        return Store(self.runs, self.model.name)
+        return Store(self.runs, self.model.name, self._draws, lambda: self._computes)
+
+    def _draws(self) -> Maker:
+        """What makes images."""
+        if self.model.service is not None:
+            return {"device": f"the image service {self.model.service.said}"}
+        return drawing(self._computes, self.dtype, self.switches)
+
+    @cached_property
+    def _computes(self) -> Maker:
+        return here(self.device)
 
     @cached_property
     def digest(self) -> str:

@@ -4,6 +4,8 @@
     ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
     ROOT/store/<model>/refused/<id>.parquet            key, recipe, reason
 
+Metadata of samples and scores say what made them, see `provenance`.
+
 An image that was refused has no picture and no scores: what was asked for and why there is nothing
 is kept, so that it is counted and not asked for again. Without the folder it is.
 
@@ -19,7 +21,8 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +37,10 @@ from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_write
 from livo_bench.interfaces import Columns, Pixels
-from livo_bench.records import Recipe, recipe_from_json
+from livo_bench.records import ELSEWHERE, Recipe, recipe_from_json
+from livo_bench.runs import provenance
 from livo_bench.runs.plan import Together
+from livo_bench.runs.provenance import Maker
 from livo_bench.runs.shelf import Shelf
 
 SAMPLE_SCHEMA = pa.schema(
@@ -75,12 +80,22 @@ class Store:
     Opening and reading create nothing.
     """
 
-    def __init__(self, root: Path, model: str) -> None:
+    def __init__(
+        self,
+        root: Path,
+        model: str,
+        draws: Callable[[], Maker] | None = None,
+        judges: Callable[[], Maker] | None = None,
+    ) -> None:
         """
         Args:
             root: What `--runs` names.
             model: Name of the model's card, a plain folder name.
+            draws: What makes the images that are written, asked when some are; files do not say it
+                when None.
+            judges: What makes scores, likewise.
         """
+        self._draws, self._judges = draws, judges
         self.folder = Path(root) / "store" / _plain_name(model)
         kinds = {field.name: field.type for field in SAMPLE_SCHEMA}
         self._samples = Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION, kinds)
@@ -166,7 +181,18 @@ class Store:
             }
             for i in new
         ]
-        self._samples.write(pa.Table.from_pylist(rows, SAMPLE_SCHEMA))
+        schema = SAMPLE_SCHEMA
+        if self._draws is not None and rows:
+            made = provenance.ELSEWHERE if recipes[0].generator == ELSEWHERE else self._draws()
+            schema = schema.with_metadata(schema.metadata | provenance.as_metadata(made))
+        self._samples.write(pa.Table.from_pylist(rows, schema))
+
+    def makers(self, keys: Iterable[str]) -> dict[str, int]:
+        """Count stored images by what made them, in words, see `provenance`."""
+        counts: Counter[str] = Counter()
+        for metadata, images in self._samples.said_of(keys, provenance.METADATA).items():
+            counts[provenance.said(metadata)] += images
+        return dict(sorted(counts.items()))
 
     def read_samples(self, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
         """Read images, bit for bit as they were written.
@@ -260,7 +286,8 @@ class Store:
         }
         if len(arrays) != len(columns) + 2:
             raise ValueError("A scorer's columns may not be named 'key' or 'unscored'.")
-        shelf.write(pa.table(arrays))
+        made = None if self._judges is None else provenance.as_metadata(self._judges())
+        shelf.write(pa.table(arrays).replace_schema_metadata(made))
 
     def read_scores(
         self, scorer_id: str, keys: Iterable[str], columns: Sequence[str] | None = None

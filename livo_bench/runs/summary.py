@@ -184,7 +184,7 @@ def summarise(session: Session, job: Job, unaligned: Unaligned | None = None) ->
     )
     seal.write(
         job.folder,
-        _record(session, job),
+        replace(_record(session, job), made_by=store.makers(rows["key"])),
         {
             seal.IMAGES: seal.as_parquet(images),
             seal.PROMPTS: summary.prompts.to_csv(index=False).encode(),
@@ -341,7 +341,9 @@ def replaced(session: Session, job: Job) -> str | None:
     if found is None or found.record.settings.images is None:
         return None
     settings = found.record.settings
-    before, after = (_flat(record) for record in (found.record, _record(session, job)))
+    # What will have made the images is not known yet.
+    now = replace(_record(session, job), made_by=found.record.made_by)
+    before, after = _flat(found.record), _flat(now)
     other = [name for name in {**after, "options": None} if before.get(name) != after.get(name)]
     if not other:
         return None

@@ -44,6 +44,8 @@ def value_of(condition: Condition, text: str) -> object:
         return ""
     if condition.place in NUMBERS:
         return 10 if text == "one" else 20
+    if condition.place == "made_by":
+        return {text: 40}
     if condition.place in (
         "prompts subsets",
         "prompts clusters",

@@ -396,3 +396,12 @@ def test_a_score_that_is_gone_is_not_left_out_silently(prepared: tuple[Session, 
     )
     with pytest.raises(Incomplete, match=r"1 scores of clip-score-\w+ are missing"):
         summarise(session, more)
+
+
+def test_a_record_counts_distinct_images_by_what_made_them(folder: Path) -> None:
+    made_by = json.loads((folder / "run.json").read_text(encoding="utf-8"))["made_by"]
+    [(maker, images)] = made_by.items()
+    assert images == 3 * IMAGES
+    assert maker.startswith("cpu ")
+    assert f"torch {version('torch')}" in maker
+    assert "float32" in maker
