@@ -71,6 +71,7 @@ class Named:
     """Keys that a file may be named by."""
 
     keys: Sequence[str]
+    recipes: Sequence[Recipe] = ()
 
     @property
     def id(self) -> str:
@@ -78,7 +79,8 @@ class Named:
 
 
 def block_of(start: int, stop: int) -> Named:
-    return Named(keys_of(recipes(start, stop)))
+    some = recipes(start, stop)
+    return Named(keys_of(some), some)
 
 
 def files(folder: Path) -> dict[str, bytes]:

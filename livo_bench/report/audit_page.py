@@ -32,6 +32,7 @@ from livo_bench.results.raters.asked import choose, is_asked
 from livo_bench.results.raters.drawn import Draw
 from livo_bench.results.raters.ratings import FORMAT
 from livo_bench.results.reading import read_results
+from livo_bench.runs import keeping
 from livo_bench.runs.store import Store
 
 PAGE = "page.html"
@@ -95,6 +96,12 @@ def draw_audit(
     _refuse_other_draw(folder, draw)
     keys = sorted({key for item in draw.items for key in item.keys})
     pixels = store.read_samples(keys)
+    if unkept := store.unkept(set(keys) - pixels.keys()):
+        raise Incomplete(
+            f"{len(unkept)} of the {len(keys)} images that were drawn were made, and their pixels "
+            f"not kept in {store.folder}.",
+            keeping.AGAIN,
+        )
     if lost := len(keys) - len(pixels):
         raise Incomplete(
             f"{lost} of the {len(keys)} images that were drawn are not in {store.folder}; results "

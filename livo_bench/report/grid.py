@@ -32,6 +32,7 @@ from livo_bench.results.compare import select
 from livo_bench.results.frames import refused
 from livo_bench.results.judged import IMAGE, Results
 from livo_bench.results.reading import load_results
+from livo_bench.runs import keeping
 from livo_bench.runs.store import Store
 
 Shown = TypeVar("Shown")
@@ -90,6 +91,12 @@ def draw(
     store = Store(runs, results_of(model)[0])
     recipes = store.read_recipes(keys)
     images = store.read_samples(keys)
+    if unkept := store.unkept(set(keys) - images.keys()):
+        raise Incomplete(
+            f"{len(unkept)} of the grid's {len(set(keys))} images were made, and their pixels not "
+            f"kept in {store.folder}.",
+            keeping.AGAIN,
+        )
     if lost := set(keys) - (recipes.keys() & images.keys()):
         words = " ".join(dict.fromkeys(side.asked for sides in tasks for side in sides))
         raise Incomplete(

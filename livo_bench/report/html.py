@@ -37,6 +37,7 @@ from livo_bench.results import conditions, reading
 from livo_bench.results.compare import require_only_method_differs
 from livo_bench.results.judged import Results
 from livo_bench.results.metrics.registry import METRICS
+from livo_bench.runs import keeping
 from livo_bench.runs.store import Store
 
 _PAGE = Path(__file__).parent / "page"
@@ -116,7 +117,9 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
     chosen = [made for sides in tasks.values() for made in choose_rows(sides) if images]
     for name in _COPIED:
         write_atomically(out / name, (_PAGE / name).read_bytes())
-    rows = write_rows(chosen, Store(runs, generator), out, title_of)
+    store = Store(runs, generator)
+    rows = write_rows(chosen, store, out, title_of)
+    unkept = store.unkept(image["key"] for made in chosen for _, image in made)
     drawn = _pictures(aggregates)
     page = _render(
         model=model,
@@ -134,6 +137,8 @@ def write(out: Path, runs: Path, model: str = "mini", images: bool = True) -> Pa
         prompts=prompts,
         rows=rows,
         images=images,
+        unkept=len(unkept),
+        keep_again=keeping.AGAIN,
         filters=_filters(prompts, rows),
         scorers=sorted(set(chain(*(scorer.split("+") for scorer in aggregates["scorer"])))),
         settings=_settings(chain(*tasks.values())),

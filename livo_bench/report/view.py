@@ -25,6 +25,7 @@ from livo_bench.escaping import visible
 from livo_bench.report import html
 from livo_bench.report.contents import PORT
 from livo_bench.report.page_pictures import SIDE, to_png
+from livo_bench.runs.keeping import AGAIN
 from livo_bench.runs.store import Store
 
 HOST = "127.0.0.1"
@@ -48,6 +49,9 @@ class Watched:
     folder: Path
     """Where the report is written."""
     images: int = 0
+    """Images that were made."""
+    unkept: int = 0
+    """Those of them whose pixels are not kept."""
     first: int | None = None
     """Images that there were at the first look; None before it."""
     judged: dict[str, int] = field(default_factory=dict)
@@ -90,8 +94,9 @@ class Watched:
     def _look_at_store(self) -> None:
         keys = self._store.sample_keys()
         new = sorted(keys - self._seen)[-NEWEST:]
-        self._seen, self.images = keys, len(keys)
-        self.first = len(keys) if self.first is None else self.first
+        self._seen, self.images = keys, len(self._store.made_keys())
+        self.unkept = self.images - len(keys)
+        self.first = self.images if self.first is None else self.first
         made = {
             key: to_png(pixels, min(SIDE, len(pixels)))
             for key, pixels in self._store.read_samples(new).items()
@@ -200,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _render(template: str, watched: Watched) -> bytes:
-    page = _environment().get_template(template).render(watched=watched)
+    page = _environment().get_template(template).render(watched=watched, keep_again=AGAIN)
     return page.encode("utf-8", "xmlcharrefreplace")
 
 

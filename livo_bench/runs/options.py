@@ -80,6 +80,16 @@ class RunOptions(TypedDict, total=False):
         ),
     ]
     runs: Annotated[Path, Option(RUNS, "Folder of images, scores and results.", place="folder")]
+    keep: Annotated[
+        str,
+        Option(
+            "all",
+            "Share of the images whose pixels are kept: all, such as 1%, or scores for none. The "
+            "others are made again when they are needed; numbers stay the same.",
+            metavar="SHARE",
+        ),
+    ]
+    """See `keeping`. What is kept already stays."""
     weights: Annotated[
         Sequence[str],
         Option(

@@ -41,6 +41,14 @@ class Together(Protocol):
         """Keys of the images."""
 
 
+class Drawn(Together, Protocol):
+    """Images of which it is known how they are made."""
+
+    @property
+    def recipes(self) -> Sequence[Recipe]:
+        """Recipes of the images, in the order of their keys."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Images computed in one batch: one prompt, one recipe family, at most one image an index."""

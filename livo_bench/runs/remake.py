@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from livo_bench.errors import BadInput, Incomplete, LivoBenchError, NotComparabl
 from livo_bench.interfaces import Pixels
 from livo_bench.interrupt import require_unasked
 from livo_bench.records import SERVICE, Recipe
-from livo_bench.runs import fetch
+from livo_bench.runs import fetch, keeping
 from livo_bench.runs.sampling import in_parallel
 from livo_bench.runs.session import Session, find_device
 from livo_bench.runs.store import Store
@@ -80,7 +80,7 @@ def remake(
     """
     card = model_card(model)
     store = Store(runs, card.name)
-    wanted = set(_chosen(sorted(store.sample_keys()), keys, share, store.folder))
+    wanted = set(_chosen(sorted(store.sample_keys()), keys, share, store))
     recipes = {key: recipe for batch in store.batches(wanted) for key, recipe in batch.items()}
     if lost := wanted - recipes.keys():
         raise Incomplete(
@@ -99,13 +99,18 @@ def remake(
         made = (recipe for batch in batches for recipe in batch.values())
         session = _session(card, made, methods, weights, device, runs)
         fetch.require(model, fetch.wanted(card, (), weights=session.files.values()))
-        found += [one for one in _remade(session, batches) if one.key in wanted]
+        found += _remade(session, batches, wanted)
     return sorted(found, key=lambda one: one.key)
 
 
 def _chosen(
-    stored: Sequence[str], keys: Sequence[str], share: float | None, folder: Path
+    stored: Sequence[str], keys: Sequence[str], share: float | None, store: Store
 ) -> Iterator[str]:
+    folder = store.folder
+    if not stored and store.made_keys():
+        raise Incomplete(
+            f"No image in {folder} has kept its pixels, with which to compare.", keeping.AGAIN
+        )
     if not stored:
         raise Incomplete(
             f"There are no images in {folder}.",
@@ -171,15 +176,18 @@ def _all_methods() -> Iterator[str]:
         yield from (f"{card.name}:{variant}" for variant in card.variants)
 
 
-def _remade(session: Session, batches: Sequence[dict[str, Recipe]]) -> Iterator[Remade]:
+def _remade(
+    session: Session, batches: Sequence[dict[str, Recipe]], wanted: Set[str]
+) -> Iterator[Remade]:
+    """Make batches again and compare the wanted images of each, whose pixels are kept."""
+
     def compare(batch: dict[str, Recipe]) -> list[Remade]:
         require_unasked()
-        stored = session.store.read_samples(batch)
-        if lost := batch.keys() - stored.keys():
+        stored = session.store.read_samples(batch.keys() & wanted)
+        if lost := (batch.keys() & wanted) - stored.keys():
             raise Incomplete(f"{len(lost)} images in {session.store.folder} are damaged.")
-        again = session.renderer.render(list(batch.values()))
-        pairs = zip(batch.items(), stored.values(), again, strict=True)
-        return [_compared(key, recipe.text, old, new) for (key, recipe), old, new in pairs]
+        again = dict(zip(batch, session.renderer.render(list(batch.values())), strict=True))
+        return [_compared(key, batch[key].text, old, again[key]) for key, old in stored.items()]
 
     session.renderer.load_files(recipe for batch in batches for recipe in batch.values())
     for some in in_parallel(session, compare, batches, len, "making images again", "images"):

@@ -35,6 +35,7 @@ from livo_bench.records import BIAS, PILOT, TEXT, Prompt, Recipe, Request
 from livo_bench.runs.given_pictures import Pictures
 from livo_bench.runs.given_pictures import load as load_pictures
 from livo_bench.runs.given_weights import by_method
+from livo_bench.runs.keeping import ALL, share_of
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.session import Session, find_device
 from livo_bench.runs.wanted import Wanted
@@ -157,6 +158,7 @@ def prepare(
         card, stand_in = put_in(card, scorer, [task_card for task_card, _ in tasks])
     for role in card.roles_for(task for task, _ in tasks):
         card.judges[role].check(role)
+    share_of(asked["keep"])
     thrown = choose(asked["switches"])
     if card.service is not None:
         _refuse_for_service(card.name, asked, [task_card for task_card, _ in tasks])
@@ -246,6 +248,12 @@ def _refuse_for_service(name: str, asked: RunOptions, tasks: Iterable[TaskCard])
         option = f"--dtype {asked['dtype']}" if asked["dtype"] else "--switch"
         raise BadInput(
             f"{option} is for models with weights, and {name!r} is an image service.",
+            "Leave it out.",
+        )
+    if asked["keep"] != ALL:
+        raise BadInput(
+            f"--keep {asked['keep']} leaves images to be made again, and the image service "
+            f"{name!r} draws another one each time.",
             "Leave it out.",
         )
     if control := next((task.name for task in tasks if task.control), None):

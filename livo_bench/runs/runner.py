@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 NETWORKS = ("denoiser", "text", "vae")
 """What a model card's `[memory]` calls the parameters of a whole pipeline."""
+SCORED = 10_000
+"""Bytes of an image without its pixels, above all the 2,048 numbers of an Inception's vector."""
 ROUNDS = 3
 """Passes over the plan: one is enough unless stored files turn out damaged while being read."""
 
@@ -196,7 +198,7 @@ def plan(
     blocks = tuple(part_of(list({block.id: block for block in batches}.values()), shard))
     made = Plan(blocks, session.store.unsettled(blocks))
     card = session.model
-    cost = estimate(made, rate or card.rate, card.bytes_per_image)
+    cost = estimate(made, rate or card.rate, _bytes_per_image(session))
     return replace(cost, arithmetic=_arithmetic(session, jobs, cost, rate or card.rate))
 
 
@@ -217,7 +219,10 @@ def _arithmetic(
             f"{distinct([job.wanted.digests]):,} of them distinct"
         )
     lines.append(f"time: {cost.rendered:,} images / {rate:g} images a second")
-    lines.append(f"disk: {cost.missing:,} PNG images with scores x {card.bytes_per_image:,} bytes")
+    kept = "" if session.store.keep == 1 else f", of {100 * session.store.keep:g} % the pixels,"
+    lines.append(
+        f"disk: {cost.missing:,} PNG images with scores{kept} x {_bytes_per_image(session):,} bytes"
+    )
     if parameters := sum(card.memory.get(part, 0) for part in NETWORKS):
         each = 4 if session.dtype == "float32" else 2
         lines.append(
@@ -257,7 +262,13 @@ def _outstanding(store: Store, works: Sequence[Work]) -> list[Work]:
 def _estimate(session: Session, works: Iterable[Work]) -> Estimate:
     blocks = tuple(work.block for work in works)
     plan = Plan(blocks, session.store.unsettled(blocks))
-    return estimate(plan, session.model.rate, session.model.bytes_per_image)
+    return estimate(plan, session.model.rate, _bytes_per_image(session))
+
+
+def _bytes_per_image(session: Session) -> int:
+    """Bytes on disk for an image, on average over those that keep their pixels and others."""
+    whole, keep = session.model.bytes_per_image, session.store.keep
+    return round(keep * whole + (1 - keep) * min(SCORED, whole))
 
 
 def _require_files(session: Session, jobs: Sequence[Job], model: str, sampled: bool) -> None:

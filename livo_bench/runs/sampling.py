@@ -41,15 +41,15 @@ def images_of(
 
     Raises:
         BadInput: The generator returned something else, or a picture cannot be read.
-        Incomplete: An image is not stored, and the session judges stored ones.
+        Incomplete: An image was never made, and the session judges those that were.
         Stopped: A signal came before this block was begun.
     """
     require_unasked()
     stored = session.store.read_samples(block.keys)
     if len(stored) == len(block.keys):
         return np.stack(list(stored.values()))
-    if session.stand_in is not None:
-        raise _damaged(session, len(block.keys) - len(stored))
+    if session.stand_in is not None and (lost := session.store.undrawn([block])):
+        raise _damaged(session, len(lost[block.id]))
     if generator is None:
         pixels = session.renderer.render(block.recipes)
     elif isinstance(generator, Pictures):

@@ -27,6 +27,7 @@ from livo_bench.escaping import excerpt
 from livo_bench.interfaces import Renderer, Scorer
 from livo_bench.records import REJUDGED, Recipe, Request
 from livo_bench.results.metrics.judge_error import Confusion, read_confusions
+from livo_bench.runs.keeping import share_of
 from livo_bench.runs.options import RunOptions, complete
 from livo_bench.runs.provenance import Maker, drawing, here
 from livo_bench.runs.service import ImageService
@@ -75,7 +76,9 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """Images and scores of the model."""
-        return Store(self.runs, self.model.name, self._draws, lambda: self._computes)
+        # Another judge's images are looked at and dropped.
+        keep = share_of(self.options["keep"]) if self.stand_in is None else 0.0
+        return Store(self.runs, self.model.name, self._draws, lambda: self._computes, keep)
 
     def _draws(self) -> Maker:
         """What makes images."""

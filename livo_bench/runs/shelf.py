@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -156,18 +156,16 @@ class Shelf:
             if table is not None:
                 yield table
 
-    def said_of(self, keys: Iterable[str], name: bytes) -> Counter[bytes | None]:
-        """Count rows by what their files' metadata says under a name; of some, nothing.
+    def said_of(self, keys: Iterable[str], name: bytes) -> dict[str, bytes | None]:
+        """What the metadata of the files of rows that are found says under a name; of some,
+        nothing.
 
         Ends of files alone are read, so that no seal is looked at.
         """
         by_file = self._locate(set(keys))
-        counts: Counter[bytes | None] = Counter()
         with ThreadPoolExecutor(8) as pool:
-            metadata = pool.map(self._metadata, by_file)
-            for held, its in zip(by_file.values(), metadata, strict=True):
-                counts[its.get(name)] += len(held)
-        return counts
+            each = zip(by_file.values(), pool.map(self._metadata, by_file), strict=True)
+            return {key: its.get(name) for held, its in each for key in held}
 
     def _metadata(self, name: str) -> Mapping[bytes, bytes]:
         """A file's metadata; none of one that is gone or damaged, which readers of rows say."""

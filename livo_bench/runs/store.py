@@ -2,9 +2,14 @@
 
     ROOT/store/<model>/samples/<id>.parquet            key, recipe, image
     ROOT/store/<model>/scores/<scorer>/<id>.scores.parquet    key, the scorer's columns, unscored
+    ROOT/store/<model>/made/<id>.parquet               key, recipe, SHA-256 of the pixels
     ROOT/store/<model>/refused/<id>.parquet            key, recipe, reason
 
 Metadata of samples and scores say what made them, see `provenance`.
+
+Where not all pixels are kept (`keeping`), `made` says of all images of a block what was drawn: one
+that lies there alone is made again from its recipe when somebody looks at it, and is held against
+that digest.
 
 An image that was refused has no picture and no scores: what was asked for and why there is nothing
 is kept, so that it is counted and not asked for again. Without the folder it is.
@@ -17,6 +22,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -39,9 +45,13 @@ from livo_bench.files import cannot_write
 from livo_bench.interfaces import Columns, Pixels
 from livo_bench.records import ELSEWHERE, Recipe, recipe_from_json
 from livo_bench.runs import provenance
-from livo_bench.runs.plan import Together
+from livo_bench.runs.decoding import digest
+from livo_bench.runs.keeping import is_kept
+from livo_bench.runs.plan import Drawn, Together
 from livo_bench.runs.provenance import Maker
 from livo_bench.runs.shelf import Shelf
+
+log = logging.getLogger(__name__)
 
 SAMPLE_SCHEMA = pa.schema(
     {
@@ -71,6 +81,7 @@ _SAMPLE_COMPRESSION = {"key": "zstd", "recipe": "zstd"}
 """PNG does not compress further."""
 _SCORE_KINDS = {"key": pa.string(), "unscored": pa.string()}
 """The columns that all scorers have."""
+_MADE_KINDS = {"key": pa.string(), "recipe": pa.string(), "pixels": pa.string()}
 _REFUSED_KINDS = {"key": pa.string(), "recipe": pa.string(), "reason": pa.string()}
 
 
@@ -86,6 +97,7 @@ class Store:
         model: str,
         draws: Callable[[], Maker] | None = None,
         judges: Callable[[], Maker] | None = None,
+        keep: float = 1.0,
     ) -> None:
         """
         Args:
@@ -94,17 +106,20 @@ class Store:
             draws: What makes the images that are written, asked when some are; files do not say it
                 when None.
             judges: What makes scores, likewise.
+            keep: Share of the images that are to keep their pixels, in [0, 1].
         """
+        self.keep = keep
         self._draws, self._judges = draws, judges
         self.folder = Path(root) / "store" / _plain_name(model)
         kinds = {field.name: field.type for field in SAMPLE_SCHEMA}
         self._samples = Shelf(self.folder / "samples", _SAMPLES, _SAMPLE_COMPRESSION, kinds)
+        self._made = Shelf(self.folder / "made", _SAMPLES, "zstd", _MADE_KINDS)
         self._refused = Shelf(self.folder / "refused", _SAMPLES, "zstd", _REFUSED_KINDS)
         self._scores: dict[str, Shelf] = {}
         self._lock = threading.Lock()
 
     def sample_keys(self, blocks: Collection[Together] | None = None) -> set[str]:
-        """Keys of the stored images, those of other processes included.
+        """Keys of the images whose pixels are stored, those of other processes included.
 
         Args:
             blocks: Blocks to look at; all by default. No file is opened to find whole blocks.
@@ -115,11 +130,36 @@ class Store:
         """Keys of the images that were refused, of some blocks like `sample_keys`."""
         return self._refused.keys(blocks)
 
-    def undrawn(self, blocks: Collection[Together]) -> dict[str, list[int]]:
-        """Which images of blocks are not stored, see `Shelf.lacking`."""
+    def made_keys(self) -> set[str]:
+        """Keys of the images that were made, whether their pixels are kept or not."""
+        return self._samples.keys(None) | self._made.keys(None)
+
+    def pixelless(self, blocks: Collection[Together]) -> dict[str, list[int]]:
+        """Which images of blocks have no pixels here, see `Shelf.lacking`."""
         return self._samples.lacking(blocks)
 
-    def unsettled(self, blocks: Collection[Together]) -> dict[str, list[int]]:
+    def undrawn(self, blocks: Collection[Drawn]) -> dict[str, list[int]]:
+        """Which images of blocks are to be made: those that were not, and those that are to keep
+        their pixels and have none; see `Shelf.lacking`."""
+        without = self.pixelless(blocks)
+        if self.keep == 1 or not without:
+            return without
+        unmade = self._made.lacking([block for block in blocks if block.id in without])
+        left = {}
+        for block in blocks:
+            if rows := without.get(block.id):
+                new, recipes = set(unmade.get(block.id, ())), block.recipes
+                left[block.id] = [
+                    row for row in rows if row in new or is_kept(recipes[row], self.keep)
+                ]
+        return {id: rows for id, rows in left.items() if rows}
+
+    def unkept(self, keys: Iterable[str]) -> set[str]:
+        """Which images were made, and their pixels not kept."""
+        without = set(keys) - self._samples.keys(None)
+        return without & self._made.keys(None) if without else set()
+
+    def unsettled(self, blocks: Collection[Drawn]) -> dict[str, list[int]]:
         """Which images of blocks are neither stored nor refused, so that they are to be asked for,
         see `Shelf.lacking`."""
         undrawn = self.undrawn(blocks)
@@ -159,7 +199,10 @@ class Store:
         }
 
     def write_samples(self, recipes: Sequence[Recipe], pixels: Pixels) -> None:
-        """Store the images that are not stored yet, in one file.
+        """Store the images that are not stored yet, in one file; of those that need not keep their
+        pixels, in another, what they show.
+
+        Images that were made before and show something else now are warned of.
 
         Args:
             recipes: Recipes of the images, n of them.
@@ -172,7 +215,9 @@ class Store:
             raise ValueError(f"Pixels are {pixels.dtype} {pixels.shape}, not uint8 (n, h, w, 3).")
         _require_length("pixels", len(pixels), len(recipes))
         keys = [recipe.key for recipe in recipes]
-        new = self._samples.new_rows(keys)
+        if self.keep < 1:
+            self._write_made(recipes, keys, pixels)
+        new = [row for row in self._samples.new_rows(keys) if is_kept(recipes[row], self.keep)]
         rows = [
             {
                 "key": keys[i],
@@ -181,17 +226,46 @@ class Store:
             }
             for i in new
         ]
-        schema = SAMPLE_SCHEMA
-        if self._draws is not None and rows:
-            made = provenance.ELSEWHERE if recipes[0].generator == ELSEWHERE else self._draws()
-            schema = schema.with_metadata(schema.metadata | provenance.as_metadata(made))
-        self._samples.write(pa.Table.from_pylist(rows, schema))
+        if rows:
+            self._samples.write(pa.Table.from_pylist(rows, self._signed(SAMPLE_SCHEMA, recipes[0])))
+
+    def _write_made(self, recipes: Sequence[Recipe], keys: Sequence[str], pixels: Pixels) -> None:
+        """Store what images show that were not made before, and hold the others against it."""
+        shown = [digest(image) for image in pixels]
+        new = self._made.new_rows(keys)
+        rows = [{"key": keys[i], "recipe": recipes[i].canonical(), "pixels": shown[i]} for i in new]
+        if rows:
+            schema = self._signed(pa.schema(list(_MADE_KINDS.items())), recipes[0])
+            self._made.write(pa.Table.from_pylist(rows, schema))
+        if len(new) == len(keys):
+            return
+        before = {
+            key: its
+            for table in self._made.read(keys, ["key", "pixels"])
+            for key, its in zip(table["key"].to_pylist(), table["pixels"].to_pylist(), strict=True)
+        }
+        others = [key for key, its in zip(keys, shown, strict=True) if before.get(key, its) != its]
+        if others:
+            log.warning(
+                f"{len(others)} of {len(keys)} images that were made again, e.g. {others[0]}, are "
+                "not the same bits as at first, as on other devices or versions; what is judged "
+                "now are the new ones."
+            )
+
+    def _signed(self, schema: pa.Schema, recipe: Recipe) -> pa.Schema:
+        """A schema that says what makes images that are written now, where that is known."""
+        if self._draws is None:
+            return schema
+        made = provenance.ELSEWHERE if recipe.generator == ELSEWHERE else self._draws()
+        return schema.with_metadata({**(schema.metadata or {}), **provenance.as_metadata(made)})
 
     def makers(self, keys: Iterable[str]) -> dict[str, int]:
-        """Count stored images by what made them, in words, see `provenance`."""
-        counts: Counter[str] = Counter()
-        for metadata, images in self._samples.said_of(keys, provenance.METADATA).items():
-            counts[provenance.said(metadata)] += images
+        """Count images by what made them, in words, see `provenance`."""
+        keys = set(keys)
+        said_of = self._samples.said_of(keys, provenance.METADATA)
+        # As they were first made, where pixels were kept later.
+        said_of |= self._made.said_of(keys, provenance.METADATA)
+        counts = Counter(map(provenance.said, said_of.values()))
         return dict(sorted(counts.items()))
 
     def read_samples(self, keys: Iterable[str]) -> dict[str, NDArray[np.uint8]]:
@@ -236,19 +310,24 @@ class Store:
         return self._samples.together(keys)
 
     def read_recipes(self, keys: Iterable[str]) -> dict[str, Recipe]:
-        """Read how images were made, by key; a key that is not found is not in the answer."""
-        return {
-            key: recipe_from_json(line)
-            for table in self._samples.read(keys, ["key", "recipe"])
-            for key, line in zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
-        }
+        """Read how images were made, kept or not, by key; one that is not found is left out."""
+        left = set(keys)
+        found: dict[str, Recipe] = {}
+        for shelf in (self._samples, self._made):
+            for table in shelf.read(left - found.keys(), ["key", "recipe"]):
+                found |= _recipes_of(table)
+        return found
 
     def batches(self, keys: Iterable[str]) -> Iterator[dict[str, Recipe]]:
-        """Read the recipes of images that were stored together, by key and in their order: of every
+        """Read the recipes of images that were made together, by key and in their order: of every
         batch that holds one of the keys. A damaged one is left out."""
-        for table in self._samples.read_whole(keys, ["key", "recipe"]):
-            lines = zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
-            yield {key: recipe_from_json(line) for key, line in lines}
+        left = set(keys)
+        # Of a batch that kept some pixels alone, this is all of it.
+        for table in self._made.read_whole(left, ["key", "recipe"]):
+            yield (batch := _recipes_of(table))
+            left -= batch.keys()
+        for table in self._samples.read_whole(left, ["key", "recipe"]):
+            yield _recipes_of(table)
 
     def score_keys(self, scorer_id: str, blocks: Collection[Together] | None = None) -> set[str]:
         """Keys of the images this scorer has judged, the unscored ones included; of some blocks
@@ -369,6 +448,11 @@ class Store:
                 folder = self.folder / "scores" / _plain_name(scorer_id)
                 self._scores[scorer_id] = Shelf(folder, _SCORES, "zstd", _SCORE_KINDS, scorer_id)
             return self._scores[scorer_id]
+
+
+def _recipes_of(table: pa.Table) -> dict[str, Recipe]:
+    lines = zip(table["key"].to_pylist(), table["recipe"].to_pylist(), strict=True)
+    return {key: recipe_from_json(line) for key, line in lines}
 
 
 def _to_png(image: NDArray[np.uint8]) -> bytes:

@@ -131,7 +131,10 @@ def by_weights(works: Sequence[Work]) -> list[Work]:
 
 def load(session: Session, works: Sequence[Work]) -> None:
     """Load what makes and judges blocks, before several threads ask for it."""
-    sampled = [work for work in works if work.sampled and session.stand_in is None]
+    sampled = [work for work in works if work.sampled]
+    if session.stand_in is not None:  # those whose pixels were not kept
+        again = session.store.pixelless([work.block for work in sampled])
+        sampled = [work for work in sampled if work.block.id in again]
     with status("loading models"):
         if sampled and session.service is None:
             session.renderer.load_files(recipe for work in sampled for recipe in work.block.recipes)

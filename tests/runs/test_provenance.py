@@ -6,6 +6,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -55,7 +56,7 @@ def test_switches_stand_in_one_order() -> None:
 def test_files_of_images_and_scores_say_what_made_them(tmp_path: Path) -> None:
     store = Store(tmp_path, "mini", draws=lambda: H200, judges=lambda: A100)
     path = write(store, 0, 3)
-    store.write_scores("judge", keys_of(recipes(0, 3)), {"label": ["a", "b", "a"]})
+    store.write_scores("judge", keys_of(recipes(0, 3)), {"label": np.array(["a", "b", "a"])})
     [scores] = (store.folder / "scores" / "judge").iterdir()
     for file, maker in ((path, H200), (scores, A100)):
         assert json.loads(pq.read_schema(file).metadata[provenance.METADATA]) == maker
