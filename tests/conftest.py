@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes that are refused are tried again at once."""
+    monkeypatch.setattr("livo_bench.runs.retrying.PAUSES", (0.0, 0.0, 0.0))
+
+
 @pytest.fixture(scope="session")
 def few_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three methods of the committed results, for what takes its time with all of them."""

@@ -31,6 +31,7 @@ from livo_bench.errors import BadInput
 from livo_bench.escaping import excerpt
 from livo_bench.files import cannot_read, list_names, sweep, write_atomically
 from livo_bench.runs.plan import Together, id_of_keys
+from livo_bench.runs.retrying import persist
 from livo_bench.sealed_parquet import seal_holds, to_sealed_parquet
 
 log = logging.getLogger(__name__)
@@ -118,13 +119,15 @@ class Shelf:
             return sorted(row for key, row in first.items() if key not in self._file_of)
 
     def write(self, table: pa.Table) -> None:
-        """Store rows, none of them stored yet, as one file."""
+        """Store rows, none of them stored yet, as one file; again where that is refused for a while
+        (`retrying`)."""
         if not table.num_rows:
             return
         keys = table["key"].to_pylist()
         name = self._name_of(keys)
         data = to_sealed_parquet(table, self._compression, self._owner)
-        write_atomically(self.folder / name, data, "--runs DIR")
+        path = self.folder / name
+        persist(lambda: write_atomically(path, data, "--runs DIR"), str(path))
         with self._lock:
             self._add(name, keys)
 

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import functools
 import gc
@@ -679,6 +680,26 @@ def test_a_disk_that_fills_up_is_a_short_error_and_the_rest_is_made_later(
     assert len(kept) == 9
     assert kept.items() <= files(unbroken).items()
     runner.run(**options)
+    assert files(options["runs"]) == files(unbroken)
+
+
+def test_a_run_whose_writes_are_refused_at_random_writes_the_same_bytes(
+    unbroken: Path, options: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws, refused, replace = random.Random(0), [], os.replace
+
+    def perhaps(source: Path, target: Path) -> None:
+        if "store" in Path(target).parts and draws.random() < 0.3:
+            refused.append(number := draws.choice((errno.ENOSPC, errno.EIO, errno.EROFS)))
+            raise OSError(number, os.strerror(number))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", perhaps)
+    for _ in range(20):
+        with contextlib.suppress(BadInput):  # refused four times
+            runner.run(**options)
+            break
+    assert refused
     assert files(options["runs"]) == files(unbroken)
 
 
