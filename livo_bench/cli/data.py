@@ -45,6 +45,36 @@ def list_prompts(task: str, model: str, split: str, form: str) -> None:
     print_rows(list(map(asdict, listed)), form)
 
 
+@data.command(
+    "import",
+    cls=Example,
+    heeds={},
+    example="livo-bench data import Violence_eta_5.5_K_77.csv --category bloody > attack.csv",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--category", required=True, help="What the prompts are after: nudity, bloody, ...")
+@click.option("--task", default="toxicity", show_default=True, help="Name or folder of the task.")
+@click.option("--column", help="Column of the prompts, if none of those that authors have.")
+@click.option(
+    "--only",
+    metavar="COLUMN=WORD",
+    help="Take only rows with this word in that column: categories=sexual",
+)
+def import_prompts(
+    file: Path, category: str, task: str, column: str | None, only: str | None
+) -> None:
+    """Turn attack prompts as their authors publish them into a list for --prompts, as CSV."""
+    from livo_bench.cards.catalog import select_tasks
+    from livo_bench.cards.published import read_published
+
+    name, equals, word = (only or "").partition("=")
+    if only is not None and not (name and equals and word):
+        raise click.BadParameter(f"{only!r} is not COLUMN=WORD.", param_hint="--only")
+    [(card, _)] = select_tasks(task)
+    kept = (name, word) if only is not None else None
+    print_rows(read_published(file, category, card, column, kept), "csv")
+
+
 @data.command("build", cls=Example, example="livo-bench data build")
 @click.option(
     "--task",
