@@ -6,6 +6,7 @@ pages those of the docstrings, and the first page is README.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+NOTEBOOK = Path(__file__).resolve().parent / "tutorials" / "notebook.ipynb"
 CARDS = (
     declared.MethodCard,
     declared.Variant,
@@ -98,7 +100,17 @@ def api() -> str:
         for home, names in livo_bench._HOMES.items()
         for name in names
     ]
-    return said + "".join(found)
+    return said + "".join([*found, "\n::: livo_bench.plot\n"])
+
+
+def notebook() -> str:
+    """The notebook, its code as blocks; what it shows is seen where it is run."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    parts = [
+        source if kind == "markdown" else f"```python\n{source}\n```" for kind, source in sources
+    ]
+    return "\n\n".join([*parts, f"[The notebook as a file]({NOTEBOOK.name})."]) + "\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -106,6 +118,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/api.md": api,
     "reference/cards.md": cards,
     "reference/commands.md": commands,
+    "tutorials/notebook.md": notebook,
 }
 """What makes each page, by its place in the docs."""
 

@@ -6,7 +6,8 @@ and give and the interfaces that code of one's own fits::
     import livo_bench
 
     livo_bench.run(["sd", "livo"], "bias", images=5)
-    livo_bench.load_results()  # a data frame
+    results = livo_bench.load_results()  # a data frame
+    livo_bench.plot.trade_off(results)
 
 A name is imported when it is first asked for, so that `import livo_bench` costs next to nothing.
 """
@@ -17,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livo_bench import plot as plot
     from livo_bench.errors import AdapterFailed as AdapterFailed
     from livo_bench.errors import BadInput as BadInput
     from livo_bench.errors import Incomplete as Incomplete
@@ -106,7 +108,7 @@ _HOMES = {
 
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_HOME_OF]
+__all__ = ["__version__", "plot", *_HOME_OF]
 
 # The room of this name would hide the function, were it imported later; imported, it is found by
 # `from livo_bench.report import ...` all the same.
@@ -117,6 +119,8 @@ del globals()["report"]
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("importlib.metadata").version("livo-bench")
+    if name == "plot":
+        return import_module("livo_bench.plot")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'livo_bench' has no attribute {name!r}")
     return getattr(import_module(f"livo_bench.{_HOME_OF[name]}"), name)

@@ -180,8 +180,11 @@ def test_the_value_encoder_works_in_a_pipeline_of_diffusers(
 def test_the_python_example_says_what_it_is_shown_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mini").symlink_to(ROOT / "results" / "mini")
     monkeypatch.chdir(tmp_path)
     exec(example("docs/how-to/python.md", "import livo_bench\n"), {})
+    assert (tmp_path / "trade_off.png").is_file()
     printed = capsys.readouterr().out
     for said in ("To make: ", "career", "D1", "Table 2, bias", "Unknown method 'lvio'"):
         assert said in printed

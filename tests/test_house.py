@@ -28,7 +28,7 @@ def test_an_import_that_goes_up_is_named() -> None:
 
 def test_the_floors_of_the_page_are_those_that_are_held() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    drawn = re.findall(r"^([2-9]| )  (\w+)/ ", page, re.MULTILINE)
+    drawn = re.findall(r"^([2-9]| )  (\w+)(?:/|\.py) ", page, re.MULTILINE)
     floors = house.floors()
     assert drawn == [
         (str(len(floors) - place) if room == floor[0] else " ", room)

@@ -144,12 +144,12 @@ def trade_off(aggregates: pd.DataFrame) -> Figure:
         Incomplete: There is nothing to draw.
         NotComparable: As for the table of the same numbers.
     """
-    from matplotlib.figure import Figure
+    from livo_bench.report.shown import Shown
 
     shown = _shown(aggregates)
     note = "; ".join(laid.note for laid in tables.trade_off(aggregates)[1] if laid.note)
     rows = [list(panels) for _, panels in groupby(shown, key=lambda panel: panel.task)]
-    figure = Figure(figsize=(15, 4.6 * len(rows) + 0.8), layout="constrained")
+    figure = Shown(figsize=(15, 4.6 * len(rows) + 0.8), layout="constrained")
     axes = figure.subplots(len(rows), max(map(len, rows)), squeeze=False)
     drawn = [
         (axis, panel)
