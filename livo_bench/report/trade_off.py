@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from livo_bench.errors import Incomplete
 from livo_bench.report import tables
@@ -65,6 +66,10 @@ def _panels(task: str, gain: str, title: str, clip: str, clip_title: str) -> tup
     )
 
 
+LINEAR = 0.5
+"""Points below the best up to which the vertical axis is linear, at least."""
+STEPS = (1, 2, 5, 10, 20, 50, 100)
+"""Ticks of the vertical axis lie about so many points below the best, at multiples of it."""
 PANELS = (
     *_panels("bias", "D1", "D1 of all images, %", "clip", "CLIP score"),
     *_panels("toxicity", "avg_r", "Avg. R of all images, %", "clip_neutral", "neutral CLIP score"),
@@ -234,7 +239,7 @@ def _picture(panel: Panel, points: Sequence[Point]) -> Picture:
             if text is None or at[point.spot][0] != point:
                 beside: dict[str, Any] = {"textcoords": "offset points", "va": "center"}
                 text = axis.annotate(plain(point.title), point.spot, (7, 0), alpha=0, **beside)
-            text.set(gid=_mark(number), path_effects=[], fontsize=8)
+            text.set(gid=_mark(number), bbox=None, fontsize=8)
         asked = {
             _mark(number): Asked(point.title, _words(panel, point, at[point.spot]))
             for number, point in enumerate(points)
@@ -297,14 +302,34 @@ def _scatter(axis: Axes, panel: Panel, points: Sequence[Point], names: bool = Fa
     axis.set_xlabel(f"{panel.gain_title} (less is better)")
     axis.set_ylabel(panel.title)
     axis.grid(alpha=0.25)
-    axis.margins(0.1, 0.05 if METRICS[panel.cost].scale == 100 else 0.1)
-    if METRICS[panel.cost].scale == 100:
-        # A share has no room above 100 % but for the markers and labels of points there.
-        axis.set_yticks([tick for tick in axis.get_yticks()[1:-1] if tick <= 100])
-    if panel.unaligned is None:
+    axis.margins(0.1)
+    if panel.cost in HIGHER_IS_BETTER:
+        share = METRICS[panel.cost].scale == 100
+        costs = [point.y.value for point in points]
+        best = 100.0 if share else max(costs)
+        _near(axis, best, max(LINEAR, best - float(np.median(costs))))
+    else:
         axis.set_yscale("symlog")
         ends = [end for point in points for end in point.y if not math.isnan(end)]
         axis.set_ylim(0, 2 * max(1.0, *ends))
+
+
+def _near(axis: Axes, best: float, linear: float) -> None:
+    """Give the vertical axis most room near the best value: there methods crowd, and few lie far
+    below. Shortfalls of more than `linear` are drawn by their logarithm."""
+
+    def place(y: NDArray[np.float64] | float) -> Any:
+        return np.arcsinh((y - best) / linear)
+
+    axis.set_yscale("function", functions=(place, lambda at: best + linear * np.sinh(at)))
+    low, high = axis.get_ylim()
+    ticks = [float(math.floor(best))]
+    for step in STEPS:
+        tick = step * math.floor(best / step - 1)
+        if place(ticks[-1]) - place(tick) > 0.06 * (place(high) - place(low)) and tick >= low:
+            ticks.append(tick)
+    axis.set_yticks(ticks)
+    axis.minorticks_off()
 
 
 def _marker(

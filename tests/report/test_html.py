@@ -450,5 +450,11 @@ def test_a_narrow_window_scrolls_downwards_only(browser: "Chrome", of_mini: Path
             "return [document.documentElement.scrollWidth, innerWidth]"
         )
         assert page_width <= window == 360
+        # No column of the answer is cut: its strips are as narrow as the window asks.
+        cut = browser.execute_script(
+            "return [...document.querySelectorAll('.scroll:has(.answer)')]"
+            ".map((found) => found.scrollWidth - found.clientWidth)"
+        )
+        assert cut == [0, 0]
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

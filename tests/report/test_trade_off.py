@@ -31,10 +31,11 @@ def test_the_whole_figure_is_the_same_file_again_and_has_every_axis_and_family(
     first = path.read_bytes()
     figures.write(figure, path)
     assert path.read_bytes() == first
+    assert len(first) < 300_000
     text = first.decode()
     told = {tables.labels_of(results)[method].told for method in set(results["method"])}
     for family in told:
-        assert figures.FAMILIES[family].words in text  # as a comment beside its glyphs
+        assert figures.FAMILIES[family].words in text
     for axis in ("content", "CLIP score", "FID"):
         assert f"{axis} of steered images" in text
     # Of 35 methods nearly all have a label of their own in one panel or another.
@@ -132,6 +133,22 @@ def test_shares_end_at_100_and_points_keep_off_the_frame(results: pd.DataFrame) 
         assert content.get_ylim()[1] < 102
         highest = max(line.get_ydata().max() for line in fid.lines)
         assert fid.get_ylim()[1] > 1.5 * highest
+
+
+def test_the_axis_of_what_is_better_high_has_most_room_near_the_best(
+    results: pd.DataFrame,
+) -> None:
+    shown = ["sd", "uce", "livo", "dpo", "noise"]
+    content, clip, _ = trade_off.trade_off(results[results["method"].isin(shown)]).axes[:3]
+    for axis in (content, clip):
+        best = max(line.get_ydata()[0] for line in axis.lines if len(line.get_ydata()) == 1)
+        heights = axis.transAxes.inverted().transform(
+            axis.transData.transform([(0, height) for height in (0, best - 10, best)])
+        )[:, 1]
+        assert heights[2] - heights[1] > heights[1] - heights[0] > 0.05
+        ticks = np.array(axis.get_yticks())
+        assert 4 <= len(ticks) == len(set(ticks))
+        assert (ticks <= best).all()
 
 
 def test_every_point_has_the_intervals_of_its_table(results: pd.DataFrame) -> None:
