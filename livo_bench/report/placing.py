@@ -46,7 +46,7 @@ def label(
     figure = axis.get_figure(root=True)
     assert figure is not None
     pixels = figure.dpi / 72
-    frame = axis.get_window_extent().extents
+    frame = np.array(axis.get_window_extent().extents, np.float64)
     centres = np.array([axis.transData.transform(spot) for spot in labels]).reshape(-1, 2)
     written: dict[tuple[float, float], Annotation] = {}
     taken = np.hstack([centres - HALF * pixels, centres + HALF * pixels])
@@ -59,7 +59,7 @@ def label(
         if not len(free):
             continue
         away = _distances(free, own[None])
-        is_near = (away <= _distances(free, others) + pixels).all(axis=1)
+        is_near = np.asarray((away <= _distances(free, others) + pixels).all(axis=1))
         chosen = int(is_near.argmax())  # the first, if there is none
         place = free[chosen]
         padding = 2 * pixels * np.array([-1, -1, 1, 1])
@@ -101,13 +101,14 @@ def _places(
 
 
 def _within(places: Boxes, frame: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (frame[:2] <= places[:, :2]).all(axis=1) & (places[:, 2:] <= frame[2:]).all(axis=1)
+    inside = (frame[:2] <= places[:, :2]) & (places[:, 2:] <= frame[2:])
+    return np.asarray(inside.all(axis=1))
 
 
 def _overlap(places: Boxes, taken: Boxes) -> NDArray[np.bool_]:
     """Which overlap which, shape `(places, taken)`."""
     begins = places[:, None, :2] <= taken[None, :, 2:]
-    return (begins & (taken[None, :, :2] <= places[:, None, 2:])).all(axis=2)
+    return np.asarray((begins & (taken[None, :, :2] <= places[:, None, 2:])).all(axis=2))
 
 
 def _distances(places: Boxes, points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -141,7 +141,8 @@ def test_the_axis_of_what_is_better_high_has_most_room_near_the_best(
     shown = ["sd", "uce", "livo", "dpo", "noise"]
     content, clip, _ = trade_off.trade_off(results[results["method"].isin(shown)]).axes[:3]
     for axis in (content, clip):
-        best = max(line.get_ydata()[0] for line in axis.lines if len(line.get_ydata()) == 1)
+        drawn = [np.asarray(line.get_ydata(), np.float64) for line in axis.lines]
+        best = max(float(heights[0]) for heights in drawn if len(heights) == 1)
         heights = axis.transAxes.inverted().transform(
             axis.transData.transform([(0, height) for height in (0, best - 10, best)])
         )[:, 1]
