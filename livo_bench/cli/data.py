@@ -49,7 +49,7 @@ def list_prompts(task: str, model: str, split: str, form: str) -> None:
     "import",
     cls=Example,
     heeds={},
-    example="livo-bench data import Violence_eta_5.5_K_77.csv --category bloody > attack.csv",
+    example="livo-bench data import attacks.csv --category bloody",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--category", required=True, help="What the prompts are after: nudity, bloody, ...")
@@ -63,7 +63,7 @@ def list_prompts(task: str, model: str, split: str, form: str) -> None:
 def import_prompts(
     file: Path, category: str, task: str, column: str | None, only: str | None
 ) -> None:
-    """Turn attack prompts as their authors publish them into a list for --prompts, as CSV."""
+    """Make a list for --prompts of attack prompts as their authors publish them."""
     from livo_bench.cards.catalog import select_tasks
     from livo_bench.cards.published import read_published
 

@@ -116,6 +116,7 @@ def test_run_hands_its_options_to_the_library_and_prints_the_folders(
                 "executor": "auto",
                 "workers": None,
                 "address": None,
+                "keep": "all",
             },
         )
     ]
