@@ -143,8 +143,8 @@ class _InNotebook(_Elsewhere):
     def _say(self, task: Task) -> None:
         # A file without colours, in which the bar is as long as what is done.
         paper = Console(file=io.StringIO(), width=100, force_jupyter=False, color_system=None)
-        paper.print(self.get_renderable())
-        self._line.show(paper.file.getvalue().rstrip())  # type: ignore[attr-defined]
+        lines = paper.render_lines(self.get_renderable(), pad=False)
+        self._line.show("\n".join("".join(part.text for part in line) for line in lines).rstrip())
 
 
 class _Line:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, cast
@@ -78,17 +78,10 @@ class Session:
         """Images and scores of the model."""
         # Another judge's images are looked at and dropped.
         keep = share_of(self.options["keep"]) if self.stand_in is None else 0.0
-        return Store(self.runs, self.model.name, self._draws, lambda: self._computes, keep)
-
-    def _draws(self) -> Maker:
-        """What makes images."""
-        if self.model.service is not None:
-            return {"device": f"the image service {self.model.service.said}"}
-        return drawing(self._computes, self.dtype, self.switches)
-
-    @cached_property
-    def _computes(self) -> Maker:
-        return here(self.device)
+        # Neither holds the session: models are to be gone as soon as a run returns.
+        computes = cache(partial(here, self.device))
+        draws = partial(_drawn_by, self.model, computes, self.dtype, self.switches)
+        return Store(self.runs, self.model.name, draws, computes, keep)
 
     @cached_property
     def digest(self) -> str:
@@ -278,6 +271,15 @@ class Session:
             dtype=self.dtype,
             call=self.model.call_text,
         )
+
+
+def _drawn_by(
+    model: ModelCard, computes: Callable[[], Maker], dtype: str, switches: Sequence[str]
+) -> Maker:
+    """What makes images."""
+    if model.service is not None:
+        return {"device": f"the image service {model.service.said}"}
+    return drawing(computes(), dtype, switches)
 
 
 def find_device(name: str) -> str:
