@@ -69,7 +69,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "metrics/refusals.py": ("results/refusals", "results/registry"),
     "metrics/statistics.py": ("results/statistics", "results/intervals", *OF_PAIRS[:2]),
     "metrics/toxicity.py": ("results/registry", "results/toxicity", "results/judge_error"),
-    "metrics/variety.py": ("results/variety", "report/variety"),
+    "metrics/vendi.py": ("results/vendi", "report/variety"),
     "metrics/vectors.py": ("results/vectors", "report/recomputed"),
     "check.py": ("results/check", "report/check_report", "results/conditions", "results/seal"),
     "compare.py": ("results/compare", "results/conditions", "results/seal"),

@@ -23,7 +23,7 @@ from livo_bench.results.kept_vectors import UNALIGNED, Folder, read_folders
 from livo_bench.results.metrics import overcorrection
 from livo_bench.results.metrics.intervals import interval_of_mean
 from livo_bench.results.metrics.overcorrection import MOVED, ends_of
-from livo_bench.results.metrics.variety import vendi_score
+from livo_bench.results.metrics.vendi import vendi_score
 
 
 @dataclass(frozen=True, slots=True)

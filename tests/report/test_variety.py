@@ -15,7 +15,7 @@ from written_vectors import IMAGES, PROMPTS, frame, write
 from livo_bench.cli import main
 from livo_bench.errors import Incomplete
 from livo_bench.report.variety import Variety, variety
-from livo_bench.results.metrics.variety import vendi_score
+from livo_bench.results.metrics.vendi import vendi_score
 
 
 @pytest.fixture(scope="module")

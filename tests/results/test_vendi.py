@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from livo_bench.results.metrics.variety import vendi_score
+from livo_bench.results.metrics.vendi import vendi_score
 
 
 def rows(*vectors: list[float]) -> np.ndarray:
