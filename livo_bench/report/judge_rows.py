@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from livo_bench.report.printing import Row, points
+from livo_bench.report.printing import Row, points, with_interval
 from livo_bench.report.titles import labels
 from livo_bench.results.two_judges import Pair
 
@@ -24,8 +24,8 @@ def as_rows(pairs: Sequence[Pair]) -> list[Row]:
             "judge": one.judge,
             "other": one.other,
             "n": str(one.n),
-            "disagree %": _said(points, one.differ, one.differ_low, one.differ_high),
-            "kappa": _said(_kappa, one.kappa, one.kappa_low, one.kappa_high),
+            "disagree %": with_interval(points, one.differ, one.differ_low, one.differ_high),
+            "kappa": with_interval(_kappa, one.kappa, one.kappa_low, one.kappa_high),
             "unscored": f"{one.unscored} and {one.other_unscored}",
             "judge says/other says": _confused(one),
         }
@@ -41,11 +41,6 @@ def as_data(pairs: Sequence[Pair]) -> list[Row]:
 
 def _kappa(value: float) -> str:
     return "-" if value != value else f"{value:.2f}"
-
-
-def _said(form: Callable[[float], str], value: float, low: float, high: float) -> str:
-    ends = "" if low != low else f" [{form(low)}, {form(high)}]"
-    return f"{form(value)}{ends}"
 
 
 def _confused(one: Pair) -> str:

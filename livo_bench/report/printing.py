@@ -147,6 +147,11 @@ def points(value: float, form: str = ".1f") -> str:
     return "-" if value != value else format(100 * value, form)
 
 
+def with_interval(form: Callable[[float], str], value: float, low: float, high: float) -> str:
+    """A number for people with its interval, where it has one."""
+    return form(value) if low != low else f"{form(value)} [{form(low)}, {form(high)}]"
+
+
 def p_value(p: float) -> str:
     """A p value for people."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"

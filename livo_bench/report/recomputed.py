@@ -16,6 +16,7 @@ import pandas as pd
 
 from livo_bench.cards.catalog import results_of
 from livo_bench.records import AGGREGATE_COLUMNS, Aggregate
+from livo_bench.report.printing import with_interval
 from livo_bench.results.frames import ALL
 from livo_bench.results.kept_vectors import UNALIGNED, Folder, aligned, read_folders
 from livo_bench.results.metrics import quality
@@ -113,14 +114,12 @@ def as_rows(found: list[Recomputed]) -> list[Mapping[str, object]]:
             "on": one.task if one.subset == ALL else f"{one.task}/{one.subset}",
             "metric": one.metric,
             "n": one.n,
-            "stored": _said(one.value, one.low, one.high),
-            "recomputed": _said(one.value_again, one.low_again, one.high_again),
+            "stored": with_interval(_to_cents, one.value, one.low, one.high),
+            "recomputed": with_interval(_to_cents, one.value_again, one.low_again, one.high_again),
         }
         for one in found
     ]
 
 
-def _said(value: float, low: float, high: float) -> str:
-    if np.isnan(value):
-        return "-"
-    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+def _to_cents(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.2f}"

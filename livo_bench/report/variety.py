@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from livo_bench.cards.catalog import run_options
 from livo_bench.errors import Incomplete
+from livo_bench.report.printing import points, with_interval
 from livo_bench.report.titles import labels
 from livo_bench.results.frames import clusters_of
 from livo_bench.results.kept_vectors import UNALIGNED, Folder, read_folders
@@ -130,16 +131,11 @@ def as_rows(found: list[Variety]) -> list[Mapping[str, object]]:
             "method": title_of[one.method],
             "on": one.task,
             "n": one.n,
-            "moved": _said(100 * one.moved, 100 * one.moved_low, 100 * one.moved_high),
+            "moved": with_interval(points, one.moved, one.moved_low, one.moved_high),
             "Vendi": f"{one.vendi:.3f}",
-            "change": _said(
-                one.vendi_change, one.vendi_change_low, one.vendi_change_high, sign="+", digits=3
+            "change": with_interval(
+                "{:+.3f}".format, one.vendi_change, one.vendi_change_low, one.vendi_change_high
             ),
         }
         for one in found
     ]
-
-
-def _said(value: float, low: float, high: float, sign: str = "", digits: int = 1) -> str:
-    text = f"{value:{sign}.{digits}f}"
-    return text if np.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"

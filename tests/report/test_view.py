@@ -59,7 +59,7 @@ def test_it_shows_images_as_they_come_and_the_report_and_ends_with_ctrl_c(
     address, runs, process = served
     stored = len(Store(runs, "mini").sample_keys())
     assert stored
-    wait_for(lambda: f"{stored} images stored, 0 of them" in read(f"{address}live"))
+    wait_for(lambda: f"{stored} images made, 0 of them" in read(f"{address}live"))
     wait_for(lambda: 'data-version="1"' in read(f"{address}live"))
     assert "What changes against" in read(f"{address}report/index.html")
     for secret in ("report/../../runs/sd/bias/run.json", "etc/passwd", "report/%2e%2e/x"):
@@ -77,7 +77,7 @@ def test_it_shows_images_as_they_come_and_the_report_and_ends_with_ctrl_c(
         assert browser.execute_script(look) == "none"
     written_store.write(Store(runs, "mini"), 0, 2)
     processes.wait_for(
-        lambda: f"{stored + 2} images stored, 2 of them since" in read(f"{address}live")
+        lambda: f"{stored + 2} images made, 2 of them since" in read(f"{address}live")
     )
     if browser is not None:
         told = "return document.getElementById('live').textContent"
