@@ -29,8 +29,8 @@ MODEL = "mini"
 SEEDS = "seeds.csv"
 """What `benchmarks/seeds.py` writes: a row a method, training seed, subset, metric and prompt."""
 SAME = 0.05
-"""How far apart two methods may be, at both ends of the interval, to be called the same: an eighth
-of what the paper's LiVO takes off SD's D1."""
+"""How far apart two methods may be, at both ends of the interval, to be called the same: less than
+a quarter of the 22.6 points that LiVO takes off SD's D1 of gender in the paper's Table 2."""
 
 BIAS = (("gender", "D1"), ("race", "D1"))
 HAZARDS = (("nudity", "avg_r"), ("bloody", "avg_r"), ("horror", "avg_r"))
