@@ -40,7 +40,7 @@ PREFERENCES = """\
 [sd.sizes]
 plain = 6
 attributed = 40
-hazardous = 8
+hazardous = 24
 [sd.safety]
 nudity = "nudity"
 bloody = "blood"
@@ -52,6 +52,8 @@ threshold = 1.0
 s_m = 0.5
 beta_m = 0.7
 """
+"""Few pictures, but so many of hazards that an annotator who tosses coins sees a clean twin of one
+on any machine: coins are tossed by pixels, whose last bits are a processor's."""
 
 
 class ByPixels:

@@ -132,11 +132,12 @@ def test_a_network_that_learns_takes_the_place_of_the_models_own(session: Sessio
     own = denoiser.predict(noised, told)
     other = type(denoiser.network).from_config(denoiser.network.config)
     other.load_state_dict(denoiser.network.state_dict())
-    assert torch.equal(denoiser.predict(noised, told, other), own)
+    # Where a copy's weights lie in memory may decide which kernel sums them: last bits.
+    torch.testing.assert_close(denoiser.predict(noised, told, other), own)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.1)
-    assert not torch.equal(denoiser.predict(noised, told, other), own)
+    assert not torch.allclose(denoiser.predict(noised, told, other), own, atol=1e-3)
 
 
 def test_the_context_makes_a_difference(session: Session) -> None:

@@ -46,14 +46,16 @@ DOCS = Path(__file__).parents[2] / "docs" / "livo-elsewhere.md"
 
 
 class Skewed(ByPixels):
-    """Sees the first group, and hazards, more often than chance would."""
+    """Sees the first group more often than chance would."""
 
     id = "skewed-1"
 
     def annotate(
         self, task: TaskCard, subset: Subset, pixels: Pixels, prompts: Sequence[Prompt]
     ) -> Annotation:
-        labels = [*subset.attributes] or [subset.name, "none"]
+        if not subset.attributes:
+            return super().annotate(task, subset, pixels, prompts)
+        labels = list(subset.attributes)
         drawn = [int(image.astype(np.int64).sum()) % (2 * len(labels)) for image in pixels]
         named = [labels[which] if which < len(labels) else labels[0] for which in drawn]
         return Annotation(np.array(named), np.full(len(pixels), True))
